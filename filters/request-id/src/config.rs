@@ -1,0 +1,26 @@
+//! The configuration.
+
+use serde::Deserialize;
+
+/// All keys have defaults.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What to do with an `x-request-id` that the client sent.
+    pub request_id: Incoming,
+    /// Whether the answer carries the id too. Default: false.
+    pub response: bool,
+    /// How many proxies in front of this one are ours. Default: 0, this is the edge.
+    pub trusted_hops: u32,
+}
+
+/// What to do with an id that came with the request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Incoming {
+    /// Keep it if it is sane: one value of 1 to 128 visible ASCII characters.
+    #[default]
+    Keep,
+    /// Never keep it.
+    Replace,
+}

@@ -1,0 +1,167 @@
+//! Virtual hosts, and which of them a domain belongs to: exact, then the longest suffix, then the longest prefix, then `*`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use fyke_sdk::ConfigError;
+
+use crate::action::{Action, HeaderChanges};
+use crate::index::Index;
+use crate::matching::{Matcher, Subject};
+
+/// The whole configuration, ready to be looked up.
+#[derive(Debug)]
+pub struct Table {
+    pub hosts: Vec<VirtualHost>,
+    pub domains: Domains,
+}
+
+/// Routes in order.
+#[derive(Debug)]
+pub struct VirtualHost {
+    pub routes: Vec<Route>,
+    pub index: Index,
+}
+
+/// A condition and what follows from it.
+#[derive(Debug)]
+pub struct Route {
+    pub matcher: Matcher,
+    pub action: Action,
+    pub request_headers: HeaderChanges,
+    pub response_headers: HeaderChanges,
+}
+
+/// A route's place in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    host: usize,
+    route: usize,
+}
+
+impl Table {
+    /// The first route that matches, and how many bytes of the path it recognised.
+    pub fn find(&self, subject: &Subject<'_>) -> Option<(Place, &Route, usize)> {
+        let host = match self.domains.only {
+            Some(host) => host,
+            None => self.domains.find(subject.request.authority())?,
+        };
+        let VirtualHost { routes, index } = self.hosts.get(host)?;
+        index.first(subject.path, |at| {
+            let route = routes.get(at)?;
+            let matched = route.matcher.matches(subject)?;
+            Some((Place { host, route: at }, route, matched))
+        })
+    }
+
+    /// The route at a place.
+    pub fn route(&self, place: Place) -> Option<&Route> {
+        self.hosts.get(place.host)?.routes.get(place.route)
+    }
+}
+
+/// From domains to virtual hosts.
+#[derive(Debug, Default)]
+pub struct Domains {
+    exact: BTreeMap<Vec<u8>, usize>,
+    /// By length.
+    suffixes: BTreeMap<usize, BTreeMap<Vec<u8>, usize>>,
+    /// By length.
+    prefixes: BTreeMap<usize, BTreeMap<Vec<u8>, usize>>,
+    any: Option<usize>,
+    /// Set when `*` is the only domain: then nobody needs to read the authority.
+    only: Option<usize>,
+}
+
+impl Domains {
+    /// Adds one domain of a virtual host.
+    pub fn add(&mut self, domain: &str, host: usize) -> Result<(), ConfigError> {
+        let lower = domain.to_ascii_lowercase();
+        if lower.is_empty() {
+            return Err(ConfigError::new("must not be empty"));
+        }
+        if strip_port(lower.as_bytes()).len() != lower.len() {
+            return Err(ConfigError::new("must not name a port: a request's port is ignored"));
+        }
+        let previous = match (lower.strip_prefix('*'), lower.strip_suffix('*')) {
+            (Some(""), _) => self.any.replace(host),
+            (Some(rest), _) if !rest.contains('*') => {
+                self.suffixes.entry(rest.len()).or_default().insert(rest.as_bytes().to_vec(), host)
+            }
+            (None, Some(rest)) if !rest.contains('*') => {
+                self.prefixes.entry(rest.len()).or_default().insert(rest.as_bytes().to_vec(), host)
+            }
+            (None, None) if !lower.contains('*') => self.exact.insert(lower.into_bytes(), host),
+            _ => return Err(ConfigError::new("may have one '*', at its beginning or at its end")),
+        };
+        if previous.is_some() {
+            return Err(ConfigError::new(format!("\"{domain}\" is there already")));
+        }
+        let others = !self.exact.is_empty() || !self.suffixes.is_empty() || !self.prefixes.is_empty();
+        self.only = if others { None } else { self.any };
+        Ok(())
+    }
+
+    /// The virtual host of an authority. Its port does not count, nor does case.
+    pub fn find(&self, authority: &[u8]) -> Option<usize> {
+        let host = strip_port(authority);
+        let host = if host.iter().any(u8::is_ascii_uppercase) { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) };
+        if let Some(found) = self.exact.get(&*host) {
+            return Some(*found);
+        }
+        // A star stands for at least one byte.
+        let by_suffix = self.suffixes.iter().rev().filter(|(length, _)| **length < host.len()).find_map(|(length, suffixes)| {
+            suffixes.get(host.get(host.len() - length..)?)
+        });
+        let by_prefix = || {
+            let shorter = self.prefixes.iter().rev().filter(|(length, _)| **length < host.len());
+            shorter.into_iter().find_map(|(length, prefixes)| prefixes.get(host.get(..*length)?))
+        };
+        by_suffix.or_else(by_prefix).copied().or(self.any)
+    }
+}
+
+/// `example.com:8080` without `:8080`; `[::1]:80` without `:80`.
+pub fn strip_port(authority: &[u8]) -> &[u8] {
+    let Some(colon) = authority.iter().rposition(|byte| *byte == b':') else { return authority };
+    match authority.split_at_checked(colon) {
+        Some((host, [_, port @ ..])) if port.iter().all(u8::is_ascii_digit) && (!host.contains(&b':') || host.ends_with(b"]")) => host,
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_specific_domain_wins() {
+        let mut domains = Domains::default();
+        for (host, domain) in ["*", "example.*", "*.example.com", "*.b.example.com", "API.example.com", "[::1]"].iter().enumerate() {
+            domains.add(domain, host).unwrap();
+        }
+        for (authority, host) in [
+            ("api.example.com", 4),
+            ("API.EXAMPLE.COM:8080", 4),
+            ("a.example.com", 2),
+            ("a.b.example.com", 3),
+            (".example.com", 0),
+            ("example.com", 1),
+            ("example.org:80", 1),
+            ("example.", 0),
+            ("[::1]:80", 5),
+            ("", 0),
+        ] {
+            assert_eq!(domains.find(authority.as_bytes()), Some(host), "{authority}");
+        }
+    }
+
+    #[test]
+    fn bad_domains_are_refused() {
+        let mut domains = Domains::default();
+        domains.add("a.com", 0).unwrap();
+        for bad in ["A.com", "", "a*b", "*a*", "**", "a.com:80", "[::1]:80"] {
+            assert!(domains.add(bad, 1).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Conditions on one named value: a header, a query parameter, a cookie.
+
+use std::borrow::Cow;
+
+use fyke_sdk::ConfigError;
+use regex_lite::Regex;
+
+use crate::config::{Range, ValueMatch};
+
+/// A condition, ready to be checked.
+#[derive(Debug)]
+pub struct Condition {
+    /// Of the header (in lower case), parameter or cookie.
+    pub name: String,
+    test: Test,
+    invert: bool,
+}
+
+#[derive(Debug)]
+enum Test {
+    Exact(String),
+    Prefix(String),
+    Suffix(String),
+    Contains(String),
+    Regex(Regex),
+    Range(Range),
+    Present(bool),
+}
+
+impl Condition {
+    pub fn build(raw: ValueMatch) -> Result<Self, ConfigError> {
+        let ValueMatch { name, exact, prefix, suffix, contains, regex, range, present, invert } = raw;
+        if name.is_empty() {
+            return Err(ConfigError::at("name", "must not be empty"));
+        }
+        let regex = regex.map(|pattern| whole_match(&pattern).map_err(|error| error.under("regex"))).transpose()?;
+        if let Some(Range { start, end }) = range
+            && start >= end
+        {
+            return Err(ConfigError::at("range", "is empty: start must be below end"));
+        }
+        let mut tests = [
+            exact.map(Test::Exact),
+            prefix.map(Test::Prefix),
+            suffix.map(Test::Suffix),
+            contains.map(Test::Contains),
+            regex.map(Test::Regex),
+            range.map(Test::Range),
+            present.map(Test::Present),
+        ]
+        .into_iter()
+        .flatten();
+        let test = tests.next().unwrap_or(Test::Present(true));
+        if tests.next().is_some() {
+            return Err(ConfigError::new("needs only one of exact, prefix, suffix, contains, regex, range and present"));
+        }
+        Ok(Self { name, test, invert })
+    }
+
+    /// Whether it holds for this value, `None` being its absence.
+    pub fn holds(&self, value: Option<&[u8]>) -> bool {
+        let holds = match (&self.test, value) {
+            (Test::Present(wanted), value) => value.is_some() == *wanted,
+            (_, None) => false,
+            (Test::Exact(text), Some(value)) => value == text.as_bytes(),
+            (Test::Prefix(text), Some(value)) => value.starts_with(text.as_bytes()),
+            (Test::Suffix(text), Some(value)) => value.ends_with(text.as_bytes()),
+            (Test::Contains(text), Some(value)) => {
+                text.is_empty() || value.windows(text.len()).any(|window| window == text.as_bytes())
+            }
+            (Test::Regex(regex), Some(value)) => std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value)),
+            (Test::Range(range), Some(value)) => std::str::from_utf8(value)
+                .ok()
+                .and_then(|value| value.parse::<i64>().ok())
+                .is_some_and(|value| (range.start..range.end).contains(&value)),
+        };
+        holds != self.invert
+    }
+}
+
+/// An expression that must match from the first byte to the last.
+pub fn whole_match(pattern: &str) -> Result<Regex, ConfigError> {
+    // Alone first, so that an error speaks of what was written, and so that a stray parenthesis cannot pair with ours.
+    regex(pattern)?;
+    // With (?x), a comment at the end would swallow our parenthesis; there the line break ends it and means nothing.
+    regex(&format!("^(?:{pattern})$")).or_else(|_| regex(&format!("^(?:{pattern}\n)$")))
+}
+
+/// An expression that may match anywhere.
+pub fn regex(pattern: &str) -> Result<Regex, ConfigError> {
+    Regex::new(pattern).map_err(|error| ConfigError::new(format!("is not a regular expression: {error}")))
+}
+
+/// The first value of a parameter, decoded.
+pub fn query_value<'a>(query: Option<&'a [u8]>, name: &str) -> Option<Cow<'a, [u8]>> {
+    query?.split(|byte| *byte == b'&').find_map(|pair| {
+        let (key, value) = match pair.iter().position(|byte| *byte == b'=') {
+            Some(at) => (pair.get(..at)?, pair.get(at + 1..)?),
+            None => (pair, &[][..]),
+        };
+        (!pair.is_empty() && *decode(key) == *name.as_bytes()).then(|| decode(value))
+    })
+}
+
+/// `%41` is A and `+` is a space; what is no escape stays.
+fn decode(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if !bytes.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Cow::Borrowed(bytes);
+    }
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((first, others)) = rest.split_first() {
+        rest = others;
+        match (first, others) {
+            (b'+', _) => decoded.push(b' '),
+            (b'%', [high, low, tail @ ..]) => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => {
+                    decoded.push(high << 4 | low);
+                    rest = tail;
+                }
+                _ => decoded.push(b'%'),
+            },
+            (other, _) => decoded.push(*other),
+        }
+    }
+    Cow::Owned(decoded)
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// The first value of a cookie in a `cookie` header. Quotes around it are not part of it.
+pub fn cookie_value<'a>(cookies: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    cookies.split(|byte| *byte == b';').find_map(|pair| {
+        let pair = pair.trim_ascii();
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        let (key, value) = (pair.get(..at)?, pair.get(at + 1..)?.trim_ascii());
+        let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+        (key.trim_ascii() == name.as_bytes()).then_some(unquoted)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(json: serde_json::Value) -> Result<Condition, ConfigError> {
+        Condition::build(serde_json::from_value(json).unwrap())
+    }
+
+    #[test]
+    fn each_kind_holds_where_it_should() {
+        let cases = [
+            (serde_json::json!({"name": "x", "exact": "abc"}), "abc", "abcd"),
+            (serde_json::json!({"name": "x", "prefix": "ab"}), "abc", "cab"),
+            (serde_json::json!({"name": "x", "suffix": "bc"}), "abc", "bca"),
+            (serde_json::json!({"name": "x", "contains": "b"}), "abc", "ac"),
+            (serde_json::json!({"name": "x", "regex": "a|ab"}), "ab", "abc"),
+            (serde_json::json!({"name": "x", "range": {"start": 1, "end": 3}}), "2", "3"),
+        ];
+        for (json, good, bad) in cases {
+            let condition = condition(json).unwrap();
+            assert!(condition.holds(Some(good.as_bytes())), "{condition:?}");
+            assert!(!condition.holds(Some(bad.as_bytes())), "{condition:?}");
+            assert!(!condition.holds(None), "{condition:?}");
+        }
+    }
+
+    #[test]
+    fn presence_and_its_opposite() {
+        assert!(condition(serde_json::json!({"name": "x"})).unwrap().holds(Some(b"")));
+        assert!(condition(serde_json::json!({"name": "x", "present": false})).unwrap().holds(None));
+        let other = condition(serde_json::json!({"name": "x", "exact": "1", "invert": true})).unwrap();
+        assert!(other.holds(None) && other.holds(Some(b"2")) && !other.holds(Some(b"1")));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for json in [
+            serde_json::json!({"name": ""}),
+            serde_json::json!({"name": "x", "exact": "a", "prefix": "b"}),
+            serde_json::json!({"name": "x", "regex": "("}),
+            serde_json::json!({"name": "x", "regex": "a)|(b"}),
+            serde_json::json!({"name": "x", "range": {"start": 3, "end": 3}}),
+        ] {
+            assert!(condition(json.clone()).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn an_expression_with_a_comment_stays_anchored() {
+        let regex = whole_match("(?x) ab # two letters").unwrap();
+        assert!(regex.is_match("ab"));
+        assert!(!regex.is_match("abc"));
+    }
+
+    #[test]
+    fn parameters_are_decoded() {
+        let query = Some(&b"a&v=1+2&%76=3&w=%41%zz"[..]);
+        assert_eq!(query_value(query, "a").as_deref(), Some(&b""[..]));
+        assert_eq!(query_value(query, "v").as_deref(), Some(&b"1 2"[..]));
+        assert_eq!(query_value(query, "w").as_deref(), Some(&b"A%zz"[..]));
+        assert_eq!(query_value(query, "x"), None);
+        assert_eq!(query_value(None, "x"), None);
+    }
+
+    #[test]
+    fn cookies_are_found_among_others() {
+        assert_eq!(cookie_value(b"a=1; b=\"2\";c = 3", "b"), Some(&b"2"[..]));
+        assert_eq!(cookie_value(b"a=1; b=\"2\";c = 3", "c"), Some(&b"3"[..]));
+        assert_eq!(cookie_value(b"ab=1", "b"), None);
+    }
+}

@@ -1,0 +1,102 @@
+//! The pages as JSON, in the words of the configuration.
+
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use crate::{
+    config::resolved::ModuleSource,
+    snapshot::Snapshot,
+    telemetry::{Metric, Reading, Registry, names},
+    wasm::vm::TRAP_REASONS,
+};
+
+fn count(registry: &Registry, metric: &Metric, labels: &[(&str, &str)]) -> i64 {
+    match registry.read(metric, labels) {
+        Some(Reading::Counter(value)) => i64::try_from(value).unwrap_or(i64::MAX),
+        Some(Reading::Gauge(value)) => value,
+        _ => 0,
+    }
+}
+
+/// `/config`
+pub fn config(snapshot: &Snapshot) -> Value {
+    let since = snapshot.since.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let listeners: Value = snapshot.listeners.iter().map(|(name, address)| (name.clone(), json!(address))).collect::<serde_json::Map<_, _>>().into();
+    json!({ "generation": snapshot.generation, "since": since, "bound": listeners, "config": snapshot.config.sources.as_written() })
+}
+
+/// `/clusters`
+pub fn clusters(snapshot: &Snapshot, registry: &Registry) -> Value {
+    snapshot
+        .clusters
+        .iter()
+        .map(|cluster| {
+            let settings = &cluster.settings;
+            let labels = [("cluster", settings.name.as_str())];
+            let class = |class| count(registry, &names::CLUSTER_REQUESTS, &[("cluster", &settings.name), ("class", class)]);
+            let endpoints: Vec<_> = settings.endpoints.iter().map(|endpoint| json!({ "address": endpoint.address, "weight": endpoint.weight })).collect();
+            let value = json!({
+                "endpoints": endpoints,
+                "requests": {
+                    "active": count(registry, &names::CLUSTER_REQUESTS_ACTIVE, &labels),
+                    "1xx": class("1xx"), "2xx": class("2xx"), "3xx": class("3xx"), "4xx": class("4xx"), "5xx": class("5xx"),
+                    "reset": class("reset"), "timeout": class("timeout"), "unreachable": class("unreachable"),
+                    "no_endpoint": count(registry, &names::CLUSTER_NO_ENDPOINT, &labels),
+                },
+                "connections": {
+                    "limit": settings.pool.connections,
+                    "open": count(registry, &names::CLUSTER_CONNECTIONS_ACTIVE, &labels),
+                    "idle": count(registry, &names::CLUSTER_CONNECTIONS_IDLE, &labels),
+                    "opened": count(registry, &names::CLUSTER_CONNECTIONS, &labels),
+                    "failed": count(registry, &names::CLUSTER_CONNECT_FAILURES, &labels),
+                    "timed_out": count(registry, &names::CLUSTER_CONNECT_TIMEOUTS, &labels),
+                    "pending": count(registry, &names::CLUSTER_PENDING, &labels),
+                },
+                "origin": format!("{}:{}", settings.origin.file, settings.origin.line),
+            });
+            (settings.name.clone(), value)
+        })
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// `/filters`
+pub fn filters(snapshot: &Snapshot, registry: &Registry) -> Value {
+    snapshot
+        .config
+        .filters
+        .values()
+        .filter_map(|settings| {
+            let facts = snapshot.blueprint.facts(&settings.name)?;
+            let name = settings.name.as_str();
+            // Instances belong to VMs, which are named after their filter unless several share one.
+            let vm = settings.vm.as_deref().unwrap_or(name);
+            let module = match &settings.module {
+                ModuleSource::Builtin(name) => format!("builtin:{name}"),
+                ModuleSource::File(path) => path.display().to_string(),
+            };
+            let callbacks: Vec<_> = facts.callbacks.iter().map(fyke_engine::Callback::name).collect();
+            let traps: i64 = TRAP_REASONS
+                .iter()
+                .map(|reason| count(registry, &names::FILTER_TRAPS, &[("filter", vm), ("reason", reason)]))
+                .sum();
+            let value = json!({
+                "module": module,
+                "sha256": facts.hash,
+                "abi": facts.abi,
+                "callbacks": callbacks,
+                "instances": count(registry, &names::FILTER_INSTANCES, &[("filter", vm)]),
+                "memory": count(registry, &names::FILTER_MEMORY, &[("filter", vm)]),
+                "streams": count(registry, &names::FILTER_STREAMS, &[("filter", name)]),
+                "local_replies": count(registry, &names::FILTER_LOCAL_REPLIES, &[("filter", name)]),
+                "traps": traps,
+                "replaced": count(registry, &names::FILTER_INSTANCES_REPLACED, &[("filter", vm)]),
+                "callouts": count(registry, &names::FILTER_CALLOUTS, &[("filter", vm)]),
+                "origin": format!("{}:{}", settings.origin.file, settings.origin.line),
+            });
+            Some((settings.name.clone(), value))
+        })
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}

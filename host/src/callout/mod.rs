@@ -1,0 +1,3 @@
+//! Calls that filters make. They go through the same clusters, pools and limits as streams do.
+
+pub mod http;

@@ -1,0 +1,117 @@
+//! The command line: one file per subcommand.
+//!
+//! Exit codes: 0 done, 1 something failed while running, 2 the configuration (or the command line) is wrong.
+//! `--output json` makes machine-readable what a command prints; errors go to standard error.
+
+mod demo;
+mod process;
+mod run;
+mod schema;
+mod validate;
+
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{config::Report, telemetry::logging};
+
+/// Done.
+const DONE: u8 = 0;
+/// Something failed while running.
+const FAILED: u8 = 1;
+/// The configuration is wrong.
+const BAD_CONFIGURATION: u8 = 2;
+
+#[derive(Debug, Parser)]
+#[command(name = "fyke", version, about = "A service proxy whose filters are sandboxed WebAssembly modules", propagate_version = true)]
+struct Arguments {
+    /// Log level, or a list such as info,fyke::filter=debug (default: $FYKE_LOG, then info)
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log: Option<String>,
+    /// Form of the log on standard error
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// Form of what commands print
+    #[arg(long, global = true, value_name = "FORM", default_value = "text")]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy until SIGTERM or Ctrl-C, then drain
+    Run {
+        /// Configuration: YAML, or JSON or TOML by extension
+        file: PathBuf,
+    },
+    /// Check a configuration and everything in it: files, modules, and whether each filter accepts what it is given
+    Validate {
+        /// Configuration: YAML, or JSON or TOML by extension
+        file: PathBuf,
+    },
+    /// Start sample services, the proxy before them and some traffic, and say what to try
+    Demo {
+        /// End by itself after this time, such as 30s
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        duration: Option<Duration>,
+        /// Port of the proxy; the next two are the admin endpoint's and, for TLS, unused. 0 picks free ones
+        #[arg(long, value_name = "PORT", default_value_t = 8080)]
+        port: u16,
+    },
+    /// Print the JSON Schema of the configuration
+    Schema,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let format = match arguments.log_format {
+        LogFormat::Text => logging::Format::Text,
+        LogFormat::Json => logging::Format::Json,
+    };
+    let level = match (&arguments.log, &arguments.command) {
+        (Some(level), _) => Some(level.clone()),
+        // The demo's own words should not drown.
+        (None, Command::Demo { .. } | Command::Validate { .. }) if std::env::var_os("FYKE_LOG").is_none() => Some("warn".to_owned()),
+        (None, _) => None,
+    };
+    if let Err(error) = logging::init(level.as_deref(), format) {
+        eprintln!("error: {error}");
+        return ExitCode::from(BAD_CONFIGURATION);
+    }
+    let code = match arguments.command {
+        Command::Run { file } => run::run(&file, arguments.output),
+        Command::Validate { file } => validate::run(&file, arguments.output),
+        Command::Demo { duration, port } => demo::run(duration, port),
+        Command::Schema => schema::run(),
+    };
+    ExitCode::from(code)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    // The units of the configuration, read by the same code.
+    serde_json::from_value::<crate::config::units::Duration>(text.into()).map(|duration| duration.0).map_err(|error| error.to_string())
+}
+
+/// Prints a report where the user looks for it.
+fn complain(report: &Report, output: Output) -> u8 {
+    match output {
+        Output::Json => println!("{:#}", report.to_json()),
+        Output::Text => eprintln!("{}", report.render(std::io::stderr().is_terminal())),
+    }
+    BAD_CONFIGURATION
+}

@@ -1,0 +1,149 @@
+//! Opens connections: TCP, TLS, HTTP.
+
+use std::{io, net::SocketAddr, rc::Rc};
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+
+use super::{RequestBody, error::ClusterError};
+use crate::config::resolved::{Cluster, ClusterProtocol, ClusterTls, Sni};
+
+/// Spawns hyper's tasks on the worker's own thread.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(async move {
+            task.await;
+        });
+    }
+}
+
+/// A connection that speaks HTTP.
+pub enum Sender {
+    /// One request at a time.
+    Http1(http1::SendRequest<RequestBody>),
+    /// Many.
+    Http2(http2::SendRequest<RequestBody>),
+}
+
+/// A fresh connection.
+pub struct Opened {
+    /// Takes requests.
+    pub sender: Sender,
+    /// Our address.
+    pub local: Option<SocketAddr>,
+}
+
+/// Opens a connection and runs it in a task of its own; `kept` is dropped when the connection is closed.
+///
+/// Cancel safe: dropping the future drops what was opened.
+///
+/// # Errors
+/// [`ClusterError`], without a time limit: the caller sets it.
+pub async fn open<K: 'static>(settings: &Cluster, address: SocketAddr, host: Option<&str>, kept: K) -> Result<Opened, ClusterError> {
+    let stream = TcpStream::connect(address).await.map_err(|error| ClusterError::Connect { address, error })?;
+    // Small writes must not wait for acknowledgements.
+    let _ = stream.set_nodelay(true);
+    let local = stream.local_addr().ok();
+    let Some(tls) = &settings.tls else {
+        let http2 = settings.protocol == ClusterProtocol::Http2;
+        let sender = handshake(stream, http2, address, kept).await?;
+        return Ok(Opened { sender, local });
+    };
+    let name = server_name(tls, address, host).map_err(|error| ClusterError::Tls { address, error })?;
+    let stream = tokio_rustls::TlsConnector::from(std::sync::Arc::clone(&tls.config))
+        .connect(name, stream)
+        .await
+        .map_err(|error| ClusterError::Tls { address, error })?;
+    let agreed = stream.get_ref().1.alpn_protocol();
+    let http2 = match settings.protocol {
+        ClusterProtocol::Http1 => false,
+        ClusterProtocol::Auto => agreed == Some(b"h2"),
+        ClusterProtocol::Http2 if agreed == Some(b"h2") => true,
+        ClusterProtocol::Http2 => {
+            let error = io::Error::other("the endpoint did not agree to HTTP/2 (ALPN); use `protocol: auto` or http1");
+            return Err(ClusterError::Tls { address, error });
+        }
+    };
+    let sender = handshake(stream, http2, address, kept).await?;
+    Ok(Opened { sender, local })
+}
+
+fn server_name(tls: &ClusterTls, address: SocketAddr, host: Option<&str>) -> io::Result<ServerName<'static>> {
+    match &tls.sni {
+        Sni::Name(name) => Ok(name.clone()),
+        Sni::Auto => {
+            let host = host.map(strip_port).filter(|host| !host.is_empty());
+            match host.map(|host| ServerName::try_from(host.to_owned())) {
+                Some(Ok(name)) => Ok(name),
+                _ => Ok(ServerName::IpAddress(address.ip().into())),
+            }
+        }
+    }
+}
+
+/// The host of an authority, without its port and without the brackets of IPv6.
+#[must_use]
+pub fn strip_port(authority: &str) -> &str {
+    if let Some(rest) = authority.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or(rest);
+    }
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+async fn handshake<I, K>(io: I, http2: bool, address: SocketAddr, kept: K) -> Result<Sender, ClusterError>
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    K: 'static,
+{
+    let failed = |error| ClusterError::Handshake { address, error };
+    let io = TokioIo::new(io);
+    if http2 {
+        let (sender, connection) = http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .initial_connection_window_size(4 * 1024 * 1024)
+            .initial_stream_window_size(1024 * 1024)
+            .max_header_list_size(256 * 1024)
+            .handshake(io)
+            .await
+            .map_err(failed)?;
+        drive(connection, address, kept);
+        Ok(Sender::Http2(sender))
+    } else {
+        let (sender, connection) = http1::Builder::new().max_headers(256).handshake(io).await.map_err(failed)?;
+        drive(connection.with_upgrades(), address, kept);
+        Ok(Sender::Http1(sender))
+    }
+}
+
+fn drive<K: 'static>(connection: impl Future<Output = hyper::Result<()>> + 'static, address: SocketAddr, kept: K) {
+    let kept = Rc::new(kept);
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%address, "upstream connection ended: {error}");
+        }
+        drop(kept);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_of_an_authority_is_stripped() {
+        for (authority, host) in [("a.b:80", "a.b"), ("a.b", "a.b"), ("[::1]:80", "::1"), ("[::1]", "::1"), ("1.2.3.4:5", "1.2.3.4")] {
+            assert_eq!(strip_port(authority), host);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! One connection, lent for one request.
+
+use std::{net::SocketAddr, rc::Rc};
+
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+
+use super::{
+    RequestBody,
+    local::{LocalCluster, LocalEndpoint, Multiplexed},
+};
+
+/// The connection itself.
+#[derive(Debug)]
+pub enum Link {
+    /// HTTP/1.1.
+    Http1 {
+        /// Takes the request.
+        sender: http1::SendRequest<RequestBody>,
+        /// Requests before this one.
+        served: u64,
+    },
+    /// HTTP/2.
+    Http2 {
+        /// Takes the request.
+        sender: http2::SendRequest<RequestBody>,
+        /// The connection that it shares.
+        connection: Rc<Multiplexed>,
+    },
+}
+
+/// A lent connection. Dropped without [`Lease::finish`], an HTTP/1.1 connection is closed and an HTTP/2 stream reset.
+#[derive(Debug)]
+pub struct Lease {
+    cluster: Rc<LocalCluster>,
+    endpoint: Rc<LocalEndpoint>,
+    link: Option<Link>,
+    local: Option<SocketAddr>,
+    reused: bool,
+}
+
+/// A request that got no answer.
+#[derive(Debug)]
+pub struct SendError {
+    /// Why.
+    pub error: hyper::Error,
+    /// The request, when not one byte of it was written.
+    pub unsent: Option<Box<Request<RequestBody>>>,
+}
+
+impl Lease {
+    pub(super) fn new(cluster: Rc<LocalCluster>, endpoint: Rc<LocalEndpoint>, link: Link, local: Option<SocketAddr>, reused: bool) -> Self {
+        endpoint.count(1);
+        Self { cluster, endpoint, link: Some(link), local, reused }
+    }
+
+    /// The endpoint's address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.endpoint.address
+    }
+
+    /// Our address.
+    #[must_use]
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// Whether the connection has served a request before: it may be stale.
+    #[must_use]
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Whether it speaks HTTP/2.
+    #[must_use]
+    pub fn is_http2(&self) -> bool {
+        matches!(self.link, Some(Link::Http2 { .. }))
+    }
+
+    /// Sends the request and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+        let result = match &mut self.link {
+            Some(Link::Http1 { sender, served }) => {
+                *served += 1;
+                sender.try_send_request(request).await
+            }
+            Some(Link::Http2 { sender, .. }) => sender.try_send_request(request).await,
+            // A lease is used once; there is no link only after `finish`.
+            None => std::future::pending().await,
+        };
+        result.map_err(|mut error| SendError { unsent: error.take_message().map(Box::new), error: error.into_error() })
+    }
+
+    /// The request and its answer are through: the connection can serve another one.
+    pub fn finish(mut self) {
+        if let Some(Link::Http1 { sender, served }) = self.link.take_if(|link| matches!(link, Link::Http1 { .. })) {
+            self.cluster.give_back(&self.endpoint, sender, self.local, served);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.endpoint.count(-1);
+        if let Some(Link::Http2 { connection, .. }) = &self.link {
+            connection.release();
+        }
+    }
+}

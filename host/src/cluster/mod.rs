@@ -1,0 +1,19 @@
+//! Clusters: where endpoints are, and connections to them.
+//!
+//! A [`shared::SharedCluster`] exists once per process and holds what must be counted once: the permits for
+//! connections. Each worker has a [`local::LocalCluster`] on top of it, with its own pools and its own view of how busy
+//! each endpoint is; nothing of it crosses threads. A [`lease::Lease`] is one connection lent for one request.
+//!
+//! Clusters know endpoints, protocols and how busy things are. Which cluster a request goes to, how long it may take
+//! and whether it is tried again is decided above, in [`crate::upstream`].
+
+pub mod balancer;
+pub mod body;
+pub mod connect;
+pub mod error;
+pub mod lease;
+pub mod local;
+pub mod shared;
+
+pub use body::RequestBody;
+pub use error::ClusterError;

@@ -1,0 +1,453 @@
+//! Configuration as an operator writes it. The schema, and with it every check of names, types and units, is
+//! derived from these types; their comments are its descriptions.
+//!
+//! `x-fyke-unsupported` lists the words of the format that this version does not know how to honour. They are
+//! refused by name, and are not in the printed schema.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{ByteSize, Duration};
+
+/// Configuration of Fyke, a service proxy. Listeners take requests in, filters look at them, clusters are where they go.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "Fyke", extend("x-fyke-unsupported" = ["control_planes", "register", "tracing", "metrics", "tests"]))]
+pub struct File {
+    /// Where the schema of this file is, for editors. Not used by Fyke.
+    #[serde(rename = "$schema", skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// More files whose listeners, filters, clusters and sinks belong here: paths relative to this file, `*` in the last part.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+    /// Who this proxy is; filters can read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<Node>,
+    /// Threads that serve requests; `auto` is one for each core. Default `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<Workers>,
+    /// Folder for compiled modules; without it nothing is kept on disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Where status, metrics and the web interface are served; without it nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Admin>,
+    /// Limits of the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ProcessLimits>,
+    /// Where requests come in, by name. At least one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub listeners: BTreeMap<String, Listener>,
+    /// What looks at requests, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub filters: BTreeMap<String, Filter>,
+    /// Where requests go, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub clusters: BTreeMap<String, Cluster>,
+    /// Where filters write, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sinks: BTreeMap<String, Sink>,
+}
+
+/// Who this proxy is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    /// Identity of this proxy.
+    pub id: String,
+    /// Name of the fleet that it belongs to.
+    pub cluster: String,
+    /// Failure domain that it runs in.
+    pub zone: String,
+    /// Anything else that filters want to know.
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+}
+
+/// `auto` or a number.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Workers {
+    /// One for each core.
+    Auto(Auto),
+    /// This many.
+    Count(#[schemars(range(min = 1, max = 1024))] u32),
+}
+
+/// One for each core.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Auto {
+    /// One for each core.
+    Auto,
+}
+
+/// Where status, metrics and the web interface are served.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("x-fyke-unsupported" = ["token_file"]))]
+pub struct Admin {
+    /// IP address and port, such as `127.0.0.1:9900`.
+    pub address: String,
+}
+
+/// Limits of the process.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("x-fyke-unsupported" = ["memory"]))]
+pub struct ProcessLimits {
+    /// Downstream connections, all listeners together. Default 20000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub connections: Option<u32>,
+}
+
+/// Where requests come in.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("x-fyke-unsupported" = ["chains"]))]
+pub struct Listener {
+    /// IP address and port, such as `0.0.0.0:8080`; port 0 is any free one.
+    pub address: String,
+    /// What is spoken.
+    #[serde(default)]
+    pub protocol: ListenerProtocol,
+    /// Certificates, for HTTPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
+    /// Whether connections begin with a PROXY protocol header.
+    #[serde(default)]
+    pub proxy_protocol: ProxyProtocol,
+    /// Names of filters, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<String>,
+    /// Where requests go when no filter says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Limits for each connection, and their number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ListenerLimits>,
+    /// How long open requests may go on when the process ends. Default 30s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Duration>,
+}
+
+/// What is spoken on a listener.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(extend("x-fyke-unsupported" = ["tcp"]))]
+pub enum ListenerProtocol {
+    /// HTTP/1.1 and HTTP/2.
+    #[default]
+    Http,
+}
+
+/// Whether connections begin with a PROXY protocol header.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(extend("x-fyke-unsupported" = ["accept", "require"]))]
+pub enum ProxyProtocol {
+    /// They do not.
+    #[default]
+    Off,
+}
+
+/// TLS of a listener.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTls {
+    /// Chosen by the name that the client asks for; the first when none fits.
+    #[schemars(length(min = 1))]
+    pub certificates: Vec<Certificate>,
+    /// PEM file of authorities; clients must then show a certificate by one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<String>,
+}
+
+/// A certificate with its key.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// PEM file with the certificate, then the rest of its chain.
+    pub certificate: String,
+    /// PEM file with the private key.
+    pub key: String,
+}
+
+/// Limits of a listener.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListenerLimits {
+    /// Open connections. Default 10000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub connections: Option<u32>,
+    /// Size of a request's head; at least 8KiB. Default 60KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header_bytes: Option<ByteSize>,
+    /// Headers of a request. Default 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub headers: Option<u32>,
+    /// From a request's first byte to the end of its head. Default 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header_timeout: Option<Duration>,
+    /// Without a byte in either direction. Default 5m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Duration>,
+    /// Concurrent streams of an HTTP/2 connection. Default 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub streams: Option<u32>,
+    /// Held for a stream that a filter has paused, each direction. Default 1MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffer: Option<ByteSize>,
+}
+
+/// A WebAssembly module with its configuration.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("x-fyke-unsupported" = ["signed_by", "reload", "canary"]))]
+pub struct Filter {
+    /// `builtin:NAME`, or the path of a module relative to this file.
+    pub module: String,
+    /// SHA-256 of the module, in hexadecimal; another module is then refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Handed to the filter: text as it is, anything else as JSON.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub config: serde_json::Value,
+    /// Filters of one module that name the same `vm` share an instance, and its fate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub vm: Option<String>,
+    /// Environment variables of the module.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    /// What becomes of the requests that need this filter when it fails.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// Who shares an instance.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// Memory and time that it may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<FilterLimits>,
+    /// What it may use of the proxy; nothing else is granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Allow>,
+    /// Only these callbacks are called; without it all that the module has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callbacks: Option<Vec<Callback>>,
+    /// What it means when the filter pauses in a headers callback.
+    #[serde(default)]
+    pub headers_pause: HeadersPause,
+}
+
+/// What becomes of the requests that need a filter which has failed.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// They are answered with 503, or reset.
+    #[default]
+    Close,
+    /// They go on without the filter.
+    Open,
+}
+
+/// Who shares an instance of a filter.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(extend("x-fyke-unsupported" = ["stream"]))]
+pub enum Isolation {
+    /// The requests of one worker.
+    #[default]
+    Worker,
+}
+
+/// What it means when a filter pauses in a headers callback.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadersPause {
+    /// Nothing of the request goes on.
+    #[default]
+    StopAll,
+    /// The headers wait while the body flows to the filter.
+    HeadersOnly,
+}
+
+/// A callback of a filter: the name of the Proxy-Wasm export without `proxy_on_`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are Proxy-Wasm's")]
+pub enum Callback {
+    RequestHeaders,
+    RequestBody,
+    RequestTrailers,
+    ResponseHeaders,
+    ResponseBody,
+    ResponseTrailers,
+    NewConnection,
+    DownstreamData,
+    UpstreamData,
+    DownstreamConnectionClose,
+    UpstreamConnectionClose,
+    Log,
+    Done,
+    Delete,
+    Tick,
+    QueueReady,
+    HttpCallResponse,
+    GrpcReceiveInitialMetadata,
+    GrpcReceive,
+    GrpcReceiveTrailingMetadata,
+    GrpcClose,
+    ForeignFunction,
+}
+
+/// Limits of a filter.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("x-fyke-unsupported" = ["series"]))]
+pub struct FilterLimits {
+    /// Memory of an instance, between 64KiB and 4GiB. Default 64MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<ByteSize>,
+    /// CPU time of one call. Default 10ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call_time: Option<Duration>,
+    /// CPU time of starting and configuring. Default 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configure_time: Option<Duration>,
+}
+
+/// What a filter may use of the proxy.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Allow {
+    /// Clusters that it may call.
+    pub clusters: Vec<String>,
+    /// Data shared between filters and workers.
+    pub shared_data: bool,
+}
+
+/// Where requests go: endpoints that are all the same to the client.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("x-fyke-unsupported" = ["discovery", "circuit_breakers", "health_check", "outlier_detection"]))]
+pub struct Cluster {
+    /// Addresses.
+    pub endpoints: Vec<Endpoint>,
+    /// What is spoken with them.
+    #[serde(default)]
+    pub protocol: ClusterProtocol,
+    /// How one is chosen.
+    #[serde(default)]
+    pub load_balancer: LoadBalancer,
+    /// Until a connection stands, with TLS. Default 1s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Duration>,
+    /// Connections kept for reuse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
+    /// TLS towards the endpoints; `{}` verifies them against the system's authorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ClusterTls>,
+}
+
+/// An address, or an address with a weight.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Endpoint {
+    /// IP address and port, such as `127.0.0.1:3000`.
+    Address(String),
+    /// An address and more about it.
+    Full(FullEndpoint),
+}
+
+/// An address and more about it.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("x-fyke-unsupported" = ["zone", "labels"]))]
+pub struct FullEndpoint {
+    /// IP address and port, such as `127.0.0.1:3000`.
+    pub address: String,
+    /// Share of the requests, in relation to the others. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub weight: Option<u32>,
+}
+
+/// What is spoken with a cluster.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(extend("x-fyke-unsupported" = ["tcp"]))]
+pub enum ClusterProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2; without TLS by prior knowledge.
+    Http2,
+    /// What the endpoint prefers (ALPN); HTTP/1.1 without TLS.
+    Auto,
+}
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(extend("x-fyke-unsupported" = ["ring_hash", "maglev", "peak_ewma"]))]
+pub enum LoadBalancer {
+    /// In turn, by weight.
+    RoundRobin,
+    /// The less busy of two picked at random.
+    #[default]
+    LeastRequest,
+    /// At random, by weight.
+    Random,
+}
+
+/// Connections kept for reuse.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pool {
+    /// Connections of the whole process. Default 1024.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub connections: Option<u32>,
+    /// An idle connection is closed after this. Default 1h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Duration>,
+    /// A connection is closed after this many; 0 is no limit. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_connection: Option<u64>,
+}
+
+/// TLS towards endpoints.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClusterTls {
+    /// PEM file of authorities; without it the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// PEM file with the certificate to show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// PEM file with that certificate's key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Name to ask for and to verify; `auto` is the host of the request. Default `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sni: Option<String>,
+}
+
+/// Where filters write.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(extend("x-fyke-unsupported" = ["otlp"]))]
+pub enum Sink {
+    /// Standard output.
+    Stdout,
+    /// Appended to this file, relative to the configuration's.
+    File(String),
+}

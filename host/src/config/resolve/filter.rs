@@ -1,0 +1,282 @@
+//! `filters:`
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::{Filters, Resolver, place::Place};
+use crate::config::{
+    raw,
+    resolved::{
+        Allow, Filter, FilterLimits, HeadersPause, Locations, ModuleSource, OnFailure, Origin,
+    },
+    source::{Sources, Span},
+    tree::{Node, Value, join, join_index, quote},
+    units,
+};
+
+/// A page of WebAssembly, and all of a 32-bit memory.
+const MEMORY: (u64, u64) = (64 * 1024, 4 * 1024 * 1024 * 1024);
+
+impl Resolver<'_, '_> {
+    pub(super) fn filters(
+        &mut self,
+        filters: &BTreeMap<String, raw::Filter>,
+        place: &Place<'_>,
+    ) -> Filters {
+        let resolved: Filters = filters
+            .iter()
+            .filter_map(|(name, filter)| {
+                Some((
+                    name.clone(),
+                    Arc::new(self.filter(name, filter, &place.key(name))?),
+                ))
+            })
+            .collect();
+        self.shared_instances(&resolved, place);
+        resolved
+    }
+
+    fn filter(&mut self, name: &str, raw: &raw::Filter, place: &Place<'_>) -> Option<Filter> {
+        let module = self.module(&raw.module, &place.key("module"));
+        let sha256 = raw
+            .sha256
+            .as_ref()
+            .map(|digest| self.digest(digest, &place.key("sha256")));
+        let allow = self.allow(raw.allow.clone().unwrap_or_default(), &place.key("allow"));
+        let limits =
+            self.filter_limits(raw.limits.clone().unwrap_or_default(), &place.key("limits"));
+        let (configuration, locations) = self.configuration(&place.key("config"));
+        for key in raw
+            .environment
+            .keys()
+            .filter(|key| key.contains(['=', '\0']))
+        {
+            let place = place.key("environment").key(key);
+            self.diagnostics.error(
+                place.span,
+                &place.path,
+                format!("{} cannot be a variable's name", quote(key)),
+            );
+        }
+        Some(Filter {
+            name: name.to_owned(),
+            origin: self.diagnostics.sources.origin(place.span),
+            module: module?,
+            sha256: match sha256 {
+                Some(digest) => Some(digest?),
+                None => None,
+            },
+            configuration,
+            locations: Arc::new(locations),
+            vm: raw.vm.clone(),
+            environment: raw.environment.clone().into_iter().collect(),
+            on_failure: match raw.on_failure {
+                raw::OnFailure::Close => OnFailure::Close,
+                raw::OnFailure::Open => OnFailure::Open,
+            },
+            limits,
+            allow,
+            callbacks: raw
+                .callbacks
+                .as_ref()
+                .map(|callbacks| callbacks.iter().map(callback).collect()),
+            headers_pause: match raw.headers_pause {
+                raw::HeadersPause::StopAll => HeadersPause::StopAll,
+                raw::HeadersPause::HeadersOnly => HeadersPause::HeadersOnly,
+            },
+        })
+    }
+
+    fn module(&mut self, text: &str, place: &Place<'_>) -> Option<ModuleSource> {
+        const HELP: &str = "expected builtin:NAME or the path of a .wasm file";
+        if let Some(name) = text.strip_prefix("builtin:") {
+            if name.is_empty() {
+                self.diagnostics.error_with_help(
+                    place.span,
+                    &place.path,
+                    "a name is missing",
+                    HELP,
+                );
+                return None;
+            }
+            return Some(ModuleSource::Builtin(name.to_owned()));
+        }
+        if let Some((scheme, _)) = text.split_once("://") {
+            let message = match scheme {
+                "https" | "oci" => {
+                    format!("modules from {scheme}:// are not supported by this version")
+                }
+                _ if place.is_secret() => format!("{} is not a module", place.shown()),
+                _ => format!("modules cannot come from {scheme}://"),
+            };
+            self.diagnostics
+                .error_with_help(place.span, &place.path, message, HELP);
+            return None;
+        }
+        if text.is_empty() {
+            self.diagnostics
+                .error_with_help(place.span, &place.path, "a module is missing", HELP);
+            return None;
+        }
+        Some(ModuleSource::File(self.file(place, text)))
+    }
+
+    fn digest(&mut self, text: &str, place: &Place<'_>) -> Option<String> {
+        let digits = text.strip_prefix("sha256:").unwrap_or(text);
+        if digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Some(digits.to_ascii_lowercase());
+        }
+        let message = format!("{} is not a SHA-256 digest", place.shown());
+        self.diagnostics.error_with_help(
+            place.span,
+            &place.path,
+            message,
+            "expected 64 hexadecimal digits, as `sha256sum` prints",
+        );
+        None
+    }
+
+    fn allow(&mut self, raw: raw::Allow, place: &Place<'_>) -> Allow {
+        let clusters = place.key("clusters");
+        for (index, name) in raw.clusters.iter().enumerate() {
+            self.unknown("cluster", name, &clusters.index(index));
+        }
+        Allow {
+            clusters: raw.clusters,
+            shared_data: raw.shared_data,
+        }
+    }
+
+    fn filter_limits(&mut self, raw: raw::FilterLimits, place: &Place<'_>) -> FilterLimits {
+        let default = FilterLimits::default();
+        let mut time = |written: Option<units::Duration>, default: Duration, key: &str| {
+            self.timeout(written, default, &place.key(key))
+        };
+        FilterLimits {
+            call_time: time(raw.call_time, default.call_time, "call_time"),
+            configure_time: time(raw.configure_time, default.configure_time, "configure_time"),
+            memory: self.size(raw.memory, default.memory, MEMORY, &place.key("memory")),
+        }
+    }
+
+    /// The bytes for the filter and the place of every part of them. Taken from the tree, not from the typed
+    /// value: there the keys are still in the order of writing.
+    fn configuration(&mut self, place: &Place<'_>) -> (Vec<u8>, Locations) {
+        let mut locations = Locations::default();
+        let Some(node) = place.node() else {
+            return (Vec::new(), locations);
+        };
+        locate(
+            node,
+            place.span,
+            String::new(),
+            self.diagnostics.sources,
+            &mut locations,
+        );
+        let bytes = match &node.value {
+            Value::Null => Vec::new(),
+            Value::String(text) => text.clone().into_bytes(),
+            // Every value of the tree has a JSON form.
+            _ => serde_json::to_vec(node).unwrap_or_default(),
+        };
+        (bytes, locations)
+    }
+
+    /// Filters that share an instance share what an instance has one of.
+    fn shared_instances(&mut self, filters: &Filters, place: &Place<'_>) {
+        let mut first: BTreeMap<&str, &Arc<Filter>> = BTreeMap::new();
+        for filter in filters.values() {
+            let Some(vm) = &filter.vm else { continue };
+            let Some(other) = first.get(vm.as_str()) else {
+                first.insert(vm, filter);
+                continue;
+            };
+            let differs = [
+                ("module", filter.module != other.module),
+                ("environment", filter.environment != other.environment),
+                ("limits.memory", filter.limits.memory != other.limits.memory),
+            ];
+            for (key, _) in differs.iter().filter(|(_, differs)| *differs) {
+                let place = place.key(&filter.name).key("vm");
+                let message = format!(
+                    "filters {} and {} share vm {}, but their `{key}` differs",
+                    quote(&other.name),
+                    quote(&filter.name),
+                    place.shown(),
+                );
+                let problem = self
+                    .diagnostics
+                    .problem(place.span, &place.path, message)
+                    .related(other.origin.clone(), "the other");
+                self.diagnostics
+                    .push(problem.help(format!("give both the same `{key}`, or another vm")));
+            }
+        }
+    }
+}
+
+impl Locations {
+    /// The place of a path inside `config`, or of the nearest part around it. Understands `routes[0].match` and
+    /// JSON pointers (`/routes/0/match`).
+    #[must_use]
+    pub fn nearest(&self, path: &str) -> Option<&Origin> {
+        let mut path = match path.strip_prefix('/') {
+            None => path.trim_start_matches("$.").to_owned(),
+            Some(pointer) => {
+                pointer
+                    .split('/')
+                    .fold(String::new(), |path, part| match part.parse() {
+                        Ok(index) => join_index(&path, index),
+                        Err(_) => join(&path, &part.replace("~1", "/").replace("~0", "~")),
+                    })
+            }
+        };
+        loop {
+            if let Some(origin) = self.paths.get(&path) {
+                return Some(origin);
+            }
+            let shorter = path.rfind(['.', '[']).unwrap_or(0);
+            if path.is_empty() {
+                return None;
+            }
+            path.truncate(shorter);
+        }
+    }
+}
+
+fn callback(callback: &raw::Callback) -> String {
+    match serde_json::to_value(callback) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
+/// Remembers a value and what is inside. A map or list is at its key, where there is one.
+fn locate(node: &Node, span: Span, path: String, sources: &Sources, locations: &mut Locations) {
+    let span_of = |key: Span, node: &Node| if node.is_scalar() { node.span } else { key };
+    match &node.value {
+        Value::Seq(items) => {
+            for (index, item) in items.iter().enumerate() {
+                locate(
+                    item,
+                    item.span,
+                    join_index(&path, index),
+                    sources,
+                    locations,
+                );
+            }
+        }
+        Value::Map(entries) => {
+            for (key, item) in entries {
+                locate(
+                    item,
+                    span_of(key.span, item),
+                    join(&path, &key.text),
+                    sources,
+                    locations,
+                );
+            }
+        }
+        _ => {}
+    }
+    locations.paths.insert(path, sources.origin(span));
+}

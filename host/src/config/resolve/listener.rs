@@ -1,0 +1,165 @@
+//! `listeners:`
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use super::{Filters, Resolver, place::Place};
+use crate::config::{
+    include::Included,
+    raw,
+    resolved::{Filter, Listener, ListenerLimits},
+    tree::quote,
+    units,
+};
+
+/// Below this hyper refuses to read HTTP/1.
+const LEAST_HEAD: u64 = 8 * 1024;
+const LARGEST_HEAD: u64 = 16 * 1024 * 1024;
+const LARGEST_BUFFER: u64 = 1024 * 1024 * 1024;
+
+impl Resolver<'_, '_> {
+    pub(super) fn listeners(
+        &mut self,
+        listeners: &BTreeMap<String, raw::Listener>,
+        filters: &Filters,
+        admin: Option<SocketAddr>,
+        root: &Place<'_>,
+    ) -> Option<Vec<Listener>> {
+        let place = root.key("listeners");
+        // Whatever was taken out, or could not be included, may have been the listeners.
+        if listeners.is_empty() && self.removed.is_empty() && self.names.included == Included::All {
+            let help = "for example `listeners: { web: { address: 0.0.0.0:8080, cluster: app } }`";
+            self.diagnostics.error_with_help(
+                place.span,
+                "listeners",
+                "there is nothing to do: no listeners",
+                help,
+            );
+        }
+        let mut taken = BTreeMap::new();
+        if let Some(admin) = admin {
+            taken.insert(admin, root.key("admin").key("address").span);
+        }
+        let mut resolved = Vec::new();
+        for (name, listener) in listeners {
+            let place = place.key(name);
+            let listener = self.listener(name, listener, filters, &place);
+            if let Some(listener) = &listener
+                && listener.address.port() != 0
+            {
+                let address = place.key("address");
+                if let Some(first) = taken.get(&listener.address) {
+                    let message = format!("address {} is used twice", address.shown());
+                    let first = self.diagnostics.sources.origin(*first);
+                    let problem = self
+                        .diagnostics
+                        .problem(address.span, &address.path, message);
+                    self.diagnostics.push(problem.related(first, "first here"));
+                } else {
+                    taken.insert(listener.address, address.span);
+                }
+            }
+            resolved.push(listener);
+        }
+        resolved.into_iter().collect()
+    }
+
+    fn listener(
+        &mut self,
+        name: &str,
+        raw: &raw::Listener,
+        filters: &Filters,
+        place: &Place<'_>,
+    ) -> Option<Listener> {
+        let address = self.address(&raw.address, &place.key("address"));
+        let tls = raw
+            .tls
+            .as_ref()
+            .map(|tls| self.listener_tls(tls, &place.key("tls")));
+        let chain = self.chain(&raw.filters, filters, &place.key("filters"));
+        if let Some(cluster) = &raw.cluster {
+            self.unknown("cluster", cluster, &place.key("cluster"));
+        }
+        let broken = |key: &str| self.removed.contains(&format!("{}.{key}", place.path));
+        if raw.filters.is_empty()
+            && raw.cluster.is_none()
+            && !broken("filters")
+            && !broken("cluster")
+        {
+            let message = format!("listener {} sends requests nowhere", quote(name));
+            let help = "add `cluster: NAME`, or `filters:` with a router among them";
+            self.diagnostics
+                .error_with_help(place.span, &place.path, message, help);
+        }
+        let limits =
+            self.listener_limits(raw.limits.clone().unwrap_or_default(), &place.key("limits"));
+        Some(Listener {
+            name: name.to_owned(),
+            origin: self.diagnostics.sources.origin(place.span),
+            address: address?,
+            tls: match tls {
+                Some(tls) => Some(tls?),
+                None => None,
+            },
+            filters: chain,
+            cluster: raw.cluster.clone(),
+            limits,
+            drain: raw
+                .drain
+                .map_or(Duration::from_secs(30), |units::Duration(drain)| drain),
+        })
+    }
+
+    fn chain(
+        &mut self,
+        names: &[String],
+        filters: &Filters,
+        place: &Place<'_>,
+    ) -> Vec<Arc<Filter>> {
+        let mut chain: Vec<Arc<Filter>> = Vec::new();
+        for (index, name) in names.iter().enumerate() {
+            let place = place.index(index);
+            self.unknown("filter", name, &place);
+            if names.iter().take(index).any(|earlier| earlier == name) {
+                let message = format!("filter {} is twice in one chain", place.shown());
+                let help = "define it under a second name if it really has to run twice";
+                self.diagnostics
+                    .error_with_help(place.span, &place.path, message, help);
+            }
+            chain.extend(filters.get(name).cloned());
+        }
+        chain
+    }
+
+    fn listener_limits(&mut self, raw: raw::ListenerLimits, place: &Place<'_>) -> ListenerLimits {
+        let default = ListenerLimits::default();
+        let count =
+            |written: Option<u32>, default: usize| written.map_or(default, |count| count as usize);
+        ListenerLimits {
+            connections: count(raw.connections, default.connections),
+            header_bytes: self.size(
+                raw.header_bytes,
+                default.header_bytes,
+                (LEAST_HEAD, LARGEST_HEAD),
+                &place.key("header_bytes"),
+            ),
+            headers: count(raw.headers, default.headers),
+            header_timeout: self.timeout(
+                raw.header_timeout,
+                default.header_timeout,
+                &place.key("header_timeout"),
+            ),
+            idle_timeout: self.timeout(
+                raw.idle_timeout,
+                default.idle_timeout,
+                &place.key("idle_timeout"),
+            ),
+            streams: raw.streams.unwrap_or(default.streams),
+            buffer: self.size(
+                raw.buffer,
+                default.buffer,
+                (0, LARGEST_BUFFER),
+                &place.key("buffer"),
+            ),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! From what was written to what it means. Each part reports all of its problems; the whole exists only if there
+//! were none.
+
+mod cluster;
+mod filter;
+mod listener;
+mod place;
+mod tls;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use self::place::Place;
+use crate::config::{
+    check::unsupported,
+    include::Included,
+    raw,
+    report::Diagnostics,
+    resolved::{Admin, Config, Filter, Node as Identity, ProcessLimits, Sink},
+    source::Sources,
+    suggest,
+    tree::{Node, Value, quote},
+    units,
+};
+
+/// The names that were written, whether or not what they name is in order: a reference to something broken is
+/// not broken itself.
+pub(crate) struct Names {
+    filters: BTreeSet<String>,
+    clusters: BTreeSet<String>,
+    included: Included,
+}
+
+impl Names {
+    pub fn of(root: &Node, included: Included) -> Self {
+        let names = |section| match root.get(section) {
+            Some((
+                _,
+                Node {
+                    value: Value::Map(entries),
+                    ..
+                },
+            )) => entries.iter().map(|(key, _)| key.text.clone()).collect(),
+            _ => BTreeSet::new(),
+        };
+        Self {
+            filters: names("filters"),
+            clusters: names("clusters"),
+            included,
+        }
+    }
+}
+
+/// What every part needs.
+struct Resolver<'a, 'b> {
+    names: &'a Names,
+    /// Paths that the check took out; that they are missing is not another mistake.
+    removed: &'a BTreeSet<String>,
+    diagnostics: &'a mut Diagnostics<'b>,
+    /// The system's authorities, once someone has asked for them.
+    system_roots: Option<Arc<rustls::RootCertStore>>,
+}
+
+/// Resolves a checked configuration. Problems go to the diagnostics; what is returned may only be used when there are none.
+pub(crate) fn resolve(
+    raw: &raw::File,
+    root: &Node,
+    names: &Names,
+    removed: &BTreeSet<String>,
+    sources: &Arc<Sources>,
+    diagnostics: &mut Diagnostics<'_>,
+) -> Option<Config> {
+    let mut resolver = Resolver {
+        names,
+        removed,
+        diagnostics,
+        system_roots: None,
+    };
+    let root = Place::root(root);
+
+    let admin = raw
+        .admin
+        .as_ref()
+        .and_then(|admin| resolver.admin(admin, &root.key("admin")));
+    let filters = resolver.filters(&raw.filters, &root.key("filters"));
+    let clusters = resolver.clusters(&raw.clusters, &root.key("clusters"));
+    let sinks = resolver.sinks(&raw.sinks, &root.key("sinks"));
+    let taken = admin.as_ref().map(|admin| admin.address);
+    let listeners = resolver.listeners(&raw.listeners, &filters, taken, &root)?;
+
+    Some(Config {
+        node: identity(raw.node.clone().unwrap_or_default()),
+        workers: workers(raw.workers),
+        state: raw
+            .state
+            .as_ref()
+            .map(|path| resolver.file(&root.key("state"), path)),
+        admin,
+        limits: ProcessLimits {
+            connections: raw
+                .limits
+                .as_ref()
+                .and_then(|limits| limits.connections)
+                .unwrap_or(20_000) as usize,
+        },
+        listeners,
+        filters,
+        clusters,
+        sinks,
+        sources: Arc::clone(sources),
+    })
+}
+
+fn identity(node: raw::Node) -> Identity {
+    Identity {
+        id: node.id,
+        cluster: node.cluster,
+        zone: node.zone,
+        metadata: node.metadata,
+    }
+}
+
+fn workers(written: Option<raw::Workers>) -> usize {
+    match written {
+        Some(raw::Workers::Count(count)) => count as usize,
+        Some(raw::Workers::Auto(_)) | None => {
+            thread::available_parallelism().map_or(1, usize::from)
+        }
+    }
+}
+
+/// Filters by name, shared by the listeners that use them.
+type Filters = BTreeMap<String, Arc<Filter>>;
+
+impl Resolver<'_, '_> {
+    fn admin(&mut self, admin: &raw::Admin, place: &Place<'_>) -> Option<Admin> {
+        let address = place.key("address");
+        if admin.address.starts_with("unix:") {
+            unsupported("unix:", address.span, &address.path, self.diagnostics);
+            return None;
+        }
+        Some(Admin {
+            address: self.address(&admin.address, &address)?,
+        })
+    }
+
+    fn sinks(
+        &mut self,
+        sinks: &BTreeMap<String, raw::Sink>,
+        place: &Place<'_>,
+    ) -> BTreeMap<String, Sink> {
+        sinks
+            .iter()
+            .map(|(name, sink)| {
+                let sink = match sink {
+                    raw::Sink::Stdout => Sink::Stdout,
+                    raw::Sink::File(path) => {
+                        Sink::File(self.file(&place.key(name).key("file"), path))
+                    }
+                };
+                (name.clone(), sink)
+            })
+            .collect()
+    }
+
+    /// A path, relative to the file that it is written in.
+    fn file(&mut self, place: &Place<'_>, path: &str) -> PathBuf {
+        if path.is_empty() {
+            self.diagnostics
+                .error(place.span, &place.path, "a path cannot be empty");
+        }
+        self.diagnostics.sources.base(place.span.file).join(path)
+    }
+
+    fn address(&mut self, text: &str, place: &Place<'_>) -> Option<SocketAddr> {
+        if let Ok(address) = text.parse() {
+            return Some(address);
+        }
+        let mut help =
+            "expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned();
+        if place.is_secret() {
+            // Not a word about the value.
+        } else if let Some(port) = text
+            .strip_prefix(':')
+            .or(Some(text))
+            .filter(|port| port.parse::<u16>().is_ok())
+        {
+            help = format!(
+                "write 0.0.0.0:{port} for every address of this machine, 127.0.0.1:{port} for this machine only"
+            );
+        } else if text.parse::<std::net::IpAddr>().is_ok() {
+            help = "a port is missing".to_owned();
+        } else if let Some(port) = text.strip_prefix("localhost:") {
+            help = format!("write 127.0.0.1:{port}");
+        } else if text.contains("://") {
+            help = "write only the IP address and the port".to_owned();
+        } else if text
+            .rsplit_once(':')
+            .map_or(text, |(host, _)| host)
+            .contains(|c: char| c.is_ascii_alphabetic())
+            && !text.contains('[')
+        {
+            help = "expected an IP address and a port; names are not looked up by this version"
+                .to_owned();
+        }
+        let message = format!("{} is not an address", place.shown());
+        self.diagnostics
+            .error_with_help(place.span, &place.path, message, help);
+        None
+    }
+
+    /// Reports a name that nothing has.
+    fn unknown(&mut self, kind: &str, name: &str, place: &Place<'_>) {
+        let known = if kind == "filter" {
+            &self.names.filters
+        } else {
+            &self.names.clusters
+        };
+        if known.contains(name)
+            || self.names.included == Included::Some
+            || self.removed.contains(&format!("{kind}s"))
+        {
+            return;
+        }
+        let help = match suggest::nearest(name, known.iter().map(String::as_str)) {
+            Some(near) if !place.is_secret() => format!("did you mean {}?", quote(near)),
+            _ if known.is_empty() => format!("there are no {kind}s; define it under `{kind}s:`"),
+            _ => {
+                let names: Vec<_> = known.iter().take(10).map(String::as_str).collect();
+                let more = if known.len() > names.len() {
+                    ", ..."
+                } else {
+                    ""
+                };
+                format!(
+                    "define it under `{kind}s:`, or use one of: {}{more}",
+                    names.join(", ")
+                )
+            }
+        };
+        let message = format!("{kind} {} does not exist", place.shown());
+        self.diagnostics
+            .error_with_help(place.span, &place.path, message, help);
+    }
+
+    /// A duration that must not be zero, because zero would mean "at once" where people mean "never".
+    fn timeout(
+        &mut self,
+        written: Option<units::Duration>,
+        default: Duration,
+        place: &Place<'_>,
+    ) -> Duration {
+        match written {
+            Some(units::Duration(Duration::ZERO)) => {
+                let message = "this cannot be zero";
+                self.diagnostics.error_with_help(
+                    place.span,
+                    &place.path,
+                    message,
+                    "there is always a limit; write a long one",
+                );
+                default
+            }
+            Some(units::Duration(duration)) => duration,
+            None => default,
+        }
+    }
+
+    fn size(
+        &mut self,
+        written: Option<units::ByteSize>,
+        default: usize,
+        bounds: (u64, u64),
+        place: &Place<'_>,
+    ) -> usize {
+        let Some(units::ByteSize(size)) = written else {
+            return default;
+        };
+        let (least, most) = bounds;
+        let bound = match size {
+            size if size < least => format!("at least {}", units::ByteSize(least)),
+            size if size > most => format!("at most {}", units::ByteSize(most)),
+            _ => return usize::try_from(size).unwrap_or(usize::MAX),
+        };
+        let message = format!("{} is out of range", place.shown());
+        self.diagnostics.error_with_help(
+            place.span,
+            &place.path,
+            message,
+            format!("expected {bound}"),
+        );
+        default
+    }
+}

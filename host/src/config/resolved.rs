@@ -1,0 +1,329 @@
+//! Configuration that cannot be wrong: every reference is checked, every default filled in.
+//!
+//! The raw form ([`super::raw`]) says what an operator wrote; this one says what it means. Nothing here is
+//! optional for lack of a default, and names refer to things that exist.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+/// A whole, valid configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Who this proxy is; readable by filters as `node`.
+    pub node: Node,
+    /// Number of workers, at least one. `auto` is the number of available cores.
+    pub workers: usize,
+    /// Directory for compiled modules; `None`: nothing is kept on disk.
+    pub state: Option<PathBuf>,
+    /// Where the admin endpoint listens; `None`: nowhere.
+    pub admin: Option<Admin>,
+    /// Limits of the process.
+    pub limits: ProcessLimits,
+    /// Listeners in the order of their names.
+    pub listeners: Vec<Listener>,
+    /// Filters that some listener uses or not, by name.
+    pub filters: BTreeMap<String, Arc<Filter>>,
+    /// Clusters by name.
+    pub clusters: BTreeMap<String, Arc<Cluster>>,
+    /// Sinks by name.
+    pub sinks: BTreeMap<String, Sink>,
+    /// The texts that it was read from, for [`super::Report`].
+    pub sources: Arc<super::Sources>,
+}
+
+/// `node:`
+#[derive(Debug, Clone, Default)]
+pub struct Node {
+    /// `id`
+    pub id: String,
+    /// `cluster`
+    pub cluster: String,
+    /// `zone`
+    pub zone: String,
+    /// `metadata`
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+}
+
+/// `admin:`
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// TCP address.
+    pub address: SocketAddr,
+}
+
+/// `limits:` of the process.
+#[derive(Debug, Clone)]
+pub struct ProcessLimits {
+    /// Downstream connections, all listeners together. Default 20,000, or less where the limit of open files is lower.
+    pub connections: usize,
+}
+
+/// Where a thing was written, for messages: `file:line`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// File as it was named on the command line.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+}
+
+/// One of `listeners:`.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Its key.
+    pub name: String,
+    /// Where it was written.
+    pub origin: Origin,
+    /// Address to bind.
+    pub address: SocketAddr,
+    /// TLS, when configured.
+    pub tls: Option<ListenerTls>,
+    /// Filters, outermost first; each exists in [`Config::filters`].
+    pub filters: Vec<Arc<Filter>>,
+    /// Where requests go when no filter says otherwise.
+    pub cluster: Option<String>,
+    /// Limits per connection and for the listener.
+    pub limits: ListenerLimits,
+    /// How long open streams get when the process drains. Default 30 s.
+    pub drain: Duration,
+}
+
+/// `tls:` of a listener. Files have been read and parsed.
+#[derive(Debug, Clone)]
+pub struct ListenerTls {
+    /// Ready for rustls, with ALPN `h2` and `http/1.1`, certificates chosen by SNI and client certificates verified when `client_ca` is set.
+    pub config: Arc<rustls::ServerConfig>,
+}
+
+/// `limits:` of a listener.
+#[derive(Debug, Clone)]
+pub struct ListenerLimits {
+    /// Open connections. Default 10,000.
+    pub connections: usize,
+    /// Bytes of one request's head. Default 60 KiB.
+    pub header_bytes: usize,
+    /// Headers of one request. Default 100.
+    pub headers: usize,
+    /// From a request's first byte to the end of its head. Default 10 s.
+    pub header_timeout: Duration,
+    /// Without any byte in either direction. Default 5 min.
+    pub idle_timeout: Duration,
+    /// Concurrent streams of an HTTP/2 connection. Default 100.
+    pub streams: u32,
+    /// Bytes held for a paused stream, each direction. Default 1 MiB.
+    pub buffer: usize,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            header_bytes: 60 * 1024,
+            headers: 100,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
+            streams: 100,
+            buffer: 1024 * 1024,
+        }
+    }
+}
+
+/// One of `filters:`.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    /// Its key.
+    pub name: String,
+    /// Where it was written.
+    pub origin: Origin,
+    /// Where the module comes from.
+    pub module: ModuleSource,
+    /// Lower-case hex digest that the module must have, when given.
+    pub sha256: Option<String>,
+    /// What the filter's `proxy_on_configure` reads: a string as it is, anything else as JSON; empty when absent.
+    pub configuration: Vec<u8>,
+    /// Where each part of `config` was written, for refusals that name a path such as `routes[0].cluster`.
+    pub locations: Arc<Locations>,
+    /// Name of a shared instance; `None`: its own.
+    pub vm: Option<String>,
+    /// Environment variables of the guest.
+    pub environment: Vec<(String, String)>,
+    /// What a trap does to the streams that need this filter.
+    pub on_failure: OnFailure,
+    /// Memory and time.
+    pub limits: FilterLimits,
+    /// What it may use.
+    pub allow: Allow,
+    /// Names of the callbacks to call; `None`: all that the module exports.
+    pub callbacks: Option<Vec<String>>,
+    /// What PAUSE from a headers callback means.
+    pub headers_pause: HeadersPause,
+}
+
+/// Paths inside a filter's `config` and where they were written.
+#[derive(Debug, Clone, Default)]
+pub struct Locations {
+    /// From a path such as `virtual_hosts[0].routes[2].match` (empty: the whole) to its place.
+    pub paths: BTreeMap<String, Origin>,
+}
+
+/// `module:`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModuleSource {
+    /// `builtin:NAME`
+    Builtin(String),
+    /// A file; relative paths were resolved against the configuration file's folder.
+    File(PathBuf),
+}
+
+/// `on_failure:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// Answer 503, or reset what has begun.
+    #[default]
+    Close,
+    /// Go on without the filter where it has buffered and altered nothing.
+    Open,
+}
+
+/// `headers_pause:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HeadersPause {
+    /// Nothing of the stream goes on.
+    #[default]
+    StopAll,
+    /// The headers are held while the body flows to the filter.
+    HeadersOnly,
+}
+
+/// `limits:` of a filter.
+#[derive(Debug, Clone)]
+pub struct FilterLimits {
+    /// Linear memory of one instance. Default 64 MiB.
+    pub memory: usize,
+    /// Thread CPU time of one call. Default 10 ms.
+    pub call_time: Duration,
+    /// CPU time of instantiation and configuration. Default 10 s.
+    pub configure_time: Duration,
+}
+
+impl Default for FilterLimits {
+    fn default() -> Self {
+        Self {
+            memory: 64 * 1024 * 1024,
+            call_time: Duration::from_millis(10),
+            configure_time: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `allow:`
+#[derive(Debug, Clone, Default)]
+pub struct Allow {
+    /// Clusters that it may call; each exists.
+    pub clusters: Vec<String>,
+    /// Shared data.
+    pub shared_data: bool,
+}
+
+/// One of `clusters:`.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// Its key.
+    pub name: String,
+    /// Where it was written.
+    pub origin: Origin,
+    /// Static endpoints; may be empty.
+    pub endpoints: Vec<Endpoint>,
+    /// Protocol towards the endpoints.
+    pub protocol: ClusterProtocol,
+    /// How one is chosen.
+    pub load_balancer: LoadBalancer,
+    /// Default 1 s.
+    pub connect_timeout: Duration,
+    /// Connections kept for reuse.
+    pub pool: Pool,
+    /// TLS towards the endpoints.
+    pub tls: Option<ClusterTls>,
+}
+
+/// An endpoint of a cluster.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Address.
+    pub address: SocketAddr,
+    /// At least 1. Default 1.
+    pub weight: u32,
+}
+
+/// `protocol:` of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClusterProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, by prior knowledge without TLS, by ALPN with it.
+    Http2,
+    /// What ALPN says; HTTP/1.1 without TLS.
+    Auto,
+}
+
+/// `load_balancer:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LoadBalancer {
+    /// In turn, by weight.
+    RoundRobin,
+    /// The less busy of two picked at random.
+    #[default]
+    LeastRequest,
+    /// At random, by weight.
+    Random,
+}
+
+/// `pool:`
+#[derive(Debug, Clone)]
+pub struct Pool {
+    /// Connections of the process to this cluster. Default 1024.
+    pub connections: usize,
+    /// An idle connection is closed after this. Default 1 h.
+    pub idle_timeout: Duration,
+    /// A connection is closed after this many; 0: no limit. Default 0.
+    pub requests_per_connection: u64,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            idle_timeout: Duration::from_secs(3600),
+            requests_per_connection: 0,
+        }
+    }
+}
+
+/// `tls:` of a cluster. Files have been read and parsed.
+#[derive(Debug, Clone)]
+pub struct ClusterTls {
+    /// Ready for rustls, ALPN set from the cluster's protocol.
+    pub config: Arc<rustls::ClientConfig>,
+    /// Server name to ask for and to verify.
+    pub sni: Sni,
+}
+
+/// `sni:` of a cluster's TLS.
+#[derive(Debug, Clone)]
+pub enum Sni {
+    /// The host of the request (`:authority` without port); the endpoint's address where that is not a name.
+    Auto,
+    /// Always this name.
+    Name(rustls::pki_types::ServerName<'static>),
+}
+
+/// One of `sinks:`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sink {
+    /// Standard output.
+    Stdout,
+    /// Appended to a file.
+    File(PathBuf),
+}

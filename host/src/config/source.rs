@@ -1,0 +1,164 @@
+//! The texts that were read, kept so that a problem found much later (a filter refusing its configuration)
+//! can still show the line that it is about.
+
+use std::{
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use crate::config::resolved::Origin;
+
+/// One of the files in [`Sources`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FileId(usize);
+
+/// A range of bytes in one of the files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub file: FileId,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// The configuration's files: main file first, then the included ones in the order of reading.
+#[derive(Default)]
+pub struct Sources {
+    files: Vec<SourceFile>,
+    written: serde_json::Value,
+}
+
+struct SourceFile {
+    name: String,
+    text: String,
+    /// Byte at which each line begins.
+    lines: Vec<usize>,
+    ascii: bool,
+    base: PathBuf,
+}
+
+impl Sources {
+    /// The whole configuration as it was written, includes merged, defaults not filled in. What came from
+    /// `!env NAME` reads `!env NAME`, so this may be shown to anyone who may read the file.
+    #[must_use]
+    pub fn as_written(&self) -> &serde_json::Value {
+        &self.written
+    }
+
+    /// Names of the files that were read, main file first.
+    pub fn file_names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.name.as_str())
+    }
+
+    pub(crate) fn set_written(&mut self, written: serde_json::Value) {
+        self.written = written;
+    }
+
+    /// Keeps a text. The byte order mark is dropped and line ends become `\n`, so that every parser and the
+    /// snippets agree on what a line is.
+    pub(crate) fn add(&mut self, name: &str, text: &str, base: &Path) -> FileId {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        let lines = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(newline, _)| newline + 1))
+            .collect();
+        let ascii = text.is_ascii();
+        self.files.push(SourceFile {
+            name: name.to_owned(),
+            text,
+            lines,
+            ascii,
+            base: base.to_owned(),
+        });
+        FileId(self.files.len() - 1)
+    }
+
+    pub(crate) fn text(&self, file: FileId) -> &str {
+        self.files.get(file.0).map_or("", |file| &file.text)
+    }
+
+    pub(crate) fn name(&self, file: FileId) -> &str {
+        self.files.get(file.0).map_or("", |file| &file.name)
+    }
+
+    /// The folder against which relative paths in this file are resolved.
+    pub(crate) fn base(&self, file: FileId) -> &Path {
+        self.files
+            .get(file.0)
+            .map_or(Path::new(""), |file| &file.base)
+    }
+
+    pub(crate) fn origin(&self, span: Span) -> Origin {
+        let Some(file) = self.files.get(span.file.0) else {
+            return Origin::default();
+        };
+        let at = span.start.min(file.text.len());
+        let line = file.lines.partition_point(|start| *start <= at);
+        let start = line
+            .checked_sub(1)
+            .and_then(|index| file.lines.get(index))
+            .copied()
+            .unwrap_or(0);
+        let column = match file.ascii {
+            true => at - start,
+            false => file
+                .text
+                .get(start..at)
+                .map_or(0, |before| before.chars().count()),
+        };
+        Origin {
+            file: file.name.clone(),
+            line,
+            column: column + 1,
+        }
+    }
+
+    /// Position of a file in the order of reading; unknown files come last.
+    pub(crate) fn order(&self, name: &str) -> usize {
+        self.files
+            .iter()
+            .position(|file| file.name == name)
+            .unwrap_or(self.files.len())
+    }
+
+    /// The line that an origin names, and what of it to underline: `length` bytes, or the word there.
+    pub(crate) fn excerpt(&self, origin: &Origin, length: usize) -> Option<(&str, Range<usize>)> {
+        let file = self.files.iter().find(|file| file.name == origin.file)?;
+        let start = *file.lines.get(origin.line.checked_sub(1)?)?;
+        let line = file.text.get(start..)?.split('\n').next()?;
+        let start = line
+            .char_indices()
+            .nth(origin.column.saturating_sub(1))
+            .map_or(line.len(), |(at, _)| at);
+        let rest = line.get(start..).unwrap_or_default();
+        let mut taken = match length {
+            0 => word(rest),
+            length => length.min(rest.trim_end().len()),
+        };
+        while !rest.is_char_boundary(taken) {
+            taken -= 1;
+        }
+        if taken == 0 {
+            taken = rest.chars().next().map_or(0, char::len_utf8);
+        }
+        Some((line, start..start + taken))
+    }
+}
+
+/// Length of the word that a text begins with: up to a space or something that ends a key or a value.
+fn word(text: &str) -> usize {
+    let ends = |(at, c): (usize, char)| {
+        let last = text
+            .get(at + 1..)
+            .is_none_or(|after| !after.starts_with(|c: char| !c.is_whitespace()));
+        (c.is_whitespace() || ",]}".contains(c) || (c == ':' && last)).then_some(at)
+    };
+    text.char_indices().find_map(ends).unwrap_or(text.len())
+}
+
+impl fmt::Debug for Sources {
+    /// Names only: the texts may hold secrets.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.file_names()).finish()
+    }
+}

@@ -1,0 +1,102 @@
+//! The filters of a listener on one worker.
+
+use std::rc::Rc;
+
+use fyke_engine::{Callback, ContextId, Instance, Trap};
+
+use crate::wasm::{
+    call::{Call, Current},
+    env::Env,
+    exchange::{Direction, Exchange},
+    vm::Plugin,
+};
+
+/// Filters in order, and what they need of a stream at all.
+#[derive(Debug, Default)]
+pub struct Chain {
+    /// Outermost first.
+    pub plugins: Vec<Rc<Plugin>>,
+    /// Some filter looks at request bodies or trailers.
+    pub request_body: bool,
+    /// Some filter looks at response bodies or trailers.
+    pub response_body: bool,
+    /// Some filter can change request bodies.
+    pub edits_request: bool,
+    /// Some filter can change response bodies.
+    pub edits_response: bool,
+}
+
+impl Chain {
+    /// The chain of these filters.
+    #[must_use]
+    pub fn new(plugins: Vec<Rc<Plugin>>) -> Self {
+        let any = |body, trailers| plugins.iter().any(|plugin| plugin.callbacks.contains(body) || plugin.callbacks.contains(trailers));
+        let edits = |body| plugins.iter().any(|plugin| plugin.edits_bodies && plugin.callbacks.contains(body));
+        Self {
+            request_body: any(Callback::RequestBody, Callback::RequestTrailers),
+            response_body: any(Callback::ResponseBody, Callback::ResponseTrailers),
+            edits_request: edits(Callback::RequestBody),
+            edits_response: edits(Callback::ResponseBody),
+            plugins,
+        }
+    }
+
+    /// Whether there is no filter.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.plugins.is_empty()
+    }
+}
+
+/// The callbacks of one direction.
+pub(super) struct Callbacks {
+    pub headers: Callback,
+    pub body: Callback,
+    pub trailers: Callback,
+}
+
+pub(super) const fn callbacks(direction: Direction) -> Callbacks {
+    match direction {
+        Direction::Request => {
+            Callbacks { headers: Callback::RequestHeaders, body: Callback::RequestBody, trailers: Callback::RequestTrailers }
+        }
+        Direction::Response => {
+            Callbacks { headers: Callback::ResponseHeaders, body: Callback::ResponseBody, trailers: Callback::ResponseTrailers }
+        }
+    }
+}
+
+/// What a filter wants of a stream that is its own.
+pub(super) fn wants(exchange: &Exchange, index: usize, callback: Callback) -> bool {
+    exchange
+        .filters
+        .get(index)
+        .is_some_and(|filter| filter.slot.is_some() && !filter.skipped && filter.plugin.callbacks.contains(callback))
+}
+
+/// The instance is gone: it trapped now or before.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+/// Runs `f` with the filter's instance on behalf of the stream.
+pub(super) fn enter<T>(
+    env: &Rc<Env>,
+    exchange: &mut Exchange,
+    index: usize,
+    f: impl FnOnce(&mut Instance, &mut Call<'_>, ContextId) -> Result<T, Trap>,
+) -> Result<T, Gone> {
+    let Some(filter) = exchange.filters.get(index) else { return Err(Gone) };
+    let Some(slot) = filter.slot.clone() else { return Err(Gone) };
+    let vm = Rc::clone(&filter.plugin.vm);
+    let context = filter.context;
+    let mut call = Call::for_stream(env, &vm, &slot, Current { context, exchange, index });
+    match slot.enter(|instance| f(instance, &mut call, context)) {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(trap)) => {
+            vm.trapped(&slot, env, &trap);
+            Err(Gone)
+        }
+        None => Err(Gone),
+    }
+}
+

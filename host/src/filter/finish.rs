@@ -1,0 +1,49 @@
+//! The end of a stream: log, done, delete, in Envoy's order.
+
+use std::rc::Rc;
+
+use fyke_engine::Callback;
+use tokio::time::Instant;
+
+use super::chain::{enter, wants};
+use crate::wasm::{env::Env, exchange::Exchange, foreign};
+
+/// Ends the stream; further calls do nothing.
+pub fn finish(env: &Rc<Env>, exchange: &mut Exchange) {
+    if std::mem::replace(&mut exchange.finished, true) {
+        return;
+    }
+    exchange.ended = Some(Instant::now());
+    exchange.logging = true;
+    for index in 0..exchange.filters.len() {
+        if wants(exchange, index, Callback::Log) {
+            let _ = enter(env, exchange, index, |instance, call, context| instance.on_log(call, context));
+        }
+    }
+    for index in 0..exchange.filters.len() {
+        if exchange.filters.get(index).is_none_or(|filter| filter.slot.is_none()) {
+            continue;
+        }
+        let _ = enter(env, exchange, index, |instance, call, context| {
+            instance.on_done(call, context)?;
+            instance.on_delete(call, context)
+        });
+        if let Some(filter) = exchange.filters.get_mut(index)
+            && let Some(slot) = filter.slot.take()
+        {
+            slot.forget(filter.context);
+        }
+    }
+    exchange.wake();
+}
+
+/// Asks the filter that routed for a new decision, where another filter cleared the old one.
+pub fn route_again(env: &Rc<Env>, exchange: &mut Exchange) {
+    if !std::mem::take(&mut exchange.route_cleared) {
+        return;
+    }
+    let Some(by) = exchange.selection.as_ref().map(|selection| selection.by) else { return };
+    if wants(exchange, by, Callback::ForeignFunction) {
+        let _ = enter(env, exchange, by, |instance, call, context| instance.on_foreign_function(call, context, foreign::ROUTE_AGAIN, &[]));
+    }
+}

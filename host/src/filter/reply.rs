@@ -1,0 +1,51 @@
+//! Local replies: an answer that does not come from the upstream.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::pump;
+use crate::wasm::{
+    exchange::{Direction, Exchange, Half, Reply, Stage},
+    maps::ResponseHead,
+};
+
+/// Records a reply of the host's own. `from` is the filter in whose place it is given.
+pub fn by_host(exchange: &mut Exchange, status: StatusCode, details: impl Into<Cow<'static, str>>, from: Option<usize>) {
+    let details = details.into();
+    let body = format!("{}: {details}\n", status.canonical_reason().unwrap_or("error").to_lowercase());
+    let mut fields = HeaderMap::with_capacity(2);
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    exchange.reply_with(Reply { head: ResponseHead { status, fields }, body: Bytes::from(body), grpc_status: None, details, from });
+}
+
+/// Makes the recorded reply the stream's response, at the place of the filter that gave it. The caller then runs
+/// the response direction.
+///
+/// What an upstream had answered before is dropped; filters that have seen its head do not see another one.
+pub fn begin(exchange: &mut Exchange, reply: Reply) {
+    let count = exchange.filters.len();
+    let reached = exchange.filters.iter().rposition(|filter| filter.slot.is_some()).map_or(0, |last| last + 1);
+    // The filters outside of the one that replied; for the host's own reply all that have met the stream.
+    let outside = reply.from.unwrap_or(reached);
+    exchange.response = Half { bytes: exchange.response.bytes, ..Half::default() };
+    for (index, filter) in exchange.filters.iter_mut().enumerate() {
+        let seen = filter.response.headers_seen;
+        filter.response = Stage::default();
+        if seen && index < outside {
+            filter.response = Stage { headers_seen: true, ..Stage::default() };
+        }
+    }
+    exchange.details = reply.details;
+    let mut head = reply.head;
+    let end = reply.body.is_empty();
+    head.fields.insert(header::CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
+    exchange.response_head = Some(head);
+    let position = count.saturating_sub(outside);
+    pump::start(exchange, Direction::Response, position, end);
+    if !end {
+        pump::push_data(exchange, Direction::Response, position, reply.body);
+        pump::push_end(exchange, Direction::Response, position, None);
+    }
+}

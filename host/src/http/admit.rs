@@ -1,0 +1,222 @@
+//! What a request must be before anything else looks at it, and what belongs to one hop only.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
+    header::{self, CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    uri::{PathAndQuery, Scheme},
+};
+
+use super::super::listener::path;
+use crate::wasm::maps::RequestHead;
+
+/// Why a request is not forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Answer.
+    pub status: StatusCode,
+    /// `response.code_details`
+    pub details: &'static str,
+}
+
+const fn refused(status: StatusCode, details: &'static str) -> Refused {
+    Refused { status, details }
+}
+
+/// An admitted request.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Its head, without what belongs to this hop.
+    pub head: RequestHead,
+    /// The protocol that the client wants to change to.
+    pub upgrade: Option<HeaderValue>,
+    /// The client waits for `100 Continue`.
+    pub expects: bool,
+}
+
+/// Checks a request's head and takes off what belongs to this hop (RFC 9110, section 7.6.1).
+///
+/// # Errors
+/// [`Refused`].
+pub fn request(method: Method, uri: Uri, version: Version, mut fields: HeaderMap, tls: bool, most: usize) -> Result<Admitted, Refused> {
+    if fields.len() > most {
+        return Err(refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers"));
+    }
+    if method == Method::CONNECT {
+        return Err(refused(StatusCode::NOT_IMPLEMENTED, "connect_not_supported"));
+    }
+    let uri = uri.into_parts();
+    if version < Version::HTTP_2 {
+        // RFC 9112, section 3.2: exactly one Host, whatever the form of the target.
+        let mut hosts = fields.get_all(HOST).iter();
+        let (first, second) = (hosts.next(), hosts.next());
+        if second.is_some() || (first.is_none() && version == Version::HTTP_11) {
+            return Err(refused(StatusCode::BAD_REQUEST, if second.is_some() { "several_hosts" } else { "missing_host" }));
+        }
+        // Section 6.1: such a message from an HTTP/1.0 client has no framing that both sides agree on.
+        if version == Version::HTTP_10 && fields.contains_key(TRANSFER_ENCODING) {
+            return Err(refused(StatusCode::BAD_REQUEST, "transfer_encoding_in_http10"));
+        }
+    }
+    if let Some(authority) = &uri.authority {
+        // An absolute target, or HTTP/2's :authority, is the one that counts (RFC 9112, 3.2.2; RFC 9113, 8.3.1).
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| refused(StatusCode::BAD_REQUEST, "bad_authority"))?;
+        if authority.as_str().contains('@') {
+            return Err(refused(StatusCode::BAD_REQUEST, "userinfo_in_authority"));
+        }
+        fields.insert(HOST, host);
+    }
+    if let Some(host) = fields.get(HOST)
+        && !legal_host(host.as_bytes())
+    {
+        return Err(refused(StatusCode::BAD_REQUEST, "bad_host"));
+    }
+    let target = uri.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let target = match path::normalize(&target) {
+        Ok(None) => target,
+        Ok(Some(normal)) => normal,
+        Err(path::Escapes) => return Err(refused(StatusCode::BAD_REQUEST, "bad_path")),
+    };
+    let mut admitted = Admitted {
+        head: RequestHead { method, path: target, scheme: if tls { Scheme::HTTPS } else { Scheme::HTTP }, fields },
+        upgrade: None,
+        expects: false,
+    };
+    let fields = &mut admitted.head.fields;
+    if version == Version::HTTP_11 && fields.contains_key(UPGRADE) && lists(fields, &CONNECTION, "upgrade") {
+        admitted.upgrade = fields.get(UPGRADE).cloned();
+    }
+    let trailers = lists(fields, &TE, "trailers");
+    strip_hop(fields);
+    if trailers {
+        fields.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(expect) = fields.get(header::EXPECT) {
+        if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+            return Err(refused(StatusCode::EXPECTATION_FAILED, "unknown_expectation"));
+        }
+        admitted.expects = version == Version::HTTP_11;
+        if !admitted.expects {
+            fields.remove(header::EXPECT);
+        }
+    }
+    Ok(admitted)
+}
+
+/// Whether a list header has a member, in any case.
+fn lists(fields: &HeaderMap, name: &HeaderName, member: &str) -> bool {
+    fields.get_all(name).iter().any(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|item| item.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().eq_ignore_ascii_case(member.as_bytes()))
+    })
+}
+
+/// Takes off what belongs to one hop: `Connection`, what it names, and the usual suspects.
+pub fn strip_hop(fields: &mut HeaderMap) {
+    if fields.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = fields
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            // What frames or routes the message is not the sender's to remove (desync, host removal).
+            .filter(|name| name != CONTENT_LENGTH && name != HOST)
+            .collect();
+        for name in named {
+            fields.remove(name);
+        }
+        fields.remove(CONNECTION);
+    }
+    static HOP: [HeaderName; 6] = [
+        TRANSFER_ENCODING,
+        UPGRADE,
+        TE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+        HeaderName::from_static("http2-settings"),
+    ];
+    // Most messages have none of them, and few fields: one look at each is cheaper than six hashes.
+    let any = fields.keys().any(|name| HOP.contains(name));
+    if any {
+        for name in &HOP {
+            fields.remove(name);
+        }
+    }
+}
+
+fn legal_host(host: &[u8]) -> bool {
+    // RFC 3986: reg-name, IPv4 or bracketed IPv6, and a port; no separators that other parsers could read as something else.
+    host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        list.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    fn admit(version: Version, target: &str, list: &[(&'static str, &'static str)]) -> Result<Admitted, Refused> {
+        request(Method::GET, target.parse().unwrap(), version, fields(list), false, 100)
+    }
+
+    #[test]
+    fn http11_needs_exactly_one_host() {
+        assert_eq!(admit(Version::HTTP_11, "/", &[]).unwrap_err().details, "missing_host");
+        assert_eq!(admit(Version::HTTP_11, "/", &[("host", "a"), ("host", "b")]).unwrap_err().details, "several_hosts");
+        assert!(admit(Version::HTTP_10, "/", &[]).is_ok());
+    }
+
+    #[test]
+    fn an_absolute_target_wins_over_the_host_field() {
+        let admitted = admit(Version::HTTP_11, "http://real.example:8080/x?y", &[("host", "other.example")]).unwrap();
+        assert_eq!(admitted.head.authority(), b"real.example:8080");
+        assert_eq!(admitted.head.path.as_str(), "/x?y");
+    }
+
+    #[test]
+    fn hop_by_hop_fields_go_and_named_ones_with_them() {
+        let admitted = admit(
+            Version::HTTP_11,
+            "/",
+            &[("host", "a"), ("connection", "close, X-Private, host, content-length"), ("x-private", "1"), ("keep-alive", "5"), ("x-kept", "1"), ("content-length", "3")],
+        )
+        .unwrap();
+        let names: Vec<_> = admitted.head.fields.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["host", "x-kept", "content-length"]);
+    }
+
+    #[test]
+    fn te_keeps_trailers_and_nothing_else() {
+        let admitted = admit(Version::HTTP_11, "/", &[("host", "a"), ("te", "gzip, trailers;q=1")]).unwrap();
+        assert_eq!(admitted.head.fields[TE], "trailers");
+        let admitted = admit(Version::HTTP_11, "/", &[("host", "a"), ("te", "gzip")]).unwrap();
+        assert!(!admitted.head.fields.contains_key(TE));
+    }
+
+    #[test]
+    fn an_upgrade_needs_both_fields() {
+        let both = admit(Version::HTTP_11, "/", &[("host", "a"), ("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]).unwrap();
+        assert_eq!(both.upgrade.unwrap(), "websocket");
+        let one = admit(Version::HTTP_11, "/", &[("host", "a"), ("upgrade", "h2c")]).unwrap();
+        assert!(one.upgrade.is_none() && !one.head.fields.contains_key(UPGRADE));
+    }
+
+    #[test]
+    fn expectations_other_than_continue_fail() {
+        assert!(admit(Version::HTTP_11, "/", &[("host", "a"), ("expect", "100-Continue")]).unwrap().expects);
+        assert_eq!(admit(Version::HTTP_11, "/", &[("host", "a"), ("expect", "200-ok")]).unwrap_err().status, StatusCode::EXPECTATION_FAILED);
+    }
+
+    #[test]
+    fn odd_hosts_are_refused() {
+        for host in ["a b", "a/b", "a@b", "a\\b", "a,b?"] {
+            let mut list = HeaderMap::new();
+            list.insert(HOST, HeaderValue::from_str(host).unwrap());
+            let result = request(Method::GET, Uri::from_static("/"), Version::HTTP_11, list, false, 100);
+            assert_eq!(result.unwrap_err().details, "bad_host", "{host}");
+        }
+    }
+}

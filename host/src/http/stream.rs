@@ -1,0 +1,562 @@
+//! One request: through the chain, to its cluster, and the answer back.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::Body;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use tokio::time::Instant;
+
+use super::{
+    admit::{self, Admitted},
+    exchange_body::{RequestFlow, ResponseFlow, feed, poll_source},
+    expect,
+    outcome::{self, Abort},
+    runtime::ListenerRuntime,
+    upgrade,
+};
+use crate::{
+    cluster::{RequestBody, lease::Lease, local::LocalCluster},
+    filter::{
+        finish,
+        pump::{self, Pump},
+        reply,
+    },
+    listener::activity::{Activity, Busy},
+    upstream::{Outgoing, UpstreamError, dispatch::{Answered, dispatch}},
+    wasm::{
+        exchange::{Connection, Direction, Exchange, Hold, Reply, Waiting},
+        foreign,
+        maps::ResponseHead,
+    },
+};
+
+/// What a response's body is made of.
+pub enum ResponseBody {
+    /// All there.
+    Full(Option<Bytes>),
+    /// Flowing, and the owner of its stream.
+    Flow(ResponseFlow),
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = crate::cluster::body::BodyError;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Full(bytes) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(http_body::Frame::data(bytes)))),
+            Self::Flow(flow) => std::pin::Pin::new(flow).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Flow(flow) => flow.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match self {
+            Self::Full(bytes) => http_body::SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Flow(flow) => flow.size_hint(),
+        }
+    }
+}
+
+/// A stream and its end: whoever drops the last reference ends it.
+pub struct Stream {
+    /// Listener, filters, surroundings.
+    pub runtime: Rc<ListenerRuntime>,
+    /// What filters see.
+    pub exchange: Rc<RefCell<Exchange>>,
+    cluster: RefCell<Option<(Rc<LocalCluster>, Instant)>>,
+    failed: Cell<bool>,
+    ended: Cell<bool>,
+    _busy: Busy,
+}
+
+impl Stream {
+    /// Notes that the stream broke after its answer had begun.
+    pub fn failed(&self, why: &str) {
+        if !self.failed.replace(true) {
+            let exchange = self.exchange.borrow();
+            tracing::debug!(listener = &*exchange.connection.listener, path = exchange.request_head.path.path(), "stream broke: {why}");
+        }
+    }
+
+    /// Ends the stream: counters, then log, done and delete. `whole` says that the answer went out to its last byte.
+    pub fn end(&self, whole: bool) {
+        if self.ended.replace(true) {
+            return;
+        }
+        let metrics = &self.runtime.metrics;
+        let mut exchange = self.exchange.borrow_mut();
+        if !whole && !self.failed.get() && exchange.details == "via_upstream" {
+            exchange.details = "downstream_disconnected".into();
+        }
+        let class = exchange.response_head.as_ref().filter(|_| exchange.response_sent).map(|head| usize::from(head.status.as_u16() / 100));
+        let counter = |classes: &[crate::telemetry::registry::Counter; 5], reset: &crate::telemetry::registry::Counter| {
+            match class.and_then(|class| classes.get(class.saturating_sub(1))) {
+                Some(counter) if whole => counter.inc(),
+                _ => reset.inc(),
+            }
+        };
+        counter(&metrics.classes, &metrics.reset);
+        if let Some((cluster, since)) = self.cluster.borrow_mut().take() {
+            cluster.metrics.active.sub(1);
+            if exchange.details == "via_upstream" {
+                counter(&cluster.metrics.classes, &cluster.metrics.reset);
+                cluster.metrics.duration.observe(since.elapsed());
+            }
+        }
+        metrics.requests_active.sub(1);
+        metrics.worker_active.sub(1);
+        finish::finish(&self.runtime.env, &mut exchange);
+        metrics.duration.observe(exchange.started.elapsed());
+    }
+
+    /// Whether some filter may still look at the heads when the answer is under way.
+    #[must_use]
+    pub fn keeps_heads(&self) -> bool {
+        !self.runtime.chain.is_empty()
+    }
+
+    fn pump(&self, exchange: &mut Exchange, direction: Direction, waker: &std::task::Waker) {
+        let weak = Rc::downgrade(&self.exchange);
+        Pump { env: &self.runtime.env, weak: &weak, waker: Some(waker) }.run(exchange, direction);
+    }
+
+    /// Waits until the headers of a direction have passed every filter, feeding the body to filters that hold only headers.
+    async fn passed(&self, direction: Direction, source: &mut Option<Incoming>, deadline: Option<Instant>) -> Passage {
+        let mut sleep = pin!(deadline.map(tokio::time::sleep_until));
+        poll_fn(|cx| {
+            loop {
+                {
+                    let mut exchange = self.exchange.borrow_mut();
+                    self.pump(&mut exchange, direction, cx.waker());
+                    if exchange.is_interrupted() {
+                        return Poll::Ready(Passage::Interrupted);
+                    }
+                    if exchange.head_passed(direction) {
+                        return Poll::Ready(Passage::Passed);
+                    }
+                    exchange.wait(Waiting::Main, cx.waker());
+                    let reads = exchange
+                        .filters
+                        .iter_mut()
+                        .any(|filter| matches!(filter.stage(direction).hold, Hold::HeadersOnly | Hold::AllAndBuffer));
+                    if let Some(sleep) = sleep.as_mut().as_pin_mut()
+                        && sleep.poll(cx).is_ready()
+                    {
+                        return Poll::Ready(Passage::Late);
+                    }
+                    if source.is_none() || !reads || !exchange.wants_more(direction) {
+                        return Poll::Pending;
+                    }
+                }
+                match std::task::ready!(poll_source(source, cx)) {
+                    Ok(piece) => feed(self, direction, piece),
+                    Err(error) => return Poll::Ready(Passage::Broken(error.to_string())),
+                }
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.end(false);
+    }
+}
+
+enum Passage {
+    Passed,
+    Interrupted,
+    Late,
+    Broken(String),
+}
+
+/// What a response still has to bring after its head.
+struct Tail {
+    source: Option<Incoming>,
+    lease: Option<Lease>,
+    deadline: Option<Instant>,
+    tunnel: Option<OnUpgrade>,
+}
+
+impl Tail {
+    fn none() -> Self {
+        Self { source: None, lease: None, deadline: None, tunnel: None }
+    }
+}
+
+/// Serves one request.
+///
+/// Cancel safe: dropped, the stream is ended and its upstream request reset.
+///
+/// # Errors
+/// [`Abort`]: the stream is to be reset without an answer.
+pub async fn serve(
+    runtime: Rc<ListenerRuntime>,
+    connection: Rc<Connection>,
+    activity: Arc<Activity>,
+    mut request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Abort> {
+    let busy = Busy::begin(activity);
+    let on_upgrade = request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+    let (parts, incoming) = request.into_parts();
+    let version = parts.version;
+    let admitted = match admit::request(parts.method, parts.uri, version, parts.headers, connection.tls.is_some(), runtime.limits.headers) {
+        Ok(admitted) => admitted,
+        Err(refused) => return Ok(refuse(&runtime, &refused)),
+    };
+    let Admitted { head, upgrade, expects } = admitted;
+    let metrics = &runtime.metrics;
+    metrics.requests_active.add(1);
+    metrics.worker_active.add(1);
+    metrics.worker_streams.inc();
+    let exchange = Exchange::new(connection, version, head, &runtime.chain.plugins, runtime.limits.buffer);
+    let stream = Rc::new(Stream {
+        exchange: Rc::new(RefCell::new(exchange)),
+        cluster: RefCell::new(None),
+        failed: Cell::new(false),
+        ended: Cell::new(false),
+        _busy: busy,
+        runtime,
+    });
+    let ends = incoming.is_end_stream();
+    {
+        let mut exchange = stream.exchange.borrow_mut();
+        if ends {
+            exchange.request_received = Some(exchange.started);
+        }
+        pump::start(&mut exchange, Direction::Request, 0, ends);
+    }
+    let mut source = (!ends).then_some(incoming);
+    let mut tail = match stream.passed(Direction::Request, &mut source, None).await {
+        Passage::Passed => route(&stream, source, upgrade.as_ref(), expects).await?,
+        Passage::Broken(error) => return Err(Abort(error)),
+        Passage::Interrupted | Passage::Late => Tail::none(),
+    };
+    // From here on the response is in the exchange, or a reply waits; a reply may be given in place of another one's answer.
+    loop {
+        let reply = {
+            let mut exchange = stream.exchange.borrow_mut();
+            if exchange.reset {
+                return Err(Abort(exchange.details.to_string()));
+            }
+            exchange.reply.take()
+        };
+        if let Some(reply) = reply {
+            tail = Tail::none();
+            begin_reply(&stream, reply);
+        }
+        match stream.passed(Direction::Response, &mut tail.source, tail.deadline).await {
+            Passage::Passed => break,
+            Passage::Interrupted => {}
+            Passage::Late => {
+                let error = UpstreamError::Timeout { timeout: Duration::ZERO };
+                host_reply(&stream, &error);
+            }
+            Passage::Broken(error) => {
+                tracing::debug!("the upstream's answer broke off while filters held its head: {error}");
+                reply::by_host(&mut stream.exchange.borrow_mut(), StatusCode::BAD_GATEWAY, "upstream_reset", None);
+            }
+        }
+        if stream.exchange.borrow().reply.is_none() && !stream.exchange.borrow().reset {
+            return Err(Abort("the stream was answered twice".to_owned()));
+        }
+    }
+    respond(&stream, tail, on_upgrade)
+}
+
+fn refuse(runtime: &ListenerRuntime, refused: &admit::Refused) -> Response<ResponseBody> {
+    if refused.status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE {
+        runtime.metrics.too_large.inc();
+    } else {
+        runtime.metrics.malformed.inc();
+    }
+    tracing::debug!(details = refused.details, "request refused");
+    let body = format!("{}: {}\n", refused.status.canonical_reason().unwrap_or("error").to_lowercase(), refused.details);
+    let mut response = Response::new(ResponseBody::Full(Some(Bytes::from(body))));
+    *response.status_mut() = refused.status;
+    *response.headers_mut() = outcome::plain_fields();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn begin_reply(stream: &Stream, mut given: Reply) {
+    let mut exchange = stream.exchange.borrow_mut();
+    if outcome::is_grpc(&exchange) {
+        outcome::for_grpc(&mut given);
+    }
+    reply::begin(&mut exchange, given);
+}
+
+/// Answers in the upstream's place, and says why in the log.
+fn host_reply(stream: &Stream, error: &UpstreamError) {
+    let mut exchange = stream.exchange.borrow_mut();
+    exchange.upstream_failure = Some(error.to_string());
+    tracing::warn!(
+        listener = &*exchange.connection.listener, cluster = exchange.routed_to.as_deref().unwrap_or("none"), method = %exchange.request_head.method,
+        path = exchange.request_head.path.path(), details = error.label(), "no answer from upstream: {error}"
+    );
+    reply::by_host(&mut exchange, outcome::status(error), error.label(), None);
+}
+
+/// Executes the decision: picks the cluster, sends the request, and puts the answer's head into the exchange.
+async fn route(stream: &Rc<Stream>, source: Option<Incoming>, upgrade: Option<&HeaderValue>, expects: bool) -> Result<Tail, Abort> {
+    let decision = decide(stream);
+    let (cluster, timeout) = match decision {
+        Ok(decision) => decision,
+        Err(Undecided::Interrupted) => return Ok(Tail::none()),
+        Err(Undecided::Failed(error)) => {
+            host_reply(stream, &error);
+            return Ok(Tail::none());
+        }
+    };
+    cluster.metrics.active.add(1);
+    let since = Instant::now();
+    stream.cluster.replace(Some((Rc::clone(&cluster), since)));
+    let outgoing = prepare(stream, &cluster, source, upgrade, expects);
+    let answer = {
+        let seen = |lease: &Lease| {
+            let mut exchange = stream.exchange.borrow_mut();
+            exchange.upstream = Some(lease.address());
+            exchange.upstream_local = lease.local();
+        };
+        let dispatch = pin!(dispatch(&cluster, outgoing, seen));
+        answered(stream, dispatch, timeout).await
+    };
+    match answer {
+        None => Ok(Tail::none()),
+        Some(Ok(answered)) => Ok(accept(stream, answered, timeout, upgrade.is_some())),
+        Some(Err(error)) => {
+            match &error {
+                UpstreamError::Timeout { .. } => cluster.metrics.timeout.inc(),
+                UpstreamError::Cluster(_) => cluster.metrics.unreachable.inc(),
+                _ => cluster.metrics.reset.inc(),
+            }
+            host_reply(stream, &error);
+            Ok(Tail::none())
+        }
+    }
+}
+
+enum Undecided {
+    Interrupted,
+    Failed(UpstreamError),
+}
+
+type Decision = (Rc<LocalCluster>, Option<Duration>);
+
+fn decide(stream: &Stream) -> Result<Decision, Undecided> {
+    let mut exchange = stream.exchange.borrow_mut();
+    let exchange = &mut *exchange;
+    let env = &stream.runtime.env;
+    finish::route_again(env, exchange);
+    if exchange.is_interrupted() {
+        return Err(Undecided::Interrupted);
+    }
+    let name = exchange
+        .cluster
+        .as_deref()
+        .or_else(|| exchange.selection.as_ref().and_then(|selection| selection.cluster()))
+        .or(stream.runtime.cluster.as_deref());
+    let Some(name) = name else { return Err(Undecided::Failed(UpstreamError::NotRouted)) };
+    let Some(cluster) = env.clusters.get(name) else {
+        return Err(Undecided::Failed(UpstreamError::UnknownCluster { cluster: name.to_owned() }));
+    };
+    let cluster = Rc::clone(cluster);
+    exchange.routed_to = Some(Rc::clone(&cluster.name));
+    // Envoy's default for a route without a timeout; a listener with a fixed cluster gets the same.
+    let timeout = exchange.selection.as_ref().map_or(Some(Duration::from_secs(15)), |selection| selection.timeout());
+    if let Some(selection) = &exchange.selection {
+        foreign::apply_host(&mut exchange.request_head, selection);
+    }
+    Ok((cluster, timeout))
+}
+
+/// Makes the request that goes to the upstream.
+fn prepare(stream: &Rc<Stream>, cluster: &LocalCluster, source: Option<Incoming>, upgrade: Option<&HeaderValue>, expects: bool) -> Outgoing {
+    let chain = &stream.runtime.chain;
+    let mut exchange = stream.exchange.borrow_mut();
+    let exchange = &mut *exchange;
+    let head = &mut exchange.request_head;
+    // Filters may still ask for the request's headers when they see the answer, or log.
+    let mut fields = if stream.keeps_heads() { head.fields.clone() } else { std::mem::take(&mut head.fields) };
+    let mut extensions = Extensions::new();
+    let http1 = cluster.shared.settings.protocol != crate::config::resolved::ClusterProtocol::Http2;
+    if let Some(upgrade) = upgrade
+        && http1
+    {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        fields.insert(header::UPGRADE, upgrade.clone());
+    } else if http1 && fields.contains_key(header::TE) {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    fields.remove(header::TRANSFER_ENCODING);
+    let outlet = &mut exchange.request.outlet;
+    let filtered = chain.request_body;
+    let body = if outlet.head_end {
+        RequestBody::Empty
+    } else if filtered && outlet.end && exchange.request.trailers.is_none() {
+        // The filters have let go of all of it: its length is known.
+        let bytes = collect(outlet.body.len(), std::iter::from_fn(|| outlet.body.pop()));
+        fields.remove(header::EXPECT);
+        fields.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        RequestBody::Full { bytes: Some(bytes), trailers: None }
+    } else {
+        if chain.edits_request {
+            fields.remove(header::CONTENT_LENGTH);
+        }
+        let untouched = exchange.request.bytes == 0;
+        let gate = (expects && http1 && untouched).then(|| Arc::new(expect::Gate::default()));
+        if gate.is_none() {
+            fields.remove(header::EXPECT);
+        }
+        let waiting = gate.as_ref().map(|gate| expect::Waiting::new(Arc::clone(gate)));
+        if let Some(gate) = gate {
+            let mut request = Request::new(());
+            hyper::ext::on_informational(&mut request, move |response| {
+                if response.status() == StatusCode::CONTINUE {
+                    gate.open();
+                }
+            });
+            extensions = std::mem::take(request.extensions_mut());
+        }
+        RequestBody::Stream(Box::pin(RequestFlow::new(stream, source, waiting, filtered)))
+    };
+    Outgoing { method: head.method.clone(), path: head.path.clone(), scheme: head.scheme.clone(), fields, body, extensions }
+}
+
+fn collect(length: usize, mut chunks: impl Iterator<Item = Bytes>) -> Bytes {
+    let Some(first) = chunks.next() else { return Bytes::new() };
+    if first.len() == length {
+        return first;
+    }
+    let mut all = BytesMut::with_capacity(length);
+    all.extend_from_slice(&first);
+    for chunk in chunks {
+        all.extend_from_slice(&chunk);
+    }
+    all.freeze()
+}
+
+/// Waits for the head of the answer, the route's timeout, or a filter that replies instead (`None`).
+async fn answered(
+    stream: &Stream,
+    mut dispatch: std::pin::Pin<&mut impl Future<Output = Result<Answered, UpstreamError>>>,
+    timeout: Option<Duration>,
+) -> Option<Result<Answered, UpstreamError>> {
+    let mut sleep = pin!(None::<tokio::time::Sleep>);
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = dispatch.as_mut().poll(cx) {
+            return Poll::Ready(Some(result));
+        }
+        let mut exchange = stream.exchange.borrow_mut();
+        if exchange.is_interrupted() {
+            return Poll::Ready(None);
+        }
+        exchange.wait(Waiting::Main, cx.waker());
+        if let Some(timeout) = timeout
+            && let Some(received) = exchange.request_received
+        {
+            if sleep.is_none() {
+                sleep.set(Some(tokio::time::sleep_until(received + timeout)));
+            }
+            if let Some(sleep) = sleep.as_mut().as_pin_mut()
+                && sleep.poll(cx).is_ready()
+            {
+                return Poll::Ready(Some(Err(UpstreamError::Timeout { timeout })));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Puts the head of an answer into the exchange.
+fn accept(stream: &Stream, answered: Answered, timeout: Option<Duration>, upgrading: bool) -> Tail {
+    let Answered { mut response, lease } = answered;
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if switching && !upgrading {
+        reply::by_host(&mut stream.exchange.borrow_mut(), StatusCode::BAD_GATEWAY, "unexpected_upgrade", None);
+        return Tail::none();
+    }
+    let tunnel = switching.then(|| hyper::upgrade::on(&mut response));
+    let (parts, incoming) = response.into_parts();
+    let mut fields = parts.headers;
+    let protocol = if switching { fields.get(header::UPGRADE).cloned() } else { None };
+    admit::strip_hop(&mut fields);
+    if let Some(protocol) = protocol {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        fields.insert(header::UPGRADE, protocol);
+    }
+    let ends = incoming.is_end_stream();
+    let mut exchange = stream.exchange.borrow_mut();
+    exchange.details = "via_upstream".into();
+    exchange.response_head = Some(ResponseHead { status: parts.status, fields });
+    pump::start(&mut exchange, Direction::Response, 0, ends);
+    let deadline = timeout.and_then(|timeout| Some(exchange.request_received? + timeout)).filter(|_| !ends);
+    Tail { source: (!ends).then_some(incoming), lease: Some(lease), deadline, tunnel }
+}
+
+/// Makes the answer that goes to the client.
+fn respond(stream: &Rc<Stream>, tail: Tail, on_upgrade: Option<OnUpgrade>) -> Result<Response<ResponseBody>, Abort> {
+    let chain = &stream.runtime.chain;
+    let (status, fields, version) = {
+        let mut exchange = stream.exchange.borrow_mut();
+        let exchange = &mut *exchange;
+        let Some(head) = &mut exchange.response_head else { return Err(Abort("no answer".to_owned())) };
+        let mut fields = if stream.keeps_heads() { head.fields.clone() } else { std::mem::take(&mut head.fields) };
+        fields.remove(header::TRANSFER_ENCODING);
+        let no_body = exchange.response.outlet.head_end;
+        if !no_body && (chain.edits_response && chain.response_body) && tail.source.is_some() {
+            // A filter may change the length: let the framing say it.
+            fields.remove(header::CONTENT_LENGTH);
+        } else if !no_body && exchange.response.outlet.end && exchange.response.trailers.is_none() {
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(exchange.response.outlet.body.len()));
+        }
+        exchange.response_sent = true;
+        (head.status, fields, exchange.version)
+    };
+    match (tail.tunnel, on_upgrade) {
+        (Some(upstream), Some(downstream)) if status == StatusCode::SWITCHING_PROTOCOLS => {
+            upgrade::spawn(Rc::clone(stream), tail.lease, downstream, upstream);
+            Ok(build(status, fields, version, ResponseBody::Full(None)))
+        }
+        (Some(_), _) => Err(Abort("the connection cannot change its protocol".to_owned())),
+        (None, _) => {
+            let local = tail.source.is_none() && tail.lease.is_none();
+            let filtered = chain.response_body || local;
+            let flow = ResponseFlow::new(Rc::clone(stream), tail.source, tail.lease, filtered, tail.deadline);
+            Ok(build(status, fields, version, ResponseBody::Flow(flow)))
+        }
+    }
+}
+
+fn build(status: StatusCode, fields: HeaderMap, version: Version, body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = fields;
+    if version >= Version::HTTP_2 {
+        response.headers_mut().remove(header::CONNECTION);
+    }
+    response
+}

@@ -1,0 +1,40 @@
+//! Fyke, a service proxy whose filters are sandboxed WebAssembly modules.
+//!
+//! The host moves bytes; everything that understands them is a filter. This crate is the host. Its parts, from the outside in,
+//! and who may know whom (always downwards):
+//!
+//! * [`cli`]: one file per subcommand. [`admin`]: what operators ask over HTTP.
+//! * [`reload`]: turns a configuration into running workers; everything new is built on the side before anything is swapped.
+//! * [`worker`]: one thread per core, and all that lives on it.
+//! * [`listener`]: sockets, TLS, connections. [`http`]: streams and bodies.
+//! * [`filter`]: the chain, phase by phase. It knows no ABI.
+//! * [`wasm`]: binds the engine (crate `fyke-engine`) to streams.
+//! * [`callout`], [`shared`]: what filters may use besides their stream.
+//! * [`upstream`]: executes route decisions. [`cluster`]: endpoints, balancing, pools.
+//! * [`telemetry`]: metrics, log sinks, the process's own log.
+//! * [`config`] and [`snapshot`]: plain data that all may read.
+//!
+//! Two planes: the control plane (one small runtime) loads, validates, compiles and serves the admin API; the data plane (the
+//! workers) serves traffic. What a stream touches is `!Send` and stays on its worker. There are no global registries; parts receive what
+//! they need.
+//!
+//! Not here yet, and refused by the configuration until it is: TCP listeners, reload, health checks and retries, discovery. Their
+//! places are in the architecture's layout.
+
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod callout;
+pub mod cli;
+pub mod cluster;
+pub mod config;
+pub mod filter;
+pub mod http;
+pub mod listener;
+pub mod reload;
+pub mod shared;
+pub mod snapshot;
+pub mod telemetry;
+pub mod upstream;
+pub mod wasm;
+pub mod worker;

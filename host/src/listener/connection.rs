@@ -1,0 +1,121 @@
+//! One downstream connection: TLS, then HTTP/1.1 or HTTP/2.
+
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::AsyncReadExt,
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+
+use super::{
+    accept::{Entered, LocalListener},
+    activity::Activity,
+    http1, http2,
+    io::{Io, Transport},
+};
+use crate::{
+    http::runtime::ListenerMetrics,
+    wasm::exchange::{Connection, Tls},
+};
+
+/// How an HTTP/2 connection begins (RFC 9113, section 3.4); the first 14 bytes are no HTTP/1.1 request.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+
+struct Counted(Rc<ListenerMetrics>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.active.sub(1);
+        self.0.worker_connections.sub(1);
+    }
+}
+
+/// Serves a connection to its end.
+pub async fn serve(listener: Rc<LocalListener>, stream: TcpStream, remote: SocketAddr, entered: Entered) {
+    let runtime = listener.current();
+    let metrics = Rc::clone(&runtime.metrics);
+    metrics.active.add(1);
+    metrics.worker_connections.add(1);
+    let _counted = Counted(Rc::clone(&metrics));
+    let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let limits = runtime.limits.clone();
+    drop(runtime);
+    let started = Instant::now();
+    let activity = Arc::new(Activity::default());
+    let (transport, tls, agreed) = match &listener.tls {
+        None => (Transport::Tcp(stream), None, None),
+        Some(acceptor) => match timeout(limits.header_timeout, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let session = stream.get_ref().1;
+                let tls = Tls {
+                    version: match session.protocol_version() {
+                        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                        _ => "TLSv1.3",
+                    },
+                    server_name: session.server_name().map(str::to_owned),
+                    mutual: session.peer_certificates().is_some_and(|chain| !chain.is_empty()),
+                };
+                let agreed = session.alpn_protocol().map(|protocol| protocol == b"h2");
+                (Transport::Tls(Box::new(stream)), Some(tls), agreed)
+            }
+            Ok(Err(error)) => {
+                metrics.refused_tls.inc();
+                tracing::debug!(listener = &*listener.name, %remote, "TLS failed: {error}");
+                return;
+            }
+            Err(_) => {
+                metrics.refused_tls.inc();
+                return;
+            }
+        },
+    };
+    let connection = Rc::new(Connection { id: entered.id, remote, local, listener: Rc::clone(&listener.name), tls });
+    let mut io = Io { transport, prefix: Bytes::new(), activity };
+    let http2 = match agreed {
+        Some(http2) => http2,
+        // Nobody agreed on anything: what the client says first tells.
+        None => {
+            let left = (limits.idle_timeout.min(limits.header_timeout)).saturating_sub(started.elapsed());
+            tokio::select! {
+                sniffed = timeout(left, sniff(&mut io)) => match sniffed {
+                    Ok(Ok(http2)) => http2,
+                    Ok(Err(_)) => return,
+                    Err(_) => {
+                        metrics.header_timeouts.inc();
+                        return;
+                    }
+                },
+                () = listener.drain.begun() => return,
+            }
+        }
+    };
+    if http2 {
+        http2::serve(&listener, connection, io, &limits, &metrics).await;
+    } else {
+        http1::serve(&listener, connection, io, &limits, &metrics).await;
+    }
+    drop(entered);
+}
+
+/// Reads until it is clear whether the client speaks HTTP/2; what was read becomes the transport's prefix.
+async fn sniff(io: &mut Io) -> std::io::Result<bool> {
+    let mut first = BytesMut::with_capacity(PREFACE.len());
+    let http2 = loop {
+        let room = PREFACE.len() - first.len();
+        let read = (&mut *io).take(room as u64).read_buf(&mut first).await?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if !PREFACE.starts_with(&first) {
+            break false;
+        }
+        if first.len() == PREFACE.len() {
+            break true;
+        }
+    };
+    io.prefix = first.freeze();
+    Ok(http2)
+}

@@ -1,0 +1,40 @@
+//! Tells a worker's connections that the proxy is going away.
+
+use std::{cell::Cell, rc::Rc};
+
+use tokio::sync::Notify;
+
+/// One per worker.
+#[derive(Debug, Clone, Default)]
+pub struct Drain(Rc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    begun: Cell<bool>,
+    notify: Notify,
+}
+
+impl Drain {
+    /// Begins to drain: idle connections close, busy ones after their answer.
+    pub fn begin(&self) {
+        self.0.begun.set(true);
+        self.0.notify.notify_waiters();
+    }
+
+    /// Whether draining has begun.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.0.begun.get()
+    }
+
+    /// Waits for it. Cancel safe.
+    pub async fn begun(&self) {
+        let notified = self.0.notify.notified();
+        tokio::pin!(notified);
+        // Registered before the look, so that no beginning is missed.
+        notified.as_mut().enable();
+        if !self.has_begun() {
+            notified.await;
+        }
+    }
+}

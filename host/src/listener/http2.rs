@@ -1,0 +1,93 @@
+//! HTTP/2 on a connection.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+};
+
+use hyper::{server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::Instant;
+
+use super::{
+    accept::LocalListener,
+    activity::{Finding, Watch},
+    io::Io,
+};
+use crate::{
+    cluster::connect::LocalExecutor,
+    config::resolved::ListenerLimits,
+    http::{runtime::ListenerMetrics, stream},
+    wasm::exchange::Connection,
+};
+
+/// Serves streams until the connection closes.
+pub async fn serve(listener: &Rc<LocalListener>, connection: Rc<Connection>, io: Io, limits: &ListenerLimits, metrics: &ListenerMetrics) {
+    let activity = Arc::clone(&io.activity);
+    let service = {
+        let listener = Rc::clone(listener);
+        let activity = Arc::clone(&activity);
+        service_fn(move |request| stream::serve(listener.current(), Rc::clone(&connection), Arc::clone(&activity), request))
+    };
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .initial_connection_window_size(1024 * 1024)
+        .initial_stream_window_size(256 * 1024)
+        .max_send_buf_size(256 * 1024);
+    let mut served = Box::pin(builder.serve_connection(TokioIo::new(io), service));
+    let mut watch = Watch::new(limits.header_timeout, limits.idle_timeout, Instant::now());
+    let period = watch.period();
+    let mut timer = pin!(tokio::time::sleep(period));
+    let mut drained = pin!(listener.drain.begun());
+    let mut draining = false;
+    // Streams that a client may open and give up within one period before it is taken for an attack (CVE-2023-44487).
+    let most_given_up = limits.streams.saturating_mul(2).max(200);
+    poll_fn(|cx| {
+        loop {
+            match served.as_mut().poll(cx) {
+                Poll::Ready(result) => {
+                    if let Err(error) = result {
+                        tracing::debug!(listener = &*listener.name, "connection ended: {error}");
+                    }
+                    return Poll::Ready(());
+                }
+                Poll::Pending => {}
+            }
+            if activity.given_up() > most_given_up {
+                metrics.resets.inc();
+                tracing::warn!(listener = &*listener.name, "connection closed: its client opens streams and resets them");
+                return Poll::Ready(());
+            }
+            if !draining && drained.as_mut().poll(cx).is_ready() {
+                draining = true;
+                Pin::as_mut(&mut served).graceful_shutdown();
+                continue;
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            timer.as_mut().reset(now + period);
+            activity.take_given_up();
+            match watch.look(&activity, now) {
+                Finding::Idle => {
+                    metrics.idle_timeouts.inc();
+                    return Poll::Ready(());
+                }
+                // Frames that open no stream (settings, pings, acknowledgements) are no request's head, and a head
+                // that is trickled in continuations is bounded by hyper; the idle timeout ends it.
+                Finding::SlowHead | Finding::Fine | Finding::Quiet => activity.head_done(),
+            }
+        }
+    })
+    .await;
+    let bytes = activity.bytes();
+    metrics.received.add(bytes.0);
+    metrics.sent.add(bytes.1);
+}

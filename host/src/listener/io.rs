@@ -1,0 +1,126 @@
+//! The transport of a downstream connection: TCP or TLS, with bytes that were read before their time.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::server::TlsStream;
+
+use super::activity::Activity;
+
+/// TCP, or TLS over it.
+#[derive(Debug)]
+pub enum Transport {
+    /// TCP.
+    Tcp(TcpStream),
+    /// TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    /// The socket underneath.
+    #[must_use]
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+/// A transport that counts.
+#[derive(Debug)]
+pub struct Io {
+    /// Underneath.
+    pub transport: Transport,
+    /// Read before anybody wanted it.
+    pub prefix: Bytes,
+    /// Where it counts.
+    pub activity: Arc<Activity>,
+}
+
+impl AsyncRead for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.prefix.is_empty() {
+            let count = self.prefix.len().min(buffer.remaining());
+            let taken = self.prefix.get(..count).unwrap_or_default();
+            buffer.put_slice(taken);
+            self.prefix.advance(count);
+            self.activity.count_received(count);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let polled = match &mut self.transport {
+            Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
+        };
+        let count = buffer.filled().len() - before;
+        if count > 0 {
+            self.activity.count_received(count);
+        }
+        polled
+    }
+}
+
+impl Io {
+    fn wrote(&self, polled: &Poll<io::Result<usize>>) {
+        match polled {
+            Poll::Pending => self.activity.block(),
+            Poll::Ready(Ok(count)) => self.activity.count_sent(*count),
+            Poll::Ready(Err(_)) => {}
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = match &mut self.transport {
+            Transport::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
+        };
+        self.wrote(&polled);
+        polled
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let polled = match &mut self.transport {
+            Transport::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bytes),
+        };
+        self.wrote(&polled);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.transport {
+            Transport::Tcp(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = match &mut self.transport {
+            Transport::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        };
+        if polled.is_pending() {
+            self.activity.block();
+        }
+        polled
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        }
+    }
+}

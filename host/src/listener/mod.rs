@@ -1,0 +1,16 @@
+//! Sockets that accept, and connections until they speak HTTP.
+//!
+//! [`socket`] binds one socket per worker to the same address; [`accept`] takes connections within the limits;
+//! [`connection`] finds out what a connection speaks and serves it; [`http1`] parks idle connections so that ten thousand of them
+//! cost little; [`activity`] is what timers know of a connection without asking the clock for every read; [`io`] is
+//! the transport; [`path`] makes paths safe to match on, the one thing about a request that is decided before any filter.
+
+pub mod accept;
+pub mod activity;
+pub mod connection;
+pub mod drain;
+pub mod http1;
+pub mod http2;
+pub mod io;
+pub mod path;
+pub mod socket;

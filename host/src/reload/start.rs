@@ -1,0 +1,230 @@
+//! Starts a proxy, and ends it.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, SystemTime},
+};
+
+use fyke_engine::{Engine, EngineOptions};
+use tokio::sync::mpsc;
+
+use crate::{
+    cluster::shared::SharedCluster,
+    config::{Config, Origin, Problem, Report, resolved},
+    listener::{
+        accept::{Admission, Count},
+        socket,
+    },
+    shared::SharedData,
+    snapshot::Snapshot,
+    telemetry::{Registry, SinkTarget, Sinks, names},
+    wasm::{
+        build::{Blueprint, Refusal, Surroundings},
+        vm::Rebuild,
+    },
+    worker::{Command, ListenerParts, VmParts, Worker, WorkerParts},
+};
+
+/// Files that the process needs besides its connections.
+const SPARE_FILES: u64 = 128;
+
+/// A running proxy.
+pub struct Proxy {
+    /// What runs.
+    pub snapshot: Arc<Snapshot>,
+    /// Metrics.
+    pub registry: Registry,
+    workers: Vec<Worker>,
+    sinks: Arc<Sinks>,
+}
+
+/// A checked configuration with every filter compiled and configured; nothing is bound yet.
+pub struct Prepared {
+    config: Arc<Config>,
+    registry: Registry,
+    shared: Arc<SharedData>,
+    sinks: Arc<Sinks>,
+    blueprint: Arc<Blueprint>,
+}
+
+/// Loads and configures all filters: what `fyke validate` does beyond reading the file.
+///
+/// # Errors
+/// Everything that is wrong, with its place in the configuration.
+pub fn prepare(config: Config, dry: bool) -> Result<Prepared, Report> {
+    let config = Arc::new(config);
+    let registry = Registry::new();
+    let whole = |message: String| {
+        let file = config.listeners.first().map(|listener| listener.origin.file.clone()).unwrap_or_default();
+        Report::single(Arc::clone(&config.sources), Problem::new(Origin { file, line: 0, column: 0 }, message))
+    };
+    let cache: Option<PathBuf> = config.state.as_ref().map(|state| state.join("modules"));
+    let engine = Engine::new(EngineOptions { cache, ..EngineOptions::default() }).map_err(|error| whole(error.to_string()))?;
+    // A dry run must not create the files that sinks write to.
+    let targets = config.sinks.iter().map(|(name, sink)| {
+        let target = match sink {
+            resolved::Sink::File(path) if !dry => SinkTarget::File(path.clone()),
+            _ => SinkTarget::Stdout,
+        };
+        (name.clone(), target)
+    });
+    let sinks = Arc::new(Sinks::open(targets, &registry).map_err(|error| whole(error.to_string()))?);
+    let shared = Arc::new(SharedData::default());
+    let surroundings = Surroundings {
+        engine,
+        registry: registry.clone(),
+        shared: Arc::clone(&shared),
+        sinks: Arc::clone(&sinks),
+        config: Arc::clone(&config),
+    };
+    let blueprint = Blueprint::new(surroundings).map_err(|refusals| report(&config, refusals))?;
+    Ok(Prepared { config, registry, shared, sinks, blueprint: Arc::new(blueprint) })
+}
+
+fn report(config: &Config, refusals: Vec<Refusal>) -> Report {
+    let mut report = Report::new(Arc::clone(&config.sources));
+    for refusal in refusals {
+        let mut problem = Problem::new(refusal.origin, format!("filter \"{}\": {}", refusal.filter, refusal.message));
+        problem.help = refusal.help;
+        report.push(problem);
+    }
+    report
+}
+
+impl Prepared {
+    /// Binds every address and starts the workers. Must be called inside the control plane's runtime.
+    ///
+    /// # Errors
+    /// Everything that is wrong; nothing has started then.
+    pub fn start(self) -> Result<Proxy, Report> {
+        let Self { config, registry, shared, sinks, blueprint } = self;
+        let mut problems = Report::new(Arc::clone(&config.sources));
+        let process = Arc::new(Count::new(connections(&config)));
+        let ids = Arc::new(AtomicU64::new(1));
+        let mut listeners = Vec::new();
+        for listener in &config.listeners {
+            match socket::bind(listener.address, config.workers) {
+                Ok(sockets) => {
+                    let admission = Admission::new(Arc::clone(&process), listener.limits.connections, Arc::clone(&ids));
+                    let address = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(listener.address);
+                    listeners.push((listener.clone(), sockets, admission, address));
+                }
+                Err(error) => problems.push(
+                    Problem::new(listener.origin.clone(), format!("listener \"{}\" cannot listen on {}: {error}", listener.name, listener.address))
+                        .help("another process may have the address; a port below 1024 needs CAP_NET_BIND_SERVICE"),
+                ),
+            }
+        }
+        let clusters: Vec<_> = config.clusters.values().map(|cluster| SharedCluster::new(Arc::clone(cluster))).collect();
+        for cluster in &clusters {
+            let gauge = registry.gauge(&names::CLUSTER_ENDPOINTS, &[("cluster", &cluster.settings.name), ("health", "healthy")]);
+            gauge.set(i64::try_from(cluster.settings.endpoints.len()).unwrap_or(i64::MAX));
+            cluster.keep(gauge);
+        }
+        let (rebuild, requests) = mpsc::unbounded_channel();
+        let bound = listeners.iter().map(|(listener, _, _, address)| (listener.name.clone(), *address)).collect();
+        let mut all = Vec::new();
+        for number in 0..config.workers {
+            let mut vms = Vec::new();
+            for vm in 0..blueprint.len() {
+                match (blueprint.describe(vm), blueprint.build(vm)) {
+                    (Some((name, scope)), Ok(built)) => vms.push(VmParts { name: name.to_owned(), scope, built }),
+                    (_, Err(error)) => problems.push(Problem::new(Origin::default(), error)),
+                    (None, _) => {}
+                }
+            }
+            let listeners = listeners
+                .iter_mut()
+                .filter_map(|(settings, sockets, admission, _)| {
+                    Some(ListenerParts {
+                        socket: sockets.pop()?,
+                        admission: Arc::clone(admission),
+                        filters: settings.filters.iter().filter_map(|filter| blueprint.facts(&filter.name)).collect(),
+                        settings: settings.clone(),
+                    })
+                })
+                .collect();
+            all.push(WorkerParts {
+                number,
+                vms,
+                listeners,
+                clusters: clusters.clone(),
+                shared: Arc::clone(&shared),
+                registry: registry.clone(),
+                node: Arc::new(config.node.clone()),
+                rebuild: rebuild.clone(),
+            });
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mut workers = Vec::new();
+        for parts in all {
+            match Worker::spawn(parts) {
+                Ok(worker) => workers.push(worker),
+                Err(error) => problems.push(Problem::new(Origin::default(), format!("cannot start a worker: {error}"))),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        tokio::spawn(rebuild_instances(Arc::clone(&blueprint), requests));
+        describe_process(&registry);
+        let snapshot = Arc::new(Snapshot { generation: 1, since: SystemTime::now(), config, blueprint, clusters, listeners: bound });
+        Ok(Proxy { snapshot, registry, workers, sinks })
+    }
+}
+
+/// Builds instances in place of trapped ones, on threads that may block.
+async fn rebuild_instances(blueprint: Arc<Blueprint>, mut requests: mpsc::UnboundedReceiver<Rebuild>) {
+    while let Some(request) = requests.recv().await {
+        let blueprint = Arc::clone(&blueprint);
+        tokio::task::spawn_blocking(move || {
+            let _ = request.reply.send(blueprint.build(request.vm));
+        });
+    }
+}
+
+/// `limits.connections`, lowered where the system allows fewer files: each connection may need one more towards its upstream.
+fn connections(config: &Config) -> usize {
+    let wanted = config.limits.connections;
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let possible = usize::try_from(files.saturating_sub(SPARE_FILES)).unwrap_or(usize::MAX);
+    if possible < wanted {
+        tracing::warn!("limits.connections is {wanted}, but this process may open {files} files: {possible} connections are accepted; raise the limit with `ulimit -n`");
+    }
+    wanted.min(possible)
+}
+
+fn describe_process(registry: &Registry) {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let start = registry.gauge(&names::PROCESS_START, &[]);
+    start.set(i64::try_from(since).unwrap_or(0));
+    let generation = registry.gauge(&names::PROCESS_GENERATION, &[]);
+    generation.set(1);
+    let build = registry.gauge(&names::PROCESS_BUILD, &[("version", env!("CARGO_PKG_VERSION")), ("commit", option_env!("FYKE_COMMIT").unwrap_or("unknown"))]);
+    build.set(1);
+    // A gauge lives as long as its handle: these live as long as the process.
+    std::mem::forget((start, generation, build));
+}
+
+impl Proxy {
+    /// The listeners' patience: how long open streams get when the process drains.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.snapshot.config.listeners.iter().map(|listener| listener.drain).max().unwrap_or_default()
+    }
+
+    /// Stops accepting, lets open streams finish for at most `patience`, and ends.
+    pub fn drain(self, patience: Duration) {
+        for worker in &self.workers {
+            worker.tell(Command::Drain(patience));
+        }
+        for worker in self.workers {
+            worker.join();
+        }
+        drop(self.snapshot);
+        self.sinks.close(Duration::from_secs(2));
+    }
+}

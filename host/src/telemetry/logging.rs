@@ -1,0 +1,93 @@
+//! The process's own log: `tracing` to standard error.
+//!
+//! Levels: ERROR means that a human must act; WARN that something failed and the proxy coped; INFO what an operator wants to have
+//! seen (started, reloaded, drained); DEBUG what one needs to find out why; TRACE every step of a stream.
+
+use std::io::{self, IsTerminal as _};
+
+use tracing_subscriber::{EnvFilter, filter::ParseError};
+
+/// The environment variable that holds the level when the command line gives none.
+pub const VARIABLE: &str = "FYKE_LOG";
+/// The level when neither is given.
+pub const DEFAULT: &str = "info";
+
+/// How messages look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Lines for people, in colour on a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The level is not one.
+    #[error(
+        "cannot read the log level `{given}`: {source}; try error, warn, info, debug, trace, or a list such as info,fyke::cluster=debug"
+    )]
+    Level {
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// Something else in this process has already set it up.
+    #[error("logging was set up twice")]
+    Twice,
+}
+
+/// Sets up the log of the process, once. `level` is the command line's `--log`; without it `FYKE_LOG` counts, then `info`.
+///
+/// # Errors
+/// When the level cannot be read, or logging was set up before.
+pub fn init(level: Option<&str>, format: Format) -> Result<(), LoggingError> {
+    let filter = filter(level, std::env::var(VARIABLE).ok().as_deref())?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    match format {
+        Format::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
+        Format::Json => builder.json().flatten_event(true).try_init(),
+    }
+    .map_err(|_| LoggingError::Twice)
+}
+
+fn filter(level: Option<&str>, variable: Option<&str>) -> Result<EnvFilter, LoggingError> {
+    let given = level
+        .or(variable.filter(|value| !value.trim().is_empty()))
+        .unwrap_or(DEFAULT);
+    EnvFilter::try_new(given).map_err(|source| LoggingError::Level {
+        given: given.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_wins_over_the_environment_over_the_default() {
+        let text = |level, variable| filter(level, variable).unwrap().to_string();
+        assert_eq!(text(Some("debug"), Some("trace")), "debug");
+        assert_eq!(
+            text(None, Some("warn,fyke::cluster=debug")),
+            "fyke::cluster=debug,warn"
+        );
+        assert_eq!(text(None, Some(" ")), "info");
+        assert_eq!(text(None, None), "info");
+    }
+
+    #[test]
+    fn a_wrong_level_is_named_with_what_to_try() {
+        let message = filter(Some("fyke=loud"), None).unwrap_err().to_string();
+        assert!(
+            message.contains("`fyke=loud`") && message.contains("try error, warn"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! Every metric of the proxy: name, help, kind and label names, once.
+//!
+//! The emitter, the UI and the tests read these constants. Names follow Prometheus: prefix `fyke_`, base units (seconds, bytes),
+//! `_total` on counters. Label values are few and stable: names from the configuration, or words from a fixed set.
+
+use super::histogram::Buckets;
+
+/// One metric.
+#[derive(Debug)]
+pub struct Metric {
+    /// Full name.
+    pub name: &'static str,
+    /// One line for `# HELP`.
+    pub help: &'static str,
+    /// How it counts.
+    pub kind: Kind,
+    /// Names of its labels, all of which every series has.
+    pub labels: &'static [&'static str],
+}
+
+/// How a metric counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises.
+    Counter,
+    /// Only rises; counted in nanoseconds ([`super::Counter::add_time`]), exposed in seconds.
+    Time,
+    /// Rises and falls.
+    Gauge,
+    /// Observations in buckets.
+    Histogram(Buckets),
+}
+
+impl Kind {
+    /// The word for `# TYPE`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Counter | Self::Time => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram(_) => "histogram",
+        }
+    }
+}
+
+const SECONDS: Kind = Kind::Histogram(Buckets::Seconds);
+const COUNTER: Kind = Kind::Counter;
+const TIME: Kind = Kind::Time;
+const GAUGE: Kind = Kind::Gauge;
+
+macro_rules! metrics {
+    ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Metric = Metric { name: $name, help: $help, kind: $kind, labels: &[$($label),*] };
+        )*
+        /// All of them, in the order of this file.
+        pub const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    // Listeners.
+    LISTENER_CONNECTIONS: COUNTER "fyke_listener_connections_accepted_total" ["listener"] "Downstream connections accepted.";
+    LISTENER_CONNECTIONS_ACTIVE: GAUGE "fyke_listener_connections_active" ["listener"] "Downstream connections open now.";
+    LISTENER_CONNECTIONS_REFUSED: COUNTER "fyke_listener_connections_refused_total" ["listener", "reason"] "Downstream connections closed unserved, by reason (limit, overload, tls, proxy_protocol, no_chain, accept_error).";
+    LISTENER_REQUESTS: COUNTER "fyke_listener_requests_total" ["listener", "class"] "Requests finished, by class of their answer (1xx to 5xx, or reset).";
+    LISTENER_REQUESTS_ACTIVE: GAUGE "fyke_listener_requests_active" ["listener"] "Requests being served now.";
+    LISTENER_REQUEST_DURATION: SECONDS "fyke_listener_request_duration_seconds" ["listener"] "From the end of a request's head to the last byte of its answer.";
+    LISTENER_RECEIVED: COUNTER "fyke_listener_received_bytes_total" ["listener"] "Bytes read from downstream connections.";
+    LISTENER_SENT: COUNTER "fyke_listener_sent_bytes_total" ["listener"] "Bytes written to downstream connections.";
+    LISTENER_HEADER_TIMEOUTS: COUNTER "fyke_listener_header_timeouts_total" ["listener"] "Connections closed because a request's head took too long.";
+    LISTENER_IDLE_TIMEOUTS: COUNTER "fyke_listener_idle_timeouts_total" ["listener"] "Connections closed because they were idle for too long.";
+    LISTENER_PROTOCOL_ERRORS: COUNTER "fyke_listener_protocol_errors_total" ["listener", "reason"] "Requests or connections refused because they broke the protocol or a limit of it.";
+
+    // Clusters.
+    CLUSTER_REQUESTS: COUNTER "fyke_cluster_requests_total" ["cluster", "class"] "Upstream requests finished, by class of their answer (1xx to 5xx, reset, timeout, or unreachable).";
+    CLUSTER_REQUESTS_ACTIVE: GAUGE "fyke_cluster_requests_active" ["cluster"] "Upstream requests in flight now.";
+    CLUSTER_REQUEST_DURATION: SECONDS "fyke_cluster_request_duration_seconds" ["cluster"] "From the choice of an endpoint to the last byte of its answer.";
+    CLUSTER_CONNECTIONS: COUNTER "fyke_cluster_connections_total" ["cluster"] "Upstream connections opened.";
+    CLUSTER_CONNECTIONS_ACTIVE: GAUGE "fyke_cluster_connections_active" ["cluster"] "Upstream connections open now, idle ones included.";
+    CLUSTER_CONNECTIONS_IDLE: GAUGE "fyke_cluster_pool_idle" ["cluster"] "Upstream connections waiting in a pool now.";
+    CLUSTER_PENDING: GAUGE "fyke_cluster_pending_requests" ["cluster"] "Requests waiting for an upstream connection now.";
+    CLUSTER_CONNECT_FAILURES: COUNTER "fyke_cluster_connect_failures_total" ["cluster"] "Upstream connections that could not be opened.";
+    CLUSTER_CONNECT_TIMEOUTS: COUNTER "fyke_cluster_connect_timeouts_total" ["cluster"] "Upstream connections that took too long to open.";
+    CLUSTER_OVERFLOWS: COUNTER "fyke_cluster_overflows_total" ["cluster", "limit"] "Requests refused by a limit of the cluster (connections, pending, requests).";
+    CLUSTER_STALE_RETRIES: COUNTER "fyke_cluster_stale_connection_retries_total" ["cluster"] "Requests sent again because a pooled connection had been closed by the endpoint.";
+    CLUSTER_RETRIES: COUNTER "fyke_cluster_retries_total" ["cluster", "reason"] "Requests sent again because a route's policy said so.";
+    CLUSTER_NO_ENDPOINT: COUNTER "fyke_cluster_no_endpoint_total" ["cluster"] "Requests for which the cluster had no endpoint.";
+    CLUSTER_ENDPOINTS: GAUGE "fyke_cluster_endpoints" ["cluster", "health"] "Endpoints, by health (healthy, unhealthy, ejected).";
+    CLUSTER_SENT: COUNTER "fyke_cluster_sent_bytes_total" ["cluster"] "Bytes written to upstream connections.";
+    CLUSTER_RECEIVED: COUNTER "fyke_cluster_received_bytes_total" ["cluster"] "Bytes read from upstream connections.";
+
+    // Filters.
+    FILTER_STREAMS: COUNTER "fyke_filter_streams_total" ["filter"] "Streams that the filter saw.";
+    FILTER_TRAPS: COUNTER "fyke_filter_traps_total" ["filter", "reason"] "Calls that ended in a trap, by reason (unreachable, deadline, memory, exit, bad_pointer, other).";
+    FILTER_INSTANCES: GAUGE "fyke_filter_instances" ["filter"] "Instances alive now.";
+    FILTER_INSTANCES_REPLACED: COUNTER "fyke_filter_instances_replaced_total" ["filter"] "Instances replaced after a trap.";
+    FILTER_MEMORY: GAUGE "fyke_filter_memory_bytes" ["filter"] "Linear memory of the instances alive now.";
+    FILTER_LOCAL_REPLIES: COUNTER "fyke_filter_local_replies_total" ["filter"] "Streams that the filter answered itself.";
+    FILTER_FAILED_STREAMS: COUNTER "fyke_filter_failed_streams_total" ["filter", "policy"] "Streams that a trap or a missing instance reached, by what was done (close, open).";
+    FILTER_CALLOUTS: COUNTER "fyke_filter_callouts_total" ["filter"] "Calls that the filter made to clusters.";
+    FILTER_CALLOUTS_FAILED: COUNTER "fyke_filter_callouts_failed_total" ["filter"] "Calls to clusters that ended without an answer.";
+    FILTER_BREAKER: GAUGE "fyke_filter_breaker_open" ["filter"] "Workers on which the filter's instances trap too often to be replaced now.";
+
+    // Workers.
+    WORKER_CONNECTIONS_ACTIVE: GAUGE "fyke_worker_connections_active" ["worker"] "Downstream connections of the worker now.";
+    WORKER_STREAMS_ACTIVE: GAUGE "fyke_worker_streams_active" ["worker"] "Streams of the worker now.";
+    WORKER_STREAMS: COUNTER "fyke_worker_streams_total" ["worker"] "Streams that the worker began.";
+    WORKER_CPU: TIME "fyke_worker_cpu_seconds_total" ["worker"] "Processor time of the worker's thread.";
+    WORKER_LOOP: SECONDS "fyke_worker_loop_busy_seconds" ["worker"] "Time between two polls of the system by the worker's loop, sampled.";
+
+    // The process.
+    PROCESS_START: GAUGE "fyke_process_start_time_seconds" [] "When the process started, in seconds since 1970.";
+    PROCESS_GENERATION: GAUGE "fyke_process_generation" [] "The generation that new streams begin on.";
+    PROCESS_RELOADS: COUNTER "fyke_process_reloads_total" ["outcome"] "Attempts to change the configuration, by outcome (applied, refused, rolled_back).";
+    PROCESS_BUILD: GAUGE "fyke_process_build_info" ["version", "commit"] "Always 1; the labels say what runs.";
+    PROCESS_CONNECTIONS_LIMIT: GAUGE "fyke_process_connections_limit" [] "Most downstream connections that the process accepts.";
+
+    // Sinks.
+    SINK_RECORDS: COUNTER "fyke_sink_records_total" ["sink"] "Records written.";
+    SINK_DROPPED: COUNTER "fyke_sink_dropped_records_total" ["sink", "reason"] "Records dropped, by reason (full, error, closed).";
+    SINK_BYTES: COUNTER "fyke_sink_written_bytes_total" ["sink"] "Bytes written.";
+
+    // Metrics about metrics.
+    SERIES_OVERFLOWS: COUNTER "fyke_metrics_series_overflow_total" [] "Registrations that were sent to an overflow series because there were too many.";
+    FILTER_METRICS_OVERFLOWS: COUNTER "fyke_filter_metrics_overflow_total" [] "Definitions of metrics by filters that were sent to an overflow metric because there were too many.";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_follow_prometheus() {
+        let mut seen = BTreeSet::new();
+        for metric in ALL {
+            assert!(seen.insert(metric.name), "{} twice", metric.name);
+            assert!(metric.name.starts_with("fyke_"));
+            assert!(
+                metric
+                    .name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            );
+            assert_eq!(
+                metric.name.ends_with("_total"),
+                metric.kind.word() == "counter",
+                "{}",
+                metric.name
+            );
+            if metric.kind == SECONDS {
+                assert!(metric.name.ends_with("_seconds"));
+            }
+            if metric.kind == TIME {
+                assert!(metric.name.ends_with("_seconds_total"));
+            }
+            assert!(!metric.help.contains('\n') && metric.help.ends_with('.'));
+        }
+    }
+}

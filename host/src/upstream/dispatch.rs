@@ -1,0 +1,173 @@
+//! One request to one cluster.
+
+use std::rc::Rc;
+
+use http::{
+    Extensions, HeaderMap, Method, Request, Response, Uri, Version,
+    header::HOST,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::UpstreamError;
+use crate::cluster::{
+    RequestBody,
+    lease::{Lease, SendError},
+    local::LocalCluster,
+};
+
+/// A request as the chain left it.
+pub struct Outgoing {
+    /// `:method`
+    pub method: Method,
+    /// `:path`
+    pub path: PathAndQuery,
+    /// `:scheme`
+    pub scheme: Scheme,
+    /// Fields, `host` among them.
+    pub fields: HeaderMap,
+    /// Body.
+    pub body: RequestBody,
+    /// For hyper: upgrades and informational answers.
+    pub extensions: Extensions,
+}
+
+/// The head of an answer, with the connection that the body comes over.
+#[derive(Debug)]
+pub struct Answered {
+    /// The answer.
+    pub response: Response<Incoming>,
+    /// The connection: call [`Lease::finish`] when the body has been read to its end.
+    pub lease: Lease,
+}
+
+/// Sends a request to an endpoint of the cluster and waits for the head of the answer.
+///
+/// Cancel safe: dropping it resets the request.
+///
+/// # Errors
+/// [`UpstreamError`].
+pub async fn dispatch(cluster: &Rc<LocalCluster>, outgoing: Outgoing, leased: impl Fn(&Lease)) -> Result<Answered, UpstreamError> {
+    let host = outgoing.fields.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+    let host = if cluster.shared.settings.tls.is_some() { host.as_deref() } else { None };
+    let mut lease = cluster.lease(host, false).await?;
+    leased(&lease);
+    // Kept only where it could be sent again: a pooled connection, no body, a method that may be repeated.
+    let copy = (lease.is_reused() && outgoing.method.is_idempotent() && outgoing.body.is_end_stream()).then(|| Outgoing {
+        method: outgoing.method.clone(),
+        path: outgoing.path.clone(),
+        scheme: outgoing.scheme.clone(),
+        fields: outgoing.fields.clone(),
+        body: RequestBody::Empty,
+        extensions: outgoing.extensions.clone(),
+    });
+    let failed = match lease.send(into_request(outgoing, lease.is_http2())).await {
+        Ok(response) => return Ok(Answered { response, lease }),
+        Err(failed) => failed,
+    };
+    if !lease.is_reused() {
+        return Err(classify(&lease, failed));
+    }
+    let again = match (failed.unsent, copy) {
+        (Some(request), _) => from_request(*request, lease.is_http2()),
+        (None, Some(copy)) if !failed.error.is_user() && !failed.error.is_parse() && !failed.error.is_timeout() => copy,
+        (None, _) => return Err(classify(&lease, SendError { error: failed.error, unsent: None })),
+    };
+    drop(lease);
+    cluster.metrics.stale_retries.inc();
+    let mut lease = cluster.lease(host, true).await?;
+    leased(&lease);
+    match lease.send(into_request(again, lease.is_http2())).await {
+        Ok(response) => Ok(Answered { response, lease }),
+        Err(failed) => Err(classify(&lease, failed)),
+    }
+}
+
+fn classify(lease: &Lease, failed: SendError) -> UpstreamError {
+    let (address, error) = (lease.address(), failed.error);
+    if error.is_parse() || error.is_parse_too_large() {
+        UpstreamError::Protocol { address, error }
+    } else if error.is_user() {
+        UpstreamError::RequestBody { error }
+    } else {
+        UpstreamError::Reset { address, error }
+    }
+}
+
+fn into_request(outgoing: Outgoing, http2: bool) -> Request<RequestBody> {
+    let mut request = Request::new(outgoing.body);
+    *request.method_mut() = outgoing.method;
+    *request.headers_mut() = outgoing.fields;
+    *request.extensions_mut() = outgoing.extensions;
+    if http2 {
+        *request.version_mut() = Version::HTTP_2;
+        let authority = request.headers_mut().remove(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let mut parts = http::uri::Parts::default();
+        parts.path_and_query = Some(outgoing.path.clone());
+        if let Some(authority) = authority {
+            parts.authority = Some(authority);
+            parts.scheme = Some(outgoing.scheme);
+        }
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_else(|_| Uri::from(outgoing.path));
+    } else {
+        *request.uri_mut() = Uri::from(outgoing.path);
+    }
+    request
+}
+
+fn from_request(request: Request<RequestBody>, http2: bool) -> Outgoing {
+    let (parts, body) = request.into_parts();
+    let mut fields = parts.headers;
+    let uri = parts.uri.into_parts();
+    if http2
+        && let Some(authority) = uri.authority
+        && let Ok(value) = http::HeaderValue::from_str(authority.as_str())
+    {
+        fields.insert(HOST, value);
+    }
+    Outgoing {
+        method: parts.method,
+        path: uri.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")),
+        scheme: uri.scheme.unwrap_or(Scheme::HTTP),
+        fields,
+        body,
+        extensions: parts.extensions,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outgoing() -> Outgoing {
+        let mut fields = HeaderMap::new();
+        fields.insert(HOST, http::HeaderValue::from_static("a.example:81"));
+        fields.insert("x-a", http::HeaderValue::from_static("1"));
+        Outgoing {
+            method: Method::PUT,
+            path: PathAndQuery::from_static("/p?q=1"),
+            scheme: Scheme::HTTPS,
+            fields,
+            body: RequestBody::Empty,
+            extensions: Extensions::new(),
+        }
+    }
+
+    #[test]
+    fn http1_is_in_origin_form_with_a_host() {
+        let request = into_request(outgoing(), false);
+        assert_eq!(request.uri().to_string(), "/p?q=1");
+        assert_eq!(request.headers()[HOST], "a.example:81");
+    }
+
+    #[test]
+    fn http2_has_an_authority_and_no_host_and_goes_back_again() {
+        let request = into_request(outgoing(), true);
+        assert_eq!(request.uri().to_string(), "https://a.example:81/p?q=1");
+        assert!(!request.headers().contains_key(HOST));
+        let back = from_request(request, true);
+        assert_eq!(back.fields[HOST], "a.example:81");
+        assert_eq!((back.path.as_str(), back.scheme), ("/p?q=1", Scheme::HTTPS));
+    }
+}

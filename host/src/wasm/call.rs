@@ -1,0 +1,521 @@
+//! One call into a guest: the engine's [`Host`] for its length.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::{Bytes, BytesMut};
+use fyke_engine::{
+    Buffer, BufferKind, ContextId, Host, HttpCall, LocalResponse, LogLevel, Map, MapKind, MetricKind, SharedData, Status, StreamKind,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::{
+    env::Env,
+    exchange::{Direction, Exchange, Reply},
+    foreign,
+    maps::{Fields, Frozen, RequestHead, ResponseHead},
+    properties,
+    rope::ReadOnly,
+    vm::{Slot, Vm},
+};
+use crate::callout;
+
+/// The stream that runs.
+pub struct Current<'a> {
+    /// Its context.
+    pub context: ContextId,
+    /// It.
+    pub exchange: &'a mut Exchange,
+    /// The filter's place in the chain.
+    pub index: usize,
+}
+
+/// A callout's answer, readable while it is delivered.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Head; the `:status` pseudo header comes first.
+    pub head: ResponseHead,
+    /// Body.
+    pub body: BytesMut,
+    /// Trailers.
+    pub trailers: HeaderMap,
+}
+
+/// What a guest may use while it runs.
+pub struct Call<'a> {
+    env: &'a Rc<Env>,
+    vm: &'a Rc<Vm>,
+    slot: &'a Rc<Slot>,
+    current: Option<Current<'a>>,
+    answer: Option<&'a mut Answer>,
+}
+
+impl<'a> Call<'a> {
+    /// A call on behalf of a plugin context.
+    pub fn for_root(env: &'a Rc<Env>, vm: &'a Rc<Vm>, slot: &'a Rc<Slot>) -> Self {
+        Self { env, vm, slot, current: None, answer: None }
+    }
+
+    /// A call on behalf of a stream.
+    pub fn for_stream(env: &'a Rc<Env>, vm: &'a Rc<Vm>, slot: &'a Rc<Slot>, current: Current<'a>) -> Self {
+        Self { env, vm, slot, current: Some(current), answer: None }
+    }
+
+    /// Surroundings.
+    #[must_use]
+    pub fn env(&self) -> &'a Rc<Env> {
+        self.env
+    }
+
+    /// The instance.
+    #[must_use]
+    pub fn slot(&self) -> &'a Rc<Slot> {
+        self.slot
+    }
+
+    /// Runs `f` with the stream of a context, if it is one.
+    pub fn stream<T>(&mut self, cx: ContextId, f: impl FnOnce(&mut Exchange, usize) -> T) -> Option<T> {
+        if let Some(current) = &mut self.current
+            && current.context == cx
+        {
+            return Some(f(current.exchange, current.index));
+        }
+        let (exchange, index) = self.slot.stream(cx)?;
+        let mut exchange = exchange.try_borrow_mut().ok()?;
+        Some(f(&mut exchange, index))
+    }
+
+    /// The plugin context of a context: a stream's root, or the root itself.
+    fn root(&mut self, cx: ContextId) -> ContextId {
+        self.stream(cx, |exchange, index| exchange.filters.get(index).map(|filter| filter.root)).flatten().unwrap_or(cx)
+    }
+
+    fn filter_name(&mut self, cx: ContextId) -> String {
+        let root = self.root(cx);
+        self.slot.settings(root).map_or_else(|| self.vm.name.to_string(), |settings| settings.name.clone())
+    }
+
+    fn is_current(&self, cx: ContextId) -> bool {
+        self.current.as_ref().is_some_and(|current| current.context == cx)
+    }
+}
+
+/// Writes a guest's log line where the proxy's own go.
+pub fn log(filter: &str, level: LogLevel, message: &[u8]) {
+    let message = String::from_utf8_lossy(message);
+    match level {
+        LogLevel::Trace => tracing::trace!(target: "fyke::filter", filter, "{message}"),
+        LogLevel::Debug => tracing::debug!(target: "fyke::filter", filter, "{message}"),
+        LogLevel::Info => tracing::info!(target: "fyke::filter", filter, "{message}"),
+        LogLevel::Warn => tracing::warn!(target: "fyke::filter", filter, "{message}"),
+        LogLevel::Error | LogLevel::Critical => tracing::error!(target: "fyke::filter", filter, "{message}"),
+    }
+}
+
+/// The lowest level that is written at all.
+#[must_use]
+pub fn log_level() -> LogLevel {
+    match tracing::level_filters::LevelFilter::current().into_level() {
+        Some(tracing::Level::TRACE) => LogLevel::Trace,
+        Some(tracing::Level::DEBUG) => LogLevel::Debug,
+        Some(tracing::Level::INFO) => LogLevel::Info,
+        Some(tracing::Level::WARN) => LogLevel::Warn,
+        Some(tracing::Level::ERROR) => LogLevel::Error,
+        None => LogLevel::Critical,
+    }
+}
+
+/// Nanoseconds since the Unix epoch.
+#[must_use]
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Fills `out` from the operating system.
+pub fn random(out: &mut [u8]) {
+    let mut filled = 0;
+    while let Some(rest) = out.get_mut(filled..)
+        && !rest.is_empty()
+    {
+        match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => filled += count,
+        }
+    }
+}
+
+fn direction(stream: StreamKind) -> Option<Direction> {
+    match stream {
+        StreamKind::Request => Some(Direction::Request),
+        StreamKind::Response => Some(Direction::Response),
+        StreamKind::Downstream | StreamKind::Upstream => None,
+    }
+}
+
+impl Host for Call<'_> {
+    fn log(&mut self, cx: ContextId, level: LogLevel, message: &[u8]) {
+        let name = self.filter_name(cx);
+        log(&name, level, message);
+    }
+
+    fn log_level(&self) -> LogLevel {
+        log_level()
+    }
+
+    fn now(&self) -> u64 {
+        now()
+    }
+
+    fn monotonic(&self) -> u64 {
+        u64::try_from(self.env.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn random(&mut self, out: &mut [u8]) {
+        random(out);
+    }
+
+    fn set_tick_period(&mut self, root: ContextId, period: Option<Duration>) {
+        self.vm.tick(self.slot, self.env, root, period);
+    }
+
+    fn with_map(&mut self, cx: ContextId, map: MapKind, f: &mut dyn FnMut(&mut dyn Map)) -> bool {
+        match map {
+            MapKind::CallHeaders => return self.answer.as_mut().map(|answer| f(&mut Frozen(&mut answer.head))).is_some(),
+            MapKind::CallTrailers => {
+                return self.answer.as_mut().map(|answer| f(&mut Frozen(&mut Fields(&mut answer.trailers)))).is_some();
+            }
+            MapKind::GrpcInitialMetadata | MapKind::GrpcTrailingMetadata => return false,
+            _ => {}
+        }
+        self.stream(cx, |exchange, index| with_stream_map(exchange, index, map, f)).unwrap_or(false)
+    }
+
+    fn with_buffer(&mut self, cx: ContextId, buffer: BufferKind, f: &mut dyn FnMut(&mut dyn Buffer)) -> bool {
+        let direction = match buffer {
+            BufferKind::CallBody => return self.answer.as_ref().map(|answer| f(&mut ReadOnly(&answer.body))).is_some(),
+            BufferKind::RequestBody => Direction::Request,
+            BufferKind::ResponseBody => Direction::Response,
+            _ => return false,
+        };
+        self.stream(cx, |exchange, index| {
+            let Some(filter) = exchange.filters.get_mut(index) else { return false };
+            let stage = filter.stage(direction);
+            // The buffer exists from the first body callback until the body has gone on.
+            if !stage.headers_seen || stage.finished {
+                return false;
+            }
+            let before = stage.held.len();
+            f(&mut stage.held);
+            if stage.held.len() != before {
+                filter.altered = true;
+            }
+            true
+        })
+        .unwrap_or(false)
+    }
+
+    fn continue_stream(&mut self, cx: ContextId, stream: StreamKind) {
+        let Some(direction) = direction(stream) else { return };
+        let running = self.is_current(cx);
+        self.stream(cx, |exchange, index| {
+            if let Some(filter) = exchange.filters.get_mut(index) {
+                filter.stage(direction).resume = true;
+            }
+            if !running {
+                exchange.wake();
+            }
+        });
+    }
+
+    fn close_stream(&mut self, cx: ContextId, _stream: StreamKind) {
+        let running = self.is_current(cx);
+        self.stream(cx, |exchange, _| {
+            exchange.reset = true;
+            exchange.details = "closed_by_filter".into();
+            if !running {
+                exchange.wake();
+            }
+        });
+    }
+
+    fn send_local_response(&mut self, cx: ContextId, response: LocalResponse<'_>) {
+        let running = self.is_current(cx);
+        let mut head = ResponseHead {
+            status: u16::try_from(response.status)
+                .ok()
+                .filter(|status| (200..600).contains(status))
+                .and_then(|status| StatusCode::from_u16(status).ok())
+                .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            fields: HeaderMap::with_capacity(response.headers.len() + 1),
+        };
+        for (key, value) in response.headers {
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(key), HeaderValue::from_bytes(value)) {
+                // The host frames what it sends; see PROXY-WASM.md 1.4, "Local response".
+                if name != http::header::CONTENT_LENGTH && name != http::header::TRANSFER_ENCODING {
+                    let _ = head.fields.try_append(name, value);
+                }
+            }
+        }
+        let details = String::from_utf8_lossy(response.details).into_owned();
+        let reply = Reply {
+            head,
+            body: Bytes::copy_from_slice(response.body),
+            grpc_status: response.grpc_status,
+            details: if details.is_empty() { "filter_reply".into() } else { details.into() },
+            from: None,
+        };
+        self.stream(cx, |exchange, index| {
+            let reply = Reply { from: Some(index), ..reply };
+            if exchange.response_sent {
+                // Too late to say anything else: the only honest answer is to cut the response off.
+                exchange.reset = true;
+            } else if exchange.reply_with(reply)
+                && let Some(filter) = exchange.filters.get(index)
+            {
+                filter.plugin.metrics.replies.inc();
+            }
+            if !running {
+                exchange.wake();
+            }
+        });
+    }
+
+    fn clear_route_cache(&mut self, cx: ContextId) {
+        self.stream(cx, |exchange, index| {
+            // A filter before the one that routes has nothing to clear.
+            if exchange.selection.as_ref().is_some_and(|selection| selection.by < index) {
+                exchange.route_cleared = true;
+            }
+        });
+    }
+
+    fn http_call(&mut self, cx: ContextId, call: HttpCall<'_>) -> Result<u32, Status> {
+        let root = self.root(cx);
+        let request = callout_request(self.slot.settings(root).map(|settings| &settings.allow), &call)?;
+        if !self.env.clusters.contains_key(&request.cluster) {
+            return Err(Status::BadArgument);
+        }
+        let token = self.slot.token();
+        begin(self.vm, self.slot, self.env, PendingCall { root, token, request });
+        Ok(token)
+    }
+
+    fn shared_data(&mut self, _cx: ContextId, key: &[u8], out: &mut Vec<u8>) -> SharedData {
+        self.vm.scope.read(key, out).map_or(SharedData::Missing, SharedData::Found)
+    }
+
+    fn set_shared_data(&mut self, _cx: ContextId, key: &[u8], value: &[u8], cas: u32) -> Status {
+        shared_status(self.vm.scope.write(key, value, cas))
+    }
+
+    fn define_metric(&mut self, cx: ContextId, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {
+        let owner = self.filter_name(cx);
+        Ok(foreign::define_metric(&self.env.registry, &owner, kind, name))
+    }
+
+    fn record_metric(&mut self, _cx: ContextId, metric: u32, value: u64) -> Status {
+        foreign::metric_status(self.env.registry.filter_metrics().record(metric, value))
+    }
+
+    fn increment_metric(&mut self, _cx: ContextId, metric: u32, delta: i64) -> Status {
+        foreign::metric_status(self.env.registry.filter_metrics().increment(metric, delta))
+    }
+
+    fn metric(&mut self, _cx: ContextId, metric: u32) -> Result<u64, Status> {
+        self.env.registry.filter_metrics().value_of(metric).map_err(|error| foreign::metric_status(Err(error)))
+    }
+
+    fn property(&mut self, cx: ContextId, path: &[u8], out: &mut Vec<u8>) -> Status {
+        let root = self.root(cx);
+        let settings = self.slot.settings(root).cloned();
+        let env = self.env;
+        let found = properties::of_plugin(path, settings.as_deref(), &env.node, out)
+            || self.stream(cx, |exchange, _| properties::of_stream(exchange, path, out)).unwrap_or(false);
+        if found { Status::Ok } else { Status::NotFound }
+    }
+
+    fn set_property(&mut self, cx: ContextId, path: &[u8], value: &[u8]) {
+        self.stream(cx, |exchange, _| properties::set(exchange, path, value));
+    }
+
+    fn foreign_function(&mut self, cx: ContextId, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {
+        foreign::call(self, cx, name, args, out)
+    }
+}
+
+/// What a store of shared data answers.
+#[must_use]
+pub fn shared_status(result: Result<(), crate::shared::Conflict>) -> Status {
+    match result {
+        Ok(()) => Status::Ok,
+        Err(crate::shared::Conflict::Stale) => Status::CasMismatch,
+        // Over budget is a trap: no SDK survives this status.
+        Err(crate::shared::Conflict::Full) => Status::InternalFailure,
+    }
+}
+
+fn with_stream_map(exchange: &mut Exchange, index: usize, map: MapKind, f: &mut dyn FnMut(&mut dyn Map)) -> bool {
+    let logging = exchange.logging;
+    let mut run = |map: &mut dyn Map, altered: &mut bool| {
+        if logging {
+            f(&mut Frozen(map));
+        } else {
+            let mut watched = Watched { map, written: altered };
+            f(&mut watched);
+        }
+    };
+    let Some(filter) = exchange.filters.get_mut(index) else { return false };
+    match map {
+        MapKind::RequestHeaders => {
+            run(&mut exchange.request_head, &mut filter.altered);
+            true
+        }
+        MapKind::ResponseHeaders => match &mut exchange.response_head {
+            Some(head) => {
+                run(head, &mut filter.altered);
+                true
+            }
+            None => false,
+        },
+        MapKind::RequestTrailers | MapKind::ResponseTrailers => {
+            let (half, stage) = if map == MapKind::RequestTrailers {
+                (&mut exchange.request, &filter.request)
+            } else {
+                (&mut exchange.response, &filter.response)
+            };
+            if let Some(trailers) = &mut half.trailers {
+                run(&mut Fields(trailers), &mut filter.altered);
+                return true;
+            }
+            // Asking for trailers when the body's end was shown creates them.
+            if logging || !stage.end || stage.finished {
+                return false;
+            }
+            let mut trailers = HeaderMap::new();
+            run(&mut Fields(&mut trailers), &mut filter.altered);
+            if !trailers.is_empty() {
+                half.trailers = Some(trailers);
+            }
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Notes whether a guest wrote to a map: a filter that has altered something cannot be left out any more.
+struct Watched<'a, 'b> {
+    map: &'a mut dyn Map,
+    written: &'b mut bool,
+}
+
+impl Map for Watched<'_, '_> {
+    fn len(&self) -> usize {
+        self.map.len()
+    }
+    fn for_each(&self, each: &mut dyn FnMut(&[u8], &[u8])) {
+        self.map.for_each(each);
+    }
+    fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.map.get(key)
+    }
+    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), fyke_engine::Refused> {
+        *self.written = true;
+        self.map.add(key, value)
+    }
+    fn replace(&mut self, key: &[u8], value: &[u8]) -> Result<(), fyke_engine::Refused> {
+        *self.written = true;
+        self.map.replace(key, value)
+    }
+    fn remove(&mut self, key: &[u8]) -> Result<(), fyke_engine::Refused> {
+        *self.written = true;
+        self.map.remove(key)
+    }
+    fn replace_all(&mut self, pairs: &[(&[u8], &[u8])]) -> Result<(), fyke_engine::Refused> {
+        *self.written = true;
+        self.map.replace_all(pairs)
+    }
+}
+
+/// A callout that a guest asked for.
+#[derive(Debug)]
+pub struct PendingCall {
+    /// The plugin context that gets the answer.
+    pub root: ContextId,
+    /// Its token.
+    pub token: u32,
+    /// The request.
+    pub request: callout::http::Request,
+}
+
+/// Checks what a guest asks and copies it out of its memory.
+///
+/// # Errors
+/// `BadArgument` when the cluster is not granted or the headers do not make a request.
+pub fn callout_request(allow: Option<&crate::config::resolved::Allow>, call: &HttpCall<'_>) -> Result<callout::http::Request, Status> {
+    let cluster = std::str::from_utf8(call.cluster).map_err(|_| Status::BadArgument)?;
+    if !allow.is_some_and(|allow| allow.clusters.iter().any(|granted| granted == cluster)) {
+        tracing::warn!(target: "fyke::filter", cluster, "callout refused: the filter may not use this cluster; grant it with `allow: {{ clusters: [{cluster}] }}`");
+        return Err(Status::BadArgument);
+    }
+    let mut head = RequestHead {
+        method: http::Method::GET,
+        path: http::uri::PathAndQuery::from_static("/"),
+        scheme: http::uri::Scheme::HTTP,
+        fields: HeaderMap::with_capacity(call.headers.len()),
+    };
+    for (key, value) in call.headers {
+        Map::add(&mut head, key, value).map_err(|_| Status::BadArgument)?;
+    }
+    let mut trailers = HeaderMap::new();
+    for (key, value) in call.trailers {
+        Fields(&mut trailers).add(key, value).map_err(|_| Status::BadArgument)?;
+    }
+    Ok(callout::http::Request {
+        cluster: cluster.to_owned(),
+        method: head.method,
+        path: head.path,
+        scheme: head.scheme,
+        fields: head.fields,
+        body: Bytes::copy_from_slice(call.body),
+        trailers,
+        timeout: call.timeout,
+    })
+}
+
+/// Sends a callout and gives its answer to the guest.
+pub fn begin(vm: &Rc<Vm>, slot: &Rc<Slot>, env: &Rc<Env>, call: PendingCall) {
+    let vm = Rc::clone(vm);
+    let env = Rc::clone(env);
+    let slot = Rc::downgrade(slot);
+    vm.metrics().calls.inc();
+    tokio::task::spawn_local(async move {
+        let answer = match env.clusters.get(&call.request.cluster) {
+            Some(cluster) => callout::http::call(cluster, call.request).await,
+            None => Err(callout::http::CallError::UnknownCluster),
+        };
+        let Some(slot) = slot.upgrade() else { return };
+        let mut answer = match answer {
+            Ok(answer) => Some(Answer { head: ResponseHead { status: answer.status, fields: answer.fields }, body: answer.body, trailers: answer.trailers }),
+            Err(error) => {
+                vm.metrics().failed_calls.inc();
+                tracing::debug!(filter = &*vm.name, "callout failed: {error}");
+                None
+            }
+        };
+        let (headers, body, trailers) =
+            answer.as_ref().map_or((0, 0, 0), |answer| (answer.head.len(), answer.body.len(), answer.trailers.len()));
+        let result = {
+            let mut host = Call { answer: answer.as_mut(), ..Call::for_root(&env, &vm, &slot) };
+            slot.enter(|instance| instance.on_http_call_response(&mut host, call.root, call.token, headers, body, trailers))
+        };
+        if let Some(Err(trap)) = result {
+            vm.trapped(&slot, &env, &trap);
+        }
+    });
+}
+
+/// A stream as callouts and timers find it again.
+pub type SharedExchange = Rc<RefCell<Exchange>>;

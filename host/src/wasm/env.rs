@@ -1,0 +1,29 @@
+//! What a worker lends to the guests that run on it.
+
+use std::{collections::HashMap, rc::Rc, sync::Arc};
+
+use tokio::time::Instant;
+
+use crate::{cluster::local::LocalCluster, config::resolved, shared::SharedData, telemetry::Registry};
+
+/// A worker's surroundings. One per worker and generation; parts receive it, nothing is global.
+pub struct Env {
+    /// Number of the worker.
+    pub worker: usize,
+    /// Clusters by name, with this worker's pools.
+    pub clusters: HashMap<String, Rc<LocalCluster>>,
+    /// Shared data of the process.
+    pub shared: Arc<SharedData>,
+    /// Metrics of the process.
+    pub registry: Registry,
+    /// `node:`
+    pub node: Arc<resolved::Node>,
+    /// Zero of the guests' monotonic clock.
+    pub epoch: Instant,
+}
+
+impl std::fmt::Debug for Env {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Env").field("worker", &self.worker).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,347 @@
+//! One HTTP stream as filters see it, and what they asked for.
+//!
+//! The exchange lives in the worker, never in a guest. The chain ([`crate::filter`]) drives it, a
+//! [`super::call::Call`] lends it to the guest that runs, and a callout that completes later finds it again through
+//! the instance's context table. Everything here is synchronous: nobody holds a borrow across an await.
+
+use std::{borrow::Cow, net::SocketAddr, rc::Rc, task::Waker, time::SystemTime};
+
+use bytes::Bytes;
+use fyke_engine::ContextId;
+use http::{HeaderMap, Version};
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::{
+    maps::{RequestHead, ResponseHead},
+    rope::Rope,
+    vm::{Plugin, Slot},
+    route::Selection,
+};
+
+/// What is known of the connection that a stream came in on.
+#[derive(Debug)]
+pub struct Connection {
+    /// Unique within the process.
+    pub id: u64,
+    /// The client's address.
+    pub remote: SocketAddr,
+    /// Our address.
+    pub local: SocketAddr,
+    /// Name of the listener.
+    pub listener: Rc<str>,
+    /// Set on TLS connections.
+    pub tls: Option<Tls>,
+}
+
+/// What is known of a TLS connection.
+#[derive(Debug, Default)]
+pub struct Tls {
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub version: &'static str,
+    /// Server name that the client asked for.
+    pub server_name: Option<String>,
+    /// Whether the client presented a certificate that was verified.
+    pub mutual: bool,
+}
+
+/// One direction of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From downstream to upstream, outermost filter first.
+    Request,
+    /// From upstream to downstream, innermost filter first.
+    Response,
+}
+
+/// How a filter holds the headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Hold {
+    /// It has not seen them, or they have gone on.
+    #[default]
+    None,
+    /// Nothing goes on; what arrives is kept up to the limit, then the sender waits.
+    AllAndWatermark,
+    /// Nothing goes on; more than the limit is an error.
+    AllAndBuffer,
+    /// The headers wait, the body flows to the filter.
+    HeadersOnly,
+}
+
+/// How a filter holds the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BodyHold {
+    /// It goes on.
+    #[default]
+    None,
+    /// Kept; more than the limit is an error.
+    Buffer,
+    /// Kept; at the limit the sender waits.
+    Watermark,
+}
+
+/// One filter's place in one direction.
+#[derive(Debug, Default)]
+pub struct Stage {
+    /// Whether its headers callback has run (or was not wanted).
+    pub headers_seen: bool,
+    /// Whether the headers wait here.
+    pub hold: Hold,
+    /// Arrived, not yet shown to the filter.
+    pub inbox: Rope,
+    /// Shown to the filter and held: what buffer hostcalls work on.
+    pub held: Rope,
+    /// Whether the body waits here.
+    pub body_hold: BodyHold,
+    /// The end of the body has arrived (trailers may still follow).
+    pub end: bool,
+    /// The end of the body was shown to the filter or passed on.
+    pub end_seen: bool,
+    /// Trailers have arrived at this stage.
+    pub trailers: bool,
+    /// The trailers callback has run.
+    pub trailers_seen: bool,
+    /// Everything has gone on.
+    pub finished: bool,
+    /// `proxy_continue_stream` was called.
+    pub resume: bool,
+}
+
+/// One filter's part of a stream.
+#[derive(Debug)]
+pub struct FilterState {
+    /// The filter's place in the worker.
+    pub plugin: Rc<Plugin>,
+    /// The instance on which this stream runs, once the chain has reached the filter.
+    pub slot: Option<Rc<Slot>>,
+    /// The stream's context in that instance.
+    pub context: ContextId,
+    /// The plugin context it stands under.
+    pub root: ContextId,
+    /// Goes on without this filter.
+    pub skipped: bool,
+    /// It has changed something, so that going on without it would forward half a change.
+    pub altered: bool,
+    /// Towards upstream.
+    pub request: Stage,
+    /// Towards downstream.
+    pub response: Stage,
+}
+
+impl FilterState {
+    /// A filter that the stream has not reached.
+    #[must_use]
+    pub fn new(plugin: Rc<Plugin>) -> Self {
+        Self {
+            plugin,
+            slot: None,
+            context: ContextId(0),
+            root: ContextId(0),
+            skipped: false,
+            altered: false,
+            request: Stage::default(),
+            response: Stage::default(),
+        }
+    }
+
+    /// Its place in one direction.
+    pub fn stage(&mut self, direction: Direction) -> &mut Stage {
+        match direction {
+            Direction::Request => &mut self.request,
+            Direction::Response => &mut self.response,
+        }
+    }
+}
+
+/// A reply that a filter, or the host in its place, gives instead of the upstream's.
+#[derive(Debug)]
+pub struct Reply {
+    /// Status and fields.
+    pub head: ResponseHead,
+    /// Body.
+    pub body: Bytes,
+    /// `grpc-status`, for callers that speak gRPC.
+    pub grpc_status: Option<u32>,
+    /// `response.code_details`
+    pub details: Cow<'static, str>,
+    /// Index of the filter that replied: the ones outside of it see the reply. `None`: all that have seen the request.
+    pub from: Option<usize>,
+}
+
+/// One direction's bytes on their way out of the chain.
+#[derive(Debug, Default)]
+pub struct Outlet {
+    /// The next filter (in this direction's order) that the headers have not passed.
+    pub head: usize,
+    /// The message has no body.
+    pub head_end: bool,
+    /// Bytes that have passed every filter.
+    pub body: Rope,
+    /// The body has ended; trailers are in the half when there are any.
+    pub end: bool,
+    /// Set when the direction has been started.
+    pub started: bool,
+}
+
+/// One direction of the exchange.
+#[derive(Debug, Default)]
+pub struct Half {
+    /// What leaves the chain.
+    pub outlet: Outlet,
+    /// Trailers.
+    pub trailers: Option<HeaderMap>,
+    /// Body bytes that came in.
+    pub bytes: u64,
+}
+
+/// One request and its response.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Where it came in.
+    pub connection: Rc<Connection>,
+    /// When the request's head was complete.
+    pub started: Instant,
+    /// When it was over; while it lasts, `None`.
+    pub ended: Option<Instant>,
+    /// When its request had been received.
+    pub request_received: Option<Instant>,
+    /// HTTP version downstream.
+    pub version: Version,
+    /// The request's head.
+    pub request_head: RequestHead,
+    /// The request's body and trailers.
+    pub request: Half,
+    /// The response's head, once there is one.
+    pub response_head: Option<ResponseHead>,
+    /// The response's body and trailers.
+    pub response: Half,
+    /// The filters, outermost first.
+    pub filters: SmallVec<[FilterState; 4]>,
+    /// The route that a filter selected.
+    pub selection: Option<Selection>,
+    /// `set_property(["fyke", "cluster"])`, which wins over the route.
+    pub cluster: Option<String>,
+    /// The cluster in use, once routed.
+    pub routed_to: Option<Rc<str>>,
+    /// `clear_route_cache` was called after a selection.
+    pub route_cleared: bool,
+    /// `response.code_details`
+    pub details: Cow<'static, str>,
+    /// The endpoint in use.
+    pub upstream: Option<SocketAddr>,
+    /// Our address towards it.
+    pub upstream_local: Option<SocketAddr>,
+    /// Why the upstream could not be reached.
+    pub upstream_failure: Option<String>,
+    /// `set_property` under any other path.
+    pub properties: Vec<(Vec<u8>, Vec<u8>)>,
+    /// A reply that waits to be sent.
+    pub reply: Option<Reply>,
+    /// A reply was given: later ones are ignored.
+    pub replied: bool,
+    /// The stream must be reset.
+    pub reset: bool,
+    /// The response's head has been sent downstream.
+    pub response_sent: bool,
+    /// `log` runs: maps can be read and not written.
+    pub logging: bool,
+    /// `done` and `delete` have run.
+    pub finished: bool,
+    /// Bytes that a paused stream may hold in each direction.
+    pub limit: usize,
+    wakers: [Option<Waker>; 3],
+}
+
+/// Who waits for the chain to move.
+#[derive(Debug, Clone, Copy)]
+pub enum Waiting {
+    /// The task that answers the request.
+    Main = 0,
+    /// The one that sends the request's body.
+    RequestBody = 1,
+    /// The one that sends the response's body.
+    ResponseBody = 2,
+}
+
+impl Exchange {
+    /// A stream whose request has just been read.
+    #[must_use]
+    pub fn new(connection: Rc<Connection>, version: Version, head: RequestHead, plugins: &[Rc<Plugin>], limit: usize) -> Self {
+        Self {
+            connection,
+            started: Instant::now(),
+            ended: None,
+            request_received: None,
+            version,
+            request_head: head,
+            request: Half::default(),
+            response_head: None,
+            response: Half::default(),
+            filters: plugins.iter().map(|plugin| FilterState::new(Rc::clone(plugin))).collect(),
+            selection: None,
+            cluster: None,
+            routed_to: None,
+            route_cleared: false,
+            details: Cow::Borrowed(""),
+            upstream: None,
+            upstream_local: None,
+            upstream_failure: None,
+            properties: Vec::new(),
+            reply: None,
+            replied: false,
+            reset: false,
+            response_sent: false,
+            logging: false,
+            finished: false,
+            limit,
+            wakers: [None, None, None],
+        }
+    }
+
+    /// One direction.
+    pub fn half(&mut self, direction: Direction) -> &mut Half {
+        match direction {
+            Direction::Request => &mut self.request,
+            Direction::Response => &mut self.response,
+        }
+    }
+
+    /// When the request began, by the wall clock.
+    #[must_use]
+    pub fn started_at(&self) -> SystemTime {
+        SystemTime::now().checked_sub(self.started.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// Remembers whom to wake when a filter lets the stream go on.
+    pub fn wait(&mut self, who: Waiting, waker: &Waker) {
+        let [main, request, response] = &mut self.wakers;
+        let place = match who {
+            Waiting::Main => main,
+            Waiting::RequestBody => request,
+            Waiting::ResponseBody => response,
+        };
+        match place {
+            Some(old) if old.will_wake(waker) => {}
+            _ => *place = Some(waker.clone()),
+        }
+    }
+
+    /// Wakes everybody who waits.
+    pub fn wake(&mut self) {
+        for waker in &mut self.wakers {
+            if let Some(waker) = waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Records a reply unless one was given before. Returns whether it was recorded.
+    pub fn reply_with(&mut self, reply: Reply) -> bool {
+        if self.replied {
+            return false;
+        }
+        self.replied = true;
+        self.reply = Some(reply);
+        true
+    }
+}

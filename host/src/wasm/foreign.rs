@@ -1,0 +1,184 @@
+//! Foreign functions that run on streams (`host/docs/extensions.md` has their bytes). Those that belong to
+//! configuration are in [`super::build`].
+
+use std::time::Duration;
+
+use fyke_engine::{ContextId, Host, MapKind, MetricKind, Status};
+
+use super::{
+    call::Call,
+    exchange::Exchange,
+    maps::RequestHead,
+    route::Selection,
+};
+use crate::telemetry::{FilterMetricError, FilterMetricKind, Registry, filter_metrics::CAPACITY_PER_FILTER};
+
+/// What `fyke.features.v1` lists.
+pub const FEATURES: &[&str] = &[
+    "fyke.features.v1",
+    "fyke.headers.values.v1",
+    "fyke.configure.refuse.v1",
+    "fyke.route.define.v1",
+    "fyke.route.select.v1",
+    "fyke.route.again.v1",
+    "fyke.log.open.v1",
+    "fyke.log.write.v1",
+    "clear_route_cache",
+];
+
+/// Function id of `fyke.route.again.v1` in `proxy_on_foreign_function`.
+pub const ROUTE_AGAIN: u32 = 1;
+
+/// Reads little-endian arguments.
+pub struct Arguments<'a>(pub &'a [u8]);
+
+impl<'a> Arguments<'a> {
+    /// The next `count` bytes.
+    pub fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    /// The next four bytes as a number.
+    pub fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    /// The next eight bytes as a number.
+    pub fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    /// A length and that many bytes.
+    pub fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = self.u32()?;
+        self.take(usize::try_from(length).ok()?)
+    }
+}
+
+/// Writes a list as extensions.md lays it out.
+pub fn list<'a>(out: &mut Vec<u8>, values: impl Iterator<Item = &'a [u8]> + Clone) {
+    let length = |value: usize| u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes();
+    out.extend_from_slice(&length(values.clone().count()));
+    for value in values.clone() {
+        out.extend_from_slice(&length(value.len()));
+    }
+    for value in values {
+        out.extend_from_slice(value);
+    }
+}
+
+/// Answers `proxy_call_foreign_function`.
+pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {
+    match name {
+        b"fyke.route.select.v1" => select(host, cx, args).unwrap_or(Status::BadArgument),
+        b"fyke.log.write.v1" => {
+            let mut args = Arguments(args);
+            let Some(handle) = args.u32() else { return Status::BadArgument };
+            let Some(sink) = usize::try_from(handle).ok().and_then(|handle| host.slot().sinks.get(handle)) else {
+                return Status::BadArgument;
+            };
+            sink.write(args.0);
+            Status::Ok
+        }
+        b"fyke.headers.values.v1" => {
+            let mut args = Arguments(args);
+            let Some(map) = args.u32().and_then(MapKind::from_abi) else { return Status::BadArgument };
+            let mut values: Vec<Vec<u8>> = Vec::new();
+            host.with_map(cx, map, &mut |map| {
+                map.for_each(&mut |key, value| {
+                    if key.eq_ignore_ascii_case(args.0) {
+                        values.push(value.to_vec());
+                    }
+                });
+            });
+            list(out, values.iter().map(Vec::as_slice));
+            Status::Ok
+        }
+        b"fyke.features.v1" => {
+            list(out, FEATURES.iter().map(|name| name.as_bytes()));
+            Status::Ok
+        }
+        b"clear_route_cache" => {
+            host.clear_route_cache(cx);
+            Status::Ok
+        }
+        // These belong to configuration; on a stream they are out of place.
+        b"fyke.route.define.v1" | b"fyke.log.open.v1" | b"fyke.configure.refuse.v1" => Status::BadArgument,
+        _ => Status::NotFound,
+    }
+}
+
+fn select(host: &mut Call<'_>, cx: ContextId, args: &[u8]) -> Option<Status> {
+    let mut args = Arguments(args);
+    let handle = args.u32()?;
+    let flags = args.u32()?;
+    if flags & !0b111 != 0 {
+        return None;
+    }
+    let route = std::rc::Rc::clone(host.slot().routes.get(usize::try_from(handle).ok()?)?);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+    let cluster = if flags & 1 != 0 { Some(text(args.bytes()?)?) } else { None };
+    let timeout = if flags & 2 != 0 { Some(Duration::from_millis(args.u64()?)) } else { None };
+    let hostname = if flags & 4 != 0 { Some(args.bytes()?.to_vec()) } else { None };
+    if let Some(name) = &hostname {
+        // Fail here, where the filter can be told, not when the request is sent.
+        http::HeaderValue::from_bytes(name).ok()?;
+    }
+    let draw = if route.action.weighted_clusters.is_empty() { 0 } else { fastrand::u64(..) };
+    let selected = host.stream(cx, |exchange: &mut Exchange, index| {
+        exchange.selection = Some(Selection { route, by: index, cluster, timeout, host: hostname, draw });
+        exchange.route_cleared = false;
+    });
+    selected.map(|()| Status::Ok)
+}
+
+/// Presents the host that a selection asks for.
+pub fn apply_host(head: &mut RequestHead, selection: &Selection) {
+    if let Some(host) = &selection.host
+        && let Ok(value) = http::HeaderValue::from_bytes(host)
+    {
+        head.fields.insert(http::header::HOST, value);
+    }
+}
+
+/// `proxy_define_metric`.
+pub fn define_metric(registry: &Registry, owner: &str, kind: MetricKind, name: &[u8]) -> u32 {
+    let kind = match kind {
+        MetricKind::Counter => FilterMetricKind::Counter,
+        MetricKind::Gauge => FilterMetricKind::Gauge,
+        MetricKind::Histogram => FilterMetricKind::Histogram,
+    };
+    registry.filter_metrics().define(owner, CAPACITY_PER_FILTER, kind, &String::from_utf8_lossy(name))
+}
+
+/// The status of a metric call.
+#[must_use]
+pub fn metric_status(result: Result<(), FilterMetricError>) -> Status {
+    match result {
+        Ok(()) => Status::Ok,
+        Err(FilterMetricError::Unknown) => Status::NotFound,
+        Err(FilterMetricError::Refused) => Status::BadArgument,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_count_lengths_values() {
+        let mut out = Vec::new();
+        list(&mut out, [b"ab".as_slice(), b"", b"c"].into_iter());
+        assert_eq!(out, [3, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, b'a', b'b', b'c']);
+    }
+
+    #[test]
+    fn arguments_end_where_they_end() {
+        let mut args = Arguments(&[1, 0, 0, 0, 9]);
+        assert_eq!(args.bytes(), Some([9].as_slice()));
+        assert_eq!(args.u32(), None);
+        assert_eq!(Arguments(&[255, 255, 255, 255]).bytes(), None);
+    }
+}

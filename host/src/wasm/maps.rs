@@ -1,0 +1,308 @@
+//! Header maps of a stream as guests see them: pseudo headers first, then the fields.
+//!
+//! `:authority` is the `host` field of the header map underneath, in every HTTP version, so that nothing
+//! has to be moved for HTTP/1.1; `host` itself is hidden, as other proxies hide it.
+
+use fyke_engine::{Map, Refused};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
+    header::HOST,
+    uri::{PathAndQuery, Scheme},
+};
+
+/// Where the fields of a map stand when none was sent.
+fn parse(key: &[u8], value: &[u8]) -> Result<(HeaderName, HeaderValue), Refused> {
+    let name = HeaderName::from_bytes(key).map_err(|_| Refused)?;
+    let value = HeaderValue::from_bytes(value).map_err(|_| Refused)?;
+    Ok((name, value))
+}
+
+fn add_field(fields: &mut HeaderMap, key: &[u8], value: &[u8]) -> Result<(), Refused> {
+    let (name, value) = parse(key, value)?;
+    fields.try_append(name, value).map(|_| ()).map_err(|_| Refused)
+}
+
+fn replace_field(fields: &mut HeaderMap, key: &[u8], value: &[u8]) -> Result<(), Refused> {
+    let (name, value) = parse(key, value)?;
+    fields.try_insert(name, value).map(|_| ()).map_err(|_| Refused)
+}
+
+fn remove_field(fields: &mut HeaderMap, key: &[u8]) {
+    if let Ok(key) = HeaderName::from_bytes(key) {
+        fields.remove(key);
+    }
+}
+
+fn field<'a>(fields: &'a HeaderMap, key: &[u8]) -> Option<&'a [u8]> {
+    let key = HeaderName::from_bytes(key).ok()?;
+    fields.get(key).map(HeaderValue::as_bytes)
+}
+
+/// The head of a request.
+#[derive(Debug, Clone)]
+pub struct RequestHead {
+    /// `:method`
+    pub method: Method,
+    /// `:path`, with the query.
+    pub path: PathAndQuery,
+    /// `:scheme`
+    pub scheme: Scheme,
+    /// Fields; `host` carries `:authority`.
+    pub fields: HeaderMap,
+}
+
+impl RequestHead {
+    /// `:authority`, empty when there is none.
+    #[must_use]
+    pub fn authority(&self) -> &[u8] {
+        self.fields.get(HOST).map_or(&[], HeaderValue::as_bytes)
+    }
+
+    /// Sets `:method`, `:path`, `:authority` or `:scheme`.
+    ///
+    /// # Errors
+    /// [`Refused`] when the name is another or the value is not legal.
+    pub fn set_pseudo(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
+        match key {
+            b":method" => self.method = Method::from_bytes(value).map_err(|_| Refused)?,
+            b":path" => self.path = PathAndQuery::try_from(value).map_err(|_| Refused)?,
+            b":scheme" => self.scheme = Scheme::try_from(value).map_err(|_| Refused)?,
+            b":authority" => {
+                let value = HeaderValue::from_bytes(value).map_err(|_| Refused)?;
+                self.fields.try_insert(HOST, value).map_err(|_| Refused)?;
+            }
+            _ => return Err(Refused),
+        }
+        Ok(())
+    }
+
+    /// The request's target in origin form.
+    #[must_use]
+    pub fn target(&self) -> Uri {
+        Uri::from(self.path.clone())
+    }
+}
+
+impl Map for RequestHead {
+    fn len(&self) -> usize {
+        // Three pseudo headers, and the authority stands for `host`.
+        self.fields.len() + 3
+    }
+
+    fn for_each(&self, each: &mut dyn FnMut(&[u8], &[u8])) {
+        each(b":method", self.method.as_str().as_bytes());
+        each(b":path", self.path.as_str().as_bytes());
+        if let Some(authority) = self.fields.get(HOST) {
+            each(b":authority", authority.as_bytes());
+        }
+        each(b":scheme", self.scheme.as_str().as_bytes());
+        for (name, value) in &self.fields {
+            if name != HOST {
+                each(name.as_str().as_bytes(), value.as_bytes());
+            }
+        }
+    }
+
+    fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        if key.first() != Some(&b':') {
+            return field(&self.fields, key);
+        }
+        match key {
+            b":path" => Some(self.path.as_str().as_bytes()),
+            b":method" => Some(self.method.as_str().as_bytes()),
+            b":authority" => self.fields.get(HOST).map(HeaderValue::as_bytes),
+            b":scheme" => Some(self.scheme.as_str().as_bytes()),
+            _ => None,
+        }
+    }
+
+    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
+        if key.first() == Some(&b':') {
+            return self.set_pseudo(key, value);
+        }
+        if key.eq_ignore_ascii_case(b"host") {
+            return replace_field(&mut self.fields, key, value);
+        }
+        add_field(&mut self.fields, key, value)
+    }
+
+    fn replace(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
+        if key.first() == Some(&b':') {
+            return self.set_pseudo(key, value);
+        }
+        replace_field(&mut self.fields, key, value)
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<(), Refused> {
+        if key.first() == Some(&b':') {
+            // A request without method, path or scheme is not a request; its authority may go.
+            return if key == b":authority" {
+                self.fields.remove(HOST);
+                Ok(())
+            } else {
+                Err(Refused)
+            };
+        }
+        remove_field(&mut self.fields, key);
+        Ok(())
+    }
+
+    fn replace_all(&mut self, pairs: &[(&[u8], &[u8])]) -> Result<(), Refused> {
+        let mut next = Self { fields: HeaderMap::with_capacity(pairs.len()), ..self.clone() };
+        for (key, value) in pairs {
+            Map::add(&mut next, key, value)?;
+        }
+        *self = next;
+        Ok(())
+    }
+}
+
+/// The head of a response.
+#[derive(Debug, Clone, Default)]
+pub struct ResponseHead {
+    /// `:status`
+    pub status: StatusCode,
+    /// Fields.
+    pub fields: HeaderMap,
+}
+
+impl ResponseHead {
+    fn set_status(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
+        if key != b":status" {
+            return Err(Refused);
+        }
+        let status = StatusCode::from_bytes(value).map_err(|_| Refused)?;
+        if status.as_u16() < 200 || status.as_u16() > 599 {
+            return Err(Refused);
+        }
+        self.status = status;
+        Ok(())
+    }
+}
+
+impl Map for ResponseHead {
+    fn len(&self) -> usize {
+        self.fields.len() + 1
+    }
+
+    fn for_each(&self, each: &mut dyn FnMut(&[u8], &[u8])) {
+        each(b":status", self.status.as_str().as_bytes());
+        for (name, value) in &self.fields {
+            each(name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+
+    fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        match key {
+            b":status" => Some(self.status.as_str().as_bytes()),
+            [b':', ..] => None,
+            _ => field(&self.fields, key),
+        }
+    }
+
+    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
+        if key.first() == Some(&b':') {
+            return self.set_status(key, value);
+        }
+        add_field(&mut self.fields, key, value)
+    }
+
+    fn replace(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
+        if key.first() == Some(&b':') {
+            return self.set_status(key, value);
+        }
+        replace_field(&mut self.fields, key, value)
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<(), Refused> {
+        if key.first() == Some(&b':') {
+            return Err(Refused);
+        }
+        remove_field(&mut self.fields, key);
+        Ok(())
+    }
+
+    fn replace_all(&mut self, pairs: &[(&[u8], &[u8])]) -> Result<(), Refused> {
+        let mut next = Self { status: self.status, fields: HeaderMap::with_capacity(pairs.len()) };
+        for (key, value) in pairs {
+            Map::add(&mut next, key, value)?;
+        }
+        *self = next;
+        Ok(())
+    }
+}
+
+/// Trailers, or any map without pseudo headers.
+#[derive(Debug)]
+pub struct Fields<'a>(pub &'a mut HeaderMap);
+
+impl Map for Fields<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn for_each(&self, each: &mut dyn FnMut(&[u8], &[u8])) {
+        for (name, value) in self.0.iter() {
+            each(name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+
+    fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        field(self.0, key)
+    }
+
+    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
+        add_field(self.0, key, value)
+    }
+
+    fn replace(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
+        replace_field(self.0, key, value)
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<(), Refused> {
+        remove_field(self.0, key);
+        Ok(())
+    }
+
+    fn replace_all(&mut self, pairs: &[(&[u8], &[u8])]) -> Result<(), Refused> {
+        let mut next = HeaderMap::with_capacity(pairs.len());
+        for (key, value) in pairs {
+            add_field(&mut next, key, value)?;
+        }
+        *self.0 = next;
+        Ok(())
+    }
+}
+
+/// Reads like the map underneath and refuses every write: what a guest meets while it logs.
+pub struct Frozen<'a>(pub &'a mut dyn Map);
+
+impl Map for Frozen<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn for_each(&self, each: &mut dyn FnMut(&[u8], &[u8])) {
+        self.0.for_each(each);
+    }
+
+    fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.0.get(key)
+    }
+
+    fn add(&mut self, _key: &[u8], _value: &[u8]) -> Result<(), Refused> {
+        Err(Refused)
+    }
+
+    fn replace(&mut self, _key: &[u8], _value: &[u8]) -> Result<(), Refused> {
+        Err(Refused)
+    }
+
+    fn remove(&mut self, _key: &[u8]) -> Result<(), Refused> {
+        Err(Refused)
+    }
+
+    fn replace_all(&mut self, _pairs: &[(&[u8], &[u8])]) -> Result<(), Refused> {
+        Err(Refused)
+    }
+}

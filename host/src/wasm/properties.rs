@@ -1,0 +1,262 @@
+//! Properties (PROXY-WASM.md, section 4), in Envoy's encodings: strings raw, numbers 8 bytes, booleans one byte,
+//! times and durations in nanoseconds, maps as serialized pairs.
+
+use std::time::UNIX_EPOCH;
+
+use fyke_engine::Map;
+use http::{HeaderMap, Version, header};
+
+use super::exchange::Exchange;
+use crate::config::resolved;
+
+fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    // A trailing NUL ends the path and does not begin another segment.
+    path.strip_suffix(&[0]).unwrap_or(path).split(|byte| *byte == 0)
+}
+
+fn number(out: &mut Vec<u8>, value: u64) -> bool {
+    out.extend_from_slice(&value.to_le_bytes());
+    true
+}
+
+fn nanoseconds(out: &mut Vec<u8>, value: u128) -> bool {
+    number(out, u64::try_from(value).unwrap_or(u64::MAX))
+}
+
+fn text(out: &mut Vec<u8>, value: impl AsRef<[u8]>) -> bool {
+    out.extend_from_slice(value.as_ref());
+    true
+}
+
+fn optional(out: &mut Vec<u8>, value: Option<impl AsRef<[u8]>>) -> bool {
+    value.is_some_and(|value| text(out, value))
+}
+
+/// A JSON value as a property: strings raw, numbers as doubles, booleans as a byte, anything else as JSON.
+fn json(out: &mut Vec<u8>, value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(value) => text(out, value),
+        serde_json::Value::Bool(value) => text(out, [u8::from(*value)]),
+        serde_json::Value::Number(value) => text(out, value.as_f64().unwrap_or_default().to_le_bytes()),
+        other => text(out, other.to_string()),
+    }
+}
+
+fn json_at<'a>(mut value: Option<&'a serde_json::Value>, rest: impl Iterator<Item = &'a [u8]>) -> Option<&'a serde_json::Value> {
+    for key in rest {
+        value = value?.get(std::str::from_utf8(key).ok()?);
+    }
+    value
+}
+
+fn fields(out: &mut Vec<u8>, map: Option<&HeaderMap>, name: Option<&[u8]>) -> bool {
+    let (Some(map), Some(name)) = (map, name) else { return false };
+    let Ok(name) = header::HeaderName::from_bytes(name) else { return false };
+    let mut found = false;
+    for value in map.get_all(name) {
+        if found {
+            out.push(b',');
+        }
+        out.extend_from_slice(value.as_bytes());
+        found = true;
+    }
+    found
+}
+
+fn pairs(out: &mut Vec<u8>, map: &dyn Map) -> bool {
+    let start = out.len();
+    out.extend_from_slice(&u32::try_from(map.len()).unwrap_or(u32::MAX).to_le_bytes());
+    let mut count = 0u32;
+    map.for_each(&mut |key, value| {
+        count += 1;
+        out.extend_from_slice(&u32::try_from(key.len()).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
+    });
+    if let Some(place) = out.get_mut(start..start + 4) {
+        place.copy_from_slice(&count.to_le_bytes());
+    }
+    map.for_each(&mut |key, value| {
+        out.extend_from_slice(key);
+        out.push(0);
+        out.extend_from_slice(value);
+        out.push(0);
+    });
+    true
+}
+
+/// What a plugin knows without a stream.
+pub fn of_plugin(path: &[u8], settings: Option<&resolved::Filter>, node: &resolved::Node, out: &mut Vec<u8>) -> bool {
+    let mut path = segments(path);
+    match path.next().unwrap_or_default() {
+        b"plugin_name" => optional(out, settings.map(|settings| &settings.name)),
+        b"plugin_root_id" => optional(out, settings.map(|settings| &settings.name)),
+        b"plugin_vm_id" => optional(out, settings.map(|settings| settings.vm.as_ref().unwrap_or(&settings.name))),
+        b"node" => match path.next() {
+            Some(b"id") => text(out, &node.id),
+            Some(b"cluster") => text(out, &node.cluster),
+            Some(b"locality") => path.next() == Some(b"zone") && text(out, &node.zone),
+            Some(b"metadata") => {
+                let Some(key) = path.next().and_then(|key| std::str::from_utf8(key).ok()) else { return false };
+                json_at(node.metadata.get(key), path).is_some_and(|value| json(out, value))
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// What is known of a stream.
+pub fn of_stream(exchange: &Exchange, path: &[u8], out: &mut Vec<u8>) -> bool {
+    let whole = path.strip_suffix(&[0]).unwrap_or(path);
+    let mut path = segments(whole);
+    let found = match path.next().unwrap_or_default() {
+        b"request" => request(exchange, path.next().unwrap_or_default(), path.next(), out),
+        b"response" => response(exchange, path.next().unwrap_or_default(), path.next(), out),
+        b"source" => address(out, Some(exchange.connection.remote), path.next()),
+        b"destination" => address(out, Some(exchange.connection.local), path.next()),
+        b"connection" => connection(exchange, path.next().unwrap_or_default(), out),
+        b"upstream" => match path.next() {
+            Some(b"local_address") => optional(out, exchange.upstream_local.map(|address| address.to_string())),
+            Some(b"transport_failure_reason") => optional(out, exchange.upstream_failure.as_ref()),
+            part => address(out, exchange.upstream, part),
+        },
+        b"cluster_name" => optional(out, cluster(exchange)),
+        b"route_name" => optional(out, exchange.selection.as_ref().map(|selection| &selection.route.action.name)),
+        b"route_metadata" => {
+            let Some(key) = path.next().and_then(|key| std::str::from_utf8(key).ok()) else { return false };
+            let value = exchange.selection.as_ref().and_then(|selection| selection.route.action.metadata.get(key));
+            json_at(value, path).is_some_and(|value| json(out, value))
+        }
+        b"xds" => match path.next().unwrap_or_default() {
+            b"cluster_name" => optional(out, cluster(exchange)),
+            b"route_name" => optional(out, exchange.selection.as_ref().map(|selection| &selection.route.action.name)),
+            b"virtual_host_name" => optional(out, exchange.selection.as_ref().map(|selection| &selection.route.action.virtual_host)),
+            b"filter_chain_name" => text(out, &*exchange.connection.listener),
+            b"listener_direction" => number(out, 0),
+            _ => false,
+        },
+        b"filter_state" => custom(exchange, whole.get(b"filter_state\0".len()..).unwrap_or_default(), out),
+        _ => false,
+    };
+    found || custom(exchange, whole, out)
+}
+
+/// Stores a property for this stream: readable by every filter of it.
+pub fn set(exchange: &mut Exchange, path: &[u8], value: &[u8]) {
+    let path = path.strip_suffix(&[0]).unwrap_or(path);
+    if path == b"fyke\0cluster" {
+        exchange.cluster = String::from_utf8(value.to_vec()).ok().filter(|name| !name.is_empty());
+        return;
+    }
+    if let Some((_, old)) = exchange.properties.iter_mut().find(|(key, _)| key == path) {
+        old.clear();
+        old.extend_from_slice(value);
+        return;
+    }
+    // Bounded: a filter that floods its own stream gets no more than a buffer's worth.
+    let used: usize = exchange.properties.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if used + path.len() + value.len() <= exchange.limit {
+        exchange.properties.push((path.to_vec(), value.to_vec()));
+    }
+}
+
+fn custom(exchange: &Exchange, path: &[u8], out: &mut Vec<u8>) -> bool {
+    let bare = path.strip_prefix(b"wasm.").unwrap_or(path);
+    exchange.properties.iter().find(|(key, _)| key == path || key == bare).is_some_and(|(_, value)| text(out, value))
+}
+
+fn cluster(exchange: &Exchange) -> Option<&str> {
+    exchange
+        .routed_to
+        .as_deref()
+        .or(exchange.cluster.as_deref())
+        .or_else(|| exchange.selection.as_ref().and_then(|selection| selection.cluster()))
+}
+
+fn address(out: &mut Vec<u8>, address: Option<std::net::SocketAddr>, part: Option<&[u8]>) -> bool {
+    let Some(address) = address else { return false };
+    match part {
+        Some(b"address") => text(out, address.to_string()),
+        Some(b"port") => number(out, u64::from(address.port())),
+        _ => false,
+    }
+}
+
+fn connection(exchange: &Exchange, part: &[u8], out: &mut Vec<u8>) -> bool {
+    let tls = exchange.connection.tls.as_ref();
+    match part {
+        b"id" => number(out, exchange.connection.id),
+        b"mtls" => text(out, [u8::from(tls.is_some_and(|tls| tls.mutual))]),
+        b"requested_server_name" => optional(out, tls.and_then(|tls| tls.server_name.as_ref())),
+        b"tls_version" => optional(out, tls.map(|tls| tls.version)),
+        _ => false,
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}
+
+fn request(exchange: &Exchange, part: &[u8], name: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
+    let head = &exchange.request_head;
+    match part {
+        b"path" => text(out, head.path.as_str()),
+        b"url_path" => text(out, head.path.path()),
+        b"query" => text(out, head.path.query().unwrap_or_default()),
+        b"host" => text(out, head.authority()),
+        b"scheme" => text(out, head.scheme.as_str()),
+        b"method" => text(out, head.method.as_str()),
+        b"headers" => match name {
+            Some(name) if name.first() == Some(&b':') => optional(out, head.get(name)),
+            Some(name) => fields(out, Some(&head.fields), Some(name)),
+            None => pairs(out, head),
+        },
+        b"referer" => fields(out, Some(&head.fields), Some(b"referer")),
+        b"useragent" => fields(out, Some(&head.fields), Some(b"user-agent")),
+        b"id" => fields(out, Some(&head.fields), Some(b"x-request-id")),
+        b"time" => nanoseconds(out, exchange.started_at().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos())),
+        b"protocol" => text(out, protocol(exchange.version)),
+        b"duration" => exchange.ended.is_some_and(|ended| nanoseconds(out, ended.duration_since(exchange.started).as_nanos())),
+        b"size" => number(out, exchange.request.bytes),
+        b"total_size" => number(out, exchange.request.bytes + head_size(head)),
+        b"headers_bytes" => number(out, head_size(head)),
+        _ => false,
+    }
+}
+
+fn response(exchange: &Exchange, part: &[u8], name: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
+    if part == b"code_details" {
+        return !exchange.details.is_empty() && text(out, exchange.details.as_bytes());
+    }
+    if part == b"flags" {
+        return number(out, 0);
+    }
+    let Some(head) = &exchange.response_head else { return false };
+    match part {
+        b"code" => number(out, u64::from(head.status.as_u16())),
+        b"headers" => match name {
+            Some(_) => fields(out, Some(&head.fields), name),
+            None => pairs(out, head),
+        },
+        b"trailers" => fields(out, exchange.response.trailers.as_ref(), name),
+        b"grpc_status" => {
+            let status = exchange.response.trailers.as_ref().and_then(|trailers| trailers.get("grpc-status")).or_else(|| head.fields.get("grpc-status"));
+            let status = status.and_then(|status| status.to_str().ok()).and_then(|status| status.parse().ok());
+            status.is_some_and(|status| number(out, status))
+        }
+        b"size" => number(out, exchange.response.bytes),
+        b"total_size" => number(out, exchange.response.bytes + head_size(head)),
+        b"headers_bytes" => number(out, head_size(head)),
+        _ => false,
+    }
+}
+
+fn head_size(head: &dyn Map) -> u64 {
+    let mut size = 0u64;
+    head.for_each(&mut |key, value| size += (key.len() + value.len()) as u64);
+    size
+}

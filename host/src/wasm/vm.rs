@@ -1,0 +1,445 @@
+//! The instance of a filter on one worker: who runs on it, and how a trapped one is replaced.
+//!
+//! A [`Slot`] is one instance with what belongs to it: contexts, routes, sinks, timers. It is used until it traps. A
+//! [`Vm`] is the place that a slot stands in: when the slot is condemned the control plane builds another one, and
+//! streams that come meanwhile wait for it. Streams that began on the old slot keep a reference to it and meet their
+//! filter's policy when they next need it.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    rc::{Rc, Weak},
+    sync::Arc,
+    task::Waker,
+    time::Duration,
+};
+
+use fyke_engine::{CallbackSet, ContextId, Instance, Trap, TrapKind};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::AbortHandle,
+    time::Instant,
+};
+
+use super::{
+    build::Built,
+    call::{self, Call},
+    env::Env,
+    exchange::Exchange,
+    route::Route,
+};
+use crate::{
+    config::resolved,
+    telemetry::{
+        registry::{Counter, Gauge},
+        sink::SinkHandle,
+    },
+};
+
+/// Instances in a row that trapped before they had served one stream: from here on there is a pause.
+const FAILURES: u32 = 5;
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A filter as one worker runs it.
+#[derive(Debug)]
+pub struct Plugin {
+    /// Its settings.
+    pub settings: Arc<resolved::Filter>,
+    /// Where its instance stands.
+    pub vm: Rc<Vm>,
+    /// Number of its own configuration in the VM.
+    pub index: usize,
+    /// The callbacks that its module exports and its settings want.
+    pub callbacks: CallbackSet,
+    /// Whether the module can change bodies at all (it imports `proxy_set_buffer_bytes`).
+    pub edits_bodies: bool,
+    /// What is counted of it.
+    pub metrics: PluginMetrics,
+}
+
+/// Counters of one filter on one worker.
+#[derive(Debug)]
+pub struct PluginMetrics {
+    /// Streams that reached the filter.
+    pub streams: Counter,
+    /// Replies that the filter gave.
+    pub replies: Counter,
+    /// Streams that met `on_failure`.
+    pub failures: Counter,
+}
+
+/// Asks the control plane for an instance in place of a trapped one.
+#[derive(Debug)]
+pub struct Rebuild {
+    /// Number of the VM in its generation.
+    pub vm: usize,
+    /// Where the instance goes.
+    pub reply: oneshot::Sender<Result<Built, String>>,
+}
+
+/// Where the instance of one or several filters stands.
+#[derive(Debug)]
+pub struct Vm {
+    /// Number in the generation.
+    pub number: usize,
+    /// Name for messages: the filter's, or `vm`.
+    pub name: Rc<str>,
+    /// Scope of shared data.
+    pub scope: Arc<crate::shared::Scope>,
+    state: RefCell<State>,
+    waiting: RefCell<Vec<Waker>>,
+    failures: Cell<u32>,
+    rebuild: mpsc::UnboundedSender<Rebuild>,
+    metrics: VmMetrics,
+}
+
+/// Counters of one VM on one worker.
+#[derive(Debug)]
+pub struct VmMetrics {
+    /// Traps, by reason.
+    pub traps: [Counter; 6],
+    /// Instances built in place of trapped ones.
+    pub replaced: Counter,
+    /// Callouts begun.
+    pub calls: Counter,
+    /// Callouts that failed.
+    pub failed_calls: Counter,
+    /// 1 while the VM pauses.
+    pub breaker: Gauge,
+}
+
+#[derive(Debug)]
+enum State {
+    Ready(Rc<Slot>),
+    Rebuilding,
+    Paused(Instant),
+}
+
+/// What a stream finds when it needs an instance.
+#[derive(Debug)]
+pub enum Acquired {
+    /// One that works.
+    Ready(Rc<Slot>),
+    /// One is being built; the waker was kept.
+    Wait,
+    /// There is none for now.
+    Unavailable,
+}
+
+/// One instance and what belongs to it.
+#[derive(Debug)]
+pub struct Slot {
+    instance: RefCell<Instance>,
+    condemned: Cell<bool>,
+    /// Plugin contexts by number of configuration.
+    pub roots: Vec<(ContextId, Arc<resolved::Filter>)>,
+    /// Routes by handle.
+    pub routes: Vec<Rc<Route>>,
+    /// Sinks by handle.
+    pub sinks: Vec<SinkHandle>,
+    contexts: RefCell<HashMap<u32, (Weak<RefCell<Exchange>>, usize), BuildHasherDefault<IdHasher>>>,
+    timers: RefCell<HashMap<u32, AbortHandle>>,
+    next_token: Cell<u32>,
+    served: Cell<bool>,
+}
+
+/// Context ids are small consecutive numbers: they are their own hash.
+#[derive(Debug, Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        // The table takes its control bits from the top seven: spread the low ones there.
+        self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 << 8) | u64::from(*byte);
+        }
+    }
+    fn write_u32(&mut self, value: u32) {
+        self.0 = u64::from(value);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        for timer in self.timers.borrow().values() {
+            timer.abort();
+        }
+    }
+}
+
+impl Slot {
+    /// Whether it has trapped.
+    #[must_use]
+    pub fn is_condemned(&self) -> bool {
+        self.condemned.get()
+    }
+
+    /// Runs `enter` with the instance. `None` when it has trapped before, or runs already: a guest is never re-entered.
+    pub fn enter<T>(&self, enter: impl FnOnce(&mut Instance) -> T) -> Option<T> {
+        if self.condemned.get() {
+            return None;
+        }
+        let mut instance = self.instance.try_borrow_mut().ok()?;
+        Some(enter(&mut instance))
+    }
+
+    /// Bytes of the instance's linear memory; 0 while it runs.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.instance.try_borrow().map_or(0, |instance| instance.memory_size())
+    }
+
+    /// Remembers which stream a context stands for.
+    pub fn adopt(&self, context: ContextId, exchange: &Weak<RefCell<Exchange>>, index: usize) {
+        self.contexts.borrow_mut().insert(context.0, (Weak::clone(exchange), index));
+    }
+
+    /// Forgets a context that was deleted.
+    pub fn forget(&self, context: ContextId) {
+        self.contexts.borrow_mut().remove(&context.0);
+        self.served.set(true);
+    }
+
+    /// The stream of a context.
+    #[must_use]
+    pub fn stream(&self, context: ContextId) -> Option<(Rc<RefCell<Exchange>>, usize)> {
+        let contexts = self.contexts.borrow();
+        let (exchange, index) = contexts.get(&context.0)?;
+        Some((exchange.upgrade()?, *index))
+    }
+
+    /// The settings of the filter that a root context belongs to.
+    #[must_use]
+    pub fn settings(&self, root: ContextId) -> Option<&Arc<resolved::Filter>> {
+        self.roots.iter().find(|(id, _)| *id == root).map(|(_, settings)| settings)
+    }
+
+    /// A token for a callout, unique for the life of the instance.
+    pub fn token(&self) -> u32 {
+        let token = self.next_token.get();
+        self.next_token.set(token.wrapping_add(1));
+        token
+    }
+
+    fn condemn(&self) {
+        self.condemned.set(true);
+        for (_, timer) in self.timers.borrow_mut().drain() {
+            timer.abort();
+        }
+        let streams: Vec<_> = self.contexts.borrow_mut().drain().filter_map(|(_, (exchange, _))| exchange.upgrade()).collect();
+        for stream in streams {
+            // A stream that is borrowed is the one that trapped: its driver sees it for itself.
+            if let Ok(mut stream) = stream.try_borrow_mut() {
+                stream.wake();
+            }
+        }
+    }
+}
+
+impl Vm {
+    /// A VM with its first instance.
+    #[must_use]
+    pub fn new(
+        number: usize,
+        name: Rc<str>,
+        scope: Arc<crate::shared::Scope>,
+        rebuild: mpsc::UnboundedSender<Rebuild>,
+        metrics: VmMetrics,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            number,
+            name,
+            scope,
+            state: RefCell::new(State::Rebuilding),
+            waiting: RefCell::new(Vec::new()),
+            failures: Cell::new(0),
+            rebuild,
+            metrics,
+        })
+    }
+
+    /// What is counted of it.
+    #[must_use]
+    pub fn metrics(&self) -> &VmMetrics {
+        &self.metrics
+    }
+
+    /// Puts an instance in place and starts what it asked for while it was configured.
+    pub fn install(self: &Rc<Self>, built: Built, env: &Rc<Env>) {
+        let slot = Rc::new(Slot {
+            instance: RefCell::new(built.instance),
+            condemned: Cell::new(false),
+            roots: built.roots,
+            routes: built.routes.into_iter().map(Rc::new).collect(),
+            sinks: built.sinks,
+            contexts: RefCell::default(),
+            timers: RefCell::default(),
+            next_token: Cell::new(built.next_token),
+            served: Cell::new(false),
+        });
+        self.state.replace(State::Ready(Rc::clone(&slot)));
+        self.metrics.breaker.set(0);
+        for (root, period) in built.ticks {
+            self.tick(&slot, env, root, Some(period));
+        }
+        for call in built.calls {
+            call::begin(self, &slot, env, call);
+        }
+        for waker in self.waiting.borrow_mut().drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// The instance for a new stream.
+    pub fn acquire(self: &Rc<Self>, env: &Rc<Env>, waker: Option<&Waker>) -> Acquired {
+        let due = match &*self.state.borrow() {
+            State::Ready(slot) if !slot.is_condemned() => return Acquired::Ready(Rc::clone(slot)),
+            State::Paused(until) => {
+                if Instant::now() < *until {
+                    return Acquired::Unavailable;
+                }
+                true
+            }
+            State::Ready(_) => true,
+            State::Rebuilding => false,
+        };
+        if due {
+            self.replace(env);
+        }
+        if let Some(waker) = waker {
+            self.waiting.borrow_mut().push(waker.clone());
+        }
+        Acquired::Wait
+    }
+
+    /// The instance that stands here now, for reports.
+    #[must_use]
+    pub fn slot(&self) -> Option<Rc<Slot>> {
+        match &*self.state.borrow() {
+            State::Ready(slot) => Some(Rc::clone(slot)),
+            _ => None,
+        }
+    }
+
+    /// Condemns the instance that trapped and asks for another one.
+    pub fn trapped(self: &Rc<Self>, slot: &Rc<Slot>, env: &Rc<Env>, trap: &Trap) {
+        if slot.is_condemned() {
+            return;
+        }
+        self.metrics.trap(trap.kind);
+        tracing::warn!(
+            filter = &*self.name, worker = env.worker, callback = trap.callback, kind = ?trap.kind,
+            "filter trapped: {}\n{}", trap.message, trap.backtrace
+        );
+        slot.condemn();
+        let current = matches!(&*self.state.borrow(), State::Ready(now) if Rc::ptr_eq(now, slot));
+        if !current {
+            return;
+        }
+        let failures = if slot.served.get() { 0 } else { self.failures.get().saturating_add(1) };
+        self.failures.set(failures);
+        if failures >= FAILURES {
+            let pause = Duration::from_millis(100)
+                .saturating_mul(1 << (failures - FAILURES).min(10))
+                .min(LONGEST_PAUSE);
+            tracing::error!(filter = &*self.name, worker = env.worker, ?pause, "filter keeps trapping: its policy applies to every stream for a while");
+            self.state.replace(State::Paused(Instant::now() + pause));
+            self.metrics.breaker.set(1);
+            for waker in self.waiting.borrow_mut().drain(..) {
+                waker.wake();
+            }
+        } else {
+            self.replace(env);
+        }
+    }
+
+    fn replace(self: &Rc<Self>, env: &Rc<Env>) {
+        self.state.replace(State::Rebuilding);
+        let (reply, built) = oneshot::channel();
+        let asked = self.rebuild.send(Rebuild { vm: self.number, reply });
+        let vm = Rc::clone(self);
+        let env = Rc::clone(env);
+        tokio::task::spawn_local(async move {
+            let built = match asked {
+                Ok(()) => built.await.unwrap_or_else(|_| Err("the control plane is gone".to_owned())),
+                Err(_) => Err("the control plane is gone".to_owned()),
+            };
+            match built {
+                Ok(built) => {
+                    vm.metrics.replaced.inc();
+                    vm.install(built, &env);
+                }
+                Err(error) => {
+                    tracing::error!(filter = &*vm.name, worker = env.worker, "no instance in place of the one that trapped: {error}");
+                    vm.failures.set(vm.failures.get().max(FAILURES).saturating_add(1));
+                    vm.state.replace(State::Paused(Instant::now() + Duration::from_secs(1)));
+                    for waker in vm.waiting.borrow_mut().drain(..) {
+                        waker.wake();
+                    }
+                }
+            }
+        });
+    }
+
+    /// Sets, changes or stops a root context's timer.
+    pub fn tick(self: &Rc<Self>, slot: &Rc<Slot>, env: &Rc<Env>, root: ContextId, period: Option<Duration>) {
+        if let Some(old) = slot.timers.borrow_mut().remove(&root.0) {
+            old.abort();
+        }
+        let Some(period) = period else { return };
+        let weak = Rc::downgrade(slot);
+        let vm = Rc::clone(self);
+        let env = Rc::clone(env);
+        let task = tokio::task::spawn_local(async move {
+            let mut timer = tokio::time::interval_at(Instant::now() + period, period);
+            timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                timer.tick().await;
+                let Some(slot) = weak.upgrade() else { return };
+                let mut call = Call::for_root(&env, &vm, &slot);
+                match slot.enter(|instance| instance.on_tick(&mut call, root)) {
+                    Some(Ok(())) => {}
+                    Some(Err(trap)) => {
+                        vm.trapped(&slot, &env, &trap);
+                        return;
+                    }
+                    None => return,
+                }
+            }
+        });
+        slot.timers.borrow_mut().insert(root.0, task.abort_handle());
+    }
+}
+
+impl VmMetrics {
+    /// Registers a VM's metrics for a worker.
+    #[must_use]
+    pub fn new(registry: &crate::telemetry::registry::Registry, filter: &str) -> Self {
+        use crate::telemetry::names;
+        let labels = [("filter", filter)];
+        Self {
+            traps: TRAP_REASONS.map(|reason| registry.counter(&names::FILTER_TRAPS, &[("filter", filter), ("reason", reason)])),
+            replaced: registry.counter(&names::FILTER_INSTANCES_REPLACED, &labels),
+            calls: registry.counter(&names::FILTER_CALLOUTS, &labels),
+            failed_calls: registry.counter(&names::FILTER_CALLOUTS_FAILED, &labels),
+            breaker: registry.gauge(&names::FILTER_BREAKER, &labels),
+        }
+    }
+
+    fn trap(&self, kind: TrapKind) {
+        let reason = kind.label();
+        if let Some(index) = TRAP_REASONS.iter().position(|known| *known == reason)
+            && let Some(counter) = self.traps.get(index)
+        {
+            counter.inc();
+        }
+    }
+}
+
+/// The reasons that [`TrapKind::label`] gives for calls that were made.
+pub const TRAP_REASONS: [&str; 6] = ["unreachable", "deadline", "memory", "exit", "bad_pointer", "other"];

@@ -1,0 +1,137 @@
+//! The module's exports.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::Type;
+
+use crate::methods::Methods;
+
+pub fn exports(methods: &Methods, filter: &Type) -> TokenStream {
+    let request_headers = methods.on_request || methods.on_request_with_body;
+    let request_body = methods.on_request_with_body || methods.on_request_chunk;
+    // Trailers end a body that is wanted whole, and follow chunks that may be held while a method waits.
+    let request_trailers = methods.on_request_with_body || (methods.on_request_chunk && methods.waits);
+    let response_headers = methods.on_response || methods.on_response_with_body;
+    let response_body = methods.on_response_with_body || methods.on_response_chunk;
+    let response_trailers = methods.on_response_with_body || (methods.on_response_chunk && methods.waits);
+
+    let optional: TokenStream = [
+        (request_headers, headers("proxy_on_request_headers", "Request")),
+        (request_body, body("proxy_on_request_body", "Request")),
+        (request_trailers, trailers("proxy_on_request_trailers", "Request")),
+        (response_headers, headers("proxy_on_response_headers", "Response")),
+        (response_body, body("proxy_on_response_body", "Response")),
+        (response_trailers, trailers("proxy_on_response_trailers", "Response")),
+        (methods.waits, http_call_response()),
+        (methods.on_reroute, foreign_function()),
+        (methods.on_log, log()),
+    ]
+    .into_iter()
+    .filter_map(|(wanted, export)| wanted.then_some(export))
+    .collect();
+
+    quote! {
+        #[cfg(target_arch = "wasm32")]
+        #[allow(missing_docs)]
+        const _: () = {
+            use ::fyke_sdk::abi::Side;
+
+            ::std::thread_local! {
+                // An instance has one thread and no end, so nothing is ever dropped.
+                static RUNTIME: ::core::mem::ManuallyDrop<::fyke_sdk::runtime::Runtime<#filter>> =
+                    const { ::core::mem::ManuallyDrop::new(::fyke_sdk::runtime::Runtime::new()) };
+            }
+
+            #[unsafe(no_mangle)]
+            extern "C" fn proxy_abi_version_0_2_1() {}
+
+            #[unsafe(no_mangle)]
+            extern "C" fn _initialize() {
+                ::fyke_sdk::abi::initialize();
+            }
+
+            #[unsafe(no_mangle)]
+            extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
+                ::fyke_sdk::abi::allocate(size)
+            }
+
+            #[unsafe(no_mangle)]
+            extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
+                RUNTIME.with(|runtime| runtime.on_context_create(context, parent));
+            }
+
+            #[unsafe(no_mangle)]
+            extern "C" fn proxy_on_configure(root: u32, size: usize) -> u32 {
+                RUNTIME.with(|runtime| u32::from(runtime.on_configure(root, size)))
+            }
+
+            #[unsafe(no_mangle)]
+            extern "C" fn proxy_on_delete(context: u32) {
+                RUNTIME.with(|runtime| runtime.on_delete(context));
+            }
+
+            #optional
+        };
+    }
+}
+
+fn name(text: &str) -> proc_macro2::Ident {
+    proc_macro2::Ident::new(text, proc_macro2::Span::call_site())
+}
+
+fn headers(export: &str, side: &str) -> TokenStream {
+    let (export, side) = (name(export), name(side));
+    quote! {
+        #[unsafe(no_mangle)]
+        extern "C" fn #export(context: u32, _count: u32, end_of_stream: u32) -> u32 {
+            RUNTIME.with(|runtime| runtime.on_headers(Side::#side, context, end_of_stream != 0) as u32)
+        }
+    }
+}
+
+fn body(export: &str, side: &str) -> TokenStream {
+    let (export, side) = (name(export), name(side));
+    quote! {
+        #[unsafe(no_mangle)]
+        extern "C" fn #export(context: u32, size: usize, end_of_stream: u32) -> u32 {
+            RUNTIME.with(|runtime| runtime.on_body(Side::#side, context, size, end_of_stream != 0) as u32)
+        }
+    }
+}
+
+fn trailers(export: &str, side: &str) -> TokenStream {
+    let (export, side) = (name(export), name(side));
+    quote! {
+        #[unsafe(no_mangle)]
+        extern "C" fn #export(context: u32, _count: u32) -> u32 {
+            RUNTIME.with(|runtime| runtime.on_trailers(Side::#side, context) as u32)
+        }
+    }
+}
+
+fn http_call_response() -> TokenStream {
+    quote! {
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_http_call_response(_root: u32, token: u32, headers: u32, body: usize, _trailers: u32) {
+            RUNTIME.with(|runtime| runtime.on_http_call_response(token, headers, body));
+        }
+    }
+}
+
+fn foreign_function() -> TokenStream {
+    quote! {
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_foreign_function(context: u32, function: u32, _size: u32) {
+            RUNTIME.with(|runtime| runtime.on_foreign_function(context, function));
+        }
+    }
+}
+
+fn log() -> TokenStream {
+    quote! {
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_log(context: u32) {
+            RUNTIME.with(|runtime| runtime.on_log(context));
+        }
+    }
+}

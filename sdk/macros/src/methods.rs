@@ -1,0 +1,117 @@
+//! Which methods an `impl` has, and whether any of them waits.
+
+use proc_macro2::{TokenStream, TokenTree};
+use quote::{ToTokens, quote};
+use syn::{ImplItem, ImplItemFn, ItemImpl, Type};
+
+/// Macros that are known not to wait. Any other one might hide an `.await`.
+const NEVER_WAIT: &[&str] =
+    &["format", "vec", "matches", "assert", "assert_eq", "debug_assert", "write", "writeln", "concat", "include_str", "println", "eprintln"];
+
+#[derive(Default)]
+pub struct Methods {
+    pub on_request: bool,
+    pub on_request_with_body: bool,
+    pub on_request_chunk: bool,
+    pub on_reroute: bool,
+    pub on_response: bool,
+    pub on_response_with_body: bool,
+    pub on_response_chunk: bool,
+    pub on_log: bool,
+    /// Whether a method may wait for a callout.
+    pub waits: bool,
+}
+
+impl Methods {
+    pub fn of(item: &ItemImpl) -> syn::Result<Self> {
+        let named = item.trait_.as_ref().and_then(|(path, _)| path.segments.last()).is_some_and(|name| name.ident == "HttpFilter");
+        if !named {
+            return Err(syn::Error::new_spanned(&item.self_ty, "#[http_filter] belongs on an `impl HttpFilter for ...`"));
+        }
+        if !item.generics.params.is_empty() {
+            return Err(syn::Error::new_spanned(&item.generics, "a filter is one concrete type: its callbacks have no type parameters"));
+        }
+        let mut methods = Self::default();
+        for item in &item.items {
+            let ImplItem::Fn(method) = item else { continue };
+            match method.sig.ident.to_string().as_str() {
+                "on_request" => methods.on_request = true,
+                "on_request_with_body" => methods.on_request_with_body = true,
+                "on_request_chunk" => methods.on_request_chunk = true,
+                "on_reroute" => methods.on_reroute = true,
+                "on_response" => methods.on_response = true,
+                "on_response_with_body" => methods.on_response_with_body = true,
+                "on_response_chunk" => methods.on_response_chunk = true,
+                "on_log" => methods.on_log = true,
+                _ => {}
+            }
+            methods.waits |= may_wait(method);
+        }
+        for (both, side) in [
+            (methods.on_request_with_body && methods.on_request_chunk, "request"),
+            (methods.on_response_with_body && methods.on_response_chunk, "response"),
+        ] {
+            if both {
+                let message = format!("on_{side}_with_body and on_{side}_chunk exclude each other: a body is held or streamed");
+                return Err(syn::Error::new_spanned(&item.self_ty, message));
+            }
+        }
+        Ok(methods)
+    }
+
+    /// The constant that the runtime reads.
+    pub fn present(&self, filter: &Type) -> TokenStream {
+        let Self {
+            on_request,
+            on_request_with_body,
+            on_request_chunk,
+            on_reroute,
+            on_response,
+            on_response_with_body,
+            on_response_chunk,
+            on_log,
+            waits: _,
+        } = self;
+        quote! {
+            impl ::fyke_sdk::Present for #filter {
+                const CALLBACKS: ::fyke_sdk::Callbacks = ::fyke_sdk::Callbacks {
+                    on_request: #on_request,
+                    on_request_with_body: #on_request_with_body,
+                    on_request_chunk: #on_request_chunk,
+                    on_reroute: #on_reroute,
+                    on_response: #on_response,
+                    on_response_with_body: #on_response_with_body,
+                    on_response_chunk: #on_response_chunk,
+                    on_log: #on_log,
+                };
+            }
+        }
+    }
+}
+
+/// An `async fn` without an `.await` in sight never waits; a function that returns a future of its own may.
+fn may_wait(method: &ImplItemFn) -> bool {
+    if method.sig.asyncness.is_none() {
+        return matches!(&method.sig.output, syn::ReturnType::Type(_, output) if matches!(&**output, Type::ImplTrait(_)));
+    }
+    contains_await(method.block.to_token_stream())
+}
+
+fn contains_await(tokens: TokenStream) -> bool {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    tokens.iter().enumerate().any(|(at, token)| match token {
+        TokenTree::Ident(name) if name == "await" => true,
+        TokenTree::Ident(name) => {
+            let bang = matches!(tokens.get(at + 1), Some(TokenTree::Punct(mark)) if mark.as_char() == '!');
+            let body = matches!(tokens.get(at + 2), Some(TokenTree::Group(_)));
+            bang && body && !NEVER_WAIT.contains(&name.to_string().as_str()) && !is_keyword(&name.to_string())
+        }
+        TokenTree::Group(group) => contains_await(group.stream()),
+        _ => false,
+    })
+}
+
+/// `if !(...)`, `return !(...)`: not macros.
+fn is_keyword(name: &str) -> bool {
+    matches!(name, "if" | "while" | "return" | "match" | "in" | "else" | "break")
+}

@@ -1,0 +1,135 @@
+//! What a filter is.
+
+use serde::de::DeserializeOwned;
+
+use crate::body::{Body, Chunk};
+use crate::env::Env;
+use crate::error::{ConfigError, Result};
+use crate::flow::Flow;
+use crate::log::StreamLog;
+use crate::request::Request;
+use crate::response::Response;
+
+/// A filter of HTTP streams. The value is one configuration: immutable, shared by the streams of a worker; what belongs to a
+/// stream is in `Ctx`. A route's own configuration is a value of its own.
+///
+/// Every method but [`configure`](HttpFilter::configure) has a default, and [`http_filter`](crate::http_filter) exports only
+/// the callbacks of the methods that are there, so a method that is left out costs nothing. The chart of when each is called is
+/// at the top of the [crate documentation](crate).
+///
+/// An `Err` costs the stream: it is logged and answered with 500 (details `filter_error`). The instance goes on.
+/// Waiting pauses the stream and nothing else; when the client gives up meanwhile, or another filter replies, the method's
+/// future is dropped at its `.await`.
+#[expect(async_fn_in_trait, reason = "a filter lives on one thread, so nobody needs the futures to be Send")]
+pub trait HttpFilter: Sized + 'static {
+    /// The configuration, from JSON. Add `#[serde(deny_unknown_fields)]`, so that a misspelt key is an error. `()` takes none.
+    type Config: DeserializeOwned + 'static;
+    /// State of one stream, from its first callback to its last; `()` if there is none.
+    type Ctx: Default + 'static;
+
+    /// Makes a filter of its configuration. Called at load, once for every configuration and worker, never on the way of a request.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] refuses the configuration: the operator sees it at its place in the file, and the old one keeps serving.
+    fn configure(config: Self::Config, env: &mut Env) -> Result<Self, ConfigError>;
+
+    /// The request's headers are here.
+    ///
+    /// # Errors
+    /// Costs the stream.
+    async fn on_request(&self, cx: &mut Self::Ctx, request: &mut Request) -> Result<Flow> {
+        let _ = (cx, request);
+        Ok(Flow::Continue)
+    }
+
+    /// The whole request is here, headers and body (an empty one, if there is none). A body above
+    /// [`maximum_body`](HttpFilter::maximum_body) was answered with 413 instead.
+    ///
+    /// Holding the headers while the body comes needs the plugin's `headers_pause: headers_only` (Envoy:
+    /// `allow_on_headers_stop_iteration`).
+    ///
+    /// # Errors
+    /// Costs the stream.
+    async fn on_request_with_body(&self, cx: &mut Self::Ctx, request: &mut Request, body: &mut Body) -> Result<Flow> {
+        let _ = (cx, request, body);
+        Ok(Flow::Continue)
+    }
+
+    /// A chunk of the request's body passes. Excludes `on_request_with_body`.
+    ///
+    /// # Errors
+    /// Costs the stream.
+    fn on_request_chunk(&self, cx: &mut Self::Ctx, chunk: &mut Chunk) -> Result<()> {
+        let _ = (cx, chunk);
+        Ok(())
+    }
+
+    /// Another filter changed what routing depends on; a filter that routes selects again. If it does not, its old selection
+    /// stands. Called on Fyke only, before an endpoint is picked.
+    ///
+    /// # Errors
+    /// Costs the stream.
+    fn on_reroute(&self, cx: &mut Self::Ctx, request: &mut Request) -> Result<Flow> {
+        let _ = (cx, request);
+        Ok(Flow::Continue)
+    }
+
+    /// The response's headers are here.
+    ///
+    /// # Errors
+    /// Costs the stream.
+    async fn on_response(&self, cx: &mut Self::Ctx, response: &mut Response) -> Result<Flow> {
+        let _ = (cx, response);
+        Ok(Flow::Continue)
+    }
+
+    /// The whole response is here. A body above [`maximum_body`](HttpFilter::maximum_body) was answered with 502 instead. See
+    /// [`on_request_with_body`](HttpFilter::on_request_with_body).
+    ///
+    /// # Errors
+    /// Costs the stream.
+    async fn on_response_with_body(&self, cx: &mut Self::Ctx, response: &mut Response, body: &mut Body) -> Result<Flow> {
+        let _ = (cx, response, body);
+        Ok(Flow::Continue)
+    }
+
+    /// A chunk of the response's body passes. Excludes `on_response_with_body`.
+    ///
+    /// # Errors
+    /// Costs the stream: the connection to the client is reset, for it has seen the headers.
+    fn on_response_chunk(&self, cx: &mut Self::Ctx, chunk: &mut Chunk) -> Result<()> {
+        let _ = (cx, chunk);
+        Ok(())
+    }
+
+    /// The stream is over, one way or another. Nothing can be changed any more.
+    fn on_log(&self, cx: &mut Self::Ctx, log: &StreamLog) {
+        let _ = (cx, log);
+    }
+
+    /// The most bytes that a `_with_body` method is given. Default: 1 MiB.
+    fn maximum_body(&self) -> usize {
+        1 << 20
+    }
+}
+
+/// Which of a filter's methods are there. Implemented by [`http_filter`](crate::http_filter), never by hand.
+#[doc(hidden)]
+pub trait Present {
+    const CALLBACKS: Callbacks;
+}
+
+/// The methods that are there, one flag each.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "a set with names, made by a macro")]
+pub struct Callbacks {
+    pub on_request: bool,
+    pub on_request_with_body: bool,
+    pub on_request_chunk: bool,
+    pub on_reroute: bool,
+    pub on_response: bool,
+    pub on_response_with_body: bool,
+    pub on_response_chunk: bool,
+    pub on_log: bool,
+}

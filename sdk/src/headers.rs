@@ -1,0 +1,191 @@
+//! Header maps: bytes first, read one value at a time and only when asked, written straight through to the host.
+//!
+//! A filter that looks at one header costs one hostcall; only iterating fetches the whole map. What was read is kept for the
+//! rest of the phase (no one else can change it meanwhile), and forgotten when it is written.
+
+use std::cell::OnceCell;
+
+use crate::abi::{self, MapKind, Pairs};
+use crate::error::Result;
+
+/// The headers (or trailers) of one direction of a stream. Names are matched in any case and written in lower case.
+#[derive(Debug)]
+pub struct Headers {
+    map: MapKind,
+    seen: Page,
+    all: OnceCell<Pairs>,
+}
+
+/// Values that were read, in the order of reading. A page is never moved once something in it was lent, hence the chain.
+#[derive(Debug, Default)]
+struct Page {
+    entries: [OnceCell<Entry>; 4],
+    next: OnceCell<Box<Page>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: Box<str>,
+    value: Option<Vec<u8>>,
+}
+
+impl Headers {
+    pub(crate) fn new(map: MapKind) -> Self {
+        Self { map, seen: Page::default(), all: OnceCell::new() }
+    }
+
+    /// The first value of a header. Where several would be dangerous to overlook, use [`Headers::values`].
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        if let Some(all) = self.all.get() {
+            return all.first(name);
+        }
+        let mut page = &self.seen;
+        loop {
+            for cell in &page.entries {
+                let entry = cell.get_or_init(|| Entry { name: name.into(), value: abi::header(self.map, name) });
+                if entry.name.eq_ignore_ascii_case(name) {
+                    return entry.value.as_deref();
+                }
+            }
+            page = page.next.get_or_init(Box::default);
+        }
+    }
+
+    /// The first value of a header as text.
+    ///
+    /// # Errors
+    /// When it is not UTF-8.
+    pub fn get_str(&self, name: &str) -> Result<Option<&str>> {
+        Ok(self.get(name).map(std::str::from_utf8).transpose()?)
+    }
+
+    /// Whether there is such a header.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// All values of a header, in order. On hosts without `fyke.headers.values.v1` this fetches the whole map.
+    #[must_use]
+    pub fn values(&self, name: &str) -> Vec<Vec<u8>> {
+        if self.all.get().is_none() {
+            let mut arguments = (self.map as u32).to_le_bytes().to_vec();
+            arguments.extend_from_slice(name.as_bytes());
+            if let Some(list) = abi::call_foreign_function("fyke.headers.values.v1", &arguments).ok().and_then(|bytes| parse_list(&bytes)) {
+                return list;
+            }
+        }
+        self.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value.to_vec()).collect()
+    }
+
+    /// Every header, pseudo headers first. Fetches the whole map, once per phase.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.all.get_or_init(|| abi::header_pairs(self.map)).iter()
+    }
+
+    /// Makes this the only value of the header.
+    ///
+    /// # Errors
+    /// When the host refuses: the map is read-only in this phase, or name or value are not legal in HTTP.
+    pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<()> {
+        self.forget(name);
+        Ok(abi::set_header(self.map, name, value.as_ref())?)
+    }
+
+    /// Adds a value behind those that are there.
+    ///
+    /// # Errors
+    /// As [`Headers::set`].
+    pub fn add(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<()> {
+        self.forget(name);
+        Ok(abi::add_header(self.map, name, value.as_ref())?)
+    }
+
+    /// Removes every value of the header; none is fine.
+    ///
+    /// # Errors
+    /// As [`Headers::set`].
+    pub fn remove(&mut self, name: &str) -> Result<()> {
+        self.forget(name);
+        Ok(abi::remove_header(self.map, name)?)
+    }
+
+    fn forget(&mut self, name: &str) {
+        self.all.take();
+        let mut page = Some(&mut self.seen);
+        while let Some(current) = page {
+            for cell in &mut current.entries {
+                if cell.get().is_some_and(|entry| entry.name.eq_ignore_ascii_case(name)) {
+                    cell.take();
+                }
+            }
+            page = current.next.get_mut().map(|next| &mut **next);
+        }
+    }
+}
+
+/// `u32` count, then `u32` lengths, then the values.
+fn parse_list(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let (count, rest) = split_number(bytes)?;
+    let lengths = rest.get(..count.checked_mul(4)?)?;
+    let mut values = rest.get(lengths.len()..)?;
+    let mut list = Vec::with_capacity(count);
+    for length in lengths.chunks_exact(4) {
+        let (length, _) = split_number(length)?;
+        let (value, others) = values.split_at_checked(length)?;
+        list.push(value.to_vec());
+        values = others;
+    }
+    Some(list)
+}
+
+fn split_number(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk::<4>()?;
+    Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[test]
+    fn a_read_is_one_hostcall_and_a_write_forgets_it() {
+        World::reset();
+        World::with(|world| world.stream_mut(1).set_headers(MapKind::RequestHeaders, &[("a", "1"), ("b", "2"), ("b", "3")]));
+        let mut headers = Headers::new(MapKind::RequestHeaders);
+        assert_eq!(headers.get("a"), Some(&b"1"[..]));
+        assert_eq!(headers.get("A"), Some(&b"1"[..]));
+        assert_eq!(headers.get("missing"), None);
+        assert_eq!(World::with(|world| world.header_reads), 2);
+        headers.set("a", "9").unwrap();
+        assert_eq!(headers.get("a"), Some(&b"9"[..]));
+        assert_eq!(headers.values("b"), [b"2", b"3"]);
+        headers.remove("b").unwrap();
+        assert!(headers.values("b").is_empty());
+    }
+
+    #[test]
+    fn more_names_than_a_page_holds_are_kept_apart() {
+        World::reset();
+        let pairs: Vec<(String, String)> = (0..11).map(|n| (format!("h{n}"), n.to_string())).collect();
+        let borrowed: Vec<(&str, &str)> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        World::with(|world| world.stream_mut(1).set_headers(MapKind::RequestHeaders, &borrowed));
+        let headers = Headers::new(MapKind::RequestHeaders);
+        for (name, value) in pairs.iter().chain(&pairs) {
+            assert_eq!(headers.get(name), Some(value.as_bytes()));
+        }
+        assert_eq!(World::with(|world| world.header_reads), 11);
+    }
+
+    #[test]
+    fn another_host_has_all_values_too() {
+        World::reset();
+        World::with(|world| {
+            world.knows_fyke = false;
+            world.stream_mut(1).set_headers(MapKind::RequestHeaders, &[("b", "2"), ("b", "3")]);
+        });
+        assert_eq!(Headers::new(MapKind::RequestHeaders).values("B"), [b"2", b"3"]);
+    }
+}

@@ -1,0 +1,116 @@
+//! Write filters for Fyke, and for every other host that speaks Proxy-Wasm 0.2.1.
+//!
+//! A filter is a value with methods: each names a moment in the life of a stream, and the ones that are left out cost nothing.
+//!
+//! ```
+//! use fyke_sdk::{ConfigError, Env, Flow, HttpFilter, Reply, Request, Response, Result, http_filter};
+//! use serde::Deserialize;
+//!
+//! #[derive(Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Config {
+//!     greeting: String,
+//! }
+//!
+//! struct Hello {
+//!     greeting: String,
+//! }
+//!
+//! #[http_filter]
+//! impl HttpFilter for Hello {
+//!     type Config = Config;
+//!     type Ctx = ();
+//!
+//!     fn configure(config: Config, _env: &mut Env) -> Result<Self, ConfigError> {
+//!         Ok(Self { greeting: config.greeting })
+//!     }
+//!
+//!     async fn on_request(&self, _cx: &mut (), request: &mut Request) -> Result<Flow> {
+//!         if request.path() == b"/hello" {
+//!             return Ok(Reply::text(200, self.greeting.as_str()).into());
+//!         }
+//!         Ok(Flow::Continue)
+//!     }
+//!
+//!     async fn on_response(&self, _cx: &mut (), response: &mut Response) -> Result<Flow> {
+//!         response.set("x-hello", &self.greeting)?;
+//!         Ok(Flow::Continue)
+//!     }
+//! }
+//! ```
+//!
+//! `cargo build --release --target wasm32-wasip1` of a `cdylib` makes a module of it.
+//!
+//! # Phase chart
+//! From top to bottom, here and on Envoy. A method that waits (`.await`) pauses its stream and nothing else.
+//!
+//! | When | Method | May wait | May reply | Callback |
+//! |---|---|---|---|---|
+//! | at load | [`configure`](HttpFilter::configure) | no | refuses | `proxy_on_configure` |
+//! | request headers | [`on_request`](HttpFilter::on_request) | yes | yes | `proxy_on_request_headers` |
+//! | request body, whole | [`on_request_with_body`](HttpFilter::on_request_with_body) | yes | yes | `proxy_on_request_headers`, `_body`, `_trailers` |
+//! | request body, each chunk | [`on_request_chunk`](HttpFilter::on_request_chunk) | no | on error | `proxy_on_request_body` |
+//! | route cleared (Fyke only) | [`on_reroute`](HttpFilter::on_reroute) | no | yes | `proxy_on_foreign_function` 1 |
+//! | response headers | [`on_response`](HttpFilter::on_response) | yes | yes | `proxy_on_response_headers` |
+//! | response body, whole | [`on_response_with_body`](HttpFilter::on_response_with_body) | yes | yes | `proxy_on_response_headers`, `_body`, `_trailers` |
+//! | response body, each chunk | [`on_response_chunk`](HttpFilter::on_response_chunk) | no | no | `proxy_on_response_body` |
+//! | stream over | [`on_log`](HttpFilter::on_log) | no | no | `proxy_on_log` |
+//!
+//! A reply made by any filter, or by the host, passes the response methods of the filters between it and the client; hosts
+//! differ on whether the filter that replied sees it too (Envoy shows it).
+//!
+//! # When it fails
+//! An `Err` costs one stream: it is logged and answered with 500 and `response.code_details` = `filter_error`. A panic is a trap
+//! and costs the instance. A refused configuration costs nothing, for the old one keeps serving.
+//!
+//! # Who owns what
+//! [`abi`] is the only module with `unsafe`; `runtime` turns callbacks into methods; everything else is what authors see. On
+//! wasm32 the host is outside; on any other target it is [`testing`], so that filters are tested without a proxy.
+//! There are no threads and no clocks of our own: time, randomness and the network are the host's.
+
+#![deny(missing_docs, unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+extern crate self as fyke_sdk;
+
+pub mod abi;
+mod body;
+mod call;
+mod configure;
+mod env;
+mod error;
+mod filter;
+mod flow;
+mod hash;
+mod headers;
+pub mod log;
+mod metric;
+pub mod property;
+pub mod random;
+mod request;
+mod response;
+pub mod routes;
+#[doc(hidden)]
+pub mod runtime;
+mod shared;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+pub mod time;
+pub mod units;
+
+pub use body::{Body, Chunk};
+pub use call::{CallError, Cluster, HttpCall, HttpRequest, HttpResponse, PendingCall};
+pub use env::Env;
+pub use error::{ConfigError, Error, Result};
+#[doc(hidden)]
+pub use filter::{Callbacks, Present};
+pub use filter::HttpFilter;
+pub use flow::{Flow, Reply};
+pub use fyke_sdk_macros::http_filter;
+pub use headers::Headers;
+pub use log::{LogSink, StreamLog};
+pub use metric::{Counter, Gauge, Histogram};
+pub use request::Request;
+pub use response::Response;
+pub use routes::{RouteAction, RouteHandle, RouteOverrides, Routes, WeightedCluster};
+pub use shared::Shared;

@@ -1,0 +1,79 @@
+//! Properties: what the host knows about a stream, by path. `["source", "address"]`, `["route_name"]`, `["request", "headers", "x"]`.
+//!
+//! Values are bytes. Text is raw; integers, durations and timestamps are eight bytes, little-endian, the latter two in
+//! nanoseconds; a boolean is one byte. Some hosts answer everything as text: the typed readers take that too.
+
+use std::time::{Duration, SystemTime};
+
+use crate::abi;
+
+/// A path in the form that the host wants, for those read on every stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path {
+    bytes: Vec<u8>,
+}
+
+impl Path {
+    /// Joins the segments.
+    #[must_use]
+    pub fn new(segments: &[&str]) -> Self {
+        Self { bytes: segments.join("\0").into_bytes() }
+    }
+
+    /// The segments, joined by zero bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The value, raw.
+    #[must_use]
+    pub fn read(&self) -> Option<Vec<u8>> {
+        abi::property(&self.bytes)
+    }
+}
+
+/// The value at a path, raw.
+#[must_use]
+pub fn read(path: &[&str]) -> Option<Vec<u8>> {
+    Path::new(path).read()
+}
+
+/// The value at a path as text; `None` also when it is not UTF-8.
+#[must_use]
+pub fn text(path: &[&str]) -> Option<String> {
+    String::from_utf8(read(path)?).ok()
+}
+
+/// The value at a path as an integer.
+#[must_use]
+pub fn integer(path: &[&str]) -> Option<i64> {
+    decode_integer(&read(path)?)
+}
+
+/// The value at a path as a duration.
+#[must_use]
+pub fn duration(path: &[&str]) -> Option<Duration> {
+    decode_duration(&read(path)?)
+}
+
+/// The value at a path as a moment.
+#[must_use]
+pub fn time(path: &[&str]) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(duration(path)?)
+}
+
+/// Reads an integer: eight bytes, or decimal text.
+#[must_use]
+pub fn decode_integer(bytes: &[u8]) -> Option<i64> {
+    match <[u8; 8]>::try_from(bytes) {
+        Ok(eight) => Some(i64::from_le_bytes(eight)),
+        Err(_) => std::str::from_utf8(bytes).ok()?.parse().ok(),
+    }
+}
+
+/// Reads a duration: nanoseconds, as an integer. A negative one reads as none.
+#[must_use]
+pub fn decode_duration(bytes: &[u8]) -> Option<Duration> {
+    u64::try_from(decode_integer(bytes)?).ok().map(Duration::from_nanos)
+}

@@ -1,0 +1,88 @@
+//! A request, as the filter behind the previous one sees it.
+
+use std::ops::{Deref, DerefMut};
+
+use crate::abi::{self, MapKind};
+use crate::error::Result;
+use crate::headers::Headers;
+use crate::property;
+use crate::routes::{RouteHandle, RouteOverrides};
+
+/// The head of a request. It is its [`Headers`], with names for the pseudo headers.
+#[derive(Debug)]
+pub struct Request {
+    headers: Headers,
+    end_of_stream: bool,
+}
+
+impl Request {
+    pub(crate) fn new(end_of_stream: bool) -> Self {
+        Self { headers: Headers::new(MapKind::RequestHeaders), end_of_stream }
+    }
+
+    /// `:method`; empty when there is none.
+    #[must_use]
+    pub fn method(&self) -> &[u8] {
+        self.get(":method").unwrap_or_default()
+    }
+
+    /// `:path`, with its query; empty when there is none.
+    #[must_use]
+    pub fn path(&self) -> &[u8] {
+        self.get(":path").unwrap_or_default()
+    }
+
+    /// `:authority`, which is HTTP/1.1's `Host`; empty when there is none.
+    #[must_use]
+    pub fn authority(&self) -> &[u8] {
+        self.get(":authority").unwrap_or_default()
+    }
+
+    /// `:scheme`; empty when there is none.
+    #[must_use]
+    pub fn scheme(&self) -> &[u8] {
+        self.get(":scheme").unwrap_or_default()
+    }
+
+    /// Whether there is neither body nor trailers.
+    #[must_use]
+    pub fn end_of_stream(&self) -> bool {
+        self.end_of_stream
+    }
+
+    /// A property of the stream, raw; see [`crate::property`] for typed reading.
+    #[must_use]
+    pub fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
+        property::read(path)
+    }
+
+    /// Sets a property that filters behind this one can read.
+    ///
+    /// # Errors
+    /// When the host refuses it.
+    pub fn set_property(&mut self, path: &[&str], value: impl AsRef<[u8]>) -> Result<()> {
+        Ok(abi::set_property(property::Path::new(path).as_bytes(), value.as_ref())?)
+    }
+
+    /// Sends the stream along a route. The last selection wins; it is executed when the chain is through.
+    ///
+    /// # Errors
+    /// When the host refuses it.
+    pub fn select_route(&self, route: &RouteHandle, overrides: &RouteOverrides<'_>) -> Result<()> {
+        route.select(overrides)
+    }
+}
+
+impl Deref for Request {
+    type Target = Headers;
+
+    fn deref(&self) -> &Headers {
+        &self.headers
+    }
+}
+
+impl DerefMut for Request {
+    fn deref_mut(&mut self) -> &mut Headers {
+        &mut self.headers
+    }
+}

@@ -1,0 +1,178 @@
+//! The state behind the hostcalls.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use crate::abi::{Level, MapKind, MetricKind, Side};
+
+/// A header.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// Everything that the fake host knows.
+#[derive(Debug)]
+pub struct World {
+    /// The context whose maps, buffers and properties hostcalls see.
+    pub effective: u32,
+    /// Streams by context.
+    pub streams: HashMap<u32, StreamState>,
+    /// The plugin's configuration, while it is configured.
+    pub configuration: Vec<u8>,
+    /// The last refusal, as the JSON that the filter sent.
+    pub refusal: Option<String>,
+    /// Lines written to the log.
+    pub logs: Vec<(Level, String)>,
+    /// Nanoseconds since the epoch.
+    pub now: u64,
+    /// State of the generator; set it for repeatable randomness.
+    pub random: u64,
+    /// Whether Fyke's foreign functions are there; otherwise this is some other host.
+    pub knows_fyke: bool,
+    /// Clusters that are known; `None`: all.
+    pub clusters: Option<Vec<String>>,
+    /// Callouts that were made, in order. The token is the position, plus one.
+    pub calls: Vec<Call>,
+    /// The answer that `proxy_on_http_call_response` is about.
+    pub answer: (Vec<Pair>, Vec<u8>),
+    /// Routes that were defined, as JSON. The handle is the position.
+    pub routes: Vec<serde_json::Value>,
+    /// Sinks that are known, and what was written to each. The handle is the position. The first is standard output.
+    pub sinks: Vec<(String, Vec<String>)>,
+    /// Metrics; the id is the position.
+    pub metrics: Vec<(MetricKind, String, Vec<i64>)>,
+    /// Shared data with its token.
+    pub shared: HashMap<String, (Vec<u8>, u32)>,
+    /// How many single headers were read.
+    pub header_reads: usize,
+    /// How many whole maps were read.
+    pub map_reads: usize,
+}
+
+/// One stream.
+#[derive(Debug, Default)]
+pub struct StreamState {
+    /// Request headers, request trailers, response headers, response trailers.
+    pub maps: [Vec<Pair>; 4],
+    /// Request body and response body.
+    pub bodies: [Vec<u8>; 2],
+    /// Properties by dotted path.
+    pub properties: HashMap<String, Vec<u8>>,
+    /// The local reply, if one was sent.
+    pub reply: Option<SentReply>,
+    /// Calls of `continue_stream`.
+    pub resumed: Vec<Side>,
+    /// Calls of `close_stream`.
+    pub closed: Vec<Side>,
+    /// The last selected route: handle, flags, and the override fields' bytes.
+    pub route: Option<(u32, u32, Vec<u8>)>,
+}
+
+/// A local reply.
+#[derive(Debug, Clone)]
+pub struct SentReply {
+    /// Status.
+    pub status: u32,
+    /// `response.code_details`.
+    pub details: String,
+    /// Body.
+    pub body: Vec<u8>,
+    /// Headers.
+    pub headers: Vec<Pair>,
+}
+
+impl SentReply {
+    /// The first value of a header, as text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        first(&self.headers, name)
+    }
+}
+
+/// A callout.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Where to.
+    pub cluster: String,
+    /// Headers.
+    pub headers: Vec<Pair>,
+    /// Body.
+    pub body: Vec<u8>,
+    /// Milliseconds.
+    pub timeout: u32,
+}
+
+thread_local! {
+    static WORLD: RefCell<World> = RefCell::new(World::new());
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            effective: 1,
+            streams: HashMap::new(),
+            configuration: Vec::new(),
+            refusal: None,
+            logs: Vec::new(),
+            now: 1_700_000_000_123_456_789,
+            random: 0x5eed,
+            knows_fyke: true,
+            clusters: None,
+            calls: Vec::new(),
+            answer: (Vec::new(), Vec::new()),
+            routes: Vec::new(),
+            sinks: vec![(String::new(), Vec::new())],
+            metrics: Vec::new(),
+            shared: HashMap::new(),
+            header_reads: 0,
+            map_reads: 0,
+        }
+    }
+
+    /// Looks at, or changes, this thread's world. Not from within itself.
+    pub fn with<T>(look: impl FnOnce(&mut Self) -> T) -> T {
+        WORLD.with_borrow_mut(look)
+    }
+
+    /// A new world for this thread.
+    pub fn reset() {
+        WORLD.set(Self::new());
+    }
+
+    /// A stream; made if there is none.
+    pub fn stream_mut(&mut self, context: u32) -> &mut StreamState {
+        self.streams.entry(context).or_default()
+    }
+
+    pub(super) fn map_mut(&mut self, kind: MapKind) -> Option<&mut Vec<Pair>> {
+        match kind {
+            MapKind::CallHeaders => Some(&mut self.answer.0),
+            stream => self.streams.entry(self.effective).or_default().maps.get_mut(stream as usize),
+        }
+    }
+}
+
+impl StreamState {
+    /// Replaces a map.
+    pub fn set_headers(&mut self, kind: MapKind, pairs: &[(&str, &str)]) {
+        if let Some(map) = self.maps.get_mut(kind as usize) {
+            *map = pairs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
+        }
+    }
+
+    /// The first value in a map, as text.
+    #[must_use]
+    pub fn header(&self, kind: MapKind, name: &str) -> Option<String> {
+        first(self.maps.get(kind as usize)?, name)
+    }
+
+    /// Sets a property by dotted path.
+    pub fn set_property(&mut self, path: &str, value: impl AsRef<[u8]>) {
+        self.properties.insert(path.to_owned(), value.as_ref().to_vec());
+    }
+}
+
+fn first(pairs: &[Pair], name: &str) -> Option<String> {
+    pairs
+        .iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()))
+        .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+}

@@ -1,0 +1,310 @@
+//! The proxies that are compared, each with the same route: everything on one address to one upstream.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use clap::ValueEnum;
+
+use crate::{
+    Common, configuration, envoy,
+    process::{self, Process},
+    upstream,
+};
+
+/// Compiling filters from nothing takes the most.
+const START: Duration = Duration::from_secs(60);
+const BUILD: Duration = Duration::from_secs(900);
+
+/// Who takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Contestant {
+    /// Fyke, its listener forwarding to a cluster without filters.
+    #[value(name = "fyke-0")]
+    Fyke0,
+    /// Fyke with the router.
+    #[value(name = "fyke-1")]
+    Fyke1,
+    /// Fyke with request-id, the router and three header filters.
+    #[value(name = "fyke-5")]
+    Fyke5,
+    /// HAProxy, one thread.
+    Haproxy,
+    /// nginx, one worker.
+    Nginx,
+    /// Envoy, concurrency 1.
+    Envoy,
+}
+
+impl Contestant {
+    /// All, in the order of reports.
+    pub const ALL: [Self; 6] = [
+        Self::Fyke0,
+        Self::Fyke1,
+        Self::Fyke5,
+        Self::Haproxy,
+        Self::Nginx,
+        Self::Envoy,
+    ];
+
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fyke0 => "fyke-0",
+            Self::Fyke1 => "fyke-1",
+            Self::Fyke5 => "fyke-5",
+            Self::Haproxy => "haproxy",
+            Self::Nginx => "nginx",
+            Self::Envoy => "envoy",
+        }
+    }
+
+    /// As in a table.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Fyke0 => "Fyke, no filter",
+            Self::Fyke1 => "Fyke, 1 filter (router)",
+            Self::Fyke5 => "Fyke, 5 filters (request-id, router, 3 header filters)",
+            Self::Haproxy => "HAProxy, one thread",
+            Self::Nginx => "nginx, one worker",
+            Self::Envoy => "Envoy, concurrency 1, plain router",
+        }
+    }
+}
+
+/// What a proxy has to do in one measurement.
+#[derive(Clone, Copy)]
+pub struct Task {
+    /// Where it forwards to.
+    pub upstream: SocketAddr,
+    /// Threads that serve.
+    pub workers: usize,
+    /// Connections that it must be able to hold. At most the default of all proxies for loads, more for idle connections.
+    pub connections: Option<usize>,
+    /// Whether requests may take minutes.
+    pub patience: Patience,
+}
+
+/// Whether the defaults for timeouts apply.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// As the proxy is by default.
+    Default,
+    /// A gigabyte has to pass.
+    Long,
+}
+
+/// A contestant that is there: its binary was found and says a version.
+pub struct Candidate {
+    /// Which.
+    pub contestant: Contestant,
+    binary: PathBuf,
+    /// First line of what it says about its version.
+    pub version: String,
+    header_filter: Option<PathBuf>,
+}
+
+impl Candidate {
+    /// Finds the contestants among `wanted` (all of `default` when empty), and notes about those that are missing.
+    pub fn find(common: &Common, default: &[Contestant]) -> (Vec<Self>, Vec<String>) {
+        let wanted = if common.only.is_empty() {
+            default
+        } else {
+            &common.only
+        };
+        let (mut found, mut missing) = (Vec::new(), BTreeMap::<String, Vec<&str>>::new());
+        for contestant in Contestant::ALL
+            .into_iter()
+            .filter(|contestant| wanted.contains(contestant))
+        {
+            match Self::locate(common, contestant) {
+                Ok(candidate) => found.push(candidate),
+                Err(error) => missing
+                    .entry(format!("{error:#}"))
+                    .or_default()
+                    .push(contestant.name()),
+            }
+        }
+        let notes = missing
+            .into_iter()
+            .map(|(reason, names)| format!("left out: {}: {reason}", names.join(", ")))
+            .collect();
+        (found, notes)
+    }
+
+    fn locate(common: &Common, contestant: Contestant) -> anyhow::Result<Self> {
+        let (binary, version) = match contestant {
+            Contestant::Fyke0 | Contestant::Fyke1 | Contestant::Fyke5 => {
+                (fyke(common)?, "--version")
+            }
+            Contestant::Haproxy => (
+                process::find("haproxy").context("apt-get install haproxy")?,
+                "-v",
+            ),
+            Contestant::Nginx => (
+                process::find("nginx").context("apt-get install nginx-light")?,
+                "-v",
+            ),
+            Contestant::Envoy => {
+                let found = common
+                    .envoy
+                    .clone()
+                    .map_or_else(|| envoy::find(!common.no_install), Ok)?;
+                (found, "--version")
+            }
+        };
+        let header_filter = match contestant {
+            Contestant::Fyke5 => Some(header_filter(common)?),
+            _ => None,
+        };
+        let version = version_of(&binary, version)?;
+        Ok(Self {
+            contestant,
+            binary,
+            version,
+            header_filter,
+        })
+    }
+
+    /// Starts it on `core` with its files in `folder`, and waits until it forwards.
+    pub fn start(&self, task: Task, folder: &Path, core: usize) -> anyhow::Result<Running> {
+        let address = upstream::free_address()?;
+        let name = self.contestant.name();
+        let (text, extension) = self.configuration(task, address, folder)?;
+        let file = folder.join(format!("{name}.{extension}"));
+        std::fs::write(&file, text)?;
+        let file = file.to_string_lossy();
+        let workers = task.workers.to_string();
+        let arguments: Vec<&str> = match self.contestant {
+            Contestant::Fyke0 | Contestant::Fyke1 | Contestant::Fyke5 => vec!["run", &file],
+            Contestant::Haproxy => vec!["-db", "-f", &file],
+            Contestant::Nginx => vec!["-e", "stderr", "-g", "daemon off;", "-c", &file],
+            Contestant::Envoy => vec![
+                "-c",
+                &file,
+                "--concurrency",
+                &workers,
+                "--disable-hot-restart",
+                "-l",
+                "error",
+            ],
+        };
+        let mut process = Process::start(
+            &self.binary,
+            &arguments,
+            core,
+            &folder.join(format!("{name}.log")),
+        )?;
+        process
+            .wait_ready(START, || upstream::answers(address))
+            .with_context(|| format!("{name} does not forward"))?;
+        Ok(Running { address, process })
+    }
+
+    fn configuration(
+        &self,
+        task: Task,
+        listen: SocketAddr,
+        folder: &Path,
+    ) -> anyhow::Result<(String, &'static str)> {
+        let admin = upstream::free_address()?;
+        Ok(match self.contestant {
+            Contestant::Fyke0 => (configuration::fyke(task, listen, admin, None, 0)?, "yaml"),
+            Contestant::Fyke1 => (configuration::fyke(task, listen, admin, None, 1)?, "yaml"),
+            Contestant::Fyke5 => (
+                configuration::fyke(task, listen, admin, self.header_filter.as_deref(), 5)?,
+                "yaml",
+            ),
+            Contestant::Haproxy => (configuration::haproxy(task, listen), "cfg"),
+            Contestant::Nginx => (configuration::nginx(task, listen, folder), "conf"),
+            Contestant::Envoy => (configuration::envoy(task, listen), "json"),
+        })
+    }
+}
+
+/// A proxy that forwards.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// It.
+    pub process: Process,
+}
+
+/// The root of the workspace that this program was built in.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+fn fyke(common: &Common) -> anyhow::Result<PathBuf> {
+    let path = common
+        .fyke
+        .clone()
+        .unwrap_or_else(|| target().join("release/fyke"));
+    path.canonicalize().with_context(|| {
+        format!(
+            "{} is missing: cargo build --release, or --fyke PATH",
+            path.display()
+        )
+    })
+}
+
+fn header_filter(common: &Common) -> anyhow::Result<PathBuf> {
+    let path = match &common.header_filter {
+        Some(path) => path.clone(),
+        None => {
+            let manifest = workspace().join("tests/guests/header/Cargo.toml");
+            ensure!(
+                manifest.is_file(),
+                "{} is missing; give --header-filter PATH",
+                manifest.display()
+            );
+            let folder = target().join("bench-guests");
+            let mut cargo = Command::new("cargo");
+            cargo
+                .args([
+                    "build",
+                    "--release",
+                    "--target",
+                    "wasm32-wasip1",
+                    "--manifest-path",
+                ])
+                .arg(&manifest)
+                .arg("--target-dir")
+                .arg(&folder);
+            process::output(&mut cargo, BUILD)?;
+            folder.join("wasm32-wasip1/release/guest_header.wasm")
+        }
+    };
+    path.canonicalize()
+        .with_context(|| format!("the header filter {} is missing", path.display()))
+}
+
+fn version_of(binary: &Path, option: &str) -> anyhow::Result<String> {
+    // nginx says it on standard error.
+    let output = Command::new(binary)
+        .arg(option)
+        .output()
+        .with_context(|| format!("cannot run {}", binary.display()))?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let line = text
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .context("it says no version")?;
+    let last = line.rsplit('/').collect::<Vec<_>>();
+    // Envoy: `PATH  version: REVISION/1.40.0/Clean/RELEASE/BoringSSL`.
+    match (line.contains("version: "), last.get(3)) {
+        (true, Some(version)) if last.len() > 4 => Ok(format!("Envoy {version}")),
+        // HAProxy adds its address.
+        _ => Ok(line.split(" - ").next().unwrap_or(line).trim().to_owned()),
+    }
+}

