@@ -105,7 +105,9 @@ impl Callback {
             C::NewConnection | C::Done => (1, true),
             C::Tick | C::Log | C::Delete => (1, false),
             C::DownstreamConnectionClose | C::UpstreamConnectionClose | C::QueueReady | C::ContextCreate => (2, false),
-            C::GrpcReceiveInitialMetadata | C::GrpcReceive | C::GrpcReceiveTrailingMetadata | C::GrpcClose => (3, false),
+            C::GrpcReceiveInitialMetadata | C::GrpcReceive | C::GrpcReceiveTrailingMetadata | C::GrpcClose => {
+                (3, false)
+            }
             C::ForeignFunction => (3, false),
             C::HttpCallResponse => (5, false),
         }

@@ -18,7 +18,13 @@ impl Instance {
     ///
     /// # Errors
     /// When the guest traps or has trapped before.
-    pub fn on_request_headers(&mut self, host: &mut dyn Host, cx: ContextId, count: usize, end_of_stream: bool) -> Result<HeadersAction, Trap> {
+    pub fn on_request_headers(
+        &mut self,
+        host: &mut dyn Host,
+        cx: ContextId,
+        count: usize,
+        end_of_stream: bool,
+    ) -> Result<HeadersAction, Trap> {
         let export = &self.exports.request_headers;
         headers(&mut self.store, host, Callback::RequestHeaders, cx, export, count, end_of_stream)
     }
@@ -27,7 +33,13 @@ impl Instance {
     ///
     /// # Errors
     /// When the guest traps or has trapped before.
-    pub fn on_request_body(&mut self, host: &mut dyn Host, cx: ContextId, size: usize, end_of_stream: bool) -> Result<DataAction, Trap> {
+    pub fn on_request_body(
+        &mut self,
+        host: &mut dyn Host,
+        cx: ContextId,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Result<DataAction, Trap> {
         let export = &self.exports.request_body;
         data(&mut self.store, host, Callback::RequestBody, cx, export, size, end_of_stream)
     }
@@ -36,7 +48,12 @@ impl Instance {
     ///
     /// # Errors
     /// When the guest traps or has trapped before.
-    pub fn on_request_trailers(&mut self, host: &mut dyn Host, cx: ContextId, count: usize) -> Result<HeadersAction, Trap> {
+    pub fn on_request_trailers(
+        &mut self,
+        host: &mut dyn Host,
+        cx: ContextId,
+        count: usize,
+    ) -> Result<HeadersAction, Trap> {
         let Some(export) = &self.exports.request_trailers else { return Ok(HeadersAction::Continue) };
         let action = call(&mut self.store, host, Callback::RequestTrailers, cx, export, (cx.0, size_u32(count)))?;
         Ok(HeadersAction::from_trailers_abi(action))
@@ -46,7 +63,13 @@ impl Instance {
     ///
     /// # Errors
     /// When the guest traps or has trapped before.
-    pub fn on_response_headers(&mut self, host: &mut dyn Host, cx: ContextId, count: usize, end_of_stream: bool) -> Result<HeadersAction, Trap> {
+    pub fn on_response_headers(
+        &mut self,
+        host: &mut dyn Host,
+        cx: ContextId,
+        count: usize,
+        end_of_stream: bool,
+    ) -> Result<HeadersAction, Trap> {
         let export = &self.exports.response_headers;
         headers(&mut self.store, host, Callback::ResponseHeaders, cx, export, count, end_of_stream)
     }
@@ -55,7 +78,13 @@ impl Instance {
     ///
     /// # Errors
     /// When the guest traps or has trapped before.
-    pub fn on_response_body(&mut self, host: &mut dyn Host, cx: ContextId, size: usize, end_of_stream: bool) -> Result<DataAction, Trap> {
+    pub fn on_response_body(
+        &mut self,
+        host: &mut dyn Host,
+        cx: ContextId,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Result<DataAction, Trap> {
         let export = &self.exports.response_body;
         data(&mut self.store, host, Callback::ResponseBody, cx, export, size, end_of_stream)
     }
@@ -64,7 +93,12 @@ impl Instance {
     ///
     /// # Errors
     /// When the guest traps or has trapped before.
-    pub fn on_response_trailers(&mut self, host: &mut dyn Host, cx: ContextId, count: usize) -> Result<HeadersAction, Trap> {
+    pub fn on_response_trailers(
+        &mut self,
+        host: &mut dyn Host,
+        cx: ContextId,
+        count: usize,
+    ) -> Result<HeadersAction, Trap> {
         let Some(export) = &self.exports.response_trailers else { return Ok(HeadersAction::Continue) };
         let action = call(&mut self.store, host, Callback::ResponseTrailers, cx, export, (cx.0, size_u32(count)))?;
         Ok(HeadersAction::from_trailers_abi(action))
@@ -83,7 +117,13 @@ impl Instance {
     ///
     /// # Errors
     /// When the guest traps or has trapped before.
-    pub fn on_downstream_data(&mut self, host: &mut dyn Host, cx: ContextId, size: usize, end_of_stream: bool) -> Result<DataAction, Trap> {
+    pub fn on_downstream_data(
+        &mut self,
+        host: &mut dyn Host,
+        cx: ContextId,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Result<DataAction, Trap> {
         let export = &self.exports.downstream_data;
         data(&mut self.store, host, Callback::DownstreamData, cx, export, size, end_of_stream)
     }
@@ -92,7 +132,12 @@ impl Instance {
     ///
     /// # Errors
     /// When the guest traps or has trapped before.
-    pub fn on_downstream_connection_close(&mut self, host: &mut dyn Host, cx: ContextId, peer: PeerKind) -> Result<(), Trap> {
+    pub fn on_downstream_connection_close(
+        &mut self,
+        host: &mut dyn Host,
+        cx: ContextId,
+        peer: PeerKind,
+    ) -> Result<(), Trap> {
         let Some(export) = &self.exports.downstream_connection_close else { return Ok(()) };
         call(&mut self.store, host, Callback::DownstreamConnectionClose, cx, export, (cx.0, peer as u32))
     }
@@ -101,7 +146,13 @@ impl Instance {
     ///
     /// # Errors
     /// When the guest traps or has trapped before.
-    pub fn on_upstream_data(&mut self, host: &mut dyn Host, cx: ContextId, size: usize, end_of_stream: bool) -> Result<DataAction, Trap> {
+    pub fn on_upstream_data(
+        &mut self,
+        host: &mut dyn Host,
+        cx: ContextId,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Result<DataAction, Trap> {
         let export = &self.exports.upstream_data;
         data(&mut self.store, host, Callback::UpstreamData, cx, export, size, end_of_stream)
     }
@@ -110,7 +161,12 @@ impl Instance {
     ///
     /// # Errors
     /// When the guest traps or has trapped before.
-    pub fn on_upstream_connection_close(&mut self, host: &mut dyn Host, cx: ContextId, peer: PeerKind) -> Result<(), Trap> {
+    pub fn on_upstream_connection_close(
+        &mut self,
+        host: &mut dyn Host,
+        cx: ContextId,
+        peer: PeerKind,
+    ) -> Result<(), Trap> {
         let Some(export) = &self.exports.upstream_connection_close else { return Ok(()) };
         call(&mut self.store, host, Callback::UpstreamConnectionClose, cx, export, (cx.0, peer as u32))
     }
@@ -119,7 +175,15 @@ impl Instance {
     ///
     /// # Errors
     /// When the guest traps or has trapped before.
-    pub fn on_http_call_response(&mut self, host: &mut dyn Host, root: ContextId, token: u32, headers: usize, body: usize, trailers: usize) -> Result<(), Trap> {
+    pub fn on_http_call_response(
+        &mut self,
+        host: &mut dyn Host,
+        root: ContextId,
+        token: u32,
+        headers: usize,
+        body: usize,
+        trailers: usize,
+    ) -> Result<(), Trap> {
         let Some(export) = &self.exports.http_call_response else { return Ok(()) };
         let params = (root.0, token, size_u32(headers), size_u32(body), size_u32(trailers));
         call(&mut self.store, host, Callback::HttpCallResponse, root, export, params)
@@ -129,16 +193,35 @@ impl Instance {
     ///
     /// # Errors
     /// When the guest traps or has trapped before.
-    pub fn on_grpc_receive_initial_metadata(&mut self, host: &mut dyn Host, root: ContextId, token: u32, count: usize) -> Result<(), Trap> {
+    pub fn on_grpc_receive_initial_metadata(
+        &mut self,
+        host: &mut dyn Host,
+        root: ContextId,
+        token: u32,
+        count: usize,
+    ) -> Result<(), Trap> {
         let Some(export) = &self.exports.grpc_receive_initial_metadata else { return Ok(()) };
-        call(&mut self.store, host, Callback::GrpcReceiveInitialMetadata, root, export, (root.0, token, size_u32(count)))
+        call(
+            &mut self.store,
+            host,
+            Callback::GrpcReceiveInitialMetadata,
+            root,
+            export,
+            (root.0, token, size_u32(count)),
+        )
     }
 
     /// `proxy_on_grpc_receive`, on the root of whoever called.
     ///
     /// # Errors
     /// When the guest traps or has trapped before.
-    pub fn on_grpc_receive(&mut self, host: &mut dyn Host, root: ContextId, token: u32, size: usize) -> Result<(), Trap> {
+    pub fn on_grpc_receive(
+        &mut self,
+        host: &mut dyn Host,
+        root: ContextId,
+        token: u32,
+        size: usize,
+    ) -> Result<(), Trap> {
         let Some(export) = &self.exports.grpc_receive else { return Ok(()) };
         call(&mut self.store, host, Callback::GrpcReceive, root, export, (root.0, token, size_u32(size)))
     }
@@ -147,9 +230,22 @@ impl Instance {
     ///
     /// # Errors
     /// When the guest traps or has trapped before.
-    pub fn on_grpc_receive_trailing_metadata(&mut self, host: &mut dyn Host, root: ContextId, token: u32, count: usize) -> Result<(), Trap> {
+    pub fn on_grpc_receive_trailing_metadata(
+        &mut self,
+        host: &mut dyn Host,
+        root: ContextId,
+        token: u32,
+        count: usize,
+    ) -> Result<(), Trap> {
         let Some(export) = &self.exports.grpc_receive_trailing_metadata else { return Ok(()) };
-        call(&mut self.store, host, Callback::GrpcReceiveTrailingMetadata, root, export, (root.0, token, size_u32(count)))
+        call(
+            &mut self.store,
+            host,
+            Callback::GrpcReceiveTrailingMetadata,
+            root,
+            export,
+            (root.0, token, size_u32(count)),
+        )
     }
 
     /// `proxy_on_grpc_close`, on the root of whoever called.
@@ -183,7 +279,13 @@ impl Instance {
     ///
     /// # Errors
     /// When the guest traps or has trapped before.
-    pub fn on_foreign_function(&mut self, host: &mut dyn Host, cx: ContextId, function: u32, arguments: &[u8]) -> Result<(), Trap> {
+    pub fn on_foreign_function(
+        &mut self,
+        host: &mut dyn Host,
+        cx: ContextId,
+        function: u32,
+        arguments: &[u8],
+    ) -> Result<(), Trap> {
         let Some(export) = &self.exports.foreign_function else { return Ok(()) };
         let state = self.store.data_mut();
         state.arguments.clear();

@@ -147,7 +147,8 @@ fn config() -> Config {
 fn hostcalls(engine: &wasmtime::Engine, linker: &Linker<State>, clock: &Arc<Clock>) -> Hostcalls {
     let budget = Budget::new(Arc::clone(clock), Duration::ZERO, Duration::ZERO);
     let mut store = Store::new(engine, State::new(AbiVersion::V0_2_1, 0, budget));
-    let linked: Vec<_> = linker.iter(&mut store).map(|(module, name, item)| (format!("{module}.{name}"), item)).collect();
+    let linked: Vec<_> =
+        linker.iter(&mut store).map(|(module, name, item)| (format!("{module}.{name}"), item)).collect();
     let functions = linked.into_iter().filter_map(|(name, item)| match item {
         Extern::Func(function) => Some((name, function_signature(&function.ty(&store)))),
         _ => None,

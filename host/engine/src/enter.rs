@@ -20,7 +20,13 @@ pub(crate) struct Loan<'a> {
 
 impl<'a> Loan<'a> {
     #[inline]
-    pub(crate) fn new(store: &'a mut Store<State>, host: &'a mut dyn Host, cx: ContextId, mode: Mode, pace: Pace) -> Self {
+    pub(crate) fn new(
+        store: &'a mut Store<State>,
+        host: &'a mut dyn Host,
+        cx: ContextId,
+        mode: Mode,
+        pace: Pace,
+    ) -> Self {
         store.set_epoch_deadline(1);
         let state = store.data_mut();
         state.budget.begin(pace);

@@ -21,7 +21,9 @@ pub enum EngineError {
         source: std::io::Error,
     },
     /// Somebody else could write into the directory of the cache, and code is loaded from it unchecked.
-    #[error("the module cache at {path} is not private: {reason}; use a directory of mode 0700 that belongs to this user")]
+    #[error(
+        "the module cache at {path} is not private: {reason}; use a directory of mode 0700 that belongs to this user"
+    )]
     CacheNotPrivate {
         /// The directory.
         path: PathBuf,
@@ -81,7 +83,9 @@ pub enum LoadError {
     #[error("the module exports no memory named \"memory\"")]
     NoMemory,
     /// The module starts with more memory than an instance may have.
-    #[error("the module starts with {size} bytes of memory, the limit is {limit}; raise it or build the module with less")]
+    #[error(
+        "the module starts with {size} bytes of memory, the limit is {limit}; raise it or build the module with less"
+    )]
     MemoryTooLarge {
         /// Bytes that it starts with.
         size: u64,

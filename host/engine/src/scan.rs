@@ -158,10 +158,9 @@ impl<'a> Sections<'a> {
 
     /// The signature of an exported function.
     fn export(&self, name: &str) -> Option<String> {
-        let (_, _, index) = self
-            .exports
-            .iter()
-            .find(|(export, kind, _)| *export == name && matches!(kind, ExternalKind::Func | ExternalKind::FuncExact))?;
+        let (_, _, index) = self.exports.iter().find(|(export, kind, _)| {
+            *export == name && matches!(kind, ExternalKind::Func | ExternalKind::FuncExact)
+        })?;
         self.signature(*self.functions.get(usize::try_from(*index).ok()?)?)
     }
 

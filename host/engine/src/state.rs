@@ -1,6 +1,7 @@
 //! What a store holds: the lent host, the contexts, the budget and the limits of one instance.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -233,8 +234,8 @@ impl Contexts {
         loop {
             self.last = self.last.wrapping_add(1).max(1);
             let id = ContextId(self.last);
-            if !self.roots.contains_key(&id) {
-                self.roots.insert(id, root.unwrap_or(id));
+            if let Entry::Vacant(place) = self.roots.entry(id) {
+                place.insert(root.unwrap_or(id));
                 return id;
             }
         }

@@ -191,7 +191,7 @@ fn connections(config: &Config) -> usize {
     let wanted = config.limits.connections;
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let possible = usize::try_from(files.saturating_sub(SPARE_FILES)).unwrap_or(usize::MAX);
-    if possible < wanted {
+    if possible < wanted / 10 * 9 {
         tracing::warn!("limits.connections is {wanted}, but this process may open {files} files: {possible} connections are accepted; raise the limit with `ulimit -n`");
     }
     wanted.min(possible)

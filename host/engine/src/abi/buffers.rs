@@ -54,7 +54,14 @@ fn get(
 }
 
 /// Nothing at the start prepends, a start at or behind the end appends, anything else replaces the range.
-fn set(mut caller: Caller<'_, State>, buffer: u32, start: u32, length: u32, address: u32, bytes_length: u32) -> Result<i32> {
+fn set(
+    mut caller: Caller<'_, State>,
+    buffer: u32,
+    start: u32,
+    length: u32,
+    address: u32,
+    bytes_length: u32,
+) -> Result<i32> {
     let View { memory, state, host } = enter(&mut caller, "proxy_set_buffer_bytes")?;
     let bytes = bytes(memory, address, bytes_length)?;
     let Some(kind) = BufferKind::from_abi(buffer) else { return Ok(OK) };
@@ -98,10 +105,7 @@ fn configuration(mut caller: Caller<'_, State>, address_at: u32, length_at: u32)
 }
 
 fn is_own(kind: BufferKind) -> bool {
-    matches!(
-        kind,
-        BufferKind::VmConfiguration | BufferKind::PluginConfiguration | BufferKind::ForeignFunctionArguments
-    )
+    matches!(kind, BufferKind::VmConfiguration | BufferKind::PluginConfiguration | BufferKind::ForeignFunctionArguments)
 }
 
 /// One of the engine's buffers, if it can be read now.

@@ -8,16 +8,24 @@ use crate::types::{MetricKind, Status};
 
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     linker.func_wrap(ENV, "proxy_define_metric", define)?;
-    linker.func_wrap(ENV, "proxy_record_metric", |mut caller: Caller<'_, State>, metric: u32, value: u64| -> Result<i32> {
-        let view = enter(&mut caller, "proxy_record_metric")?;
-        let status = view.host.record_metric(view.cx(), metric, value);
-        Ok(safe(status, &[], Status::NotFound))
-    })?;
-    linker.func_wrap(ENV, "proxy_increment_metric", |mut caller: Caller<'_, State>, metric: u32, delta: i64| -> Result<i32> {
-        let view = enter(&mut caller, "proxy_increment_metric")?;
-        let status = view.host.increment_metric(view.cx(), metric, delta);
-        Ok(safe(status, &[Status::BadArgument], Status::NotFound))
-    })?;
+    linker.func_wrap(
+        ENV,
+        "proxy_record_metric",
+        |mut caller: Caller<'_, State>, metric: u32, value: u64| -> Result<i32> {
+            let view = enter(&mut caller, "proxy_record_metric")?;
+            let status = view.host.record_metric(view.cx(), metric, value);
+            Ok(safe(status, &[], Status::NotFound))
+        },
+    )?;
+    linker.func_wrap(
+        ENV,
+        "proxy_increment_metric",
+        |mut caller: Caller<'_, State>, metric: u32, delta: i64| -> Result<i32> {
+            let view = enter(&mut caller, "proxy_increment_metric")?;
+            let status = view.host.increment_metric(view.cx(), metric, delta);
+            Ok(safe(status, &[Status::BadArgument], Status::NotFound))
+        },
+    )?;
     linker.func_wrap(ENV, "proxy_get_metric", get)?;
     Ok(())
 }

@@ -15,25 +15,37 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
         write_u32(view.memory, level_at, view.host.log_level() as u32)?;
         Ok(OK)
     })?;
-    linker.func_wrap(ENV, "proxy_get_current_time_nanoseconds", |mut caller: Caller<'_, State>, time_at: u32| -> Result<i32> {
-        let view = enter(&mut caller, "proxy_get_current_time_nanoseconds")?;
-        write_u64(view.memory, time_at, view.host.now())?;
-        Ok(OK)
-    })?;
-    linker.func_wrap(ENV, "proxy_set_tick_period_milliseconds", |mut caller: Caller<'_, State>, period: u32| -> Result<i32> {
-        let View { state, host, .. } = enter(&mut caller, "proxy_set_tick_period_milliseconds")?;
-        let period = (period != 0).then(|| Duration::from_millis(u64::from(period)));
-        host.set_tick_period(state.contexts.root(state.effective), period);
-        Ok(OK)
-    })?;
-    linker.func_wrap(ENV, "proxy_set_effective_context", |mut caller: Caller<'_, State>, context: u32| -> Result<i32> {
-        let View { state, .. } = enter(&mut caller, "proxy_set_effective_context")?;
-        if !state.contexts.contains(ContextId(context)) {
-            return Ok(BAD_ARGUMENT);
-        }
-        state.effective = ContextId(context);
-        Ok(OK)
-    })?;
+    linker.func_wrap(
+        ENV,
+        "proxy_get_current_time_nanoseconds",
+        |mut caller: Caller<'_, State>, time_at: u32| -> Result<i32> {
+            let view = enter(&mut caller, "proxy_get_current_time_nanoseconds")?;
+            write_u64(view.memory, time_at, view.host.now())?;
+            Ok(OK)
+        },
+    )?;
+    linker.func_wrap(
+        ENV,
+        "proxy_set_tick_period_milliseconds",
+        |mut caller: Caller<'_, State>, period: u32| -> Result<i32> {
+            let View { state, host, .. } = enter(&mut caller, "proxy_set_tick_period_milliseconds")?;
+            let period = (period != 0).then(|| Duration::from_millis(u64::from(period)));
+            host.set_tick_period(state.contexts.root(state.effective), period);
+            Ok(OK)
+        },
+    )?;
+    linker.func_wrap(
+        ENV,
+        "proxy_set_effective_context",
+        |mut caller: Caller<'_, State>, context: u32| -> Result<i32> {
+            let View { state, .. } = enter(&mut caller, "proxy_set_effective_context")?;
+            if !state.contexts.contains(ContextId(context)) {
+                return Ok(BAD_ARGUMENT);
+            }
+            state.effective = ContextId(context);
+            Ok(OK)
+        },
+    )?;
     linker.func_wrap(ENV, "proxy_done", |mut caller: Caller<'_, State>| -> Result<i32> {
         let view = enter(&mut caller, "proxy_done")?;
         // The official SDK panics on the NOT_FOUND that the specification has for a context that is not waiting.
@@ -56,7 +68,13 @@ fn log(mut caller: Caller<'_, State>, level: u32, address: u32, length: u32) -> 
     Ok(OK)
 }
 
-fn property(mut caller: Caller<'_, State>, path: u32, path_length: u32, address_at: u32, length_at: u32) -> Result<i32> {
+fn property(
+    mut caller: Caller<'_, State>,
+    path: u32,
+    path_length: u32,
+    address_at: u32,
+    length_at: u32,
+) -> Result<i32> {
     let View { memory, state, host } = enter(&mut caller, "proxy_get_property")?;
     let path = bytes(memory, path, path_length)?;
     let mut value = state.take_scratch();
@@ -72,7 +90,13 @@ fn property(mut caller: Caller<'_, State>, path: u32, path_length: u32, address_
     }
 }
 
-fn set_property(mut caller: Caller<'_, State>, path: u32, path_length: u32, value: u32, value_length: u32) -> Result<i32> {
+fn set_property(
+    mut caller: Caller<'_, State>,
+    path: u32,
+    path_length: u32,
+    value: u32,
+    value_length: u32,
+) -> Result<i32> {
     let View { memory, state, host } = enter(&mut caller, "proxy_set_property")?;
     let path = bytes(memory, path, path_length)?;
     let value = bytes(memory, value, value_length)?;

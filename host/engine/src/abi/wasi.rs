@@ -29,12 +29,16 @@ pub(super) fn link(linker: &mut Linker<State>, module: &str) -> Result<()> {
     linker.func_wrap(module, "environ_sizes_get", environ_sizes_get)?;
     linker.func_wrap(module, "environ_get", environ_get)?;
     linker.func_wrap(module, "fd_fdstat_get", fd_fdstat_get)?;
-    linker.func_wrap(module, "args_sizes_get", |mut caller: Caller<'_, State>, count_at: u32, size_at: u32| -> Result<i32> {
-        let view = enter_starting(&mut caller, "args_sizes_get")?;
-        write_u32(view.memory, count_at, 0)?;
-        write_u32(view.memory, size_at, 0)?;
-        Ok(SUCCESS)
-    })?;
+    linker.func_wrap(
+        module,
+        "args_sizes_get",
+        |mut caller: Caller<'_, State>, count_at: u32, size_at: u32| -> Result<i32> {
+            let view = enter_starting(&mut caller, "args_sizes_get")?;
+            write_u32(view.memory, count_at, 0)?;
+            write_u32(view.memory, size_at, 0)?;
+            Ok(SUCCESS)
+        },
+    )?;
     linker.func_wrap(module, "args_get", |mut caller: Caller<'_, State>, _: u32, _: u32| -> Result<i32> {
         enter_starting(&mut caller, "args_get")?;
         Ok(SUCCESS)
@@ -47,26 +51,38 @@ pub(super) fn link(linker: &mut Linker<State>, module: &str) -> Result<()> {
         enter_starting(&mut caller, "sched_yield")?;
         Ok(SUCCESS)
     })?;
-    linker.func_wrap(module, "poll_oneoff", |mut caller: Caller<'_, State>, _: u32, _: u32, _: u32, _: u32| -> Result<i32> {
-        enter_always(&mut caller)?;
-        Ok(SUCCESS)
-    })?;
+    linker.func_wrap(
+        module,
+        "poll_oneoff",
+        |mut caller: Caller<'_, State>, _: u32, _: u32, _: u32, _: u32| -> Result<i32> {
+            enter_always(&mut caller)?;
+            Ok(SUCCESS)
+        },
+    )?;
     linker.func_wrap(module, "fd_close", |mut caller: Caller<'_, State>, fd: u32| -> Result<i32> {
         enter_starting(&mut caller, "fd_close")?;
         Ok(if fd <= 2 { SUCCESS } else { EBADF })
     })?;
-    linker.func_wrap(module, "fd_fdstat_set_flags", |mut caller: Caller<'_, State>, fd: u32, _: u32| -> Result<i32> {
-        enter_starting(&mut caller, "fd_fdstat_set_flags")?;
-        Ok(if is_output(fd) { SUCCESS } else { EBADF })
-    })?;
+    linker.func_wrap(
+        module,
+        "fd_fdstat_set_flags",
+        |mut caller: Caller<'_, State>, fd: u32, _: u32| -> Result<i32> {
+            enter_starting(&mut caller, "fd_fdstat_set_flags")?;
+            Ok(if is_output(fd) { SUCCESS } else { EBADF })
+        },
+    )?;
     linker.func_wrap(module, "fd_prestat_get", |mut caller: Caller<'_, State>, _: u32, _: u32| -> Result<i32> {
         enter_starting(&mut caller, "fd_prestat_get")?;
         Ok(EBADF)
     })?;
-    linker.func_wrap(module, "fd_prestat_dir_name", |mut caller: Caller<'_, State>, _: u32, _: u32, _: u32| -> Result<i32> {
-        enter_starting(&mut caller, "fd_prestat_dir_name")?;
-        Ok(EBADF)
-    })?;
+    linker.func_wrap(
+        module,
+        "fd_prestat_dir_name",
+        |mut caller: Caller<'_, State>, _: u32, _: u32, _: u32| -> Result<i32> {
+            enter_starting(&mut caller, "fd_prestat_dir_name")?;
+            Ok(EBADF)
+        },
+    )?;
     Ok(())
 }
 

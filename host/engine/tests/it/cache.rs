@@ -53,7 +53,15 @@ fn a_damaged_file_is_ignored_and_written_anew() {
         bytes[at] ^= 1;
         bytes
     };
-    for bad in [Vec::new(), good[..20].to_vec(), good[..middle].to_vec(), flipped(0), flipped(10), flipped(50), flipped(middle)] {
+    for bad in [
+        Vec::new(),
+        good[..20].to_vec(),
+        good[..middle].to_vec(),
+        flipped(0),
+        flipped(10),
+        flipped(50),
+        flipped(middle),
+    ] {
         fs::write(&file, &bad).unwrap();
         engine(&cache).unwrap().compile(&guest()).unwrap();
         assert_eq!(fs::read(&file).unwrap().len(), good.len());

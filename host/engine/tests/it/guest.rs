@@ -2,7 +2,9 @@
 
 use std::sync::OnceLock;
 
-use fyke_engine::{ContextId, Engine, EngineOptions, HeadersAction, Instance, InstanceOptions, LoadError, Module, Trap};
+use fyke_engine::{
+    ContextId, Engine, EngineOptions, HeadersAction, Instance, InstanceOptions, LoadError, Module, Trap,
+};
 
 use crate::recorder::Recorder;
 

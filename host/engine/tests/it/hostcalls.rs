@@ -196,7 +196,11 @@ fn metrics_are_defined_recorded_incremented_and_read() {
 
 #[test]
 fn properties_are_got_and_set() {
-    let get = |length: u32| format!("(call $status (call $proxy_get_property (i32.const 100) (i32.const {length}) (i32.const 16) (i32.const 20)))");
+    let get = |length: u32| {
+        format!(
+            "(call $status (call $proxy_get_property (i32.const 100) (i32.const {length}) (i32.const 16) (i32.const 20)))"
+        )
+    };
     let host = run(
         &format!(
             "{} (call $value) {} (call $status (call $proxy_set_property (i32.const 100) (i32.const 3) (i32.const 106) (i32.const 5)))",
@@ -214,7 +218,9 @@ fn properties_are_got_and_set() {
 #[test]
 fn foreign_functions_give_results_to_those_who_want_them() {
     let call = |name: u32, address: u32, length: u32| {
-        format!("(call $status (call $proxy_call_foreign_function (i32.const {name}) (i32.const 3) (i32.const 106) (i32.const 5) (i32.const {address}) (i32.const {length})))")
+        format!(
+            "(call $status (call $proxy_call_foreign_function (i32.const {name}) (i32.const 3) (i32.const 106) (i32.const 5) (i32.const {address}) (i32.const {length})))"
+        )
     };
     let host = run(&format!("{} (call $value) {}", call(100, 16, 20), call(100, 0, 0)), Recorder::default());
     assert_eq!(host.said(), ["0", "result", "0"]);
@@ -261,10 +267,7 @@ fn calls_are_made_for_the_effective_context_and_ticks_for_its_root() {
         Recorder::default(),
     );
     assert_eq!(host.said(), ["0", "2", "2", "0", "0", "0"]);
-    assert_eq!(
-        host.asked,
-        ["tick 1 Some(100ms)", "continue 1 Request", "tick 1 None", "continue 2 Request"]
-    );
+    assert_eq!(host.asked, ["tick 1 Some(100ms)", "continue 1 Request", "tick 1 None", "continue 2 Request"]);
 }
 
 #[test]

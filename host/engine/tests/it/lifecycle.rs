@@ -16,8 +16,12 @@ fn chatty(version: &str) -> String {
         let (parameters, result) = match callback {
             Callback::RequestHeaders | Callback::ResponseHeaders if version == "0_1_0" => (2, true),
             Callback::RequestHeaders | Callback::ResponseHeaders => (3, true),
-            Callback::DownstreamData | Callback::UpstreamData | Callback::RequestBody | Callback::ResponseBody => (3, true),
-            Callback::RequestTrailers | Callback::ResponseTrailers | Callback::VmStart | Callback::Configure => (2, true),
+            Callback::DownstreamData | Callback::UpstreamData | Callback::RequestBody | Callback::ResponseBody => {
+                (3, true)
+            }
+            Callback::RequestTrailers | Callback::ResponseTrailers | Callback::VmStart | Callback::Configure => {
+                (2, true)
+            }
             Callback::NewConnection | Callback::Done => (1, true),
             Callback::Tick | Callback::Log | Callback::Delete => (1, false),
             Callback::HttpCallResponse => (5, false),
@@ -29,7 +33,12 @@ fn chatty(version: &str) -> String {
         };
         let at = 1000 + index * 100;
         fields += &format!("(data (i32.const {at}) \"{name} \")\n");
-        fields += &format!("(func (export \"{}\") (param{}) {}\n", callback.export(), " i32".repeat(parameters), if result { "(result i32)" } else { "" });
+        fields += &format!(
+            "(func (export \"{}\") (param{}) {}\n",
+            callback.export(),
+            " i32".repeat(parameters),
+            if result { "(result i32)" } else { "" }
+        );
         for parameter in 0..parameters {
             let place = at + name.len() + 1 + parameter;
             fields += &format!("(i32.store8 (i32.const {place}) (i32.add (i32.const 48) (local.get {parameter})))\n");
@@ -223,7 +232,10 @@ fn configuration_and_arguments_are_readable_only_where_they_belong() {
 #[test]
 fn a_vm_that_refuses_to_start_is_of_no_use() {
     let mut host = Recorder::default();
-    let text = module("0_2_1", r#"(func (export "proxy_on_vm_start") (param i32 i32) (result i32) (call $status (i32.const 1)) (i32.const 0))"#);
+    let text = module(
+        "0_2_1",
+        r#"(func (export "proxy_on_vm_start") (param i32 i32) (result i32) (call $status (i32.const 1)) (i32.const 0))"#,
+    );
     let mut instance = Instance::new(&compile(&text).unwrap(), &InstanceOptions::default(), &mut host).unwrap();
     assert!(matches!(instance.configure_root(&mut host, b""), Err(ConfigureError::VmRefused)));
     assert!(matches!(instance.configure_root(&mut host, b""), Err(ConfigureError::VmRefused)));
@@ -317,7 +329,8 @@ fn the_specification_s_allocator_comes_first() {
 #[test]
 fn logs_have_the_context_that_wrote_them() {
     let mut host = Recorder::default();
-    let mut guest = Guest::new(&on_headers("(drop (call $proxy_log (i32.const 4) (i32.const 100) (i32.const 3)))"), &mut host);
+    let mut guest =
+        Guest::new(&on_headers("(drop (call $proxy_log (i32.const 4) (i32.const 100) (i32.const 3)))"), &mut host);
     guest.headers(&mut host).unwrap();
     assert_eq!(host.logs, [(guest.stream, LogLevel::Error, "key".to_owned())]);
 }

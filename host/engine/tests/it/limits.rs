@@ -12,8 +12,7 @@ fn host() -> Recorder {
     Recorder::default().with_map(MapKind::RequestHeaders, &[("key", "value")])
 }
 
-const GET_KEY: &str =
-    "(drop (call $proxy_get_header_map_value (i32.const 0) (i32.const 100) (i32.const 3) (i32.const 16) (i32.const 20)))";
+const GET_KEY: &str = "(drop (call $proxy_get_header_map_value (i32.const 0) (i32.const 100) (i32.const 3) (i32.const 16) (i32.const 20)))";
 
 /// A module whose allocator does `body`, and which gets a header value.
 fn with_allocator(body: &str) -> String {
@@ -71,17 +70,23 @@ fn configuring_has_a_budget_of_its_own() {
     let busy = "(local $n i64) (local.set $n (i64.const 60000000))
         (loop $again (br_if $again (i64.ne (i64.const 0) (local.tee $n (i64.sub (local.get $n) (i64.const 1))))))";
     let options = InstanceOptions { call_time: Duration::ZERO, ..InstanceOptions::default() };
-    let text = module("0_2_1", &format!(r#"(func (export "proxy_on_configure") (param i32 i32) (result i32) {busy} (i32.const 1))"#));
+    let text = module(
+        "0_2_1",
+        &format!(r#"(func (export "proxy_on_configure") (param i32 i32) (result i32) {busy} (i32.const 1))"#),
+    );
     Guest::with(&text, &options, &mut host());
 
-    let endless = r#"(func (export "proxy_on_configure") (param i32 i32) (result i32) (loop $again (br $again)) unreachable)"#;
+    let endless =
+        r#"(func (export "proxy_on_configure") (param i32 i32) (result i32) (loop $again (br $again)) unreachable)"#;
     let options = InstanceOptions { configure_time: Duration::from_millis(20), ..InstanceOptions::default() };
     let mut instance = Instance::new(&compile(&module("0_2_1", endless)).unwrap(), &options, &mut host()).unwrap();
     let Err(ConfigureError::Trap(trap)) = instance.configure_root(&mut host(), b"") else { panic!("no trap") };
     assert_eq!((trap.kind, trap.callback), (TrapKind::Deadline, "configure"));
 
     let endless = module("0_2_1", r#"(func (export "_initialize") (loop $again (br $again)))"#);
-    let Err(LoadError::Start(trap)) = Instance::new(&compile(&endless).unwrap(), &options, &mut host()) else { panic!("no trap") };
+    let Err(LoadError::Start(trap)) = Instance::new(&compile(&endless).unwrap(), &options, &mut host()) else {
+        panic!("no trap")
+    };
     assert_eq!((trap.kind, trap.callback), (TrapKind::Deadline, "_initialize"));
 }
 
@@ -205,7 +210,9 @@ fn pointers_outside_of_memory_trap_in_every_direction() {
 fn a_callout_with_a_bad_place_for_its_token_is_not_made() {
     let mut host = host();
     let mut guest = Guest::new(
-        &on_headers("(drop (call $proxy_grpc_stream (i32.const 100) (i32.const 3) (i32.const 100) (i32.const 3) (i32.const 100) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const -1)))"),
+        &on_headers(
+            "(drop (call $proxy_grpc_stream (i32.const 100) (i32.const 3) (i32.const 100) (i32.const 3) (i32.const 100) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const -1)))",
+        ),
         &mut host,
     );
     assert_eq!(guest.headers(&mut host).unwrap_err().kind, TrapKind::BadPointer);

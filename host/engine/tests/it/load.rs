@@ -52,7 +52,10 @@ fn hostcalls_and_callbacks_with_other_signatures_are_refused() {
         error.to_string(),
         "import env.proxy_log has the signature (i32) -> i32, the ABI says (i32, i32, i32) -> i32"
     );
-    let error = refused(&module("0_1_0", r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) i32.const 0)"#));
+    let error = refused(&module(
+        "0_1_0",
+        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) i32.const 0)"#,
+    ));
     assert_eq!(
         error.to_string(),
         "export proxy_on_request_headers has the signature (i32, i32, i32) -> i32, its ABI version says (i32, i32) -> i32"
@@ -72,7 +75,10 @@ fn a_module_without_allocator_or_memory_is_refused() {
 #[test]
 fn bytes_that_are_no_module_are_refused_without_a_panic() {
     for bytes in [&b""[..], b"hello", b"\0asm", b"\0asm\x01\0\0\0\x01", b"\0asm\x0d\0\x01\0"] {
-        assert!(matches!(engine().compile(bytes), Err(LoadError::Invalid(_) | LoadError::NoAbiMarker | LoadError::NoAllocator)));
+        assert!(matches!(
+            engine().compile(bytes),
+            Err(LoadError::Invalid(_) | LoadError::NoAbiMarker | LoadError::NoAllocator)
+        ));
     }
     let good = wat::parse_str(module("0_2_1", r#"(func (export "proxy_on_tick") (param i32))"#)).unwrap();
     for at in 0..good.len() {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use fyke_engine::{
-    Buffer, BufferKind, ContextId, GrpcCall, Host, HttpCall, LocalResponse, LogLevel, Map, MapKind, MetricKind, Refused,
-    SharedData, Status, StreamKind,
+    Buffer, BufferKind, ContextId, GrpcCall, Host, HttpCall, LocalResponse, LogLevel, Map, MapKind, MetricKind,
+    Refused, SharedData, Status, StreamKind,
 };
 
 #[derive(Default)]
@@ -180,10 +180,8 @@ impl Host for Recorder {
     fn grpc_call(&mut self, cx: ContextId, call: GrpcCall<'_>) -> Result<u32, Status> {
         let (cluster, service, method) = (text(call.cluster), text(call.service), text(call.method));
         let (metadata, message) = (list(call.metadata), call.message.map(text));
-        self.asked.push(format!(
-            "grpc {} {cluster} {service}/{method} [{metadata}] {message:?} {:?}",
-            cx.0, call.timeout
-        ));
+        self.asked
+            .push(format!("grpc {} {cluster} {service}/{method} [{metadata}] {message:?} {:?}", cx.0, call.timeout));
         self.answer.map_or(Ok(9), Err)
     }
     fn grpc_send(&mut self, _: ContextId, token: u32, message: &[u8], end_of_stream: bool) -> Status {

@@ -22,7 +22,9 @@ fn the_first_value_of_a_header_is_given() {
 #[test]
 fn an_empty_value_is_null_and_allocates_nothing() {
     let host = run(
-        &format!("(i64.store (i32.const 16) (i64.const -1)) {GET_KEY} (call $status (i32.load (i32.const 16))) (call $status (i32.load (i32.const 20)))"),
+        &format!(
+            "(i64.store (i32.const 16) (i64.const -1)) {GET_KEY} (call $status (i32.load (i32.const 16))) (call $status (i32.load (i32.const 20)))"
+        ),
         request_headers(&[("key", "")]),
     );
     assert_eq!(host.said(), ["0", "0", "0"]);
@@ -184,7 +186,9 @@ fn buffers_are_prepended_to_appended_to_and_replaced() {
         (2, 0xffff_ffff_i64, "01key"),
     ] {
         let host = run(
-            &format!("(call $status (call $proxy_set_buffer_bytes (i32.const 0) (i32.const {start}) (i32.const {length}) (i32.const 100) (i32.const 3)))"),
+            &format!(
+                "(call $status (call $proxy_set_buffer_bytes (i32.const 0) (i32.const {start}) (i32.const {length}) (i32.const 100) (i32.const 3)))"
+            ),
             Recorder::default().with_buffer(BufferKind::RequestBody, "0123"),
         );
         assert_eq!(host.said(), ["0"]);

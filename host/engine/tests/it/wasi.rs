@@ -129,7 +129,11 @@ fn there_are_no_files() {
 #[test]
 fn exit_is_a_trap() {
     let mut host = Recorder::default();
-    let text = guest("wasi_snapshot_preview1", r#"(func (export "proxy_on_tick") (param i32)"#, "(call $proc_exit (i32.const 3))");
+    let text = guest(
+        "wasi_snapshot_preview1",
+        r#"(func (export "proxy_on_tick") (param i32)"#,
+        "(call $proc_exit (i32.const 3))",
+    );
     let mut guest = Guest::new(&text, &mut host);
     let trap = guest.instance.on_tick(&mut host, guest.root).unwrap_err();
     assert_eq!((trap.kind, trap.message.as_str()), (TrapKind::Exit, "it exited with code 3"));

@@ -1,0 +1,189 @@
+//! What a call into a guest and a hostcall cost.
+//!
+//! ```text
+//! cargo run --release -p fyke-engine --example call_cost
+//! ```
+//!
+//! Prints nanoseconds per operation, the best of several rounds.
+
+#![allow(clippy::print_stdout, reason = "this is what it is for")]
+
+use std::error::Error;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use fyke_engine::{
+    Buffer, BufferKind, ContextId, Engine, EngineOptions, Host, HttpCall, Instance, InstanceOptions, LocalResponse,
+    LogLevel, Map, MapKind, MetricKind, Refused, SharedData, Status, StreamKind,
+};
+
+const GUEST: &str = r#"(module
+    (import "env" "proxy_get_header_map_value" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_replace_header_map_value" (func $set (param i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_set_effective_context" (func $switch (param i32) (result i32)))
+    (import "env" "proxy_increment_metric" (func $increment (param i32 i64) (result i32)))
+    (memory (export "memory") 2)
+    (data (i32.const 100) "user-agent")
+    (func (export "proxy_abi_version_0_2_1"))
+    (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 4096))
+    (func (export "proxy_on_context_create") (param i32 i32))
+    (func (export "proxy_on_delete") (param i32))
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0))
+    (func (export "proxy_on_request_trailers") (param i32 i32) (result i32)
+        (loop $again
+            (drop (call $get (i32.const 0) (i32.const 100) (i32.const 10) (i32.const 16) (i32.const 20)))
+            (br_if $again (local.tee 1 (i32.sub (local.get 1) (i32.const 1)))))
+        (i32.const 0))
+    (func (export "proxy_on_response_trailers") (param i32 i32) (result i32)
+        (loop $again
+            (drop (call $set (i32.const 0) (i32.const 100) (i32.const 10) (i32.const 100) (i32.const 10)))
+            (br_if $again (local.tee 1 (i32.sub (local.get 1) (i32.const 1)))))
+        (i32.const 0))
+    (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32)
+        (loop $again
+            (drop (call $increment (i32.const 1) (i64.const 1)))
+            (br_if $again (local.tee 1 (i32.sub (local.get 1) (i32.const 1)))))
+        (i32.const 0)))"#;
+
+/// Operations of one round.
+const COUNT: usize = 100_000;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let engine = Engine::new(EngineOptions::default())?;
+    let module = engine.compile(&wat::parse_str(GUEST)?)?;
+    let mut host = Nothing::default();
+    let options = InstanceOptions { call_time: Duration::from_secs(1), ..InstanceOptions::default() };
+    let mut instance = Instance::new(&module, &options, &mut host)?;
+    let root = instance.configure_root(&mut host, b"")?;
+    let cx = instance.create_stream(&mut host, root)?;
+
+    measure("call of an empty callback", || {
+        for _ in 0..COUNT {
+            black_box(instance.on_request_headers(&mut host, cx, 10, true))?;
+        }
+        Ok(())
+    })?;
+    measure("callback that is not exported", || {
+        for _ in 0..COUNT {
+            black_box(instance.on_request_body(&mut host, cx, 10, true))?;
+        }
+        Ok(())
+    })?;
+    measure("stream context, created and deleted", || {
+        for _ in 0..COUNT {
+            let cx = instance.create_stream(&mut host, root)?;
+            instance.on_delete(&mut host, cx)?;
+        }
+        Ok(())
+    })?;
+    measure("hostcall: increment a metric", || Ok(drop(instance.on_response_body(&mut host, cx, COUNT, true)?)))?;
+    measure("hostcall: replace a header", || Ok(drop(instance.on_response_trailers(&mut host, cx, COUNT)?)))?;
+    measure("hostcall: get a header (calls the allocator)", || {
+        Ok(drop(instance.on_request_trailers(&mut host, cx, COUNT)?))
+    })?;
+    measure("instance made and dropped (per thousand)", || {
+        for _ in 0..COUNT / 1000 {
+            black_box(Instance::new(&module, &options, &mut host)?);
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn measure(what: &str, mut round: impl FnMut() -> Result<(), Box<dyn Error>>) -> Result<(), Box<dyn Error>> {
+    let mut best = f64::INFINITY;
+    for _ in 0..15 {
+        let started = Instant::now();
+        round()?;
+        best = best.min(started.elapsed().as_secs_f64() * 1e9 / 100_000.0);
+    }
+    println!("{best:8.1} ns  {what}");
+    Ok(())
+}
+
+/// A host with one header and nothing else.
+#[derive(Default)]
+struct Nothing {
+    headers: One,
+    metric: i64,
+}
+
+#[derive(Default)]
+struct One;
+
+impl Map for One {
+    fn len(&self) -> usize {
+        1
+    }
+    fn for_each(&self, each: &mut dyn FnMut(&[u8], &[u8])) {
+        each(b"user-agent", b"curl/8.0");
+    }
+    fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        (key == b"user-agent").then_some(b"curl/8.0")
+    }
+    fn add(&mut self, _: &[u8], _: &[u8]) -> Result<(), Refused> {
+        Ok(())
+    }
+    fn replace(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
+        black_box((key, value));
+        Ok(())
+    }
+    fn remove(&mut self, _: &[u8]) -> Result<(), Refused> {
+        Ok(())
+    }
+    fn replace_all(&mut self, _: &[(&[u8], &[u8])]) -> Result<(), Refused> {
+        Ok(())
+    }
+}
+
+impl Host for Nothing {
+    fn log(&mut self, _: ContextId, _: LogLevel, _: &[u8]) {}
+    fn now(&self) -> u64 {
+        0
+    }
+    fn monotonic(&self) -> u64 {
+        0
+    }
+    fn random(&mut self, _: &mut [u8]) {}
+    fn set_tick_period(&mut self, _: ContextId, _: Option<Duration>) {}
+    fn with_map(&mut self, _: ContextId, _: MapKind, f: &mut dyn FnMut(&mut dyn Map)) -> bool {
+        f(&mut self.headers);
+        true
+    }
+    fn with_buffer(&mut self, _: ContextId, _: BufferKind, _: &mut dyn FnMut(&mut dyn Buffer)) -> bool {
+        false
+    }
+    fn continue_stream(&mut self, _: ContextId, _: StreamKind) {}
+    fn close_stream(&mut self, _: ContextId, _: StreamKind) {}
+    fn send_local_response(&mut self, _: ContextId, _: LocalResponse<'_>) {}
+    fn clear_route_cache(&mut self, _: ContextId) {}
+    fn http_call(&mut self, _: ContextId, _: HttpCall<'_>) -> Result<u32, Status> {
+        Err(Status::BadArgument)
+    }
+    fn shared_data(&mut self, _: ContextId, _: &[u8], _: &mut Vec<u8>) -> SharedData {
+        SharedData::Missing
+    }
+    fn set_shared_data(&mut self, _: ContextId, _: &[u8], _: &[u8], _: u32) -> Status {
+        Status::Ok
+    }
+    fn define_metric(&mut self, _: ContextId, _: MetricKind, _: &[u8]) -> Result<u32, Status> {
+        Ok(1)
+    }
+    fn record_metric(&mut self, _: ContextId, _: u32, _: u64) -> Status {
+        Status::Ok
+    }
+    fn increment_metric(&mut self, _: ContextId, _: u32, delta: i64) -> Status {
+        self.metric += delta;
+        Status::Ok
+    }
+    fn metric(&mut self, _: ContextId, _: u32) -> Result<u64, Status> {
+        Err(Status::NotFound)
+    }
+    fn property(&mut self, _: ContextId, _: &[u8], _: &mut Vec<u8>) -> Status {
+        Status::NotFound
+    }
+    fn set_property(&mut self, _: ContextId, _: &[u8], _: &[u8]) {}
+    fn foreign_function(&mut self, _: ContextId, _: &[u8], _: &[u8], _: &mut Vec<u8>) -> Status {
+        Status::NotFound
+    }
+}
