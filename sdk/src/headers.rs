@@ -31,7 +31,11 @@ struct Entry {
 
 impl Headers {
     pub(crate) fn new(map: MapKind) -> Self {
-        Self { map, seen: Page::default(), all: OnceCell::new() }
+        Self {
+            map,
+            seen: Page::default(),
+            all: OnceCell::new(),
+        }
     }
 
     /// The first value of a header. Where several would be dangerous to overlook, use [`Headers::values`].
@@ -43,7 +47,10 @@ impl Headers {
         let mut page = &self.seen;
         loop {
             for cell in &page.entries {
-                let entry = cell.get_or_init(|| Entry { name: name.into(), value: abi::header(self.map, name) });
+                let entry = cell.get_or_init(|| Entry {
+                    name: name.into(),
+                    value: abi::header(self.map, name),
+                });
                 if entry.name.eq_ignore_ascii_case(name) {
                     return entry.value.as_deref();
                 }
@@ -72,11 +79,17 @@ impl Headers {
         if self.all.get().is_none() {
             let mut arguments = (self.map as u32).to_le_bytes().to_vec();
             arguments.extend_from_slice(name.as_bytes());
-            if let Some(list) = abi::call_foreign_function("fyke.headers.values.v1", &arguments).ok().and_then(|bytes| parse_list(&bytes)) {
+            if let Some(list) = abi::call_foreign_function("fyke.headers.values.v1", &arguments)
+                .ok()
+                .and_then(|bytes| parse_list(&bytes))
+            {
                 return list;
             }
         }
-        self.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value.to_vec()).collect()
+        self.iter()
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value.to_vec())
+            .collect()
     }
 
     /// Every header, pseudo headers first. Fetches the whole map, once per phase.
@@ -116,7 +129,10 @@ impl Headers {
         let mut page = Some(&mut self.seen);
         while let Some(current) = page {
             for cell in &mut current.entries {
-                if cell.get().is_some_and(|entry| entry.name.eq_ignore_ascii_case(name)) {
+                if cell
+                    .get()
+                    .is_some_and(|entry| entry.name.eq_ignore_ascii_case(name))
+                {
                     cell.take();
                 }
             }
@@ -153,7 +169,12 @@ mod tests {
     #[test]
     fn a_read_is_one_hostcall_and_a_write_forgets_it() {
         World::reset();
-        World::with(|world| world.stream_mut(1).set_headers(MapKind::RequestHeaders, &[("a", "1"), ("b", "2"), ("b", "3")]));
+        World::with(|world| {
+            world.stream_mut(1).set_headers(
+                MapKind::RequestHeaders,
+                &[("a", "1"), ("b", "2"), ("b", "3")],
+            )
+        });
         let mut headers = Headers::new(MapKind::RequestHeaders);
         assert_eq!(headers.get("a"), Some(&b"1"[..]));
         assert_eq!(headers.get("A"), Some(&b"1"[..]));
@@ -169,9 +190,17 @@ mod tests {
     #[test]
     fn more_names_than_a_page_holds_are_kept_apart() {
         World::reset();
-        let pairs: Vec<(String, String)> = (0..11).map(|n| (format!("h{n}"), n.to_string())).collect();
-        let borrowed: Vec<(&str, &str)> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        World::with(|world| world.stream_mut(1).set_headers(MapKind::RequestHeaders, &borrowed));
+        let pairs: Vec<(String, String)> =
+            (0..11).map(|n| (format!("h{n}"), n.to_string())).collect();
+        let borrowed: Vec<(&str, &str)> = pairs
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
+        World::with(|world| {
+            world
+                .stream_mut(1)
+                .set_headers(MapKind::RequestHeaders, &borrowed)
+        });
         let headers = Headers::new(MapKind::RequestHeaders);
         for (name, value) in pairs.iter().chain(&pairs) {
             assert_eq!(headers.get(name), Some(value.as_bytes()));
@@ -184,8 +213,13 @@ mod tests {
         World::reset();
         World::with(|world| {
             world.knows_fyke = false;
-            world.stream_mut(1).set_headers(MapKind::RequestHeaders, &[("b", "2"), ("b", "3")]);
+            world
+                .stream_mut(1)
+                .set_headers(MapKind::RequestHeaders, &[("b", "2"), ("b", "3")]);
         });
-        assert_eq!(Headers::new(MapKind::RequestHeaders).values("B"), [b"2", b"3"]);
+        assert_eq!(
+            Headers::new(MapKind::RequestHeaders).values("B"),
+            [b"2", b"3"]
+        );
     }
 }

@@ -69,7 +69,15 @@
 //! There are no threads and no clocks of our own: time, randomness and the network are the host's.
 
 #![deny(missing_docs, unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
 extern crate self as fyke_sdk;
 
@@ -102,9 +110,9 @@ pub use body::{Body, Chunk};
 pub use call::{CallError, Cluster, HttpCall, HttpRequest, HttpResponse, PendingCall};
 pub use env::Env;
 pub use error::{ConfigError, Error, Result};
+pub use filter::HttpFilter;
 #[doc(hidden)]
 pub use filter::{Callbacks, Present};
-pub use filter::HttpFilter;
 pub use flow::{Flow, Reply};
 pub use fyke_sdk_macros::http_filter;
 pub use headers::Headers;

@@ -61,13 +61,22 @@ impl LogSink {
         let handle = match abi::call_foreign_function("fyke.log.open.v1", name.as_bytes()) {
             Ok(bytes) => match bytes.as_slice().try_into() {
                 Ok(bytes) => Some(u32::from_le_bytes(bytes)),
-                Err(_) => return Err(ConfigError::new("the host answered a sink without a handle")),
+                Err(_) => {
+                    return Err(ConfigError::new(
+                        "the host answered a sink without a handle",
+                    ));
+                }
             },
             Err(Status::NOT_FOUND) => None,
-            Err(Status::BAD_ARGUMENT) => return Err(ConfigError::new(format!("there is no sink \"{name}\""))),
+            Err(Status::BAD_ARGUMENT) => {
+                return Err(ConfigError::new(format!("there is no sink \"{name}\"")));
+            }
             Err(other) => return Err(ConfigError::new(other.to_string())),
         };
-        Ok(Self { handle, buffer: RefCell::default() })
+        Ok(Self {
+            handle,
+            buffer: RefCell::default(),
+        })
     }
 
     /// Writes one record, which `fill` appends to the (not necessarily empty) buffer that it is given. Without a newline: the

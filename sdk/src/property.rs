@@ -17,7 +17,9 @@ impl Path {
     /// Joins the segments.
     #[must_use]
     pub fn new(segments: &[&str]) -> Self {
-        Self { bytes: segments.join("\0").into_bytes() }
+        Self {
+            bytes: segments.join("\0").into_bytes(),
+        }
     }
 
     /// The segments, joined by zero bytes.
@@ -75,5 +77,7 @@ pub fn decode_integer(bytes: &[u8]) -> Option<i64> {
 /// Reads a duration: nanoseconds, as an integer. A negative one reads as none.
 #[must_use]
 pub fn decode_duration(bytes: &[u8]) -> Option<Duration> {
-    u64::try_from(decode_integer(bytes)?).ok().map(Duration::from_nanos)
+    u64::try_from(decode_integer(bytes)?)
+        .ok()
+        .map(Duration::from_nanos)
 }

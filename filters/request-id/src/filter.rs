@@ -25,7 +25,11 @@ impl HttpFilter for RequestId {
     type Ctx = Ctx;
 
     fn configure(config: Config, _env: &mut Env) -> Result<Self, ConfigError> {
-        Ok(Self { incoming: config.request_id, response: config.response, forwarded: Forwarded::new(config.trusted_hops) })
+        Ok(Self {
+            incoming: config.request_id,
+            response: config.response,
+            forwarded: Forwarded::new(config.trusted_hops),
+        })
     }
 
     async fn on_request(&self, cx: &mut Ctx, request: &mut Request) -> Result<Flow> {
@@ -95,15 +99,31 @@ mod tests {
     fn a_sane_id_is_kept_and_others_are_replaced() {
         let (host, stream) = send("{}", &[GET, ("x-request-id", "abc")], false);
         assert_eq!(host.request_header(stream, "x-request-id").unwrap(), "abc");
-        let (host, stream) = send(r#"{"request_id": "replace"}"#, &[GET, ("x-request-id", "abc")], false);
-        assert_eq!(host.request_header(stream, "x-request-id").unwrap().len(), 36);
-        for bad in [&[GET, ("x-request-id", "a b")][..], &[GET, ("x-request-id", "a"), ("x-request-id", "b")]] {
+        let (host, stream) = send(
+            r#"{"request_id": "replace"}"#,
+            &[GET, ("x-request-id", "abc")],
+            false,
+        );
+        assert_eq!(
+            host.request_header(stream, "x-request-id").unwrap().len(),
+            36
+        );
+        for bad in [
+            &[GET, ("x-request-id", "a b")][..],
+            &[GET, ("x-request-id", "a"), ("x-request-id", "b")],
+        ] {
             let (host, stream) = send("{}", bad, false);
             let count = host.stream(stream, |stream| {
-                stream.maps[MapKind::RequestHeaders as usize].iter().filter(|(name, _)| name == b"x-request-id").count()
+                stream.maps[MapKind::RequestHeaders as usize]
+                    .iter()
+                    .filter(|(name, _)| name == b"x-request-id")
+                    .count()
             });
             assert_eq!(count, 1);
-            assert_eq!(host.request_header(stream, "x-request-id").unwrap().len(), 36);
+            assert_eq!(
+                host.request_header(stream, "x-request-id").unwrap().len(),
+                36
+            );
         }
     }
 
@@ -118,9 +138,18 @@ mod tests {
             ("x-forwarded-host", "evil"),
         ];
         let (host, stream) = send("{}", &claims, true);
-        assert_eq!(host.request_header(stream, "x-forwarded-for").unwrap(), "10.1.2.3");
-        assert_eq!(host.request_header(stream, "x-forwarded-proto").unwrap(), "https");
-        assert_eq!(host.request_header(stream, "x-forwarded-host").unwrap(), "a.example");
+        assert_eq!(
+            host.request_header(stream, "x-forwarded-for").unwrap(),
+            "10.1.2.3"
+        );
+        assert_eq!(
+            host.request_header(stream, "x-forwarded-proto").unwrap(),
+            "https"
+        );
+        assert_eq!(
+            host.request_header(stream, "x-forwarded-host").unwrap(),
+            "a.example"
+        );
     }
 
     #[test]
@@ -134,13 +163,35 @@ mod tests {
             ("x-forwarded-host", "a.example"),
         ];
         let (host, stream) = send(r#"{"trusted_hops": 1}"#, &claims, false);
-        assert_eq!(host.request_header(stream, "x-forwarded-for").unwrap(), "6.6.6.6, 7.7.7.7, 10.1.2.3");
-        assert_eq!(host.request_header(stream, "x-forwarded-proto").unwrap(), "https");
-        assert_eq!(host.request_header(stream, "x-forwarded-host").unwrap(), "a.example");
-        let (host, stream) = send(r#"{"trusted_hops": 1}"#, &[GET, (":authority", "inner")], false);
-        assert_eq!(host.request_header(stream, "x-forwarded-for").unwrap(), "10.1.2.3");
-        assert_eq!(host.request_header(stream, "x-forwarded-proto").unwrap(), "http");
-        assert_eq!(host.request_header(stream, "x-forwarded-host").unwrap(), "inner");
+        assert_eq!(
+            host.request_header(stream, "x-forwarded-for").unwrap(),
+            "6.6.6.6, 7.7.7.7, 10.1.2.3"
+        );
+        assert_eq!(
+            host.request_header(stream, "x-forwarded-proto").unwrap(),
+            "https"
+        );
+        assert_eq!(
+            host.request_header(stream, "x-forwarded-host").unwrap(),
+            "a.example"
+        );
+        let (host, stream) = send(
+            r#"{"trusted_hops": 1}"#,
+            &[GET, (":authority", "inner")],
+            false,
+        );
+        assert_eq!(
+            host.request_header(stream, "x-forwarded-for").unwrap(),
+            "10.1.2.3"
+        );
+        assert_eq!(
+            host.request_header(stream, "x-forwarded-proto").unwrap(),
+            "http"
+        );
+        assert_eq!(
+            host.request_header(stream, "x-forwarded-host").unwrap(),
+            "inner"
+        );
     }
 
     #[test]

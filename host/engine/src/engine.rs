@@ -13,9 +13,10 @@ use wasmtime::{Config, Extern, FuncType, Linker, OptLevel, Store, ValType};
 use crate::abi;
 use crate::cache::{self, Cache};
 use crate::error::{EngineError, LoadError};
+use crate::limits::Budget;
 use crate::module::{AbiVersion, Module, ModuleInner};
 use crate::scan::{self, Hostcalls};
-use crate::state::{Budget, State};
+use crate::state::State;
 use crate::ticker::{self, Clock};
 
 /// No filter is larger than this; the largest in the wild, Go with everything in it, have a tenth.
@@ -23,12 +24,15 @@ const MODULE_SIZE: usize = 64 << 20;
 /// Native stack that a guest may use. Threads of the standard library have 2 MiB.
 const STACK: usize = 512 << 10;
 
+/// A tick of nothing would be a busy loop.
+const SHORTEST_TICK: Duration = Duration::from_micros(100);
+
 /// How an [`Engine`] is made.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
     /// Directory for compiled modules; created with mode 0700. Default: none, compiled modules are not kept.
     pub cache: Option<PathBuf>,
-    /// How often the CPU time of running guests is looked at, hence by how much a budget may be exceeded. Default: 2.5 ms.
+    /// How often the CPU time of running guests is looked at, hence by how much a budget may be exceeded. Default: 2.5 ms, at least 0.1 ms.
     pub tick: Duration,
 }
 
@@ -62,7 +66,7 @@ impl Engine {
         let mut linker = Linker::new(&wasmtime);
         abi::link(&mut linker).map_err(unsupported)?;
         let cache = options.cache.map(|directory| Cache::open(directory, &wasmtime)).transpose()?;
-        let clock = ticker::start(wasmtime.weak(), options.tick).map_err(EngineError::Ticker)?;
+        let clock = ticker::start(wasmtime.weak(), options.tick.max(SHORTEST_TICK)).map_err(EngineError::Ticker)?;
         let hostcalls = hostcalls(&wasmtime, &linker, &clock);
         Ok(Engine(Arc::new(EngineInner { wasmtime, linker, hostcalls, clock, cache, modules: Mutex::default() })))
     }

@@ -7,7 +7,8 @@ use wasmtime::{Error, Store, TypedFunc, WasmParams, WasmResults};
 use crate::callback::Callback;
 use crate::error::Trap;
 use crate::host::Host;
-use crate::state::{Mode, Pace, State};
+use crate::limits::Pace;
+use crate::state::{Mode, State};
 use crate::trap;
 use crate::types::ContextId;
 

@@ -10,9 +10,10 @@ use crate::enter::{Loan, call, configure};
 use crate::error::{ConfigureError, LoadError, Trap};
 use crate::exports::Exports;
 use crate::host::Host;
+use crate::limits::{self, Budget, Pace};
 use crate::module::{Module, ModuleInner};
 use crate::scan::{Main, Start};
-use crate::state::{self, Budget, Mode, Pace, Readable, State};
+use crate::state::{Mode, Readable, State};
 use crate::trap;
 use crate::types::ContextId;
 
@@ -215,7 +216,7 @@ fn new_store(module: &ModuleInner, options: &InstanceOptions) -> Store<State> {
     state.environment = variables.map(|(key, value)| format!("{key}={value}\0").into_bytes()).collect();
     let mut store = Store::new(module.pre.module().engine(), state);
     store.limiter(|state| &mut state.limits);
-    store.epoch_deadline_callback(state::on_epoch);
+    store.epoch_deadline_callback(limits::on_epoch);
     store
 }
 

@@ -29,14 +29,14 @@
 //! 2. A guest pointer is checked before it is used. A bad one, in either direction, traps that guest.
 //! 3. A hostcall returns only the statuses that the official SDKs survive.
 //! 4. After a trap the instance is condemned: nothing enters it again.
-//! 5. Every call has a budget of *thread CPU time*, a memory cap, and bounded tables. A guest cannot spend
-//!    more than one epoch tick beyond its budget, nor hold its thread inside one hostcall.
+//! 5. Every call has a budget of *thread CPU time*, a memory cap, and bounded tables. A guest exceeds its budget by a few epoch
+//!    ticks at most; what this crate does in one hostcall is bounded by the guest's memory, what the host does is its own affair.
 //! 6. A call that ends before the next epoch tick makes no system call and, once warm, no allocation.
 //! 7. Guest bytes never panic the host.
 //!
 //! # The files
 //! `engine`, `module` and `instance` are the public nouns; `scan` reads a module before it is
-//! compiled, `cache` keeps compiled ones on disk, `ticker` moves the epoch, `state` is what a store holds,
+//! compiled, `cache` keeps compiled ones on disk, `ticker` moves the epoch, `state` is what a store holds, with `contexts` and `limits`,
 //! `exports` what is called in a guest, `enter` how, `calls` the callbacks as methods, `abi/` what a guest calls here (one file per family of hostcalls).
 //!
 //! # Example
@@ -61,12 +61,14 @@ mod abi;
 mod cache;
 mod callback;
 mod calls;
+mod contexts;
 mod engine;
 mod enter;
 mod error;
 mod exports;
 mod host;
 mod instance;
+mod limits;
 mod module;
 mod scan;
 mod state;

@@ -17,6 +17,8 @@ const MANIFEST: &str = "fyke.manifest";
 /// What the names of the exports begin with that say the ABI version.
 const MARKER: &str = "proxy_abi_version_";
 const PAGE: u64 = 65536;
+/// Imports and exports that a module may have, so that what is said about them stays readable.
+const NAMES: usize = 10_000;
 
 /// `module.name` of every hostcall, and its signature as [`signature`] writes it.
 pub(crate) type Hostcalls = HashMap<String, String>;
@@ -93,6 +95,9 @@ impl<'a> Sections<'a> {
         let mut sections = Sections::default();
         for payload in Parser::new(0).parse_all(bytes) {
             sections.take(payload.map_err(invalid)?)?;
+            if sections.imports.len().max(sections.exports.len()) > NAMES {
+                return Err(LoadError::Invalid(format!("it has more than {NAMES} imports or exports")));
+            }
         }
         Ok(sections)
     }

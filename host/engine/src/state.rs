@@ -1,26 +1,20 @@
-//! What a store holds: the lent host, the contexts, the budget and the limits of one instance.
+//! What a store holds: the lent host, and all that belongs to one instance.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-use wasmtime::{Memory, ResourceLimiter, StoreContextMut, TypedFunc, UpdateDeadline};
+use wasmtime::{Memory, TypedFunc};
 
 use crate::abi::PairsScratch;
+use crate::contexts::Contexts;
 use crate::error::TrapKind;
 use crate::host::Host;
+use crate::limits::{Budget, Limits};
 use crate::module::AbiVersion;
-use crate::ticker::Clock;
 use crate::types::ContextId;
 
 /// Scratch buffers that grew beyond this are given back after use.
 const KEEP: usize = 1 << 20;
-/// Elements in all tables of one instance together. Go's compiler gives every function of a program an element.
-const TABLE_ELEMENTS: usize = 1 << 20;
 
 /// What the guest is doing, hence what it may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,158 +98,6 @@ impl Abort {
     }
 }
 
-/// The memory and table cap of one instance.
-#[derive(Debug)]
-pub(crate) struct Limits {
-    memory: usize,
-    elements: usize,
-    /// Growth was refused during the current call.
-    pub(crate) denied: bool,
-}
-
-impl ResourceLimiter for Limits {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let granted = desired <= self.memory;
-        self.denied |= !granted;
-        Ok(granted)
-    }
-
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.denied = true;
-        Ok(())
-    }
-
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.elements.saturating_add(desired.saturating_sub(current));
-        let granted = total <= TABLE_ELEMENTS;
-        if granted {
-            self.elements = total;
-        }
-        self.denied |= !granted;
-        Ok(granted)
-    }
-
-    fn instances(&self) -> usize {
-        1
-    }
-
-    fn tables(&self) -> usize {
-        16
-    }
-
-    fn memories(&self) -> usize {
-        1
-    }
-}
-
-/// The CPU time that one call may use.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    clock: Arc<Clock>,
-    /// Of a call.
-    call: Duration,
-    /// Of a call while the guest starts or is configured.
-    configure: Duration,
-    /// Of the current call.
-    allowance: Duration,
-    /// The thread's CPU clock at the first tick inside the call.
-    base: Option<Duration>,
-}
-
-/// Which of the two budgets a call has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pace {
-    Call,
-    Configure,
-}
-
-impl Budget {
-    pub(crate) fn new(clock: Arc<Clock>, call: Duration, configure: Duration) -> Budget {
-        Budget { clock, call, configure, allowance: Duration::ZERO, base: None }
-    }
-
-    #[inline]
-    pub(crate) fn begin(&mut self, pace: Pace) {
-        self.clock.mark();
-        self.allowance = match pace {
-            Pace::Call => self.call,
-            Pace::Configure => self.configure,
-        };
-        self.base = None;
-    }
-}
-
-/// Called by running guest code when the epoch has moved. Looks at the CPU clock of the thread, so that a
-/// guest whose thread was descheduled is not blamed for the time that somebody else used.
-pub(crate) fn on_epoch(mut store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
-    let budget = &mut store.data_mut().budget;
-    budget.clock.mark();
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    let now = Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0));
-    let base = *budget.base.get_or_insert(now);
-    if now.saturating_sub(base) < budget.allowance {
-        Ok(UpdateDeadline::Continue(1))
-    } else {
-        Err(Abort::Deadline(budget.allowance).into())
-    }
-}
-
-/// A hasher for context ids: they are handed out in sequence, by us, so one multiplication is enough.
-#[derive(Default)]
-pub(crate) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u32(u32::from(*byte));
-        }
-    }
-
-    #[inline]
-    fn write_u32(&mut self, value: u32) {
-        self.0 = (self.0 ^ u64::from(value)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-}
-
-/// The contexts of an instance, and the root of each.
-#[derive(Debug, Default)]
-pub(crate) struct Contexts {
-    roots: HashMap<ContextId, ContextId, BuildHasherDefault<IdHasher>>,
-    last: u32,
-}
-
-impl Contexts {
-    /// A new id under `root`, or a new root. Ids repeat only after 2^32 contexts, and then never one that is in use.
-    pub(crate) fn create(&mut self, root: Option<ContextId>) -> ContextId {
-        loop {
-            self.last = self.last.wrapping_add(1).max(1);
-            let id = ContextId(self.last);
-            if let Entry::Vacant(place) = self.roots.entry(id) {
-                place.insert(root.unwrap_or(id));
-                return id;
-            }
-        }
-    }
-
-    pub(crate) fn remove(&mut self, id: ContextId) {
-        self.roots.remove(&id);
-    }
-
-    #[inline]
-    pub(crate) fn contains(&self, id: ContextId) -> bool {
-        self.roots.contains_key(&id)
-    }
-
-    /// The root of `id`; of an unknown one, itself.
-    pub(crate) fn root(&self, id: ContextId) -> ContextId {
-        self.roots.get(&id).copied().unwrap_or(id)
-    }
-}
-
 /// The data of one store.
 pub(crate) struct State {
     pub(crate) host: Lent,
@@ -300,7 +142,7 @@ impl State {
             configuration: Vec::new(),
             arguments: Vec::new(),
             environment: Vec::new(),
-            limits: Limits { memory, elements: 0, denied: false },
+            limits: Limits::new(memory),
             budget,
         }
     }
@@ -330,33 +172,5 @@ impl State {
         if scratch.capacity() <= KEEP {
             self.scratch = scratch;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_not_reused_while_in_use_even_when_the_counter_wraps() {
-        let mut contexts = Contexts::default();
-        let root = contexts.create(None);
-        assert_eq!(root, ContextId(1));
-        let stream = contexts.create(Some(root));
-        assert_eq!(contexts.root(stream), root);
-        contexts.remove(stream);
-        assert!(!contexts.contains(stream));
-        assert_eq!(contexts.create(Some(root)), ContextId(3));
-        contexts.last = u32::MAX - 1;
-        assert_eq!(contexts.create(Some(root)), ContextId(u32::MAX));
-        assert_eq!(contexts.create(Some(root)), ContextId(2), "0 is nobody, 1 is in use");
-    }
-
-    #[test]
-    fn tables_are_bounded_together() {
-        let mut limits = Limits { memory: 10, elements: 0, denied: false };
-        assert!(limits.table_growing(0, TABLE_ELEMENTS - 1, None).is_ok_and(|granted| granted));
-        assert!(limits.table_growing(0, 2, None).is_ok_and(|granted| !granted));
-        assert!(limits.denied);
     }
 }

@@ -16,12 +16,13 @@ pub(crate) fn classify(error: &Error, denied: bool, callback: &'static str) -> T
     let (kind, message) = if let Some(abort) = error.downcast_ref::<Abort>() {
         (abort.kind(), abort.to_string())
     } else if let Some(trap) = error.downcast_ref::<wasmtime::Trap>() {
-        let kind = match trap {
-            wasmtime::Trap::UnreachableCodeReached => TrapKind::Unreachable,
-            wasmtime::Trap::Interrupt => TrapKind::Deadline,
-            _ => TrapKind::Other,
-        };
-        (kind, trap.to_string())
+        match trap {
+            wasmtime::Trap::UnreachableCodeReached => {
+                (TrapKind::Unreachable, "it aborted, by a panic or a failed assertion; its log may say more".to_owned())
+            }
+            wasmtime::Trap::Interrupt => (TrapKind::Deadline, trap.to_string()),
+            _ => (TrapKind::Other, trap.to_string()),
+        }
     } else {
         (TrapKind::Other, error.root_cause().to_string())
     };
@@ -31,8 +32,15 @@ pub(crate) fn classify(error: &Error, denied: bool, callback: &'static str) -> T
         }
         kind => (kind, message),
     };
-    let backtrace = error.downcast_ref::<WasmBacktrace>().map_or_else(String::new, ToString::to_string);
+    let backtrace = error.downcast_ref::<WasmBacktrace>().map_or_else(String::new, frames);
     Trap { kind, callback, message, backtrace }
+}
+
+/// One line per frame, without the headline.
+fn frames(backtrace: &WasmBacktrace) -> String {
+    let text = backtrace.to_string();
+    let frames: Vec<_> = text.lines().skip_while(|line| !line.trim_start().starts_with("0:")).map(str::trim).collect();
+    frames.join("\n")
 }
 
 /// The answer of an instance that is not entered any more.

@@ -5,8 +5,20 @@ use quote::{ToTokens, quote};
 use syn::{ImplItem, ImplItemFn, ItemImpl, Type};
 
 /// Macros that are known not to wait. Any other one might hide an `.await`.
-const NEVER_WAIT: &[&str] =
-    &["format", "vec", "matches", "assert", "assert_eq", "debug_assert", "write", "writeln", "concat", "include_str", "println", "eprintln"];
+const NEVER_WAIT: &[&str] = &[
+    "format",
+    "vec",
+    "matches",
+    "assert",
+    "assert_eq",
+    "debug_assert",
+    "write",
+    "writeln",
+    "concat",
+    "include_str",
+    "println",
+    "eprintln",
+];
 
 #[derive(Default)]
 pub struct Methods {
@@ -24,12 +36,22 @@ pub struct Methods {
 
 impl Methods {
     pub fn of(item: &ItemImpl) -> syn::Result<Self> {
-        let named = item.trait_.as_ref().and_then(|(path, _)| path.segments.last()).is_some_and(|name| name.ident == "HttpFilter");
+        let named = item
+            .trait_
+            .as_ref()
+            .and_then(|(path, _)| path.segments.last())
+            .is_some_and(|name| name.ident == "HttpFilter");
         if !named {
-            return Err(syn::Error::new_spanned(&item.self_ty, "#[http_filter] belongs on an `impl HttpFilter for ...`"));
+            return Err(syn::Error::new_spanned(
+                &item.self_ty,
+                "#[http_filter] belongs on an `impl HttpFilter for ...`",
+            ));
         }
         if !item.generics.params.is_empty() {
-            return Err(syn::Error::new_spanned(&item.generics, "a filter is one concrete type: its callbacks have no type parameters"));
+            return Err(syn::Error::new_spanned(
+                &item.generics,
+                "a filter is one concrete type: its callbacks have no type parameters",
+            ));
         }
         let mut methods = Self::default();
         for item in &item.items {
@@ -48,11 +70,19 @@ impl Methods {
             methods.waits |= may_wait(method);
         }
         for (both, side) in [
-            (methods.on_request_with_body && methods.on_request_chunk, "request"),
-            (methods.on_response_with_body && methods.on_response_chunk, "response"),
+            (
+                methods.on_request_with_body && methods.on_request_chunk,
+                "request",
+            ),
+            (
+                methods.on_response_with_body && methods.on_response_chunk,
+                "response",
+            ),
         ] {
             if both {
-                let message = format!("on_{side}_with_body and on_{side}_chunk exclude each other: a body is held or streamed");
+                let message = format!(
+                    "on_{side}_with_body and on_{side}_chunk exclude each other: a body is held or streamed"
+                );
                 return Err(syn::Error::new_spanned(&item.self_ty, message));
             }
         }
@@ -102,9 +132,12 @@ fn contains_await(tokens: TokenStream) -> bool {
     tokens.iter().enumerate().any(|(at, token)| match token {
         TokenTree::Ident(name) if name == "await" => true,
         TokenTree::Ident(name) => {
-            let bang = matches!(tokens.get(at + 1), Some(TokenTree::Punct(mark)) if mark.as_char() == '!');
+            let bang =
+                matches!(tokens.get(at + 1), Some(TokenTree::Punct(mark)) if mark.as_char() == '!');
             let body = matches!(tokens.get(at + 2), Some(TokenTree::Group(_)));
-            bang && body && !NEVER_WAIT.contains(&name.to_string().as_str()) && !is_keyword(&name.to_string())
+            bang && body
+                && !NEVER_WAIT.contains(&name.to_string().as_str())
+                && !is_keyword(&name.to_string())
         }
         TokenTree::Group(group) => contains_await(group.stream()),
         _ => false,
@@ -113,5 +146,8 @@ fn contains_await(tokens: TokenStream) -> bool {
 
 /// `if !(...)`, `return !(...)`: not macros.
 fn is_keyword(name: &str) -> bool {
-    matches!(name, "if" | "while" | "return" | "match" | "in" | "else" | "break")
+    matches!(
+        name,
+        "if" | "while" | "return" | "match" | "in" | "else" | "break"
+    )
 }
