@@ -100,7 +100,9 @@ fn answer(admin: &Admin, method: &Method, path: &str) -> Response<Full<Bytes>> {
         "/filters" => json(&pages::filters(&admin.snapshot, &admin.registry)),
         "/metrics" => {
             let mut response = text(StatusCode::OK, prometheus::render(&admin.registry));
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
             response
         }
         "/" => text(StatusCode::OK, "fyke admin: /ready /live /config /clusters /filters /metrics\n"),

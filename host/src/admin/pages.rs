@@ -22,7 +22,12 @@ fn count(registry: &Registry, metric: &Metric, labels: &[(&str, &str)]) -> i64 {
 /// `/config`
 pub fn config(snapshot: &Snapshot) -> Value {
     let since = snapshot.since.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let listeners: Value = snapshot.listeners.iter().map(|(name, address)| (name.clone(), json!(address))).collect::<serde_json::Map<_, _>>().into();
+    let listeners: Value = snapshot
+        .listeners
+        .iter()
+        .map(|(name, address)| (name.clone(), json!(address)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
     json!({ "generation": snapshot.generation, "since": since, "bound": listeners, "config": snapshot.config.sources.as_written() })
 }
 

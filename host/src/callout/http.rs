@@ -95,8 +95,14 @@ async fn collect(cluster: &Rc<LocalCluster>, request: Request) -> Result<Answer,
     } else {
         RequestBody::Full { bytes: Some(request.body), trailers }
     };
-    let outgoing =
-        Outgoing { method: request.method, path: request.path, scheme: request.scheme, fields, body, extensions: Extensions::new() };
+    let outgoing = Outgoing {
+        method: request.method,
+        path: request.path,
+        scheme: request.scheme,
+        fields,
+        body,
+        extensions: Extensions::new(),
+    };
     let answered = dispatch(cluster, outgoing, |_| {}).await?;
     let (parts, mut incoming) = answered.response.into_parts();
     let mut answer = Answer { status: parts.status, fields: parts.headers, ..Answer::default() };

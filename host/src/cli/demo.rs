@@ -153,7 +153,11 @@ async fn service(name: &'static str, delay: Duration) -> io::Result<SocketAddr> 
         while let Ok((stream, _)) = socket.accept().await {
             let service = service_fn(move |request: Request<Incoming>| async move {
                 tokio::time::sleep(delay).await;
-                let mut response = Response::new(Full::new(Bytes::from(format!("{name} got {} {}\n", request.method(), request.uri()))));
+                let mut response = Response::new(Full::new(Bytes::from(format!(
+                    "{name} got {} {}\n",
+                    request.method(),
+                    request.uri()
+                ))));
                 response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
                 if request.uri().path().ends_with("/missing") {
                     *response.status_mut() = StatusCode::NOT_FOUND;
@@ -184,7 +188,11 @@ async fn ask(proxy: SocketAddr, path: &str) -> anyhow::Result<()> {
     let stream = TcpStream::connect(proxy).await?;
     let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let serving = tokio::spawn(connection);
-    let request = Request::builder().uri(path).header(header::HOST, proxy.to_string()).header(header::CONNECTION, "close").body(Empty::<Bytes>::new())?;
+    let request = Request::builder()
+        .uri(path)
+        .header(header::HOST, proxy.to_string())
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())?;
     sender.send_request(request).await?;
     drop(sender);
     serving.await??;

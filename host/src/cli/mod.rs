@@ -23,7 +23,12 @@ const FAILED: u8 = 1;
 const BAD_CONFIGURATION: u8 = 2;
 
 #[derive(Debug, Parser)]
-#[command(name = "fyke", version, about = "A service proxy whose filters are sandboxed WebAssembly modules", propagate_version = true)]
+#[command(
+    name = "fyke",
+    version,
+    about = "A service proxy whose filters are sandboxed WebAssembly modules",
+    propagate_version = true
+)]
 struct Arguments {
     /// Log level, or a list such as info,fyke::filter=debug (default: $FYKE_LOG, then info)
     #[arg(long, global = true, value_name = "LEVEL")]
@@ -86,7 +91,9 @@ pub fn main() -> ExitCode {
     let level = match (&arguments.log, &arguments.command) {
         (Some(level), _) => Some(level.clone()),
         // The demo's own words should not drown.
-        (None, Command::Demo { .. } | Command::Validate { .. }) if std::env::var_os("FYKE_LOG").is_none() => Some("warn".to_owned()),
+        (None, Command::Demo { .. } | Command::Validate { .. }) if std::env::var_os("FYKE_LOG").is_none() => {
+            Some("warn".to_owned())
+        }
         (None, _) => None,
     };
     if let Err(error) = logging::init(level.as_deref(), format) {
@@ -104,7 +111,9 @@ pub fn main() -> ExitCode {
 
 fn duration(text: &str) -> Result<Duration, String> {
     // The units of the configuration, read by the same code.
-    serde_json::from_value::<crate::config::units::Duration>(text.into()).map(|duration| duration.0).map_err(|error| error.to_string())
+    serde_json::from_value::<crate::config::units::Duration>(text.into())
+        .map(|duration| duration.0)
+        .map_err(|error| error.to_string())
 }
 
 /// Prints a report where the user looks for it.

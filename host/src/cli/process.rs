@@ -47,16 +47,25 @@ impl Process {
         let sources = Arc::clone(&config.sources);
         let origin = config.listeners.first().map(|listener| listener.origin.clone()).unwrap_or_default();
         let prepared = start::prepare(config, false)?;
-        let socket = match endpoint.map(|endpoint| admin::bind(endpoint.address).map_err(|error| (endpoint.address, error))).transpose() {
+        let socket = match endpoint
+            .map(|endpoint| admin::bind(endpoint.address).map_err(|error| (endpoint.address, error)))
+            .transpose()
+        {
             Ok(socket) => socket,
             Err((address, error)) => {
                 let origin = crate::config::Origin { line: 0, column: 0, ..origin };
-                return Err(Report::single(sources, Problem::new(origin, format!("the admin endpoint cannot listen on {address}: {error}"))));
+                return Err(Report::single(
+                    sources,
+                    Problem::new(origin, format!("the admin endpoint cannot listen on {address}: {error}")),
+                ));
             }
         };
         let proxy = prepared.start()?;
-        let admin =
-            Arc::new(Admin { snapshot: Arc::clone(&proxy.snapshot), registry: proxy.registry.clone(), draining: AtomicBool::new(false) });
+        let admin = Arc::new(Admin {
+            snapshot: Arc::clone(&proxy.snapshot),
+            registry: proxy.registry.clone(),
+            draining: AtomicBool::new(false),
+        });
         let admin_address = socket.as_ref().and_then(|socket| socket.local_addr().ok());
         if let Some(socket) = socket {
             tokio::spawn(admin::serve(Arc::clone(&admin), socket));
@@ -101,7 +110,8 @@ pub async fn asked_to_end(limit: Option<Duration>) {
 }
 
 async fn terminated() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

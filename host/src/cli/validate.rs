@@ -14,8 +14,14 @@ pub fn run(file: &Path, output: Output) -> u8 {
     match checked {
         Ok((listeners, filters, clusters)) => {
             match output {
-                Output::Json => println!("{}", serde_json::json!({ "valid": true, "listeners": listeners, "filters": filters, "clusters": clusters })),
-                Output::Text => println!("{}: valid ({listeners} listeners, {filters} filters, {clusters} clusters)", file.display()),
+                Output::Json => println!(
+                    "{}",
+                    serde_json::json!({ "valid": true, "listeners": listeners, "filters": filters, "clusters": clusters })
+                ),
+                Output::Text => println!(
+                    "{}: valid ({listeners} listeners, {filters} filters, {clusters} clusters)",
+                    file.display()
+                ),
             }
             DONE
         }

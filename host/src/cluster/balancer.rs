@@ -124,7 +124,9 @@ mod tests {
     fn least_request_never_compares_an_endpoint_with_itself() {
         let all = fakes(&[(1, 9), (1, 0), (1, 9)]);
         let mut random = fastrand::Rng::with_seed(7);
-        let hits = (0..300).filter(|_| index(&all, pick(LoadBalancer::LeastRequest, &all, |n| random.usize(..n)).unwrap()) == 1).count();
+        let hits = (0..300)
+            .filter(|_| index(&all, pick(LoadBalancer::LeastRequest, &all, |n| random.usize(..n)).unwrap()) == 1)
+            .count();
         assert!((150..250).contains(&hits), "an idle endpoint is in two of three pairs, got {hits} of 300");
     }
 
@@ -132,7 +134,9 @@ mod tests {
     fn random_honours_weights() {
         let all = fakes(&[(1, 0), (9, 0)]);
         let mut random = fastrand::Rng::with_seed(1);
-        let hits = (0..1000).filter(|_| index(&all, pick(LoadBalancer::Random, &all, |n| random.usize(..n)).unwrap()) == 1).count();
+        let hits = (0..1000)
+            .filter(|_| index(&all, pick(LoadBalancer::Random, &all, |n| random.usize(..n)).unwrap()) == 1)
+            .count();
         assert!((850..950).contains(&hits), "{hits}");
     }
 

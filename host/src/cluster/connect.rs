@@ -11,7 +11,10 @@ use tokio::{
 };
 
 use super::{RequestBody, error::ClusterError};
-use crate::config::resolved::{Cluster, ClusterProtocol, ClusterTls, Sni};
+use crate::{
+    config::resolved::{Cluster, ClusterProtocol, ClusterTls, Sni},
+    transport::Flat,
+};
 
 /// Spawns hyper's tasks on the worker's own thread.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,7 +50,12 @@ pub struct Opened {
 ///
 /// # Errors
 /// [`ClusterError`], without a time limit: the caller sets it.
-pub async fn open<K: 'static>(settings: &Cluster, address: SocketAddr, host: Option<&str>, kept: K) -> Result<Opened, ClusterError> {
+pub async fn open<K: 'static>(
+    settings: &Cluster,
+    address: SocketAddr,
+    host: Option<&str>,
+    kept: K,
+) -> Result<Opened, ClusterError> {
     let stream = TcpStream::connect(address).await.map_err(|error| ClusterError::Connect { address, error })?;
     // Small writes must not wait for acknowledgements.
     let _ = stream.set_nodelay(true);
@@ -107,7 +115,7 @@ where
     K: 'static,
 {
     let failed = |error| ClusterError::Handshake { address, error };
-    let io = TokioIo::new(io);
+    let io = TokioIo::new(Flat(io));
     if http2 {
         let (sender, connection) = http2::Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
@@ -142,7 +150,9 @@ mod tests {
 
     #[test]
     fn the_port_of_an_authority_is_stripped() {
-        for (authority, host) in [("a.b:80", "a.b"), ("a.b", "a.b"), ("[::1]:80", "::1"), ("[::1]", "::1"), ("1.2.3.4:5", "1.2.3.4")] {
+        for (authority, host) in
+            [("a.b:80", "a.b"), ("a.b", "a.b"), ("[::1]:80", "::1"), ("[::1]", "::1"), ("1.2.3.4:5", "1.2.3.4")]
+        {
             assert_eq!(strip_port(authority), host);
         }
     }

@@ -12,7 +12,9 @@ pub enum ClusterError {
         cluster: String,
     },
     /// All connections that the pool may have are in use, and none came free in time.
-    #[error("all {limit} connections to cluster \"{cluster}\" were in use for {waited:?}; raise `pool.connections` or look for slow endpoints")]
+    #[error(
+        "all {limit} connections to cluster \"{cluster}\" were in use for {waited:?}; raise `pool.connections` or look for slow endpoints"
+    )]
     PoolExhausted {
         /// Its name.
         cluster: String,

@@ -52,7 +52,13 @@ pub struct SendError {
 }
 
 impl Lease {
-    pub(super) fn new(cluster: Rc<LocalCluster>, endpoint: Rc<LocalEndpoint>, link: Link, local: Option<SocketAddr>, reused: bool) -> Self {
+    pub(super) fn new(
+        cluster: Rc<LocalCluster>,
+        endpoint: Rc<LocalEndpoint>,
+        link: Link,
+        local: Option<SocketAddr>,
+        reused: bool,
+    ) -> Self {
         endpoint.count(1);
         Self { cluster, endpoint, link: Some(link), local, reused }
     }

@@ -44,6 +44,8 @@ pub struct LocalCluster {
     pub metrics: ClusterMetrics,
     /// Woken when a connection has come free.
     freed: Notify,
+    /// Sweeps so far.
+    sweeps: Cell<u64>,
 }
 
 /// What a worker counts of a cluster.
@@ -113,7 +115,8 @@ pub struct Idle {
     sender: http1::SendRequest<RequestBody>,
     local: Option<SocketAddr>,
     served: u64,
-    since: Instant,
+    /// Number of the sweep before it became idle: the clock is not asked on the way of a request.
+    since: u64,
 }
 
 /// An HTTP/2 connection.
@@ -201,6 +204,7 @@ impl LocalCluster {
             shared,
             endpoints,
             freed: Notify::new(),
+            sweeps: Cell::new(0),
         })
     }
 
@@ -212,7 +216,9 @@ impl LocalCluster {
     /// # Errors
     /// [`ClusterError`]; nothing was sent.
     pub async fn lease(self: &Rc<Self>, host: Option<&str>, fresh: bool) -> Result<Lease, ClusterError> {
-        let Some(endpoint) = balancer::pick(self.shared.settings.load_balancer, &self.endpoints, |n| fastrand::usize(..n)) else {
+        let Some(endpoint) =
+            balancer::pick(self.shared.settings.load_balancer, &self.endpoints, |n| fastrand::usize(..n))
+        else {
             self.metrics.no_endpoint.inc();
             return Err(ClusterError::NoEndpoint { cluster: self.name.to_string() });
         };
@@ -220,6 +226,16 @@ impl LocalCluster {
         if !fresh && let Some(lease) = self.pooled(&endpoint) {
             return Ok(lease);
         }
+        // Boxed: most requests find a connection, and should not carry the room for opening one.
+        Box::pin(self.open(endpoint, host, fresh)).await
+    }
+
+    async fn open(
+        self: &Rc<Self>,
+        endpoint: Rc<LocalEndpoint>,
+        host: Option<&str>,
+        fresh: bool,
+    ) -> Result<Lease, ClusterError> {
         let limit = self.shared.settings.connect_timeout;
         let started = Instant::now();
         match tokio::time::timeout(limit, self.connect(&endpoint, host, fresh)).await {
@@ -253,7 +269,7 @@ impl LocalCluster {
             while let Some(index) = place.checked_sub(1) {
                 place = index;
                 let candidate = idle.get(index)?;
-                if candidate.sender.is_closed() || candidate.since.elapsed() >= settings.idle_timeout {
+                if candidate.sender.is_closed() {
                     idle.remove(index);
                     self.metrics.idle.sub(1);
                 } else if candidate.sender.is_ready() {
@@ -267,7 +283,8 @@ impl LocalCluster {
         let mut connections = endpoint.multiplexed.borrow_mut();
         connections.retain(|connection| !connection.sender.is_closed());
         let found = connections.iter().find(|connection| {
-            let worn = settings.requests_per_connection > 0 && connection.served.get() >= settings.requests_per_connection;
+            let worn =
+                settings.requests_per_connection > 0 && connection.served.get() >= settings.requests_per_connection;
             connection.streams.get() < HTTP2_STREAMS && !worn
         })?;
         found.streams.set(found.streams.get() + 1);
@@ -276,7 +293,12 @@ impl LocalCluster {
         Some(Lease::new(Rc::clone(self), Rc::clone(endpoint), link, found.local, true))
     }
 
-    async fn connect(self: &Rc<Self>, endpoint: &Rc<LocalEndpoint>, host: Option<&str>, fresh: bool) -> Result<Lease, ClusterError> {
+    async fn connect(
+        self: &Rc<Self>,
+        endpoint: &Rc<LocalEndpoint>,
+        host: Option<&str>,
+        fresh: bool,
+    ) -> Result<Lease, ClusterError> {
         let multiplexed = self.shared.settings.protocol != crate::config::resolved::ClusterProtocol::Http1;
         if multiplexed {
             while endpoint.opening.get() {
@@ -353,7 +375,13 @@ impl LocalCluster {
     }
 
     /// Takes back a connection whose request is over.
-    pub fn give_back(&self, endpoint: &LocalEndpoint, sender: http1::SendRequest<RequestBody>, local: Option<SocketAddr>, served: u64) {
+    pub fn give_back(
+        &self,
+        endpoint: &LocalEndpoint,
+        sender: http1::SendRequest<RequestBody>,
+        local: Option<SocketAddr>,
+        served: u64,
+    ) {
         let pool = &self.shared.settings.pool;
         let worn = pool.requests_per_connection > 0 && served >= pool.requests_per_connection;
         if sender.is_closed() || worn {
@@ -363,22 +391,34 @@ impl LocalCluster {
             // A request on another worker waits for a permit: closing this connection gives it one.
             return;
         }
-        endpoint.idle.borrow_mut().push_back(Idle { sender, local, served, since: Instant::now() });
+        endpoint.idle.borrow_mut().push_back(Idle { sender, local, served, since: self.sweeps.get() });
         self.metrics.idle.add(1);
-        self.freed.notify_one();
+        if self.metrics.pending.own() > 0 {
+            self.freed.notify_one();
+        }
     }
 
-    /// Closes connections that have been idle for too long. Called about once a second.
+    /// How often to sweep.
+    #[must_use]
+    pub fn sweep_period(&self) -> Duration {
+        (self.shared.settings.pool.idle_timeout / 4).clamp(Duration::from_millis(50), Duration::from_secs(1))
+    }
+
+    /// Closes connections that have been idle for too long. Called once every [`LocalCluster::sweep_period`].
     pub fn sweep(&self) {
         let limit: Duration = self.shared.settings.pool.idle_timeout;
+        let now = self.sweeps.get() + 1;
+        self.sweeps.set(now);
+        let sweeps = u64::try_from(limit.as_nanos() / self.sweep_period().as_nanos().max(1)).unwrap_or(u64::MAX);
         let starving = self.shared.is_starving();
         for endpoint in &self.endpoints {
             let mut idle = endpoint.idle.borrow_mut();
             let before = idle.len();
-            idle.retain(|idle| !starving && !idle.sender.is_closed() && idle.since.elapsed() < limit);
+            idle.retain(|idle| !starving && !idle.sender.is_closed() && now - idle.since < sweeps);
             self.metrics.idle.sub(i64::try_from(before - idle.len()).unwrap_or(0));
             endpoint.multiplexed.borrow_mut().retain(|connection| {
-                !connection.sender.is_closed() && (connection.streams.get() > 0 || connection.since.get().elapsed() < limit)
+                !connection.sender.is_closed()
+                    && (connection.streams.get() > 0 || connection.since.get().elapsed() < limit)
             });
         }
     }

@@ -27,7 +27,12 @@ impl SharedCluster {
     #[must_use]
     pub fn new(settings: Arc<resolved::Cluster>) -> Arc<Self> {
         let permits = settings.pool.connections.min(Semaphore::MAX_PERMITS);
-        Arc::new(Self { settings, permits: Arc::new(Semaphore::new(permits)), starving: AtomicUsize::new(0), gauges: Mutex::default() })
+        Arc::new(Self {
+            settings,
+            permits: Arc::new(Semaphore::new(permits)),
+            starving: AtomicUsize::new(0),
+            gauges: Mutex::default(),
+        })
     }
 
     /// Keeps a gauge of the cluster alive.

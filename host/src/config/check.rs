@@ -29,20 +29,9 @@ enum Verdict {
 use Verdict::{Keep, Remove};
 
 /// Checks the tree. Returns the paths that were taken out of it, `None` if nothing of it can be used.
-pub(crate) fn check(
-    root: &mut Node,
-    schema: &Json,
-    diagnostics: &mut Diagnostics<'_>,
-) -> Option<BTreeSet<String>> {
-    let mut checker = Checker {
-        schema: Schema { root: schema },
-        diagnostics,
-        removed: BTreeSet::new(),
-    };
-    let place = Place {
-        path: "",
-        key: None,
-    };
+pub(crate) fn check(root: &mut Node, schema: &Json, diagnostics: &mut Diagnostics<'_>) -> Option<BTreeSet<String>> {
+    let mut checker = Checker { schema: Schema { root: schema }, diagnostics, removed: BTreeSet::new() };
+    let place = Place { path: "", key: None };
     match checker.node(root, schema, &place) {
         Keep => Some(checker.removed),
         Remove => None,
@@ -52,12 +41,7 @@ pub(crate) fn check(
 /// A word of the format that this version does not support. The same sentence wherever it is met.
 pub(crate) fn unsupported(word: &str, span: Span, path: &str, diagnostics: &mut Diagnostics<'_>) {
     let message = format!("{} is not supported by this version", quote(word));
-    diagnostics.error_with_help(
-        span,
-        path,
-        message,
-        "it is refused rather than ignored; take it out for now",
-    );
+    diagnostics.error_with_help(span, path, message, "it is refused rather than ignored; take it out for now");
 }
 
 struct Place<'a> {
@@ -107,32 +91,20 @@ impl<'a> Checker<'a, '_, '_> {
         }
     }
 
-    fn object(
-        &mut self,
-        entries: &mut Vec<(Key, Node)>,
-        schema: &'a Json,
-        span: Span,
-        place: &Place<'_>,
-    ) -> Verdict {
+    fn object(&mut self, entries: &mut Vec<(Key, Node)>, schema: &'a Json, span: Span, place: &Place<'_>) -> Verdict {
         let properties = schema.get("properties").and_then(Json::as_object);
-        let others = schema
-            .get("additionalProperties")
-            .filter(|others| **others != Json::Bool(false));
+        let others = schema.get("additionalProperties").filter(|others| **others != Json::Bool(false));
         let closed = schema.get("additionalProperties") == Some(&Json::Bool(false));
         let required = words(schema, "required");
         let mut verdict = Keep;
         let written: BTreeSet<String> = entries.iter().map(|(key, _)| key.text.clone()).collect();
         entries.retain_mut(|(key, value)| {
             let path = join(place.path, &key.text);
-            let place = Place {
-                path: &path,
-                key: Some(key),
-            };
+            let place = Place { path: &path, key: Some(key) };
             let result = match (properties.and_then(|known| known.get(&key.text)), others) {
                 (Some(known), _) => self.node(value, known, &place),
                 (None, Some(_)) if key.text.is_empty() => {
-                    self.diagnostics
-                        .error(key.span, &path, "a name cannot be empty");
+                    self.diagnostics.error(key.span, &path, "a name cannot be empty");
                     Remove
                 }
                 (None, Some(others)) => self.node(value, others, &place),
@@ -155,11 +127,7 @@ impl<'a> Checker<'a, '_, '_> {
             let description = properties
                 .and_then(|known| known.get(*missing)?.get("description")?.as_str())
                 .map(|text| format!("{missing}: {text}"));
-            let mut problem = self.diagnostics.problem(
-                place.key.map_or(span, |key| key.span),
-                place.path,
-                message,
-            );
+            let mut problem = self.diagnostics.problem(place.key.map_or(span, |key| key.span), place.path, message);
             problem.help = description;
             self.diagnostics.push(problem);
             verdict = Remove;
@@ -173,28 +141,16 @@ impl<'a> Checker<'a, '_, '_> {
             unsupported(&key.text, key.span, path, self.diagnostics);
         } else {
             let message = format!("unknown key {}", quote(&key.text));
-            self.diagnostics.error_with_help(
-                key.span,
-                path,
-                message,
-                suggest::help(&key.text, &known),
-            );
+            self.diagnostics.error_with_help(key.span, path, message, suggest::help(&key.text, &known));
         }
         Remove
     }
 
-    fn array(
-        &mut self,
-        items: &mut Vec<Node>,
-        schema: &'a Json,
-        span: Span,
-        place: &Place<'_>,
-    ) -> Verdict {
+    fn array(&mut self, items: &mut Vec<Node>, schema: &'a Json, span: Span, place: &Place<'_>) -> Verdict {
         let least = schema.get("minItems").and_then(Json::as_u64).unwrap_or(0);
         if (items.len() as u64) < least {
             let help = format!("expected {}", self.schema.described(schema));
-            self.diagnostics
-                .error_with_help(span, place.path, "the list is empty", help);
+            self.diagnostics.error_with_help(span, place.path, "the list is empty", help);
             return Remove;
         }
         let Some(item_schema) = schema.get("items") else {
@@ -204,14 +160,7 @@ impl<'a> Checker<'a, '_, '_> {
         items.retain_mut(|item| {
             let path = join_index(place.path, index);
             index += 1;
-            let verdict = self.node(
-                item,
-                item_schema,
-                &Place {
-                    path: &path,
-                    key: None,
-                },
-            );
+            let verdict = self.node(item, item_schema, &Place { path: &path, key: None });
             if verdict == Remove {
                 self.removed.insert(path);
                 self.removed.insert(place.path.to_owned());
@@ -229,8 +178,7 @@ impl<'a> Checker<'a, '_, '_> {
             return self.choice(node, text, &choices, &words(schema, UNSUPPORTED), place);
         }
         if text.is_empty() && schema.get("minLength").and_then(Json::as_u64).unwrap_or(0) > 0 {
-            self.diagnostics
-                .error(node.span, place.path, "this cannot be empty");
+            self.diagnostics.error(node.span, place.path, "this cannot be empty");
             return Remove;
         }
         let Some(unit) = schema.get(units::KEYWORD).and_then(Json::as_str) else {
@@ -239,8 +187,7 @@ impl<'a> Checker<'a, '_, '_> {
         match (units::parse_as(unit, text), &node.env) {
             (Ok(()), _) => Keep,
             (Err(error), None) => {
-                self.diagnostics
-                    .error_with_help(node.span, place.path, error.message, error.help);
+                self.diagnostics.error_with_help(node.span, place.path, error.message, error.help);
                 Remove
             }
             (Err(_), Some(_)) => {
@@ -262,51 +209,23 @@ impl<'a> Checker<'a, '_, '_> {
         if (least..=most).contains(&value) {
             return Keep;
         }
-        let bound = if value < least {
-            format!("at least {least}")
-        } else {
-            format!("at most {most}")
-        };
-        let message = format!(
-            "{} is out of range",
-            node.found().trim_start_matches("the number ")
-        );
-        self.diagnostics.error_with_help(
-            node.span,
-            place.path,
-            message,
-            format!("expected {bound}"),
-        );
+        let bound = if value < least { format!("at least {least}") } else { format!("at most {most}") };
+        let message = format!("{} is out of range", node.found().trim_start_matches("the number "));
+        self.diagnostics.error_with_help(node.span, place.path, message, format!("expected {bound}"));
         Remove
     }
 
     /// One of several forms: goes into the one that was meant.
-    fn choose(
-        &mut self,
-        node: &mut Node,
-        schema: &'a Json,
-        branches: &'a [Json],
-        place: &Place<'_>,
-    ) -> Verdict {
-        let branches: Vec<&'a Json> = branches
-            .iter()
-            .map(|branch| self.schema.follow(branch))
-            .collect();
+    fn choose(&mut self, node: &mut Node, schema: &'a Json, branches: &'a [Json], place: &Place<'_>) -> Verdict {
+        let branches: Vec<&'a Json> = branches.iter().map(|branch| self.schema.follow(branch)).collect();
         let refused = words(schema, UNSUPPORTED);
         if branches.iter().any(|branch| is_type(branch, "integer")) {
             read_environment(node, "integer");
         }
         if let Value::Map(entries) = &node.value
-            && let Some((key, _)) = entries
-                .iter()
-                .find(|(key, _)| refused.contains(&key.text.as_str()))
+            && let Some((key, _)) = entries.iter().find(|(key, _)| refused.contains(&key.text.as_str()))
         {
-            unsupported(
-                &key.text,
-                key.span,
-                &join(place.path, &key.text),
-                self.diagnostics,
-            );
+            unsupported(&key.text, key.span, &join(place.path, &key.text), self.diagnostics);
             return Remove;
         }
         if let Some(choices) = self.schema.all_choices(schema) {
@@ -315,11 +234,7 @@ impl<'a> Checker<'a, '_, '_> {
                 _ => self.wrong_type(node, schema, &[schema], place),
             };
         }
-        let words: Vec<&str> = branches
-            .iter()
-            .filter_map(|branch| self.schema.all_choices(branch))
-            .flatten()
-            .collect();
+        let words: Vec<&str> = branches.iter().filter_map(|branch| self.schema.all_choices(branch)).flatten().collect();
         let fitting = match &node.value {
             Value::Int(_) => branches.iter().find(|branch| is_type(branch, "integer")),
             Value::String(text) if words.contains(&text.as_str()) => return Keep,
@@ -330,17 +245,10 @@ impl<'a> Checker<'a, '_, '_> {
                 branch => branch,
             },
             Value::Map(entries) => {
-                if let Some((key, _)) = entries
-                    .iter()
-                    .find(|(key, _)| words.contains(&key.text.as_str()))
-                {
+                if let Some((key, _)) = entries.iter().find(|(key, _)| words.contains(&key.text.as_str())) {
                     let message = format!("{} takes nothing", quote(&key.text));
-                    let (path, help) = (
-                        join(place.path, &key.text),
-                        format!("write just `{}`", key.text),
-                    );
-                    self.diagnostics
-                        .error_with_help(key.span, &path, message, help);
+                    let (path, help) = (join(place.path, &key.text), format!("write just `{}`", key.text));
+                    self.diagnostics.error_with_help(key.span, &path, message, help);
                     return Remove;
                 }
                 branches.iter().find(|branch| is_type(branch, "object"))
@@ -353,50 +261,24 @@ impl<'a> Checker<'a, '_, '_> {
         }
     }
 
-    fn choice(
-        &mut self,
-        node: &Node,
-        text: &str,
-        choices: &[&str],
-        refused: &[&str],
-        place: &Place<'_>,
-    ) -> Verdict {
+    fn choice(&mut self, node: &Node, text: &str, choices: &[&str], refused: &[&str], place: &Place<'_>) -> Verdict {
         if choices.contains(&text) {
             return Keep;
         }
         if node.env.is_some() {
             let message = format!("{} is not one of the choices", node.shown());
-            self.diagnostics.error_with_help(
-                node.span,
-                place.path,
-                message,
-                suggest::expected(choices),
-            );
+            self.diagnostics.error_with_help(node.span, place.path, message, suggest::expected(choices));
         } else if refused.contains(&text) {
             unsupported(text, node.span, place.path, self.diagnostics);
         } else {
             let message = format!("unknown value {}", quote(text));
-            self.diagnostics.error_with_help(
-                node.span,
-                place.path,
-                message,
-                suggest::help(text, choices),
-            );
+            self.diagnostics.error_with_help(node.span, place.path, message, suggest::help(text, choices));
         }
         Remove
     }
 
-    fn wrong_type(
-        &mut self,
-        node: &Node,
-        schema: &'a Json,
-        branches: &[&'a Json],
-        place: &Place<'_>,
-    ) -> Verdict {
-        let expected: Vec<String> = branches
-            .iter()
-            .map(|branch| self.schema.described(branch))
-            .collect();
+    fn wrong_type(&mut self, node: &Node, schema: &'a Json, branches: &[&'a Json], place: &Place<'_>) -> Verdict {
+        let expected: Vec<String> = branches.iter().map(|branch| self.schema.described(branch)).collect();
         let message = format!("expected {}, found {}", expected.join(" or "), node.found());
         let span = match place.key {
             // A value that is not there has no place of its own.
@@ -416,11 +298,7 @@ fn read_environment(node: &mut Node, expected: &str) {
         let text = text.trim();
         let read = match expected {
             "integer" => text.parse::<i128>().ok().map(Value::Int),
-            "number" => text
-                .parse::<f64>()
-                .ok()
-                .filter(|value| value.is_finite())
-                .map(Value::Float),
+            "number" => text.parse::<f64>().ok().filter(|value| value.is_finite()).map(Value::Float),
             "boolean" => text.parse::<bool>().ok().map(Value::Bool),
             _ => None,
         };

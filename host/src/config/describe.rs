@@ -18,10 +18,7 @@ pub(crate) struct Schema<'a> {
 impl<'a> Schema<'a> {
     /// The schema that a `$ref` means, or the schema itself.
     pub fn follow(self, mut schema: &'a Json) -> &'a Json {
-        while let Some(pointer) = schema
-            .get("$ref")
-            .and_then(Json::as_str)
-            .and_then(|target| target.strip_prefix('#'))
+        while let Some(pointer) = schema.get("$ref").and_then(Json::as_str).and_then(|target| target.strip_prefix('#'))
         {
             match self.root.pointer(pointer) {
                 Some(target) => schema = target,
@@ -44,21 +41,13 @@ impl<'a> Schema<'a> {
             };
         }
         if let Some(branches) = branches(schema) {
-            let mut all: Vec<_> = branches
-                .iter()
-                .map(|branch| self.described(branch))
-                .collect();
+            let mut all: Vec<_> = branches.iter().map(|branch| self.described(branch)).collect();
             all.dedup();
             return all.join(" or ");
         }
         match schema.get("type").and_then(Json::as_str) {
             Some("object") => match words(schema, "required").as_slice() {
-                [only]
-                    if schema
-                        .get("properties")
-                        .and_then(Json::as_object)
-                        .is_some_and(|known| known.len() == 1) =>
-                {
+                [only] if schema.get("properties").and_then(Json::as_object).is_some_and(|known| known.len() == 1) => {
                     format!("{{ {only}: ... }}")
                 }
                 _ => "a map".to_owned(),
@@ -92,56 +81,27 @@ pub(crate) fn remedy(node: &Node, schema: &Json, branches: &[&Json]) -> Option<S
     if node.env.is_some() {
         return None;
     }
-    let is = |name: &str| {
-        branches
-            .iter()
-            .any(|branch| branch.get("type").and_then(Json::as_str) == Some(name))
-    };
-    let near = |text: &str| {
-        suggest::nearest(
-            text,
-            branches
-                .iter()
-                .filter_map(|branch| choices(branch))
-                .flatten(),
-        )
-    };
+    let is = |name: &str| branches.iter().any(|branch| branch.get("type").and_then(Json::as_str) == Some(name));
+    let near = |text: &str| suggest::nearest(text, branches.iter().filter_map(|branch| choices(branch)).flatten());
     // A lone value in quotes is no answer where a map would do as well.
     let quoted = is("string") && !is("object");
-    let unit = branches
-        .iter()
-        .find_map(|branch| branch.get(units::KEYWORD)?.as_str());
+    let unit = branches.iter().find_map(|branch| branch.get(units::KEYWORD)?.as_str());
     match &node.value {
         Value::Int(value) if unit.is_some() => Some(units::with_unit(unit?, &value.to_string())),
         Value::Int(value) if quoted => Some(format!("write \"{value}\" with quotes")),
         Value::Bool(value) if quoted => Some(format!("write \"{value}\" with quotes")),
         Value::Float(value) if quoted => Some(format!("write \"{value}\" with quotes")),
-        Value::String(text)
-            if branches
-                .iter()
-                .any(|branch| keys(branch).0.contains(&text.as_str())) =>
-        {
+        Value::String(text) if branches.iter().any(|branch| keys(branch).0.contains(&text.as_str())) => {
             Some(format!("write {{ {text}: ... }}"))
         }
-        Value::String(text) if near(text).is_some() => {
-            near(text).map(|word| format!("did you mean {word:?}?"))
-        }
+        Value::String(text) if near(text).is_some() => near(text).map(|word| format!("did you mean {word:?}?")),
         Value::String(text) if is("array") => Some(format!("write [{text}]")),
         Value::String(text) if is("integer") && text.parse::<u64>().is_ok() => {
             Some("write it without quotes".to_owned())
         }
-        Value::String(text) if is("boolean") && matches!(text.as_str(), "yes" | "on") => {
-            Some("write true".to_owned())
-        }
-        Value::String(text) if is("boolean") && matches!(text.as_str(), "no" | "off") => {
-            Some("write false".to_owned())
-        }
-        Value::Seq(_)
-            if is("object")
-                && schema
-                    .get("additionalProperties")
-                    .is_some_and(Json::is_object) =>
-        {
+        Value::String(text) if is("boolean") && matches!(text.as_str(), "yes" | "on") => Some("write true".to_owned()),
+        Value::String(text) if is("boolean") && matches!(text.as_str(), "no" | "off") => Some("write false".to_owned()),
+        Value::Seq(_) if is("object") && schema.get("additionalProperties").is_some_and(Json::is_object) => {
             Some("write a map from names: `name: { ... }`".to_owned())
         }
         Value::Null => Some("write a value, or take the key out".to_owned()),
@@ -151,11 +111,7 @@ pub(crate) fn remedy(node: &Node, schema: &Json, branches: &[&Json]) -> Option<S
 
 /// The alternatives of a schema.
 pub(crate) fn branches(schema: &Json) -> Option<&[Json]> {
-    schema
-        .get("anyOf")
-        .or_else(|| schema.get("oneOf"))
-        .and_then(Json::as_array)
-        .map(Vec::as_slice)
+    schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Json::as_array).map(Vec::as_slice)
 }
 
 /// The words that a string may be.
@@ -168,25 +124,13 @@ pub(crate) fn choices(schema: &Json) -> Option<Vec<&str>> {
 
 /// The strings of a keyword's list.
 pub(crate) fn words<'a>(schema: &'a Json, keyword: &str) -> Vec<&'a str> {
-    schema
-        .get(keyword)
-        .and_then(Json::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Json::as_str)
-        .collect()
+    schema.get(keyword).and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect()
 }
 
 /// Key names of an object in the schema, and those that this version refuses.
 pub(crate) fn keys(object: &Json) -> (Vec<&str>, Vec<&str>) {
     let known = object.get("properties").and_then(Json::as_object);
-    let known = known.map(|known| {
-        known
-            .keys()
-            .map(String::as_str)
-            .filter(|key| *key != "$schema")
-            .collect()
-    });
+    let known = known.map(|known| known.keys().map(String::as_str).filter(|key| *key != "$schema").collect());
     (known.unwrap_or_default(), words(object, UNSUPPORTED))
 }
 

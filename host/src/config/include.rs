@@ -61,23 +61,12 @@ pub(crate) fn merge(
         }
         problems.append(&mut diagnostics.problems);
     }
-    if problems.len() == before {
-        Included::All
-    } else {
-        Included::Some
-    }
+    if problems.len() == before { Included::All } else { Included::Some }
 }
 
 /// The files that the main file asks for, each once, and where it does.
 fn files(root: &Node, sources: &Sources, problems: &mut Vec<Problem>) -> Vec<(PathBuf, Span)> {
-    let Some((
-        _,
-        Node {
-            value: Value::Seq(items),
-            ..
-        },
-    )) = root.get("include")
-    else {
+    let Some((_, Node { value: Value::Seq(items), .. })) = root.get("include") else {
         return Vec::new();
     };
     let main = fs::canonicalize(sources.name(root.span.file)).ok();
@@ -102,12 +91,7 @@ fn files(root: &Node, sources: &Sources, problems: &mut Vec<Problem>) -> Vec<(Pa
         }
     }
     if let Some((_, span)) = found.get(MOST_FILES) {
-        problems.push(Problem::at(
-            sources,
-            *span,
-            "include",
-            format!("more than {MOST_FILES} files"),
-        ));
+        problems.push(Problem::at(sources, *span, "include", format!("more than {MOST_FILES} files")));
         found.truncate(MOST_FILES);
     }
     found
@@ -119,20 +103,13 @@ fn expand(pattern: &Path) -> Result<Vec<PathBuf>, &'static str> {
     if folder.to_string_lossy().contains('*') {
         return Err("`*` is only understood in the last part of a path");
     }
-    let Some(last) = pattern
-        .file_name()
-        .map(|last| last.to_string_lossy().into_owned())
-    else {
+    let Some(last) = pattern.file_name().map(|last| last.to_string_lossy().into_owned()) else {
         return Err("not the path of a file");
     };
     if !last.contains('*') {
         return Ok(vec![pattern.to_owned()]);
     }
-    let readable = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
+    let readable = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let mut names: Vec<_> = fs::read_dir(readable)
         .into_iter()
         .flatten()
@@ -168,22 +145,13 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 /// Adds one file's sections.
-fn add(
-    root: &mut Node,
-    node: Node,
-    file: FileId,
-    schema: &Json,
-    diagnostics: &mut Diagnostics<'_>,
-) {
+fn add(root: &mut Node, node: Node, file: FileId, schema: &Json, diagnostics: &mut Diagnostics<'_>) {
     let (known, refused) = keys(schema);
     let Value::Map(sections) = node.value else {
         if matches!(node.value, Value::Bad) {
             return;
         }
-        let whole = Span {
-            file,
-            ..Span::default()
-        };
+        let whole = Span { file, ..Span::default() };
         return diagnostics.error(whole, "", format!("expected a map, found {}", node.found()));
     };
     for (key, section) in sections {
@@ -216,21 +184,11 @@ fn add_section(root: &mut Node, key: Key, section: Node, diagnostics: &mut Diagn
     let Value::Map(sections) = &mut root.value else {
         return;
     };
-    let index = sections
-        .iter()
-        .position(|(known, _)| known.text == key.text)
-        .unwrap_or_else(|| {
-            sections.push((key.clone(), Node::new(section.span, Value::Map(Vec::new()))));
-            sections.len() - 1
-        });
-    let Some((
-        _,
-        Node {
-            value: Value::Map(known),
-            ..
-        },
-    )) = sections.get_mut(index)
-    else {
+    let index = sections.iter().position(|(known, _)| known.text == key.text).unwrap_or_else(|| {
+        sections.push((key.clone(), Node::new(section.span, Value::Map(Vec::new()))));
+        sections.len() - 1
+    });
+    let Some((_, Node { value: Value::Map(known), .. })) = sections.get_mut(index) else {
         return;
     };
     for (name, value) in entries {
@@ -254,22 +212,12 @@ mod tests {
 
     #[test]
     fn stars_are_any_text() {
-        for (pattern, name) in [
-            ("*.yaml", "a.yaml"),
-            ("a*c", "ac"),
-            ("a*b*c", "a-b-b-c"),
-            ("*", ""),
-            ("x", "x"),
-            ("a**", "a"),
-        ] {
+        for (pattern, name) in
+            [("*.yaml", "a.yaml"), ("a*c", "ac"), ("a*b*c", "a-b-b-c"), ("*", ""), ("x", "x"), ("a**", "a")]
+        {
             assert!(matches(pattern, name), "{pattern} {name}");
         }
-        for (pattern, name) in [
-            ("*.yaml", "a.yml"),
-            ("a*a", "a"),
-            ("a*b*c", "acb"),
-            ("x", "xy"),
-        ] {
+        for (pattern, name) in [("*.yaml", "a.yml"), ("a*a", "a"), ("a*b*c", "acb"), ("x", "xy")] {
             assert!(!matches(pattern, name), "{pattern} {name}");
         }
     }

@@ -19,13 +19,7 @@
 
 #![cfg_attr(
     test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        reason = "tests"
-    )
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")
 )]
 
 mod check;
@@ -92,12 +86,7 @@ impl Format {
 pub fn load(path: &Path) -> Result<Config, Report> {
     let name = path.display().to_string();
     match read(path, &name) {
-        Ok(text) => load_text(
-            &name,
-            &text,
-            Format::of(path),
-            path.parent().unwrap_or(Path::new("")),
-        ),
+        Ok(text) => load_text(&name, &text, Format::of(path), path.parent().unwrap_or(Path::new(""))),
         Err(problem) => Err(Report::single(Arc::default(), *problem)),
     }
 }
@@ -137,9 +126,7 @@ fn load_with(
     let mut diagnostics = Diagnostics::new(&sources);
     let config = check::check(&mut root, &schema, &mut diagnostics)
         .and_then(|removed| Some((raw(&root, &mut diagnostics)?, removed)))
-        .and_then(|(raw, removed)| {
-            resolve::resolve(&raw, &root, &names, &removed, &sources, &mut diagnostics)
-        });
+        .and_then(|(raw, removed)| resolve::resolve(&raw, &root, &names, &removed, &sources, &mut diagnostics));
     problems.append(&mut diagnostics.problems);
     match config {
         Some(config) if problems.is_empty() => Ok(config),
@@ -161,47 +148,25 @@ fn raw(root: &Node, diagnostics: &mut Diagnostics<'_>) -> Option<raw::File> {
 
 /// A file's text, or the problem with it as a whole.
 fn read(path: &Path, name: &str) -> Result<String, Box<Problem>> {
-    let whole = Origin {
-        file: name.to_owned(),
-        line: 0,
-        column: 0,
-    };
+    let whole = Origin { file: name.to_owned(), line: 0, column: 0 };
     let mut bytes = Vec::new();
     fs::File::open(path)
         .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
-        .map_err(|error| {
-            Problem::new(
-                whole.clone(),
-                format!("cannot read {name:?}: {}", plain(&error)),
-            )
-        })
+        .map_err(|error| Problem::new(whole.clone(), format!("cannot read {name:?}: {}", plain(&error))))
         .map_err(Box::new)?;
     if bytes.len() as u64 > LARGEST_FILE {
-        return Err(Box::new(Problem::new(
-            whole,
-            format!("{name:?} is larger than 16MiB"),
-        )));
+        return Err(Box::new(Problem::new(whole, format!("{name:?} is larger than 16MiB"))));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let before = error.as_bytes().get(..valid).unwrap_or_default();
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        Box::new(Problem::new(
-            Origin {
-                line,
-                column: 1,
-                ..whole
-            },
-            "not UTF-8",
-        ))
+        Box::new(Problem::new(Origin { line, column: 1, ..whole }, "not UTF-8"))
     })
 }
 
 /// An input/output error without its number.
 fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
-    text.split(" (os error")
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

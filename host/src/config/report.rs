@@ -33,28 +33,12 @@ pub struct Problem {
 impl Problem {
     /// A problem at a place of the configuration, or of anything else that has a file and a line.
     pub fn new(origin: Origin, message: impl Into<String>) -> Self {
-        Self {
-            origin,
-            message: message.into(),
-            help: None,
-            path: String::new(),
-            related: Vec::new(),
-            length: 0,
-        }
+        Self { origin, message: message.into(), help: None, path: String::new(), related: Vec::new(), length: 0 }
     }
 
-    pub(crate) fn at(
-        sources: &Sources,
-        span: Span,
-        path: &str,
-        message: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn at(sources: &Sources, span: Span, path: &str, message: impl Into<String>) -> Self {
         let length = span.end.saturating_sub(span.start).max(1);
-        Self {
-            length,
-            path: path.to_owned(),
-            ..Self::new(sources.origin(span), message)
-        }
+        Self { length, path: path.to_owned(), ..Self::new(sources.origin(span), message) }
     }
 
     /// Says what to try.
@@ -90,19 +74,13 @@ impl Report {
     /// An empty report about the files in `sources`; see [`Config::sources`](crate::config::Config::sources).
     #[must_use]
     pub fn new(sources: Arc<Sources>) -> Self {
-        Self {
-            sources,
-            problems: Vec::new(),
-        }
+        Self { sources, problems: Vec::new() }
     }
 
     /// A report of one problem.
     #[must_use]
     pub fn single(sources: Arc<Sources>, problem: Problem) -> Self {
-        Self {
-            sources,
-            problems: vec![problem],
-        }
+        Self { sources, problems: vec![problem] }
     }
 
     /// Adds a problem, in the order of the files and lines.
@@ -133,22 +111,13 @@ impl Report {
     /// For people: every problem with its line, then the count. Ends without a newline.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
-        let renderer = if colour {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();
         for problem in self.problems.iter().take(SHOWN) {
             out.push_str(&renderer.render(&[self.group(problem)]));
             out.push_str("\n\n");
         }
-        if let Some(more) = self
-            .problems
-            .len()
-            .checked_sub(SHOWN)
-            .filter(|more| *more > 0)
-        {
+        if let Some(more) = self.problems.len().checked_sub(SHOWN).filter(|more| *more > 0) {
             out.push_str(&format!("... and {more} more\n\n"));
         }
         match self.problems.len() {
@@ -161,31 +130,36 @@ impl Report {
     /// For programs (`--output json`).
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
-        let place = |origin: &Origin| serde_json::json!({ "file": origin.file, "line": origin.line, "column": origin.column });
-        let problems: Vec<_> = self.problems.iter().map(|problem| {
-            let related: Vec<_> = problem.related.iter()
-                .map(|(origin, label)| serde_json::json!({ "origin": place(origin), "message": label }))
-                .collect();
-            serde_json::json!({
-                "origin": place(&problem.origin),
-                "path": problem.path,
-                "message": problem.message,
-                "help": problem.help,
-                "related": related,
+        let place =
+            |origin: &Origin| serde_json::json!({ "file": origin.file, "line": origin.line, "column": origin.column });
+        let problems: Vec<_> = self
+            .problems
+            .iter()
+            .map(|problem| {
+                let related: Vec<_> = problem
+                    .related
+                    .iter()
+                    .map(|(origin, label)| serde_json::json!({ "origin": place(origin), "message": label }))
+                    .collect();
+                serde_json::json!({
+                    "origin": place(&problem.origin),
+                    "path": problem.path,
+                    "message": problem.message,
+                    "help": problem.help,
+                    "related": related,
+                })
             })
-        }).collect();
+            .collect();
         serde_json::json!({ "errors": problems })
     }
 
     fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
-        let mut group = Level::ERROR
-            .primary_title(problem.message.as_str())
-            .element(self.place(
-                &problem.origin,
-                problem.length,
-                AnnotationKind::Primary,
-                None,
-            ));
+        let mut group = Level::ERROR.primary_title(problem.message.as_str()).element(self.place(
+            &problem.origin,
+            problem.length,
+            AnnotationKind::Primary,
+            None,
+        ));
         for (origin, label) in &problem.related {
             group = group.element(self.place(origin, 0, AnnotationKind::Context, Some(label)));
         }
@@ -209,9 +183,7 @@ impl Report {
                 .path(origin.file.as_str())
                 .annotation(kind.span(range).label(label))
                 .into(),
-            None if origin.line == 0 => {
-                annotate_snippets::Origin::path(origin.file.as_str()).into()
-            }
+            None if origin.line == 0 => annotate_snippets::Origin::path(origin.file.as_str()).into(),
             None => annotate_snippets::Origin::path(origin.file.as_str())
                 .line(origin.line)
                 .char_column(origin.column)
@@ -236,10 +208,7 @@ pub(crate) struct Diagnostics<'a> {
 
 impl<'a> Diagnostics<'a> {
     pub fn new(sources: &'a Sources) -> Self {
-        Self {
-            sources,
-            problems: Vec::new(),
-        }
+        Self { sources, problems: Vec::new() }
     }
 
     /// Reports a problem that needs no help.
@@ -249,13 +218,7 @@ impl<'a> Diagnostics<'a> {
     }
 
     /// Reports a problem and what to try.
-    pub fn error_with_help(
-        &mut self,
-        span: Span,
-        path: &str,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
+    pub fn error_with_help(&mut self, span: Span, path: &str, message: impl Into<String>, help: impl Into<String>) {
         let problem = self.problem(span, path, message).help(help);
         self.push(problem);
     }
@@ -272,10 +235,5 @@ impl<'a> Diagnostics<'a> {
 /// Sorts by place; longer ranges first, so that the whole comes before its parts.
 fn key(sources: &Sources, problem: &Problem) -> (usize, usize, usize, Reverse<usize>) {
     let origin = &problem.origin;
-    (
-        sources.order(&origin.file),
-        origin.line,
-        origin.column,
-        Reverse(problem.length),
-    )
+    (sources.order(&origin.file), origin.line, origin.column, Reverse(problem.length))
 }

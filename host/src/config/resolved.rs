@@ -209,11 +209,7 @@ pub struct FilterLimits {
 
 impl Default for FilterLimits {
     fn default() -> Self {
-        Self {
-            memory: 64 * 1024 * 1024,
-            call_time: Duration::from_millis(10),
-            configure_time: Duration::from_secs(10),
-        }
+        Self { memory: 64 * 1024 * 1024, call_time: Duration::from_millis(10), configure_time: Duration::from_secs(10) }
     }
 }
 
@@ -293,11 +289,7 @@ pub struct Pool {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self {
-            connections: 1024,
-            idle_timeout: Duration::from_secs(3600),
-            requests_per_connection: 0,
-        }
+        Self { connections: 1024, idle_timeout: Duration::from_secs(3600), requests_per_connection: 0 }
     }
 }
 

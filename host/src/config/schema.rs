@@ -11,9 +11,7 @@ pub(crate) const UNSUPPORTED: &str = "x-fyke-unsupported";
 #[must_use]
 pub fn schema() -> Value {
     let mut schema = internal();
-    walk(&mut schema, &mut |object| {
-        object.retain(|keyword, _| !keyword.starts_with("x-fyke-"))
-    });
+    walk(&mut schema, &mut |object| object.retain(|keyword, _| !keyword.starts_with("x-fyke-")));
     schema
 }
 
@@ -25,18 +23,14 @@ pub fn schema_with_modules(modules: impl IntoIterator<Item = (String, Value)>) -
         // Its own `$id` keeps the `#/...` references inside it from meaning the whole file.
         if let Some(config) = config.as_object_mut() {
             config.remove("$schema");
-            config
-                .entry("$id")
-                .or_insert_with(|| json!(format!("urn:fyke:{module}")));
+            config.entry("$id").or_insert_with(|| json!(format!("urn:fyke:{module}")));
         }
         rules.push(json!({
             "if": { "properties": { "module": { "const": module } }, "required": ["module"] },
             "then": { "properties": { "config": config } },
         }));
     }
-    if let Some(filter) = schema
-        .pointer_mut("/$defs/Filter")
-        .and_then(Value::as_object_mut)
+    if let Some(filter) = schema.pointer_mut("/$defs/Filter").and_then(Value::as_object_mut)
         && !rules.is_empty()
     {
         filter.insert("allOf".to_owned(), rules.into());

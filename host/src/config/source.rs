@@ -59,17 +59,9 @@ impl Sources {
     pub(crate) fn add(&mut self, name: &str, text: &str, base: &Path) -> FileId {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
-        let lines = std::iter::once(0)
-            .chain(text.match_indices('\n').map(|(newline, _)| newline + 1))
-            .collect();
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
         let ascii = text.is_ascii();
-        self.files.push(SourceFile {
-            name: name.to_owned(),
-            text,
-            lines,
-            ascii,
-            base: base.to_owned(),
-        });
+        self.files.push(SourceFile { name: name.to_owned(), text, lines, ascii, base: base.to_owned() });
         FileId(self.files.len() - 1)
     }
 
@@ -83,9 +75,7 @@ impl Sources {
 
     /// The folder against which relative paths in this file are resolved.
     pub(crate) fn base(&self, file: FileId) -> &Path {
-        self.files
-            .get(file.0)
-            .map_or(Path::new(""), |file| &file.base)
+        self.files.get(file.0).map_or(Path::new(""), |file| &file.base)
     }
 
     pub(crate) fn origin(&self, span: Span) -> Origin {
@@ -94,31 +84,17 @@ impl Sources {
         };
         let at = span.start.min(file.text.len());
         let line = file.lines.partition_point(|start| *start <= at);
-        let start = line
-            .checked_sub(1)
-            .and_then(|index| file.lines.get(index))
-            .copied()
-            .unwrap_or(0);
+        let start = line.checked_sub(1).and_then(|index| file.lines.get(index)).copied().unwrap_or(0);
         let column = match file.ascii {
             true => at - start,
-            false => file
-                .text
-                .get(start..at)
-                .map_or(0, |before| before.chars().count()),
+            false => file.text.get(start..at).map_or(0, |before| before.chars().count()),
         };
-        Origin {
-            file: file.name.clone(),
-            line,
-            column: column + 1,
-        }
+        Origin { file: file.name.clone(), line, column: column + 1 }
     }
 
     /// Position of a file in the order of reading; unknown files come last.
     pub(crate) fn order(&self, name: &str) -> usize {
-        self.files
-            .iter()
-            .position(|file| file.name == name)
-            .unwrap_or(self.files.len())
+        self.files.iter().position(|file| file.name == name).unwrap_or(self.files.len())
     }
 
     /// The line that an origin names, and what of it to underline: `length` bytes, or the word there.
@@ -126,10 +102,7 @@ impl Sources {
         let file = self.files.iter().find(|file| file.name == origin.file)?;
         let start = *file.lines.get(origin.line.checked_sub(1)?)?;
         let line = file.text.get(start..)?.split('\n').next()?;
-        let start = line
-            .char_indices()
-            .nth(origin.column.saturating_sub(1))
-            .map_or(line.len(), |(at, _)| at);
+        let start = line.char_indices().nth(origin.column.saturating_sub(1)).map_or(line.len(), |(at, _)| at);
         let rest = line.get(start..).unwrap_or_default();
         let mut taken = match length {
             0 => word(rest),
@@ -148,9 +121,7 @@ impl Sources {
 /// Length of the word that a text begins with: up to a space or something that ends a key or a value.
 fn word(text: &str) -> usize {
     let ends = |(at, c): (usize, char)| {
-        let last = text
-            .get(at + 1..)
-            .is_none_or(|after| !after.starts_with(|c: char| !c.is_whitespace()));
+        let last = text.get(at + 1..).is_none_or(|after| !after.starts_with(|c: char| !c.is_whitespace()));
         (c.is_whitespace() || ",]}".contains(c) || (c == ':' && last)).then_some(at)
     };
     text.char_indices().find_map(ends).unwrap_or(text.len())

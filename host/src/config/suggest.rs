@@ -1,10 +1,7 @@
 //! "Did you mean".
 
 /// The choice closest to what was written, if one is close enough to be a slip of the finger.
-pub(crate) fn nearest<'a>(
-    written: &str,
-    choices: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(written: &str, choices: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Words of a letter or two are all "close" to each other.
     let allowed = match written.chars().count() {
         0 | 1 => 0,
@@ -44,10 +41,7 @@ pub(crate) fn expected(choices: &[&str]) -> String {
 
 /// Envoy and Kubernetes people write `camelCase` and `kebab-case`.
 fn fold(text: &str) -> String {
-    text.chars()
-        .filter(|c| !matches!(c, '_' | '-' | ' '))
-        .flat_map(char::to_lowercase)
-        .collect()
+    text.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -60,20 +54,14 @@ mod tests {
         assert_eq!(nearest("listners", choices), Some("listeners"));
         assert_eq!(nearest("Clusters", choices), Some("clusters"));
         assert_eq!(nearest("upstreams", choices), None);
-        assert_eq!(
-            nearest("connectTimeout", ["connect_timeout"]),
-            Some("connect_timeout")
-        );
+        assert_eq!(nearest("connectTimeout", ["connect_timeout"]), Some("connect_timeout"));
         assert_eq!(nearest("", choices), None);
     }
 
     #[test]
     fn without_a_neighbour_the_choices_are_listed() {
         assert_eq!(help("zzz", &["a", "b"]), "expected one of: a, b");
-        assert_eq!(
-            help("opne", &["close", "open"]),
-            "did you mean \"open\"? expected one of: close, open"
-        );
+        assert_eq!(help("opne", &["close", "open"]), "did you mean \"open\"? expected one of: close, open");
         assert_eq!(help("zzz", &[]), "there are none");
     }
 }

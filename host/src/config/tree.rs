@@ -41,19 +41,12 @@ pub(crate) struct Key {
 
 impl Node {
     pub fn new(span: Span, value: Value) -> Self {
-        Self {
-            span,
-            value,
-            env: None,
-        }
+        Self { span, value, env: None }
     }
 
     pub fn get(&self, key: &str) -> Option<(&Key, &Node)> {
         match &self.value {
-            Value::Map(entries) => entries
-                .iter()
-                .find(|(k, _)| k.text == key)
-                .map(|(k, node)| (k, node)),
+            Value::Map(entries) => entries.iter().find(|(k, _)| k.text == key).map(|(k, node)| (k, node)),
             _ => None,
         }
     }
@@ -106,11 +99,7 @@ pub(crate) fn quote(text: &str) -> String {
 
 /// `path.key`
 pub(crate) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// `path[index]`
@@ -151,11 +140,7 @@ fn serialize<S: Serializer>(node: &Node, serializer: S, redact: bool) -> Result<
         Value::Seq(items) => {
             let mut seq = serializer.serialize_seq(Some(items.len()))?;
             for item in items {
-                if redact {
-                    seq.serialize_element(&Redacted(item))?
-                } else {
-                    seq.serialize_element(item)?
-                }
+                if redact { seq.serialize_element(&Redacted(item))? } else { seq.serialize_element(item)? }
             }
             seq.end()
         }

@@ -59,15 +59,8 @@ pub(crate) fn parse_as(unit: &str, text: &str) -> Result<(), UnitError> {
 /// Longer durations are mistakes, and could not be added to a clock.
 const LONGEST: time::Duration = time::Duration::from_secs(365 * 24 * 3600);
 
-const DURATIONS: &[(&str, f64)] = &[
-    ("ns", 1e-9),
-    ("us", 1e-6),
-    ("ms", 1e-3),
-    ("s", 1.0),
-    ("m", 60.0),
-    ("h", 3600.0),
-    ("d", 86400.0),
-];
+const DURATIONS: &[(&str, f64)] =
+    &[("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0)];
 
 const SIZES: &[(&str, f64)] = &[
     ("B", 1.0),
@@ -83,9 +76,7 @@ fn parse_duration(text: &str) -> Result<time::Duration, UnitError> {
     let (mut rest, mut seconds) = (text, 0.0);
     loop {
         let (number, after) = quantity("duration", text, rest)?;
-        let length = after
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(after.len());
+        let length = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
         let (unit, next) = after.split_at(length);
         seconds += number * factor("duration", text, rest, unit, DURATIONS)?;
         rest = next;
@@ -93,22 +84,11 @@ fn parse_duration(text: &str) -> Result<time::Duration, UnitError> {
             break;
         }
     }
-    let duration = time::Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|duration| *duration <= LONGEST);
+    let duration = time::Duration::try_from_secs_f64(seconds).ok().filter(|duration| *duration <= LONGEST);
     // Floats are exact to the nanosecond for the first 100 days; round what they are not.
     duration
-        .map(|duration| {
-            if seconds < 8e6 {
-                duration
-            } else {
-                time::Duration::from_secs(duration.as_secs())
-            }
-        })
-        .ok_or_else(|| UnitError {
-            message: format!("duration {text:?} is too long"),
-            help: "at most 365d".to_owned(),
-        })
+        .map(|duration| if seconds < 8e6 { duration } else { time::Duration::from_secs(duration.as_secs()) })
+        .ok_or_else(|| UnitError { message: format!("duration {text:?} is too long"), help: "at most 365d".to_owned() })
 }
 
 fn parse_bytes(text: &str) -> Result<u64, UnitError> {
@@ -121,11 +101,7 @@ fn parse_bytes(text: &str) -> Result<u64, UnitError> {
             help: "at most 8388608GiB".to_owned(),
         });
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "not negative, below 2^53"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, below 2^53")]
     Ok(bytes as u64)
 }
 
@@ -145,28 +121,15 @@ fn parse_percent(text: &str) -> Result<f64, UnitError> {
 
 /// The number that a text begins with, and what follows it.
 fn quantity<'a>(kind: &str, whole: &str, text: &'a str) -> Result<(f64, &'a str), UnitError> {
-    let length = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let length = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, rest) = text.split_at(length);
     match number.parse::<f64>() {
-        Ok(value) if number.starts_with(|c: char| c.is_ascii_digit()) && !number.ends_with('.') => {
-            Ok((value, rest))
-        }
-        _ => Err(UnitError {
-            message: format!("{whole:?} is not {}", described(kind)),
-            help: units(kind),
-        }),
+        Ok(value) if number.starts_with(|c: char| c.is_ascii_digit()) && !number.ends_with('.') => Ok((value, rest)),
+        _ => Err(UnitError { message: format!("{whole:?} is not {}", described(kind)), help: units(kind) }),
     }
 }
 
-fn factor(
-    kind: &str,
-    whole: &str,
-    quantity: &str,
-    unit: &str,
-    known: &[(&str, f64)],
-) -> Result<f64, UnitError> {
+fn factor(kind: &str, whole: &str, quantity: &str, unit: &str, known: &[(&str, f64)]) -> Result<f64, UnitError> {
     known
         .iter()
         .find(|(name, _)| *name == unit)
@@ -177,15 +140,9 @@ fn factor(
 fn invalid(kind: &str, whole: &str, quantity: &str, unit: &str) -> UnitError {
     if unit.is_empty() {
         let number = quantity.trim_end();
-        return UnitError {
-            message: format!("{whole:?} has no unit"),
-            help: with_unit(kind, number),
-        };
+        return UnitError { message: format!("{whole:?} has no unit"), help: with_unit(kind, number) };
     }
-    UnitError {
-        message: format!("unknown unit {:?} in {whole:?}", unit.trim()),
-        help: units(kind),
-    }
+    UnitError { message: format!("unknown unit {:?} in {whole:?}", unit.trim()), help: units(kind) }
 }
 
 fn units(kind: &str) -> String {
@@ -208,10 +165,7 @@ impl fmt::Display for Duration {
             (1_000, "us"),
             (1, "ns"),
         ];
-        match units
-            .iter()
-            .find(|(size, _)| nanos > 0 && nanos.is_multiple_of(*size))
-        {
+        match units.iter().find(|(size, _)| nanos > 0 && nanos.is_multiple_of(*size)) {
             Some((size, unit)) => write!(formatter, "{}{unit}", nanos / size),
             None => formatter.write_str("0s"),
         }
@@ -221,10 +175,7 @@ impl fmt::Display for Duration {
 impl fmt::Display for ByteSize {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        match units
-            .iter()
-            .find(|(size, _)| self.0 > 0 && self.0.is_multiple_of(*size))
-        {
+        match units.iter().find(|(size, _)| self.0 > 0 && self.0.is_multiple_of(*size)) {
             Some((size, unit)) => write!(formatter, "{}{unit}", self.0 / size),
             None => write!(formatter, "{}B", self.0),
         }
@@ -286,14 +237,7 @@ unit!(
     "A number of bytes with its unit: B, KiB, MiB, GiB, KB, MB or GB.",
     "64KiB"
 );
-unit!(
-    Percent,
-    "percent",
-    parse_percent,
-    r"^[0-9]+(\.[0-9]+)? ?%$",
-    "A share between 0% and 100%.",
-    "20%"
-);
+unit!(Percent, "percent", parse_percent, r"^[0-9]+(\.[0-9]+)? ?%$", "A share between 0% and 100%.", "20%");
 
 #[cfg(test)]
 mod tests {
@@ -323,13 +267,9 @@ mod tests {
 
     #[test]
     fn sizes_have_units() {
-        for (text, expected) in [
-            ("512B", 512),
-            ("64KiB", 65_536),
-            ("1.5KB", 1500),
-            ("2GiB", 2 << 30),
-            ("1 MB", 1_000_000),
-        ] {
+        for (text, expected) in
+            [("512B", 512), ("64KiB", 65_536), ("1.5KB", 1500), ("2GiB", 2 << 30), ("1 MB", 1_000_000)]
+        {
             assert_eq!(parse_bytes(text), Ok(expected), "{text}");
         }
         assert_eq!(ByteSize(61_440).to_string(), "60KiB");
@@ -346,22 +286,11 @@ mod tests {
     #[test]
     fn mistakes_say_what_to_write() {
         let error = parse_duration("5").unwrap_err();
-        assert_eq!(
-            (error.message.as_str(), &error.help[..10]),
-            ("\"5\" has no unit", "write \"5s\"")
-        );
-        assert_eq!(
-            parse_duration("5sec").unwrap_err().message,
-            "unknown unit \"sec\" in \"5sec\""
-        );
-        assert_eq!(
-            parse_bytes("1mb").unwrap_err().message,
-            "unknown unit \"mb\" in \"1mb\""
-        );
+        assert_eq!((error.message.as_str(), &error.help[..10]), ("\"5\" has no unit", "write \"5s\""));
+        assert_eq!(parse_duration("5sec").unwrap_err().message, "unknown unit \"sec\" in \"5sec\"");
+        assert_eq!(parse_bytes("1mb").unwrap_err().message, "unknown unit \"mb\" in \"1mb\"");
         assert_eq!(parse_duration("400d").unwrap_err().help, "at most 365d");
-        for text in [
-            "", "s", "-5s", ".5s", "5.s", "5s ", "1e3s", "1..2s", "NaNs", "infs",
-        ] {
+        for text in ["", "s", "-5s", ".5s", "5.s", "5s ", "1e3s", "1..2s", "NaNs", "infs"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

@@ -30,7 +30,9 @@ impl Chain {
     /// The chain of these filters.
     #[must_use]
     pub fn new(plugins: Vec<Rc<Plugin>>) -> Self {
-        let any = |body, trailers| plugins.iter().any(|plugin| plugin.callbacks.contains(body) || plugin.callbacks.contains(trailers));
+        let any = |body, trailers| {
+            plugins.iter().any(|plugin| plugin.callbacks.contains(body) || plugin.callbacks.contains(trailers))
+        };
         let edits = |body| plugins.iter().any(|plugin| plugin.edits_bodies && plugin.callbacks.contains(body));
         Self {
             request_body: any(Callback::RequestBody, Callback::RequestTrailers),
@@ -57,12 +59,16 @@ pub(super) struct Callbacks {
 
 pub(super) const fn callbacks(direction: Direction) -> Callbacks {
     match direction {
-        Direction::Request => {
-            Callbacks { headers: Callback::RequestHeaders, body: Callback::RequestBody, trailers: Callback::RequestTrailers }
-        }
-        Direction::Response => {
-            Callbacks { headers: Callback::ResponseHeaders, body: Callback::ResponseBody, trailers: Callback::ResponseTrailers }
-        }
+        Direction::Request => Callbacks {
+            headers: Callback::RequestHeaders,
+            body: Callback::RequestBody,
+            trailers: Callback::RequestTrailers,
+        },
+        Direction::Response => Callbacks {
+            headers: Callback::ResponseHeaders,
+            body: Callback::ResponseBody,
+            trailers: Callback::ResponseTrailers,
+        },
     }
 }
 
@@ -99,4 +105,3 @@ pub(super) fn enter<T>(
         None => Err(Gone),
     }
 }
-

@@ -9,11 +9,11 @@ use super::chain::{enter, wants};
 use crate::wasm::{env::Env, exchange::Exchange, foreign};
 
 /// Ends the stream; further calls do nothing.
-pub fn finish(env: &Rc<Env>, exchange: &mut Exchange) {
+pub fn finish(env: &Rc<Env>, exchange: &mut Exchange, now: Instant) {
     if std::mem::replace(&mut exchange.finished, true) {
         return;
     }
-    exchange.ended = Some(Instant::now());
+    exchange.ended = Some(now);
     exchange.logging = true;
     for index in 0..exchange.filters.len() {
         if wants(exchange, index, Callback::Log) {
@@ -44,6 +44,8 @@ pub fn route_again(env: &Rc<Env>, exchange: &mut Exchange) {
     }
     let Some(by) = exchange.selection.as_ref().map(|selection| selection.by) else { return };
     if wants(exchange, by, Callback::ForeignFunction) {
-        let _ = enter(env, exchange, by, |instance, call, context| instance.on_foreign_function(call, context, foreign::ROUTE_AGAIN, &[]));
+        let _ = enter(env, exchange, by, |instance, call, context| {
+            instance.on_foreign_function(call, context, foreign::ROUTE_AGAIN, &[])
+        });
     }
 }

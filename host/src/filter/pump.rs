@@ -84,7 +84,12 @@ impl Exchange {
             })
     }
 
-    fn push_into(&mut self, direction: Direction, position: usize, f: impl FnOnce(&mut crate::wasm::exchange::Stage)) -> bool {
+    fn push_into(
+        &mut self,
+        direction: Direction,
+        position: usize,
+        f: impl FnOnce(&mut crate::wasm::exchange::Stage),
+    ) -> bool {
         let index = self.index(direction, position);
         match self.filters.get_mut(index) {
             Some(filter) if position < usize::MAX => {
@@ -192,7 +197,10 @@ impl Pump<'_> {
             } else {
                 Ok(HeadersAction::Continue)
             };
-            let pause = exchange.filters.get(index).map_or(HeadersPause::StopAll, |filter| filter.plugin.settings.headers_pause);
+            let pause = exchange
+                .filters
+                .get(index)
+                .map_or(HeadersPause::StopAll, |filter| filter.plugin.settings.headers_pause);
             let hold = match action {
                 Ok(HeadersAction::Continue) => Hold::None,
                 Ok(HeadersAction::ContinueAndEndStream) => {
@@ -406,7 +414,10 @@ impl Pump<'_> {
             bytes.append(&mut stage.inbox);
             stage.end_seen = stage.end;
         }
-        let through = stage.end && stage.inbox.is_empty() && (stage.end_seen || stage.trailers) && (!stage.trailers || stage.trailers_seen);
+        let through = stage.end
+            && stage.inbox.is_empty()
+            && (stage.end_seen || stage.trailers)
+            && (!stage.trailers || stage.trailers_seen);
         if through {
             stage.finished = true;
         }

@@ -12,12 +12,23 @@ use crate::wasm::{
 };
 
 /// Records a reply of the host's own. `from` is the filter in whose place it is given.
-pub fn by_host(exchange: &mut Exchange, status: StatusCode, details: impl Into<Cow<'static, str>>, from: Option<usize>) {
+pub fn by_host(
+    exchange: &mut Exchange,
+    status: StatusCode,
+    details: impl Into<Cow<'static, str>>,
+    from: Option<usize>,
+) {
     let details = details.into();
     let body = format!("{}: {details}\n", status.canonical_reason().unwrap_or("error").to_lowercase());
     let mut fields = HeaderMap::with_capacity(2);
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    exchange.reply_with(Reply { head: ResponseHead { status, fields }, body: Bytes::from(body), grpc_status: None, details, from });
+    exchange.reply_with(Reply {
+        head: ResponseHead { status, fields },
+        body: Bytes::from(body),
+        grpc_status: None,
+        details,
+        from,
+    });
 }
 
 /// Makes the recorded reply the stream's response, at the place of the filter that gave it. The caller then runs

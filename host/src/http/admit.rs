@@ -37,7 +37,14 @@ pub struct Admitted {
 ///
 /// # Errors
 /// [`Refused`].
-pub fn request(method: Method, uri: Uri, version: Version, mut fields: HeaderMap, tls: bool, most: usize) -> Result<Admitted, Refused> {
+pub fn request(
+    method: Method,
+    uri: Uri,
+    version: Version,
+    mut fields: HeaderMap,
+    tls: bool,
+    most: usize,
+) -> Result<Admitted, Refused> {
     if fields.len() > most {
         return Err(refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers"));
     }
@@ -50,7 +57,10 @@ pub fn request(method: Method, uri: Uri, version: Version, mut fields: HeaderMap
         let mut hosts = fields.get_all(HOST).iter();
         let (first, second) = (hosts.next(), hosts.next());
         if second.is_some() || (first.is_none() && version == Version::HTTP_11) {
-            return Err(refused(StatusCode::BAD_REQUEST, if second.is_some() { "several_hosts" } else { "missing_host" }));
+            return Err(refused(
+                StatusCode::BAD_REQUEST,
+                if second.is_some() { "several_hosts" } else { "missing_host" },
+            ));
         }
         // Section 6.1: such a message from an HTTP/1.0 client has no framing that both sides agree on.
         if version == Version::HTTP_10 && fields.contains_key(TRANSFER_ENCODING) {
@@ -59,7 +69,8 @@ pub fn request(method: Method, uri: Uri, version: Version, mut fields: HeaderMap
     }
     if let Some(authority) = &uri.authority {
         // An absolute target, or HTTP/2's :authority, is the one that counts (RFC 9112, 3.2.2; RFC 9113, 8.3.1).
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| refused(StatusCode::BAD_REQUEST, "bad_authority"))?;
+        let host =
+            HeaderValue::from_str(authority.as_str()).map_err(|_| refused(StatusCode::BAD_REQUEST, "bad_authority"))?;
         if authority.as_str().contains('@') {
             return Err(refused(StatusCode::BAD_REQUEST, "userinfo_in_authority"));
         }
@@ -105,16 +116,25 @@ pub fn request(method: Method, uri: Uri, version: Version, mut fields: HeaderMap
 /// Whether a list header has a member, in any case.
 fn lists(fields: &HeaderMap, name: &HeaderName, member: &str) -> bool {
     fields.get_all(name).iter().any(|value| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|item| item.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().eq_ignore_ascii_case(member.as_bytes()))
+        value.as_bytes().split(|byte| *byte == b',').any(|item| {
+            item.split(|byte| *byte == b';')
+                .next()
+                .unwrap_or_default()
+                .trim_ascii()
+                .eq_ignore_ascii_case(member.as_bytes())
+        })
     })
 }
 
 /// Takes off what belongs to one hop: `Connection`, what it names, and the usual suspects.
 pub fn strip_hop(fields: &mut HeaderMap) {
-    if fields.contains_key(CONNECTION) {
+    let plain = fields.get(CONNECTION).map(|value| {
+        value.as_bytes().eq_ignore_ascii_case(b"keep-alive") || value.as_bytes().eq_ignore_ascii_case(b"close")
+    });
+    if plain == Some(true) && fields.get_all(CONNECTION).iter().nth(1).is_none() {
+        // What nearly every server says: it names nothing that has to go.
+        fields.remove(CONNECTION);
+    } else if plain.is_some() {
         let named: Vec<HeaderName> = fields
             .get_all(CONNECTION)
             .iter()
@@ -181,7 +201,14 @@ mod tests {
         let admitted = admit(
             Version::HTTP_11,
             "/",
-            &[("host", "a"), ("connection", "close, X-Private, host, content-length"), ("x-private", "1"), ("keep-alive", "5"), ("x-kept", "1"), ("content-length", "3")],
+            &[
+                ("host", "a"),
+                ("connection", "close, X-Private, host, content-length"),
+                ("x-private", "1"),
+                ("keep-alive", "5"),
+                ("x-kept", "1"),
+                ("content-length", "3"),
+            ],
         )
         .unwrap();
         let names: Vec<_> = admitted.head.fields.keys().map(HeaderName::as_str).collect();
@@ -198,7 +225,12 @@ mod tests {
 
     #[test]
     fn an_upgrade_needs_both_fields() {
-        let both = admit(Version::HTTP_11, "/", &[("host", "a"), ("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]).unwrap();
+        let both = admit(
+            Version::HTTP_11,
+            "/",
+            &[("host", "a"), ("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")],
+        )
+        .unwrap();
         assert_eq!(both.upgrade.unwrap(), "websocket");
         let one = admit(Version::HTTP_11, "/", &[("host", "a"), ("upgrade", "h2c")]).unwrap();
         assert!(one.upgrade.is_none() && !one.head.fields.contains_key(UPGRADE));
@@ -207,7 +239,10 @@ mod tests {
     #[test]
     fn expectations_other_than_continue_fail() {
         assert!(admit(Version::HTTP_11, "/", &[("host", "a"), ("expect", "100-Continue")]).unwrap().expects);
-        assert_eq!(admit(Version::HTTP_11, "/", &[("host", "a"), ("expect", "200-ok")]).unwrap_err().status, StatusCode::EXPECTATION_FAILED);
+        assert_eq!(
+            admit(Version::HTTP_11, "/", &[("host", "a"), ("expect", "200-ok")]).unwrap_err().status,
+            StatusCode::EXPECTATION_FAILED
+        );
     }
 
     #[test]

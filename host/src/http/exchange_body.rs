@@ -96,7 +96,13 @@ pub struct ResponseFlow {
 impl ResponseFlow {
     /// The rest of a response's body.
     #[must_use]
-    pub fn new(stream: Rc<Stream>, source: Option<Incoming>, lease: Option<Lease>, filtered: bool, deadline: Option<Instant>) -> Self {
+    pub fn new(
+        stream: Rc<Stream>,
+        source: Option<Incoming>,
+        lease: Option<Lease>,
+        filtered: bool,
+        deadline: Option<Instant>,
+    ) -> Self {
         let mut flow = Self { stream, source, lease, filtered, trailers_sent: false, deadline, sleep: None };
         flow.settle();
         flow
@@ -122,7 +128,8 @@ impl ResponseFlow {
         }
         let exchange = self.stream.exchange.borrow();
         let outlet = &exchange.response.outlet;
-        outlet.head_end || (outlet.end && outlet.body.is_empty() && (self.trailers_sent || exchange.response.trailers.is_none()))
+        outlet.head_end
+            || (outlet.end && outlet.body.is_empty() && (self.trailers_sent || exchange.response.trailers.is_none()))
     }
 }
 
@@ -144,7 +151,9 @@ impl Body for ResponseFlow {
         } else {
             match &mut this.source {
                 None => Poll::Ready(None),
-                Some(source) => Pin::new(source).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+                Some(source) => {
+                    Pin::new(source).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+                }
             }
         };
         match &polled {

@@ -21,8 +21,12 @@ pub fn status(error: &UpstreamError) -> StatusCode {
         UpstreamError::Protocol { .. } => StatusCode::BAD_GATEWAY,
         UpstreamError::RequestBody { .. } => StatusCode::BAD_REQUEST,
         UpstreamError::NotRouted => StatusCode::NOT_FOUND,
-        UpstreamError::Cluster(ClusterError::ConnectTimeout { .. } | ClusterError::Connect { .. } | ClusterError::NoEndpoint { .. })
-        | UpstreamError::Cluster(ClusterError::PoolExhausted { .. } | ClusterError::Tls { .. } | ClusterError::Handshake { .. })
+        UpstreamError::Cluster(
+            ClusterError::ConnectTimeout { .. } | ClusterError::Connect { .. } | ClusterError::NoEndpoint { .. },
+        )
+        | UpstreamError::Cluster(
+            ClusterError::PoolExhausted { .. } | ClusterError::Tls { .. } | ClusterError::Handshake { .. },
+        )
         | UpstreamError::Reset { .. }
         | UpstreamError::UnknownCluster { .. } => StatusCode::SERVICE_UNAVAILABLE,
     }

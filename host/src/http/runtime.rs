@@ -57,9 +57,12 @@ impl ListenerMetrics {
     pub fn new(registry: &Registry, listener: &str, worker: usize) -> Self {
         let worker = worker.to_string();
         let counter = |metric| registry.counter(metric, &[("listener", listener)]);
-        let refused = |reason| registry.counter(&names::LISTENER_CONNECTIONS_REFUSED, &[("listener", listener), ("reason", reason)]);
+        let refused = |reason| {
+            registry.counter(&names::LISTENER_CONNECTIONS_REFUSED, &[("listener", listener), ("reason", reason)])
+        };
         let class = |class| registry.counter(&names::LISTENER_REQUESTS, &[("listener", listener), ("class", class)]);
-        let broken = |reason| registry.counter(&names::LISTENER_PROTOCOL_ERRORS, &[("listener", listener), ("reason", reason)]);
+        let broken =
+            |reason| registry.counter(&names::LISTENER_PROTOCOL_ERRORS, &[("listener", listener), ("reason", reason)]);
         Self {
             accepted: counter(&names::LISTENER_CONNECTIONS),
             active: registry.gauge(&names::LISTENER_CONNECTIONS_ACTIVE, &[("listener", listener)]),

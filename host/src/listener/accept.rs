@@ -130,7 +130,10 @@ pub async fn run(listener: Rc<LocalListener>, socket: TcpListener) {
             }
             Err(error) => {
                 // Out of files, most likely: wait for some to be closed rather than spin.
-                tracing::error!(listener = &*listener.name, "cannot accept: {error}; raise the limit of open files (ulimit -n) or lower `limits.connections`");
+                tracing::error!(
+                    listener = &*listener.name,
+                    "cannot accept: {error}; raise the limit of open files (ulimit -n) or lower `limits.connections`"
+                );
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

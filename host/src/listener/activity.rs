@@ -223,7 +223,12 @@ mod tests {
 
     #[test]
     fn unsent_bytes_keep_a_connection_awake() {
-        let found = run(&[(1, &|activity: &Activity| activity.block()), (2, &|_| {}), (3, &|activity| activity.count_sent(1)), (4, &|_| {})]);
+        let found = run(&[
+            (1, &|activity: &Activity| activity.block()),
+            (2, &|_| {}),
+            (3, &|activity| activity.count_sent(1)),
+            (4, &|_| {}),
+        ]);
         assert_eq!(found, [Finding::Fine, Finding::Fine, Finding::Fine, Finding::Quiet]);
     }
 }

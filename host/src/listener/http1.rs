@@ -35,7 +35,13 @@ enum Next {
 }
 
 /// Serves requests until the connection closes.
-pub async fn serve(listener: &Rc<LocalListener>, connection: Rc<Connection>, mut io: Io, limits: &ListenerLimits, metrics: &ListenerMetrics) {
+pub async fn serve(
+    listener: &Rc<LocalListener>,
+    connection: Rc<Connection>,
+    mut io: Io,
+    limits: &ListenerLimits,
+    metrics: &ListenerMetrics,
+) {
     let activity = Arc::clone(&io.activity);
     let mut counted = (0, 0);
     loop {
@@ -84,7 +90,9 @@ async fn busy(listener: &Rc<LocalListener>, connection: &Rc<Connection>, io: Io,
         let listener = Rc::clone(listener);
         let connection = Rc::clone(connection);
         let activity = Arc::clone(&activity);
-        service_fn(move |request| stream::serve(listener.current(), Rc::clone(&connection), Arc::clone(&activity), request))
+        service_fn(move |request| {
+            stream::serve(listener.current(), Rc::clone(&connection), Arc::clone(&activity), request)
+        })
     };
     let mut builder = http1::Builder::new();
     builder
@@ -101,6 +109,7 @@ async fn busy(listener: &Rc<LocalListener>, connection: &Rc<Connection>, io: Io,
         listener.drain.begun().await;
     });
     let mut draining = false;
+    let mut registered = false;
     poll_fn(|cx| {
         loop {
             let Some(conn) = &mut served else { return Poll::Ready(Next::Closed) };
@@ -112,6 +121,12 @@ async fn busy(listener: &Rc<LocalListener>, connection: &Rc<Connection>, io: Io,
                 }
                 Poll::Pending => {}
             }
+            // Both keep this task's waker once they have it: from then on a look at a flag will do.
+            let news = !registered || timer.is_elapsed() || (!draining && listener.drain.has_begun());
+            registered = true;
+            if !news {
+                return Poll::Pending;
+            }
             if !draining && drained.as_mut().poll(cx).is_ready() {
                 draining = true;
                 Pin::new(conn).graceful_shutdown();
@@ -120,6 +135,7 @@ async fn busy(listener: &Rc<LocalListener>, connection: &Rc<Connection>, io: Io,
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
+            registered = false;
             let now = Instant::now();
             timer.as_mut().reset(now + period);
             let finding = watch.look(&activity, now);

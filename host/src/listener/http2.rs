@@ -25,12 +25,20 @@ use crate::{
 };
 
 /// Serves streams until the connection closes.
-pub async fn serve(listener: &Rc<LocalListener>, connection: Rc<Connection>, io: Io, limits: &ListenerLimits, metrics: &ListenerMetrics) {
+pub async fn serve(
+    listener: &Rc<LocalListener>,
+    connection: Rc<Connection>,
+    io: Io,
+    limits: &ListenerLimits,
+    metrics: &ListenerMetrics,
+) {
     let activity = Arc::clone(&io.activity);
     let service = {
         let listener = Rc::clone(listener);
         let activity = Arc::clone(&activity);
-        service_fn(move |request| stream::serve(listener.current(), Rc::clone(&connection), Arc::clone(&activity), request))
+        service_fn(move |request| {
+            stream::serve(listener.current(), Rc::clone(&connection), Arc::clone(&activity), request)
+        })
     };
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
@@ -61,7 +69,10 @@ pub async fn serve(listener: &Rc<LocalListener>, connection: Rc<Connection>, io:
             }
             if activity.given_up() > most_given_up {
                 metrics.resets.inc();
-                tracing::warn!(listener = &*listener.name, "connection closed: its client opens streams and resets them");
+                tracing::warn!(
+                    listener = &*listener.name,
+                    "connection closed: its client opens streams and resets them"
+                );
                 return Poll::Ready(());
             }
             if !draining && drained.as_mut().poll(cx).is_ready() {

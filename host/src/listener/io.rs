@@ -15,6 +15,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::activity::Activity;
+use crate::transport;
 
 /// TCP, or TLS over it.
 #[derive(Debug)]
@@ -90,10 +91,14 @@ impl AsyncWrite for Io {
         polled
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let polled = match &mut self.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
-            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bytes),
+            Transport::Tcp(stream) => transport::write_vectored(stream, cx, bytes),
+            Transport::Tls(stream) => transport::write_vectored(stream.as_mut(), cx, bytes),
         };
         self.wrote(&polled);
         polled

@@ -16,7 +16,9 @@ pub struct Escapes;
 /// [`Escapes`].
 pub fn normalize(target: &PathAndQuery) -> Result<Option<PathAndQuery>, Escapes> {
     let path = target.path().as_bytes();
-    let clean = !path.windows(2).any(|pair| matches!(pair, [b'/', b'.']) || matches!(pair, [b'%' | b'\\', _] | [_, b'%' | b'\\']));
+    let clean = !path
+        .windows(2)
+        .any(|pair| matches!(pair, [b'/', b'.']) || matches!(pair, [b'%' | b'\\', _] | [_, b'%' | b'\\']));
     if clean || path == b"*" {
         return Ok(None);
     }

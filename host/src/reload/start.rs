@@ -60,7 +60,8 @@ pub fn prepare(config: Config, dry: bool) -> Result<Prepared, Report> {
         Report::single(Arc::clone(&config.sources), Problem::new(Origin { file, line: 0, column: 0 }, message))
     };
     let cache: Option<PathBuf> = config.state.as_ref().map(|state| state.join("modules"));
-    let engine = Engine::new(EngineOptions { cache, ..EngineOptions::default() }).map_err(|error| whole(error.to_string()))?;
+    let engine =
+        Engine::new(EngineOptions { cache, ..EngineOptions::default() }).map_err(|error| whole(error.to_string()))?;
     // A dry run must not create the files that sinks write to.
     let targets = config.sinks.iter().map(|(name, sink)| {
         let target = match sink {
@@ -107,18 +108,24 @@ impl Prepared {
             match socket::bind(listener.address, config.workers) {
                 Ok(sockets) => {
                     let admission = Admission::new(Arc::clone(&process), listener.limits.connections, Arc::clone(&ids));
-                    let address = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(listener.address);
+                    let address =
+                        sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(listener.address);
                     listeners.push((listener.clone(), sockets, admission, address));
                 }
                 Err(error) => problems.push(
-                    Problem::new(listener.origin.clone(), format!("listener \"{}\" cannot listen on {}: {error}", listener.name, listener.address))
-                        .help("another process may have the address; a port below 1024 needs CAP_NET_BIND_SERVICE"),
+                    Problem::new(
+                        listener.origin.clone(),
+                        format!("listener \"{}\" cannot listen on {}: {error}", listener.name, listener.address),
+                    )
+                    .help("another process may have the address; a port below 1024 needs CAP_NET_BIND_SERVICE"),
                 ),
             }
         }
-        let clusters: Vec<_> = config.clusters.values().map(|cluster| SharedCluster::new(Arc::clone(cluster))).collect();
+        let clusters: Vec<_> =
+            config.clusters.values().map(|cluster| SharedCluster::new(Arc::clone(cluster))).collect();
         for cluster in &clusters {
-            let gauge = registry.gauge(&names::CLUSTER_ENDPOINTS, &[("cluster", &cluster.settings.name), ("health", "healthy")]);
+            let gauge = registry
+                .gauge(&names::CLUSTER_ENDPOINTS, &[("cluster", &cluster.settings.name), ("health", "healthy")]);
             gauge.set(i64::try_from(cluster.settings.endpoints.len()).unwrap_or(i64::MAX));
             cluster.keep(gauge);
         }
@@ -171,7 +178,14 @@ impl Prepared {
         }
         tokio::spawn(rebuild_instances(Arc::clone(&blueprint), requests));
         describe_process(&registry);
-        let snapshot = Arc::new(Snapshot { generation: 1, since: SystemTime::now(), config, blueprint, clusters, listeners: bound });
+        let snapshot = Arc::new(Snapshot {
+            generation: 1,
+            since: SystemTime::now(),
+            config,
+            blueprint,
+            clusters,
+            listeners: bound,
+        });
         Ok(Proxy { snapshot, registry, workers, sinks })
     }
 }
@@ -192,7 +206,9 @@ fn connections(config: &Config) -> usize {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let possible = usize::try_from(files.saturating_sub(SPARE_FILES)).unwrap_or(usize::MAX);
     if possible < wanted / 10 * 9 {
-        tracing::warn!("limits.connections is {wanted}, but this process may open {files} files: {possible} connections are accepted; raise the limit with `ulimit -n`");
+        tracing::warn!(
+            "limits.connections is {wanted}, but this process may open {files} files: {possible} connections are accepted; raise the limit with `ulimit -n`"
+        );
     }
     wanted.min(possible)
 }
@@ -203,7 +219,10 @@ fn describe_process(registry: &Registry) {
     start.set(i64::try_from(since).unwrap_or(0));
     let generation = registry.gauge(&names::PROCESS_GENERATION, &[]);
     generation.set(1);
-    let build = registry.gauge(&names::PROCESS_BUILD, &[("version", env!("CARGO_PKG_VERSION")), ("commit", option_env!("FYKE_COMMIT").unwrap_or("unknown"))]);
+    let build = registry.gauge(
+        &names::PROCESS_BUILD,
+        &[("version", env!("CARGO_PKG_VERSION")), ("commit", option_env!("FYKE_COMMIT").unwrap_or("unknown"))],
+    );
     build.set(1);
     // A gauge lives as long as its handle: these live as long as the process.
     std::mem::forget((start, generation, build));

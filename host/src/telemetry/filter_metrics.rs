@@ -110,20 +110,13 @@ enum Value {
 
 impl Default for FilterMetrics {
     fn default() -> Self {
-        let metrics = Self {
-            index: Mutex::default(),
-            chunks: [const { OnceLock::new() }; CHUNKS],
-            overflows: AtomicU64::new(0),
-        };
+        let metrics =
+            Self { index: Mutex::default(), chunks: [const { OnceLock::new() }; CHUNKS], overflows: AtomicU64::new(0) };
         {
             let mut index = lock(&metrics.index);
             for kind in FilterMetricKind::ALL {
                 // The first numbers: see `overflow`.
-                metrics.append(
-                    &mut index,
-                    kind,
-                    format!("filter_metrics.overflow.{}", kind.word()),
-                );
+                metrics.append(&mut index, kind, format!("filter_metrics.overflow.{}", kind.word()));
             }
         }
         metrics
@@ -196,15 +189,8 @@ impl FilterMetrics {
     #[must_use]
     pub fn gather(&self) -> Vec<FilterMetricReading> {
         let length = lock(&self.index).length;
-        let first = if self.overflows() == 0 {
-            FilterMetricKind::ALL.len()
-        } else {
-            0
-        };
-        (first..length)
-            .filter_map(|position| self.entry(position))
-            .map(Entry::read)
-            .collect()
+        let first = if self.overflows() == 0 { FilterMetricKind::ALL.len() } else { 0 };
+        (first..length).filter_map(|position| self.entry(position)).map(Entry::read).collect()
     }
 
     /// How many definitions did not fit.
@@ -215,9 +201,10 @@ impl FilterMetrics {
 
     fn append(&self, index: &mut Index, kind: FilterMetricKind, name: String) -> u32 {
         let position = index.length;
-        let chunk = self.chunks.get(position / CHUNK).map(|chunk| {
-            chunk.get_or_init(|| std::iter::repeat_with(OnceLock::new).take(CHUNK).collect())
-        });
+        let chunk = self
+            .chunks
+            .get(position / CHUNK)
+            .map(|chunk| chunk.get_or_init(|| std::iter::repeat_with(OnceLock::new).take(CHUNK).collect()));
         let Some(slot) = chunk.and_then(|chunk| chunk.get(position % CHUNK)) else {
             debug_assert!(false, "the table holds more than its capacity");
             return overflow(kind);
@@ -235,23 +222,13 @@ impl FilterMetrics {
     }
 
     fn entry(&self, position: usize) -> Option<&Entry> {
-        self.chunks
-            .get(position / CHUNK)?
-            .get()?
-            .get(position % CHUNK)?
-            .get()
+        self.chunks.get(position / CHUNK)?.get()?.get(position % CHUNK)?.get()
     }
 
     fn value(&self, id: u32) -> Result<&Value, FilterMetricError> {
-        let entry = self
-            .entry((id >> 2) as usize)
-            .ok_or(FilterMetricError::Unknown)?;
+        let entry = self.entry((id >> 2) as usize).ok_or(FilterMetricError::Unknown)?;
         // A number whose kind is not the entry's was never given out.
-        if id & 3 == entry.kind() as u32 {
-            Ok(&entry.value)
-        } else {
-            Err(FilterMetricError::Unknown)
-        }
+        if id & 3 == entry.kind() as u32 { Ok(&entry.value) } else { Err(FilterMetricError::Unknown) }
     }
 }
 
@@ -300,10 +277,7 @@ mod tests {
     fn the_same_name_is_the_same_metric_and_another_kind_another() {
         let metrics = FilterMetrics::default();
         let counter = define(&metrics, FilterMetricKind::Counter, "requests");
-        assert_eq!(
-            counter,
-            metrics.define("other", CAPACITY, FilterMetricKind::Counter, "requests")
-        );
+        assert_eq!(counter, metrics.define("other", CAPACITY, FilterMetricKind::Counter, "requests"));
         let gauge = define(&metrics, FilterMetricKind::Gauge, "requests");
         assert_ne!(counter, gauge);
         assert_eq!((counter & 3, gauge & 3), (0, 1));
@@ -353,23 +327,13 @@ mod tests {
     fn what_does_not_fit_counts_in_the_overflow_metric() {
         let metrics = FilterMetrics::default();
         for index in 0..CAPACITY + 100 {
-            let id = define(
-                &metrics,
-                FilterMetricKind::Counter,
-                &format!("metric.{index}"),
-            );
+            let id = define(&metrics, FilterMetricKind::Counter, &format!("metric.{index}"));
             assert_eq!(metrics.increment(id, 1), Ok(()));
         }
         assert_eq!(metrics.overflows(), 103);
-        assert_eq!(
-            metrics.value_of(overflow(FilterMetricKind::Counter)),
-            Ok(103)
-        );
+        assert_eq!(metrics.value_of(overflow(FilterMetricKind::Counter)), Ok(103));
         assert_eq!(metrics.gather().len(), CAPACITY);
-        assert_eq!(
-            define(&metrics, FilterMetricKind::Gauge, "late"),
-            overflow(FilterMetricKind::Gauge)
-        );
+        assert_eq!(define(&metrics, FilterMetricKind::Gauge, "late"), overflow(FilterMetricKind::Gauge));
     }
 
     #[test]
@@ -382,10 +346,7 @@ mod tests {
         let id = metrics.define("modest", 3, FilterMetricKind::Counter, "mine");
         assert_ne!(id, overflow(FilterMetricKind::Counter));
         let long = "x".repeat(NAME_BYTES + 1);
-        assert_eq!(
-            metrics.define("modest", 3, FilterMetricKind::Counter, &long),
-            overflow(FilterMetricKind::Counter)
-        );
+        assert_eq!(metrics.define("modest", 3, FilterMetricKind::Counter, &long), overflow(FilterMetricKind::Counter));
     }
 
     #[test]
@@ -401,11 +362,6 @@ mod tests {
                 });
             }
         });
-        assert!(
-            metrics
-                .gather()
-                .iter()
-                .all(|metric| metric.reading == Reading::Counter(4))
-        );
+        assert!(metrics.gather().iter().all(|metric| metric.reading == Reading::Counter(4)));
     }
 }

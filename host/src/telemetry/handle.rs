@@ -110,10 +110,7 @@ impl<C: Cell> Handle<C> {
     /// Counts where nobody reads: the kind of the metric and the call do not agree, a mistake in the program.
     pub(super) fn detached(metric: &Metric) -> Self {
         debug_assert!(false, "{} is a {}", metric.name, metric.kind.word());
-        tracing::error!(
-            metric = metric.name,
-            "a metric is used as another kind than its own; it shows nothing"
-        );
+        tracing::error!(metric = metric.name, "a metric is used as another kind than its own; it shows nothing");
         Self::attach(Arc::new(Series::default()))
     }
 }
@@ -127,11 +124,7 @@ impl<C: Cell> Clone for Handle<C> {
 impl<C: Cell> Drop for Handle<C> {
     fn drop(&mut self) {
         let mut state = lock(&self.series.state);
-        if let Some(index) = state
-            .live
-            .iter()
-            .position(|cell| Arc::ptr_eq(cell, &self.cell))
-        {
+        if let Some(index) = state.live.iter().position(|cell| Arc::ptr_eq(cell, &self.cell)) {
             state.live.swap_remove(index);
         }
         if C::PERSISTS {

@@ -60,10 +60,7 @@ pub(super) struct HistogramCell {
 
 impl Default for HistogramCell {
     fn default() -> Self {
-        Self {
-            sum: AtomicU64::new(0),
-            slots: [const { AtomicU64::new(0) }; SLOTS],
-        }
+        Self { sum: AtomicU64::new(0), slots: [const { AtomicU64::new(0) }; SLOTS] }
     }
 }
 
@@ -74,13 +71,11 @@ impl HistogramCell {
             slot.fetch_add(1, Ordering::Relaxed);
         }
         let unit = buckets.sum_unit();
-        self.sum
-            .fetch_add(value.saturating_add(unit / 2) / unit, Ordering::Relaxed);
+        self.sum.fetch_add(value.saturating_add(unit / 2) / unit, Ordering::Relaxed);
     }
 
     pub(super) fn absorb(&self, other: &Self) {
-        self.sum
-            .fetch_add(other.sum.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.sum.fetch_add(other.sum.load(Ordering::Relaxed), Ordering::Relaxed);
         for (mine, theirs) in self.slots.iter().zip(&other.slots) {
             mine.fetch_add(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
         }
@@ -91,12 +86,7 @@ impl HistogramCell {
         HistogramReading {
             buckets,
             sum: self.sum.load(Ordering::Relaxed),
-            counts: self
-                .slots
-                .iter()
-                .take(slots)
-                .map(|slot| slot.load(Ordering::Relaxed))
-                .collect(),
+            counts: self.slots.iter().take(slots).map(|slot| slot.load(Ordering::Relaxed)).collect(),
         }
     }
 }
@@ -163,12 +153,7 @@ impl HistogramReading {
         Self {
             buckets: self.buckets,
             sum: self.sum.saturating_sub(earlier.sum),
-            counts: self
-                .counts
-                .iter()
-                .zip(&earlier.counts)
-                .map(|(now, then)| now.saturating_sub(*then))
-                .collect(),
+            counts: self.counts.iter().zip(&earlier.counts).map(|(now, then)| now.saturating_sub(*then)).collect(),
         }
     }
 
@@ -180,14 +165,10 @@ impl HistogramReading {
             Buckets::Numbers => 1.0,
         };
         let mut total = 0;
-        self.buckets
-            .bounds()
-            .iter()
-            .zip(&self.counts)
-            .filter_map(move |(bound, held)| {
-                total += held;
-                is_round(*bound).then(|| (*bound as f64 / divisor, total))
-            })
+        self.buckets.bounds().iter().zip(&self.counts).filter_map(move |(bound, held)| {
+            total += held;
+            is_round(*bound).then(|| (*bound as f64 / divisor, total))
+        })
     }
 }
 
@@ -200,10 +181,7 @@ fn is_round(mut bound: u64) -> bool {
 }
 
 /// Bounds from ten times `unit`, ten for each decade.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "evaluated when the program is built"
-)]
+#[expect(clippy::indexing_slicing, reason = "evaluated when the program is built")]
 const fn decades<const N: usize>(unit: u64) -> [u64; N] {
     let mut bounds = [0; N];
     let (mut index, mut power) = (0, unit);
@@ -218,20 +196,13 @@ const fn decades<const N: usize>(unit: u64) -> [u64; N] {
 }
 
 /// Puts the whole numbers below ten in front.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "evaluated when the program is built"
-)]
+#[expect(clippy::indexing_slicing, reason = "evaluated when the program is built")]
 const fn with_ones(tens: [u64; 71]) -> [u64; 78] {
     let ones = [1, 2, 3, 4, 5, 6, 8];
     let mut bounds = [0; 78];
     let mut index = 0;
     while index < bounds.len() {
-        bounds[index] = if index < ones.len() {
-            ones[index]
-        } else {
-            tens[index - ones.len()]
-        };
+        bounds[index] = if index < ones.len() { ones[index] } else { tens[index - ones.len()] };
         index += 1;
     }
     bounds
@@ -264,10 +235,8 @@ mod tests {
 
     #[test]
     fn exposed_bounds_are_round() {
-        let bounds: Vec<String> = reading(Buckets::Seconds, &[])
-            .cumulative()
-            .map(|(bound, _)| bound.to_string())
-            .collect();
+        let bounds: Vec<String> =
+            reading(Buckets::Seconds, &[]).cumulative().map(|(bound, _)| bound.to_string()).collect();
         assert_eq!(bounds.len(), 22);
         assert_eq!(bounds[..4], ["0.00001", "0.000025", "0.00005", "0.0001"]);
         assert_eq!(bounds[19..], ["25", "50", "100"]);

@@ -46,9 +46,7 @@ pub enum LoggingError {
 /// When the level cannot be read, or logging was set up before.
 pub fn init(level: Option<&str>, format: Format) -> Result<(), LoggingError> {
     let filter = filter(level, std::env::var(VARIABLE).ok().as_deref())?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         Format::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),
@@ -57,13 +55,8 @@ pub fn init(level: Option<&str>, format: Format) -> Result<(), LoggingError> {
 }
 
 fn filter(level: Option<&str>, variable: Option<&str>) -> Result<EnvFilter, LoggingError> {
-    let given = level
-        .or(variable.filter(|value| !value.trim().is_empty()))
-        .unwrap_or(DEFAULT);
-    EnvFilter::try_new(given).map_err(|source| LoggingError::Level {
-        given: given.to_owned(),
-        source,
-    })
+    let given = level.or(variable.filter(|value| !value.trim().is_empty())).unwrap_or(DEFAULT);
+    EnvFilter::try_new(given).map_err(|source| LoggingError::Level { given: given.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -74,10 +67,7 @@ mod tests {
     fn the_command_line_wins_over_the_environment_over_the_default() {
         let text = |level, variable| filter(level, variable).unwrap().to_string();
         assert_eq!(text(Some("debug"), Some("trace")), "debug");
-        assert_eq!(
-            text(None, Some("warn,fyke::cluster=debug")),
-            "fyke::cluster=debug,warn"
-        );
+        assert_eq!(text(None, Some("warn,fyke::cluster=debug")), "fyke::cluster=debug,warn");
         assert_eq!(text(None, Some(" ")), "info");
         assert_eq!(text(None, None), "info");
     }
@@ -85,9 +75,6 @@ mod tests {
     #[test]
     fn a_wrong_level_is_named_with_what_to_try() {
         let message = filter(Some("fyke=loud"), None).unwrap_err().to_string();
-        assert!(
-            message.contains("`fyke=loud`") && message.contains("try error, warn"),
-            "{message}"
-        );
+        assert!(message.contains("`fyke=loud`") && message.contains("try error, warn"), "{message}");
     }
 }

@@ -139,18 +139,8 @@ mod tests {
         for metric in ALL {
             assert!(seen.insert(metric.name), "{} twice", metric.name);
             assert!(metric.name.starts_with("fyke_"));
-            assert!(
-                metric
-                    .name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-            );
-            assert_eq!(
-                metric.name.ends_with("_total"),
-                metric.kind.word() == "counter",
-                "{}",
-                metric.name
-            );
+            assert!(metric.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
+            assert_eq!(metric.name.ends_with("_total"), metric.kind.word() == "counter", "{}", metric.name);
             if metric.kind == SECONDS {
                 assert!(metric.name.ends_with("_seconds"));
             }

@@ -43,19 +43,13 @@ fn render_family(out: &mut String, family: &FamilyReading) {
 }
 
 fn render_filter_metrics(out: &mut String, metrics: Vec<FilterMetricReading>) {
-    let mut families: BTreeMap<String, (FilterMetricKind, Vec<FilterMetricReading>)> =
-        BTreeMap::new();
+    let mut families: BTreeMap<String, (FilterMetricKind, Vec<FilterMetricReading>)> = BTreeMap::new();
     for metric in metrics {
         let mut name = sanitise(&metric.name);
-        if families
-            .get(&name)
-            .is_some_and(|(kind, _)| *kind != metric.kind)
-        {
+        if families.get(&name).is_some_and(|(kind, _)| *kind != metric.kind) {
             name = format!("{name}_{}", metric.kind.word());
         }
-        let (_, family) = families
-            .entry(name)
-            .or_insert_with(|| (metric.kind, Vec::new()));
+        let (_, family) = families.entry(name).or_insert_with(|| (metric.kind, Vec::new()));
         family.push(metric);
     }
     for (name, (kind, family)) in families {
@@ -146,11 +140,7 @@ fn sanitise(name: &str) -> String {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | ':' => character,
         _ => '_',
     }));
-    if legal.starts_with("fyke_") {
-        format!("filter_{legal}")
-    } else {
-        legal
-    }
+    if legal.starts_with("fyke_") { format!("filter_{legal}") } else { legal }
 }
 
 #[cfg(test)]
@@ -165,17 +155,11 @@ mod tests {
     #[test]
     fn an_exposition_has_help_and_type_once_and_every_series() {
         let registry = Registry::new();
-        registry
-            .counter(&names::LISTENER_CONNECTIONS, &[("listener", "a")])
-            .add(3);
-        registry
-            .counter(&names::LISTENER_CONNECTIONS, &[("listener", "b\"\\\n")])
-            .inc();
+        registry.counter(&names::LISTENER_CONNECTIONS, &[("listener", "a")]).add(3);
+        registry.counter(&names::LISTENER_CONNECTIONS, &[("listener", "b\"\\\n")]).inc();
         let gauge = registry.gauge(&names::PROCESS_GENERATION, &[]);
         gauge.set(-4);
-        registry
-            .counter(&names::WORKER_CPU, &[("worker", "0")])
-            .add_time(Duration::from_millis(1_500));
+        registry.counter(&names::WORKER_CPU, &[("worker", "0")]).add_time(Duration::from_millis(1_500));
         let text = render(&registry);
         let expected = [
             "# HELP fyke_listener_connections_accepted_total Downstream connections accepted.",
@@ -189,10 +173,7 @@ mod tests {
             "# TYPE fyke_worker_cpu_seconds_total counter",
             "fyke_worker_cpu_seconds_total{worker=\"0\"} 1.5",
         ];
-        assert_eq!(
-            text.lines().take(expected.len()).collect::<Vec<_>>(),
-            expected
-        );
+        assert_eq!(text.lines().take(expected.len()).collect::<Vec<_>>(), expected);
         assert!(text.ends_with('\n'));
     }
 
@@ -211,10 +192,7 @@ mod tests {
             "fyke_cluster_request_duration_seconds_sum{cluster=\"app\"} 1000.003",
             "fyke_cluster_request_duration_seconds_count{cluster=\"app\"} 2",
         ] {
-            assert!(
-                text.lines().any(|found| found == line),
-                "{line} is not in\n{text}"
-            );
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
     }
 
@@ -238,10 +216,7 @@ mod tests {
             "my_requests_gauge 1",
             "filter_fyke_listener 1",
         ] {
-            assert!(
-                text.lines().any(|found| found == line),
-                "{line} is not in\n{text}"
-            );
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         assert_eq!(text.matches("# TYPE my_requests counter").count(), 1);
     }

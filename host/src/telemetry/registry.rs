@@ -113,14 +113,8 @@ impl Registry {
     #[must_use]
     pub fn histogram(&self, metric: &'static Metric, labels: &[(&str, &str)]) -> Histogram {
         match self.series(metric, labels) {
-            AnySeries::Histogram(series, buckets) => Histogram {
-                handle: Handle::attach(series),
-                buckets,
-            },
-            _ => Histogram {
-                handle: Handle::detached(metric),
-                buckets: Buckets::Numbers,
-            },
+            AnySeries::Histogram(series, buckets) => Histogram { handle: Handle::attach(series), buckets },
+            _ => Histogram { handle: Handle::detached(metric), buckets: Buckets::Numbers },
         }
     }
 
@@ -129,12 +123,7 @@ impl Registry {
     pub fn read(&self, metric: &Metric, labels: &[(&str, &str)]) -> Option<Reading> {
         let labels = ordered(metric, labels);
         let families = lock(&self.inner.families);
-        families
-            .by_name
-            .get(metric.name)?
-            .series
-            .get(&labels)?
-            .read()
+        families.by_name.get(metric.name)?.series.get(&labels)?.read()
     }
 
     /// Every family that has a series, by name. Series of gauges whose handles are all gone are forgotten on the way.
@@ -147,34 +136,21 @@ impl Registry {
             let before = family.series.len();
             family.series.retain(|_, series| !series.is_abandoned());
             forgotten += before - family.series.len();
-            let series: Vec<_> = family
-                .series
-                .iter()
-                .filter_map(|(labels, series)| Some((labels.clone(), series.read()?)))
-                .collect();
+            let series: Vec<_> =
+                family.series.iter().filter_map(|(labels, series)| Some((labels.clone(), series.read()?))).collect();
             if !series.is_empty() {
-                gathered.push(FamilyReading {
-                    metric: family.metric,
-                    series,
-                });
+                gathered.push(FamilyReading { metric: family.metric, series });
             }
         }
         families.series = families.series.saturating_sub(forgotten);
         drop(families);
         let own = [
-            (
-                &names::SERIES_OVERFLOWS,
-                self.inner.overflows.load(Ordering::Relaxed),
-            ),
-            (
-                &names::FILTER_METRICS_OVERFLOWS,
-                self.inner.filter_metrics.overflows(),
-            ),
+            (&names::SERIES_OVERFLOWS, self.inner.overflows.load(Ordering::Relaxed)),
+            (&names::FILTER_METRICS_OVERFLOWS, self.inner.filter_metrics.overflows()),
         ];
-        gathered.extend(own.map(|(metric, count)| FamilyReading {
-            metric,
-            series: vec![(Labels::new(), Reading::Counter(count))],
-        }));
+        gathered.extend(
+            own.map(|(metric, count)| FamilyReading { metric, series: vec![(Labels::new(), Reading::Counter(count))] }),
+        );
         gathered
     }
 
@@ -189,10 +165,7 @@ impl Registry {
         let mut labels = ordered(metric, labels);
         let mut families = lock(&self.inner.families);
         let Families { by_name, series } = &mut *families;
-        let family = by_name.entry(metric.name).or_insert_with(|| Family {
-            metric,
-            series: BTreeMap::new(),
-        });
+        let family = by_name.entry(metric.name).or_insert_with(|| Family { metric, series: BTreeMap::new() });
         debug_assert_eq!(family.metric.kind, metric.kind, "{}", metric.name);
         if *series >= self.inner.limit && !family.series.contains_key(&labels) {
             self.inner.overflows.fetch_add(1, Ordering::Relaxed);
@@ -246,9 +219,7 @@ impl AnySeries {
             Self::Time(series) => Some(Reading::Time(series.sum().value())),
             Self::Gauge(series) if series.is_idle() => None,
             Self::Gauge(series) => Some(Reading::Gauge(series.sum().value())),
-            Self::Histogram(series, buckets) => {
-                Some(Reading::Histogram(series.sum().read(*buckets)))
-            }
+            Self::Histogram(series, buckets) => Some(Reading::Histogram(series.sum().read(*buckets))),
         }
     }
 
@@ -261,8 +232,7 @@ impl AnySeries {
 /// Label values in the order of the metric's label names.
 fn ordered(metric: &Metric, labels: &[(&str, &str)]) -> Labels {
     debug_assert!(
-        labels.len() == metric.labels.len()
-            && labels.iter().all(|(name, _)| metric.labels.contains(name)),
+        labels.len() == metric.labels.len() && labels.iter().all(|(name, _)| metric.labels.contains(name)),
         "{} has the labels {:?}, not {labels:?}",
         metric.name,
         metric.labels
@@ -322,21 +292,12 @@ mod tests {
     #[test]
     fn labels_may_come_in_any_order() {
         let registry = Registry::new();
-        let one = registry.counter(
-            &names::LISTENER_REQUESTS,
-            &[("listener", "a"), ("class", "2xx")],
-        );
-        let two = registry.counter(
-            &names::LISTENER_REQUESTS,
-            &[("class", "2xx"), ("listener", "a")],
-        );
+        let one = registry.counter(&names::LISTENER_REQUESTS, &[("listener", "a"), ("class", "2xx")]);
+        let two = registry.counter(&names::LISTENER_REQUESTS, &[("class", "2xx"), ("listener", "a")]);
         one.inc();
         two.inc();
         assert_eq!(
-            registry.read(
-                &names::LISTENER_REQUESTS,
-                &[("listener", "a"), ("class", "2xx")]
-            ),
+            registry.read(&names::LISTENER_REQUESTS, &[("listener", "a"), ("class", "2xx")]),
             Some(Reading::Counter(2))
         );
     }
@@ -349,14 +310,8 @@ mod tests {
             .map(|name| registry.counter(&names::LISTENER_SENT, &[("listener", name)]))
             .collect();
         handles.iter().for_each(Counter::inc);
-        assert_eq!(
-            registry.read(&names::LISTENER_SENT, &[("listener", OVERFLOW)]),
-            Some(Reading::Counter(2))
-        );
-        let overflows = registry
-            .gather()
-            .into_iter()
-            .find(|family| family.metric.name == names::SERIES_OVERFLOWS.name);
+        assert_eq!(registry.read(&names::LISTENER_SENT, &[("listener", OVERFLOW)]), Some(Reading::Counter(2)));
+        let overflows = registry.gather().into_iter().find(|family| family.metric.name == names::SERIES_OVERFLOWS.name);
         assert_eq!(overflows.unwrap().series, [(vec![], Reading::Counter(2))]);
     }
 
@@ -378,21 +333,14 @@ mod tests {
             }
             let mut last = 0;
             for _ in 0..200 {
-                if let Some(Reading::Counter(now)) =
-                    registry.read(&names::LISTENER_CONNECTIONS, WEB)
-                {
+                if let Some(Reading::Counter(now)) = registry.read(&names::LISTENER_CONNECTIONS, WEB) {
                     assert!(now >= last, "a counter went back from {last} to {now}");
                     last = now;
                 }
             }
         });
-        assert_eq!(
-            registry.read(&names::LISTENER_CONNECTIONS, WEB),
-            Some(Reading::Counter(20_000))
-        );
-        let Some(Reading::Histogram(reading)) =
-            registry.read(&names::LISTENER_REQUEST_DURATION, WEB)
-        else {
+        assert_eq!(registry.read(&names::LISTENER_CONNECTIONS, WEB), Some(Reading::Counter(20_000)));
+        let Some(Reading::Histogram(reading)) = registry.read(&names::LISTENER_REQUEST_DURATION, WEB) else {
             panic!("no histogram");
         };
         assert_eq!((reading.count(), reading.sum()), (20_000, 20.0));

@@ -93,11 +93,8 @@ impl Sinks {
         let mut by_name = BTreeMap::new();
         let unnamed = (String::new(), SinkTarget::Stdout);
         for (name, target) in std::iter::once(unnamed).chain(targets) {
-            let output = Output::open(target).map_err(|(path, source)| SinkError::Open {
-                sink: name.clone(),
-                path,
-                source,
-            })?;
+            let output =
+                Output::open(target).map_err(|(path, source)| SinkError::Open { sink: name.clone(), path, source })?;
             let sink = Sink::start(&name, output, registry)?;
             by_name.insert(name, Arc::new(sink));
         }
@@ -123,11 +120,7 @@ impl Sinks {
             let ended = lock(&sink.ended).recv_timeout(left);
             ended == Err(mpsc::RecvTimeoutError::Disconnected)
         });
-        if all {
-            Flush::Complete
-        } else {
-            Flush::TimedOut
-        }
+        if all { Flush::Complete } else { Flush::TimedOut }
     }
 }
 
@@ -144,12 +137,7 @@ impl SinkHandle {
     fn new(sink: &Arc<Sink>) -> Self {
         let queue = Arc::new(Queue::default());
         lock(&sink.shared.queues).push(Arc::clone(&queue));
-        Self {
-            queue,
-            sink: Arc::clone(sink),
-            full: sink.full.clone(),
-            closed: sink.closed.clone(),
-        }
+        Self { queue, sink: Arc::clone(sink), full: sink.full.clone(), closed: sink.closed.clone() }
     }
 
     /// Queues a record and the newline behind it, or drops and counts it. Never waits for the sink.
@@ -202,8 +190,7 @@ impl Sink {
     fn start(name: &str, output: Output, registry: &Registry) -> Result<Self, SinkError> {
         let shared = Arc::new(Shared::default());
         let (alive, ended) = mpsc::channel::<()>();
-        let dropped =
-            |reason| registry.counter(&names::SINK_DROPPED, &[("sink", name), ("reason", reason)]);
+        let dropped = |reason| registry.counter(&names::SINK_DROPPED, &[("sink", name), ("reason", reason)]);
         let writer = Writer {
             sink: name.to_owned(),
             shared: Arc::clone(&shared),
@@ -218,10 +205,7 @@ impl Sink {
                 writer.run();
                 drop(alive);
             })
-            .map_err(|source| SinkError::Thread {
-                sink: name.to_owned(),
-                source,
-            })?;
+            .map_err(|source| SinkError::Thread { sink: name.to_owned(), source })?;
         Ok(Self {
             shared,
             thread: thread.thread().clone(),

@@ -48,20 +48,29 @@ pub struct Answered {
 ///
 /// # Errors
 /// [`UpstreamError`].
-pub async fn dispatch(cluster: &Rc<LocalCluster>, outgoing: Outgoing, leased: impl Fn(&Lease)) -> Result<Answered, UpstreamError> {
-    let host = outgoing.fields.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
-    let host = if cluster.shared.settings.tls.is_some() { host.as_deref() } else { None };
+pub async fn dispatch(
+    cluster: &Rc<LocalCluster>,
+    outgoing: Outgoing,
+    leased: impl Fn(&Lease),
+) -> Result<Answered, UpstreamError> {
+    let host = if cluster.shared.settings.tls.is_some() {
+        outgoing.fields.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned)
+    } else {
+        None
+    };
+    let host = host.as_deref();
     let mut lease = cluster.lease(host, false).await?;
     leased(&lease);
     // Kept only where it could be sent again: a pooled connection, no body, a method that may be repeated.
-    let copy = (lease.is_reused() && outgoing.method.is_idempotent() && outgoing.body.is_end_stream()).then(|| Outgoing {
-        method: outgoing.method.clone(),
-        path: outgoing.path.clone(),
-        scheme: outgoing.scheme.clone(),
-        fields: outgoing.fields.clone(),
-        body: RequestBody::Empty,
-        extensions: outgoing.extensions.clone(),
-    });
+    let copy =
+        (lease.is_reused() && outgoing.method.is_idempotent() && outgoing.body.is_end_stream()).then(|| Outgoing {
+            method: outgoing.method.clone(),
+            path: outgoing.path.clone(),
+            scheme: outgoing.scheme.clone(),
+            fields: outgoing.fields.clone(),
+            body: RequestBody::Empty,
+            extensions: outgoing.extensions.clone(),
+        });
     let failed = match lease.send(into_request(outgoing, lease.is_http2())).await {
         Ok(response) => return Ok(Answered { response, lease }),
         Err(failed) => failed,
@@ -75,10 +84,20 @@ pub async fn dispatch(cluster: &Rc<LocalCluster>, outgoing: Outgoing, leased: im
         (None, _) => return Err(classify(&lease, SendError { error: failed.error, unsent: None })),
     };
     drop(lease);
+    // Boxed: it happens rarely, and every request would carry the room for it.
+    Box::pin(again_on_fresh(cluster, host, again, leased)).await
+}
+
+async fn again_on_fresh(
+    cluster: &Rc<LocalCluster>,
+    host: Option<&str>,
+    outgoing: Outgoing,
+    leased: impl Fn(&Lease),
+) -> Result<Answered, UpstreamError> {
     cluster.metrics.stale_retries.inc();
     let mut lease = cluster.lease(host, true).await?;
     leased(&lease);
-    match lease.send(into_request(again, lease.is_http2())).await {
+    match lease.send(into_request(outgoing, lease.is_http2())).await {
         Ok(response) => Ok(Answered { response, lease }),
         Err(failed) => Err(classify(&lease, failed)),
     }

@@ -12,8 +12,8 @@ use std::{
 };
 
 use fyke_engine::{
-    Buffer, BufferKind, CallbackSet, ConfigureError, ContextId, Engine, Host, HttpCall, Instance, InstanceOptions, LocalResponse, LogLevel,
-    Map, MapKind, MetricKind, Module, SharedData, Status, StreamKind,
+    Buffer, BufferKind, CallbackSet, ConfigureError, ContextId, Engine, Host, HttpCall, Instance, InstanceOptions,
+    LocalResponse, LogLevel, Map, MapKind, MetricKind, Module, SharedData, Status, StreamKind,
 };
 
 use super::{
@@ -238,7 +238,8 @@ impl Blueprint {
             message,
             help,
         };
-        let bytes = source::read(&filter.module, filter.sha256.as_deref()).map_err(|error| refuse(error.to_string(), None))?;
+        let bytes =
+            source::read(&filter.module, filter.sha256.as_deref()).map_err(|error| refuse(error.to_string(), None))?;
         let module = self.surroundings.engine.compile(&bytes).map_err(|error| refuse(error.to_string(), None))?;
         if !filter.allow.shared_data
             && let Some(import) = module.imports().iter().find(|name| name.contains("shared_data"))
@@ -251,7 +252,11 @@ impl Blueprint {
         let plugin = PluginConfiguration { settings: Arc::clone(filter), configuration: filter.configuration.clone() };
         let vm_name = filter.vm.clone();
         let shared = vm_name.as_ref().and_then(|name| {
-            self.vms.iter().position(|vm| &vm.name == name && vm.module.hash() == module.hash() && vm.plugins.iter().any(|plugin| plugin.settings.vm.as_ref() == Some(name)))
+            self.vms.iter().position(|vm| {
+                &vm.name == name
+                    && vm.module.hash() == module.hash()
+                    && vm.plugins.iter().any(|plugin| plugin.settings.vm.as_ref() == Some(name))
+            })
         });
         let number = if let Some(number) = shared {
             if let Some(vm) = self.vms.get(number)
@@ -260,7 +265,10 @@ impl Blueprint {
                     || vm.options.environment != filter.environment)
             {
                 return Err(refuse(
-                    format!("it shares the VM \"{}\" with another filter, but their limits or environment differ", vm.name),
+                    format!(
+                        "it shares the VM \"{}\" with another filter, but their limits or environment differ",
+                        vm.name
+                    ),
                     Some("give both the same `limits` and `environment`, or name different VMs".to_owned()),
                 ));
             }
@@ -301,7 +309,9 @@ impl Blueprint {
                         continue; // Refused when the route was defined.
                     };
                     let Some(plan) = self.vms.get_mut(vm) else { continue };
-                    let Some(settings) = plan.plugins.get(index).map(|plugin| Arc::clone(&plugin.settings)) else { continue };
+                    let Some(settings) = plan.plugins.get(index).map(|plugin| Arc::clone(&plugin.settings)) else {
+                        continue;
+                    };
                     plan.plugins.push(PluginConfiguration { settings, configuration: text.into_bytes() });
                 }
             }
@@ -318,7 +328,12 @@ impl Blueprint {
 
     fn build_vm(&self, number: usize) -> Result<Built, Refusal> {
         let Some(plan) = self.vms.get(number) else {
-            return Err(Refusal { filter: String::new(), origin: Origin::default(), message: "no such VM".to_owned(), help: None });
+            return Err(Refusal {
+                filter: String::new(),
+                origin: Origin::default(),
+                message: "no such VM".to_owned(),
+                help: None,
+            });
         };
         let mut host = Configuring::new(&self.surroundings, plan, &self.filters);
         let refuse = |settings: &resolved::Filter, message: String| Refusal {
@@ -329,10 +344,16 @@ impl Blueprint {
         };
         let first = plan.plugins.first().map(|plugin| Arc::clone(&plugin.settings));
         let Some(first) = first else {
-            return Err(Refusal { filter: plan.name.clone(), origin: Origin::default(), message: "no filter uses this VM".to_owned(), help: None });
+            return Err(Refusal {
+                filter: plan.name.clone(),
+                origin: Origin::default(),
+                message: "no filter uses this VM".to_owned(),
+                help: None,
+            });
         };
         host.settings = Some(Arc::clone(&first));
-        let mut instance = Instance::new(&plan.module, &plan.options, &mut host).map_err(|error| refuse(&first, error.to_string()))?;
+        let mut instance =
+            Instance::new(&plan.module, &plan.options, &mut host).map_err(|error| refuse(&first, error.to_string()))?;
         let mut roots = Vec::with_capacity(plan.plugins.len());
         for (index, plugin) in plan.plugins.iter().enumerate() {
             host.settings = Some(Arc::clone(&plugin.settings));
@@ -352,12 +373,22 @@ impl Blueprint {
                 plugins: action
                     .filters
                     .iter()
-                    .filter_map(|(filter, configuration)| Some((filter.clone(), self.number_of(filter, configuration)?)))
+                    .filter_map(|(filter, configuration)| {
+                        Some((filter.clone(), self.number_of(filter, configuration)?))
+                    })
                     .collect(),
                 action: Arc::new(action),
             })
             .collect();
-        Ok(Built { instance, roots, routes, sinks: host.sinks, ticks: host.ticks, calls: host.calls, next_token: host.next_token })
+        Ok(Built {
+            instance,
+            roots,
+            routes,
+            sinks: host.sinks,
+            ticks: host.ticks,
+            calls: host.calls,
+            next_token: host.next_token,
+        })
     }
 }
 
@@ -428,7 +459,8 @@ impl<'a> Configuring<'a> {
             (None, Some(message)) => (String::new(), format!("it refused its configuration: {message}")),
             (None, None) => (String::new(), error.to_string()),
         };
-        let origin = if own { nearest(&settings.locations, &path) } else { None }.unwrap_or_else(|| settings.origin.clone());
+        let origin =
+            if own { nearest(&settings.locations, &path) } else { None }.unwrap_or_else(|| settings.origin.clone());
         let message = if own { message } else { format!("configuration carried by a route: {message}") };
         let message = if path.is_empty() { message } else { format!("config.{path}: {message}") };
         Refusal { filter: settings.name.clone(), origin, message, help: None }

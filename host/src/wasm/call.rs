@@ -8,7 +8,8 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use fyke_engine::{
-    Buffer, BufferKind, ContextId, Host, HttpCall, LocalResponse, LogLevel, Map, MapKind, MetricKind, SharedData, Status, StreamKind,
+    Buffer, BufferKind, ContextId, Host, HttpCall, LocalResponse, LogLevel, Map, MapKind, MetricKind, SharedData,
+    Status, StreamKind,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -183,7 +184,9 @@ impl Host for Call<'_> {
 
     fn with_map(&mut self, cx: ContextId, map: MapKind, f: &mut dyn FnMut(&mut dyn Map)) -> bool {
         match map {
-            MapKind::CallHeaders => return self.answer.as_mut().map(|answer| f(&mut Frozen(&mut answer.head))).is_some(),
+            MapKind::CallHeaders => {
+                return self.answer.as_mut().map(|answer| f(&mut Frozen(&mut answer.head))).is_some();
+            }
             MapKind::CallTrailers => {
                 return self.answer.as_mut().map(|answer| f(&mut Frozen(&mut Fields(&mut answer.trailers)))).is_some();
             }
@@ -454,7 +457,10 @@ pub struct PendingCall {
 ///
 /// # Errors
 /// `BadArgument` when the cluster is not granted or the headers do not make a request.
-pub fn callout_request(allow: Option<&crate::config::resolved::Allow>, call: &HttpCall<'_>) -> Result<callout::http::Request, Status> {
+pub fn callout_request(
+    allow: Option<&crate::config::resolved::Allow>,
+    call: &HttpCall<'_>,
+) -> Result<callout::http::Request, Status> {
     let cluster = std::str::from_utf8(call.cluster).map_err(|_| Status::BadArgument)?;
     if !allow.is_some_and(|allow| allow.clusters.iter().any(|granted| granted == cluster)) {
         tracing::warn!(target: "fyke::filter", cluster, "callout refused: the filter may not use this cluster; grant it with `allow: {{ clusters: [{cluster}] }}`");
@@ -498,7 +504,11 @@ pub fn begin(vm: &Rc<Vm>, slot: &Rc<Slot>, env: &Rc<Env>, call: PendingCall) {
         };
         let Some(slot) = slot.upgrade() else { return };
         let mut answer = match answer {
-            Ok(answer) => Some(Answer { head: ResponseHead { status: answer.status, fields: answer.fields }, body: answer.body, trailers: answer.trailers }),
+            Ok(answer) => Some(Answer {
+                head: ResponseHead { status: answer.status, fields: answer.fields },
+                body: answer.body,
+                trailers: answer.trailers,
+            }),
             Err(error) => {
                 vm.metrics().failed_calls.inc();
                 tracing::debug!(filter = &*vm.name, "callout failed: {error}");
@@ -509,7 +519,9 @@ pub fn begin(vm: &Rc<Vm>, slot: &Rc<Slot>, env: &Rc<Env>, call: PendingCall) {
             answer.as_ref().map_or((0, 0, 0), |answer| (answer.head.len(), answer.body.len(), answer.trailers.len()));
         let result = {
             let mut host = Call { answer: answer.as_mut(), ..Call::for_root(&env, &vm, &slot) };
-            slot.enter(|instance| instance.on_http_call_response(&mut host, call.root, call.token, headers, body, trailers))
+            slot.enter(|instance| {
+                instance.on_http_call_response(&mut host, call.root, call.token, headers, body, trailers)
+            })
         };
         if let Some(Err(trap)) = result {
             vm.trapped(&slot, &env, &trap);

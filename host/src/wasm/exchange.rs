@@ -9,14 +9,13 @@ use std::{borrow::Cow, net::SocketAddr, rc::Rc, task::Waker, time::SystemTime};
 use bytes::Bytes;
 use fyke_engine::ContextId;
 use http::{HeaderMap, Version};
-use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
     maps::{RequestHead, ResponseHead},
     rope::Rope,
-    vm::{Plugin, Slot},
     route::Selection,
+    vm::{Plugin, Slot},
 };
 
 /// What is known of the connection that a stream came in on.
@@ -216,7 +215,7 @@ pub struct Exchange {
     /// The response's body and trailers.
     pub response: Half,
     /// The filters, outermost first.
-    pub filters: SmallVec<[FilterState; 4]>,
+    pub filters: Vec<FilterState>,
     /// The route that a filter selected.
     pub selection: Option<Selection>,
     /// `set_property(["fyke", "cluster"])`, which wins over the route.
@@ -266,7 +265,13 @@ pub enum Waiting {
 impl Exchange {
     /// A stream whose request has just been read.
     #[must_use]
-    pub fn new(connection: Rc<Connection>, version: Version, head: RequestHead, plugins: &[Rc<Plugin>], limit: usize) -> Self {
+    pub fn new(
+        connection: Rc<Connection>,
+        version: Version,
+        head: RequestHead,
+        plugins: &[Rc<Plugin>],
+        limit: usize,
+    ) -> Self {
         Self {
             connection,
             started: Instant::now(),

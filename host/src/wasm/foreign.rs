@@ -5,12 +5,7 @@ use std::time::Duration;
 
 use fyke_engine::{ContextId, Host, MapKind, MetricKind, Status};
 
-use super::{
-    call::Call,
-    exchange::Exchange,
-    maps::RequestHead,
-    route::Selection,
-};
+use super::{call::Call, exchange::Exchange, maps::RequestHead, route::Selection};
 use crate::telemetry::{FilterMetricError, FilterMetricKind, Registry, filter_metrics::CAPACITY_PER_FILTER};
 
 /// What `fyke.features.v1` lists.

@@ -42,7 +42,10 @@ fn json(out: &mut Vec<u8>, value: &serde_json::Value) -> bool {
     }
 }
 
-fn json_at<'a>(mut value: Option<&'a serde_json::Value>, rest: impl Iterator<Item = &'a [u8]>) -> Option<&'a serde_json::Value> {
+fn json_at<'a>(
+    mut value: Option<&'a serde_json::Value>,
+    rest: impl Iterator<Item = &'a [u8]>,
+) -> Option<&'a serde_json::Value> {
     for key in rest {
         value = value?.get(std::str::from_utf8(key).ok()?);
     }
@@ -130,7 +133,9 @@ pub fn of_stream(exchange: &Exchange, path: &[u8], out: &mut Vec<u8>) -> bool {
         b"xds" => match path.next().unwrap_or_default() {
             b"cluster_name" => optional(out, cluster(exchange)),
             b"route_name" => optional(out, exchange.selection.as_ref().map(|selection| &selection.route.action.name)),
-            b"virtual_host_name" => optional(out, exchange.selection.as_ref().map(|selection| &selection.route.action.virtual_host)),
+            b"virtual_host_name" => {
+                optional(out, exchange.selection.as_ref().map(|selection| &selection.route.action.virtual_host))
+            }
             b"filter_chain_name" => text(out, &*exchange.connection.listener),
             b"listener_direction" => number(out, 0),
             _ => false,
@@ -218,9 +223,13 @@ fn request(exchange: &Exchange, part: &[u8], name: Option<&[u8]>, out: &mut Vec<
         b"referer" => fields(out, Some(&head.fields), Some(b"referer")),
         b"useragent" => fields(out, Some(&head.fields), Some(b"user-agent")),
         b"id" => fields(out, Some(&head.fields), Some(b"x-request-id")),
-        b"time" => nanoseconds(out, exchange.started_at().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos())),
+        b"time" => {
+            nanoseconds(out, exchange.started_at().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos()))
+        }
         b"protocol" => text(out, protocol(exchange.version)),
-        b"duration" => exchange.ended.is_some_and(|ended| nanoseconds(out, ended.duration_since(exchange.started).as_nanos())),
+        b"duration" => {
+            exchange.ended.is_some_and(|ended| nanoseconds(out, ended.duration_since(exchange.started).as_nanos()))
+        }
         b"size" => number(out, exchange.request.bytes),
         b"total_size" => number(out, exchange.request.bytes + head_size(head)),
         b"headers_bytes" => number(out, head_size(head)),
@@ -244,7 +253,12 @@ fn response(exchange: &Exchange, part: &[u8], name: Option<&[u8]>, out: &mut Vec
         },
         b"trailers" => fields(out, exchange.response.trailers.as_ref(), name),
         b"grpc_status" => {
-            let status = exchange.response.trailers.as_ref().and_then(|trailers| trailers.get("grpc-status")).or_else(|| head.fields.get("grpc-status"));
+            let status = exchange
+                .response
+                .trailers
+                .as_ref()
+                .and_then(|trailers| trailers.get("grpc-status"))
+                .or_else(|| head.fields.get("grpc-status"));
             let status = status.and_then(|status| status.to_str().ok()).and_then(|status| status.parse().ok());
             status.is_some_and(|status| number(out, status))
         }

@@ -44,14 +44,14 @@ pub enum SourceError {
 /// [`SourceError`].
 pub fn read(source: &ModuleSource, sha256: Option<&str>) -> Result<Arc<[u8]>, SourceError> {
     let bytes: Arc<[u8]> = match source {
-        ModuleSource::Builtin(name) => BUILTIN
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, bytes)| Arc::from(*bytes))
-            .ok_or_else(|| SourceError::UnknownBuiltin {
-                name: name.clone(),
-                known: BUILTIN.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
-            })?,
+        ModuleSource::Builtin(name) => {
+            BUILTIN.iter().find(|(known, _)| known == name).map(|(_, bytes)| Arc::from(*bytes)).ok_or_else(|| {
+                SourceError::UnknownBuiltin {
+                    name: name.clone(),
+                    known: BUILTIN.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
+                }
+            })?
+        }
         ModuleSource::File(path) => {
             Arc::from(std::fs::read(path).map_err(|error| SourceError::File { path: path.clone(), error })?)
         }

@@ -231,7 +231,8 @@ impl Slot {
         for (_, timer) in self.timers.borrow_mut().drain() {
             timer.abort();
         }
-        let streams: Vec<_> = self.contexts.borrow_mut().drain().filter_map(|(_, (exchange, _))| exchange.upgrade()).collect();
+        let streams: Vec<_> =
+            self.contexts.borrow_mut().drain().filter_map(|(_, (exchange, _))| exchange.upgrade()).collect();
         for stream in streams {
             // A stream that is borrowed is the one that trapped: its driver sees it for itself.
             if let Ok(mut stream) = stream.try_borrow_mut() {
@@ -344,10 +345,14 @@ impl Vm {
         let failures = if slot.served.get() { 0 } else { self.failures.get().saturating_add(1) };
         self.failures.set(failures);
         if failures >= FAILURES {
-            let pause = Duration::from_millis(100)
-                .saturating_mul(1 << (failures - FAILURES).min(10))
-                .min(LONGEST_PAUSE);
-            tracing::error!(filter = &*self.name, worker = env.worker, ?pause, "filter keeps trapping: its policy applies to every stream for a while");
+            let pause =
+                Duration::from_millis(100).saturating_mul(1 << (failures - FAILURES).min(10)).min(LONGEST_PAUSE);
+            tracing::error!(
+                filter = &*self.name,
+                worker = env.worker,
+                ?pause,
+                "filter keeps trapping: its policy applies to every stream for a while"
+            );
             self.state.replace(State::Paused(Instant::now() + pause));
             self.metrics.breaker.set(1);
             for waker in self.waiting.borrow_mut().drain(..) {
@@ -375,7 +380,11 @@ impl Vm {
                     vm.install(built, &env);
                 }
                 Err(error) => {
-                    tracing::error!(filter = &*vm.name, worker = env.worker, "no instance in place of the one that trapped: {error}");
+                    tracing::error!(
+                        filter = &*vm.name,
+                        worker = env.worker,
+                        "no instance in place of the one that trapped: {error}"
+                    );
                     vm.failures.set(vm.failures.get().max(FAILURES).saturating_add(1));
                     vm.state.replace(State::Paused(Instant::now() + Duration::from_secs(1)));
                     for waker in vm.waiting.borrow_mut().drain(..) {
@@ -423,7 +432,8 @@ impl VmMetrics {
         use crate::telemetry::names;
         let labels = [("filter", filter)];
         Self {
-            traps: TRAP_REASONS.map(|reason| registry.counter(&names::FILTER_TRAPS, &[("filter", filter), ("reason", reason)])),
+            traps: TRAP_REASONS
+                .map(|reason| registry.counter(&names::FILTER_TRAPS, &[("filter", filter), ("reason", reason)])),
             replaced: registry.counter(&names::FILTER_INSTANCES_REPLACED, &labels),
             calls: registry.counter(&names::FILTER_CALLOUTS, &labels),
             failed_calls: registry.counter(&names::FILTER_CALLOUTS_FAILED, &labels),

@@ -5,15 +5,7 @@
 //! (permits, shared data, metrics). From then on it is told things through its command channel and asks the control plane for
 //! one thing only: an instance in place of a trapped one.
 
-use std::{
-    collections::HashMap,
-    io,
-    net::TcpListener,
-    rc::Rc,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{collections::HashMap, io, net::TcpListener, rc::Rc, sync::Arc, thread, time::Duration};
 
 use tokio::{sync::mpsc, task::LocalSet, time::Instant};
 
@@ -27,10 +19,7 @@ use crate::{
         drain::Drain,
     },
     shared::SharedData,
-    telemetry::{
-        names,
-        registry::Registry,
-    },
+    telemetry::{names, registry::Registry},
     wasm::{
         build::{Built, FilterFacts},
         env::Env,
@@ -170,6 +159,18 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
             Err(error) => tracing::error!(listener = listener.settings.name, "cannot listen: {error}"),
         }
     }
+    for cluster in env.clusters.values() {
+        let weak = Rc::downgrade(cluster);
+        let period = cluster.sweep_period();
+        tokio::task::spawn_local(async move {
+            let mut timer = tokio::time::interval(period);
+            loop {
+                timer.tick().await;
+                let Some(cluster) = weak.upgrade() else { return };
+                cluster.sweep();
+            }
+        });
+    }
     let housekeeping = tokio::task::spawn_local(keep_house(Rc::clone(&env), vms));
     let patience = match commands.recv().await {
         Some(Command::Drain(patience)) => patience,
@@ -217,7 +218,7 @@ fn plugin(facts: &FilterFacts, vms: &[Rc<Vm>], registry: &Registry) -> Option<Rc
     }))
 }
 
-/// Once a second: old connections go, and what is not counted by events is measured.
+/// Once a second, what is not counted by events is measured.
 async fn keep_house(env: Rc<Env>, vms: Vec<Rc<Vm>>) {
     let label = env.worker.to_string();
     let cpu = env.registry.counter(&names::WORKER_CPU, &[("worker", &label)]);
@@ -233,9 +234,6 @@ async fn keep_house(env: Rc<Env>, vms: Vec<Rc<Vm>>) {
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         timer.tick().await;
-        for cluster in env.clusters.values() {
-            cluster.sweep();
-        }
         for (vm, (memory, instances)) in vms.iter().zip(&memory) {
             let slot = vm.slot();
             memory.set(slot.as_ref().map_or(0, |slot| i64::try_from(slot.memory()).unwrap_or(i64::MAX)));

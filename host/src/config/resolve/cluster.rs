@@ -17,10 +17,7 @@ impl Resolver<'_, '_> {
         clusters
             .iter()
             .filter_map(|(name, cluster)| {
-                Some((
-                    name.clone(),
-                    Arc::new(self.cluster(name, cluster, &place.key(name))?),
-                ))
+                Some((name.clone(), Arc::new(self.cluster(name, cluster, &place.key(name))?)))
             })
             .collect()
     }
@@ -32,11 +29,7 @@ impl Resolver<'_, '_> {
             raw::ClusterProtocol::Http2 => ClusterProtocol::Http2,
             raw::ClusterProtocol::Auto => ClusterProtocol::Auto,
         };
-        let connect_timeout = self.timeout(
-            raw.connect_timeout,
-            Duration::from_secs(1),
-            &place.key("connect_timeout"),
-        );
+        let connect_timeout = self.timeout(raw.connect_timeout, Duration::from_secs(1), &place.key("connect_timeout"));
         let pool = self.pool(raw.pool.clone().unwrap_or_default(), &place.key("pool"));
         let tls = match &raw.tls {
             Some(tls) => Some(self.cluster_tls(tls, protocol, &place.key("tls"))?),
@@ -64,18 +57,13 @@ impl Resolver<'_, '_> {
             let place = place.index(index);
             let (address, weight, place) = match endpoint {
                 raw::Endpoint::Address(address) => (address, 1, place),
-                raw::Endpoint::Full(full) => (
-                    &full.address,
-                    full.weight.unwrap_or(1),
-                    place.key("address"),
-                ),
+                raw::Endpoint::Full(full) => (&full.address, full.weight.unwrap_or(1), place.key("address")),
             };
             let Some(address) = self.address(address, &place) else {
                 continue;
             };
             if address.port() == 0 {
-                self.diagnostics
-                    .error(place.span, &place.path, "an endpoint cannot have port 0");
+                self.diagnostics.error(place.span, &place.path, "an endpoint cannot have port 0");
             }
             resolved.push(Endpoint { address, weight });
         }
@@ -85,17 +73,9 @@ impl Resolver<'_, '_> {
     fn pool(&mut self, raw: raw::Pool, place: &Place<'_>) -> Pool {
         let default = Pool::default();
         Pool {
-            connections: raw
-                .connections
-                .map_or(default.connections, |count| count as usize),
-            idle_timeout: self.timeout(
-                raw.idle_timeout,
-                default.idle_timeout,
-                &place.key("idle_timeout"),
-            ),
-            requests_per_connection: raw
-                .requests_per_connection
-                .unwrap_or(default.requests_per_connection),
+            connections: raw.connections.map_or(default.connections, |count| count as usize),
+            idle_timeout: self.timeout(raw.idle_timeout, default.idle_timeout, &place.key("idle_timeout")),
+            requests_per_connection: raw.requests_per_connection.unwrap_or(default.requests_per_connection),
         }
     }
 }

@@ -5,9 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{Filters, Resolver, place::Place};
 use crate::config::{
     raw,
-    resolved::{
-        Allow, Filter, FilterLimits, HeadersPause, Locations, ModuleSource, OnFailure, Origin,
-    },
+    resolved::{Allow, Filter, FilterLimits, HeadersPause, Locations, ModuleSource, OnFailure, Origin},
     source::{Sources, Span},
     tree::{Node, Value, join, join_index, quote},
     units,
@@ -17,19 +15,10 @@ use crate::config::{
 const MEMORY: (u64, u64) = (64 * 1024, 4 * 1024 * 1024 * 1024);
 
 impl Resolver<'_, '_> {
-    pub(super) fn filters(
-        &mut self,
-        filters: &BTreeMap<String, raw::Filter>,
-        place: &Place<'_>,
-    ) -> Filters {
+    pub(super) fn filters(&mut self, filters: &BTreeMap<String, raw::Filter>, place: &Place<'_>) -> Filters {
         let resolved: Filters = filters
             .iter()
-            .filter_map(|(name, filter)| {
-                Some((
-                    name.clone(),
-                    Arc::new(self.filter(name, filter, &place.key(name))?),
-                ))
-            })
+            .filter_map(|(name, filter)| Some((name.clone(), Arc::new(self.filter(name, filter, &place.key(name))?))))
             .collect();
         self.shared_instances(&resolved, place);
         resolved
@@ -37,25 +26,13 @@ impl Resolver<'_, '_> {
 
     fn filter(&mut self, name: &str, raw: &raw::Filter, place: &Place<'_>) -> Option<Filter> {
         let module = self.module(&raw.module, &place.key("module"));
-        let sha256 = raw
-            .sha256
-            .as_ref()
-            .map(|digest| self.digest(digest, &place.key("sha256")));
+        let sha256 = raw.sha256.as_ref().map(|digest| self.digest(digest, &place.key("sha256")));
         let allow = self.allow(raw.allow.clone().unwrap_or_default(), &place.key("allow"));
-        let limits =
-            self.filter_limits(raw.limits.clone().unwrap_or_default(), &place.key("limits"));
+        let limits = self.filter_limits(raw.limits.clone().unwrap_or_default(), &place.key("limits"));
         let (configuration, locations) = self.configuration(&place.key("config"));
-        for key in raw
-            .environment
-            .keys()
-            .filter(|key| key.contains(['=', '\0']))
-        {
+        for key in raw.environment.keys().filter(|key| key.contains(['=', '\0'])) {
             let place = place.key("environment").key(key);
-            self.diagnostics.error(
-                place.span,
-                &place.path,
-                format!("{} cannot be a variable's name", quote(key)),
-            );
+            self.diagnostics.error(place.span, &place.path, format!("{} cannot be a variable's name", quote(key)));
         }
         Some(Filter {
             name: name.to_owned(),
@@ -75,10 +52,7 @@ impl Resolver<'_, '_> {
             },
             limits,
             allow,
-            callbacks: raw
-                .callbacks
-                .as_ref()
-                .map(|callbacks| callbacks.iter().map(callback).collect()),
+            callbacks: raw.callbacks.as_ref().map(|callbacks| callbacks.iter().map(callback).collect()),
             headers_pause: match raw.headers_pause {
                 raw::HeadersPause::StopAll => HeadersPause::StopAll,
                 raw::HeadersPause::HeadersOnly => HeadersPause::HeadersOnly,
@@ -90,12 +64,7 @@ impl Resolver<'_, '_> {
         const HELP: &str = "expected builtin:NAME or the path of a .wasm file";
         if let Some(name) = text.strip_prefix("builtin:") {
             if name.is_empty() {
-                self.diagnostics.error_with_help(
-                    place.span,
-                    &place.path,
-                    "a name is missing",
-                    HELP,
-                );
+                self.diagnostics.error_with_help(place.span, &place.path, "a name is missing", HELP);
                 return None;
             }
             return Some(ModuleSource::Builtin(name.to_owned()));
@@ -108,13 +77,11 @@ impl Resolver<'_, '_> {
                 _ if place.is_secret() => format!("{} is not a module", place.shown()),
                 _ => format!("modules cannot come from {scheme}://"),
             };
-            self.diagnostics
-                .error_with_help(place.span, &place.path, message, HELP);
+            self.diagnostics.error_with_help(place.span, &place.path, message, HELP);
             return None;
         }
         if text.is_empty() {
-            self.diagnostics
-                .error_with_help(place.span, &place.path, "a module is missing", HELP);
+            self.diagnostics.error_with_help(place.span, &place.path, "a module is missing", HELP);
             return None;
         }
         Some(ModuleSource::File(self.file(place, text)))
@@ -140,10 +107,7 @@ impl Resolver<'_, '_> {
         for (index, name) in raw.clusters.iter().enumerate() {
             self.unknown("cluster", name, &clusters.index(index));
         }
-        Allow {
-            clusters: raw.clusters,
-            shared_data: raw.shared_data,
-        }
+        Allow { clusters: raw.clusters, shared_data: raw.shared_data }
     }
 
     fn filter_limits(&mut self, raw: raw::FilterLimits, place: &Place<'_>) -> FilterLimits {
@@ -165,13 +129,7 @@ impl Resolver<'_, '_> {
         let Some(node) = place.node() else {
             return (Vec::new(), locations);
         };
-        locate(
-            node,
-            place.span,
-            String::new(),
-            self.diagnostics.sources,
-            &mut locations,
-        );
+        locate(node, place.span, String::new(), self.diagnostics.sources, &mut locations);
         let bytes = match &node.value {
             Value::Null => Vec::new(),
             Value::String(text) => text.clone().into_bytes(),
@@ -207,8 +165,7 @@ impl Resolver<'_, '_> {
                     .diagnostics
                     .problem(place.span, &place.path, message)
                     .related(other.origin.clone(), "the other");
-                self.diagnostics
-                    .push(problem.help(format!("give both the same `{key}`, or another vm")));
+                self.diagnostics.push(problem.help(format!("give both the same `{key}`, or another vm")));
             }
         }
     }
@@ -221,14 +178,10 @@ impl Locations {
     pub fn nearest(&self, path: &str) -> Option<&Origin> {
         let mut path = match path.strip_prefix('/') {
             None => path.trim_start_matches("$.").to_owned(),
-            Some(pointer) => {
-                pointer
-                    .split('/')
-                    .fold(String::new(), |path, part| match part.parse() {
-                        Ok(index) => join_index(&path, index),
-                        Err(_) => join(&path, &part.replace("~1", "/").replace("~0", "~")),
-                    })
-            }
+            Some(pointer) => pointer.split('/').fold(String::new(), |path, part| match part.parse() {
+                Ok(index) => join_index(&path, index),
+                Err(_) => join(&path, &part.replace("~1", "/").replace("~0", "~")),
+            }),
         };
         loop {
             if let Some(origin) = self.paths.get(&path) {
@@ -256,24 +209,12 @@ fn locate(node: &Node, span: Span, path: String, sources: &Sources, locations: &
     match &node.value {
         Value::Seq(items) => {
             for (index, item) in items.iter().enumerate() {
-                locate(
-                    item,
-                    item.span,
-                    join_index(&path, index),
-                    sources,
-                    locations,
-                );
+                locate(item, item.span, join_index(&path, index), sources, locations);
             }
         }
         Value::Map(entries) => {
             for (key, item) in entries {
-                locate(
-                    item,
-                    span_of(key.span, item),
-                    join(&path, &key.text),
-                    sources,
-                    locations,
-                );
+                locate(item, span_of(key.span, item), join(&path, &key.text), sources, locations);
             }
         }
         _ => {}

@@ -28,12 +28,7 @@ impl Resolver<'_, '_> {
         // Whatever was taken out, or could not be included, may have been the listeners.
         if listeners.is_empty() && self.removed.is_empty() && self.names.included == Included::All {
             let help = "for example `listeners: { web: { address: 0.0.0.0:8080, cluster: app } }`";
-            self.diagnostics.error_with_help(
-                place.span,
-                "listeners",
-                "there is nothing to do: no listeners",
-                help,
-            );
+            self.diagnostics.error_with_help(place.span, "listeners", "there is nothing to do: no listeners", help);
         }
         let mut taken = BTreeMap::new();
         if let Some(admin) = admin {
@@ -50,9 +45,7 @@ impl Resolver<'_, '_> {
                 if let Some(first) = taken.get(&listener.address) {
                     let message = format!("address {} is used twice", address.shown());
                     let first = self.diagnostics.sources.origin(*first);
-                    let problem = self
-                        .diagnostics
-                        .problem(address.span, &address.path, message);
+                    let problem = self.diagnostics.problem(address.span, &address.path, message);
                     self.diagnostics.push(problem.related(first, "first here"));
                 } else {
                     taken.insert(listener.address, address.span);
@@ -63,35 +56,20 @@ impl Resolver<'_, '_> {
         resolved.into_iter().collect()
     }
 
-    fn listener(
-        &mut self,
-        name: &str,
-        raw: &raw::Listener,
-        filters: &Filters,
-        place: &Place<'_>,
-    ) -> Option<Listener> {
+    fn listener(&mut self, name: &str, raw: &raw::Listener, filters: &Filters, place: &Place<'_>) -> Option<Listener> {
         let address = self.address(&raw.address, &place.key("address"));
-        let tls = raw
-            .tls
-            .as_ref()
-            .map(|tls| self.listener_tls(tls, &place.key("tls")));
+        let tls = raw.tls.as_ref().map(|tls| self.listener_tls(tls, &place.key("tls")));
         let chain = self.chain(&raw.filters, filters, &place.key("filters"));
         if let Some(cluster) = &raw.cluster {
             self.unknown("cluster", cluster, &place.key("cluster"));
         }
         let broken = |key: &str| self.removed.contains(&format!("{}.{key}", place.path));
-        if raw.filters.is_empty()
-            && raw.cluster.is_none()
-            && !broken("filters")
-            && !broken("cluster")
-        {
+        if raw.filters.is_empty() && raw.cluster.is_none() && !broken("filters") && !broken("cluster") {
             let message = format!("listener {} sends requests nowhere", quote(name));
             let help = "add `cluster: NAME`, or `filters:` with a router among them";
-            self.diagnostics
-                .error_with_help(place.span, &place.path, message, help);
+            self.diagnostics.error_with_help(place.span, &place.path, message, help);
         }
-        let limits =
-            self.listener_limits(raw.limits.clone().unwrap_or_default(), &place.key("limits"));
+        let limits = self.listener_limits(raw.limits.clone().unwrap_or_default(), &place.key("limits"));
         Some(Listener {
             name: name.to_owned(),
             origin: self.diagnostics.sources.origin(place.span),
@@ -103,18 +81,11 @@ impl Resolver<'_, '_> {
             filters: chain,
             cluster: raw.cluster.clone(),
             limits,
-            drain: raw
-                .drain
-                .map_or(Duration::from_secs(30), |units::Duration(drain)| drain),
+            drain: raw.drain.map_or(Duration::from_secs(30), |units::Duration(drain)| drain),
         })
     }
 
-    fn chain(
-        &mut self,
-        names: &[String],
-        filters: &Filters,
-        place: &Place<'_>,
-    ) -> Vec<Arc<Filter>> {
+    fn chain(&mut self, names: &[String], filters: &Filters, place: &Place<'_>) -> Vec<Arc<Filter>> {
         let mut chain: Vec<Arc<Filter>> = Vec::new();
         for (index, name) in names.iter().enumerate() {
             let place = place.index(index);
@@ -122,8 +93,7 @@ impl Resolver<'_, '_> {
             if names.iter().take(index).any(|earlier| earlier == name) {
                 let message = format!("filter {} is twice in one chain", place.shown());
                 let help = "define it under a second name if it really has to run twice";
-                self.diagnostics
-                    .error_with_help(place.span, &place.path, message, help);
+                self.diagnostics.error_with_help(place.span, &place.path, message, help);
             }
             chain.extend(filters.get(name).cloned());
         }
@@ -132,8 +102,7 @@ impl Resolver<'_, '_> {
 
     fn listener_limits(&mut self, raw: raw::ListenerLimits, place: &Place<'_>) -> ListenerLimits {
         let default = ListenerLimits::default();
-        let count =
-            |written: Option<u32>, default: usize| written.map_or(default, |count| count as usize);
+        let count = |written: Option<u32>, default: usize| written.map_or(default, |count| count as usize);
         ListenerLimits {
             connections: count(raw.connections, default.connections),
             header_bytes: self.size(
@@ -143,23 +112,10 @@ impl Resolver<'_, '_> {
                 &place.key("header_bytes"),
             ),
             headers: count(raw.headers, default.headers),
-            header_timeout: self.timeout(
-                raw.header_timeout,
-                default.header_timeout,
-                &place.key("header_timeout"),
-            ),
-            idle_timeout: self.timeout(
-                raw.idle_timeout,
-                default.idle_timeout,
-                &place.key("idle_timeout"),
-            ),
+            header_timeout: self.timeout(raw.header_timeout, default.header_timeout, &place.key("header_timeout")),
+            idle_timeout: self.timeout(raw.idle_timeout, default.idle_timeout, &place.key("idle_timeout")),
             streams: raw.streams.unwrap_or(default.streams),
-            buffer: self.size(
-                raw.buffer,
-                default.buffer,
-                (0, LARGEST_BUFFER),
-                &place.key("buffer"),
-            ),
+            buffer: self.size(raw.buffer, default.buffer, (0, LARGEST_BUFFER), &place.key("buffer")),
         }
     }
 }

@@ -40,20 +40,12 @@ pub(crate) struct Names {
 impl Names {
     pub fn of(root: &Node, included: Included) -> Self {
         let names = |section| match root.get(section) {
-            Some((
-                _,
-                Node {
-                    value: Value::Map(entries),
-                    ..
-                },
-            )) => entries.iter().map(|(key, _)| key.text.clone()).collect(),
+            Some((_, Node { value: Value::Map(entries), .. })) => {
+                entries.iter().map(|(key, _)| key.text.clone()).collect()
+            }
             _ => BTreeSet::new(),
         };
-        Self {
-            filters: names("filters"),
-            clusters: names("clusters"),
-            included,
-        }
+        Self { filters: names("filters"), clusters: names("clusters"), included }
     }
 }
 
@@ -76,18 +68,10 @@ pub(crate) fn resolve(
     sources: &Arc<Sources>,
     diagnostics: &mut Diagnostics<'_>,
 ) -> Option<Config> {
-    let mut resolver = Resolver {
-        names,
-        removed,
-        diagnostics,
-        system_roots: None,
-    };
+    let mut resolver = Resolver { names, removed, diagnostics, system_roots: None };
     let root = Place::root(root);
 
-    let admin = raw
-        .admin
-        .as_ref()
-        .and_then(|admin| resolver.admin(admin, &root.key("admin")));
+    let admin = raw.admin.as_ref().and_then(|admin| resolver.admin(admin, &root.key("admin")));
     let filters = resolver.filters(&raw.filters, &root.key("filters"));
     let clusters = resolver.clusters(&raw.clusters, &root.key("clusters"));
     let sinks = resolver.sinks(&raw.sinks, &root.key("sinks"));
@@ -97,17 +81,10 @@ pub(crate) fn resolve(
     Some(Config {
         node: identity(raw.node.clone().unwrap_or_default()),
         workers: workers(raw.workers),
-        state: raw
-            .state
-            .as_ref()
-            .map(|path| resolver.file(&root.key("state"), path)),
+        state: raw.state.as_ref().map(|path| resolver.file(&root.key("state"), path)),
         admin,
         limits: ProcessLimits {
-            connections: raw
-                .limits
-                .as_ref()
-                .and_then(|limits| limits.connections)
-                .unwrap_or(20_000) as usize,
+            connections: raw.limits.as_ref().and_then(|limits| limits.connections).unwrap_or(20_000) as usize,
         },
         listeners,
         filters,
@@ -118,20 +95,13 @@ pub(crate) fn resolve(
 }
 
 fn identity(node: raw::Node) -> Identity {
-    Identity {
-        id: node.id,
-        cluster: node.cluster,
-        zone: node.zone,
-        metadata: node.metadata,
-    }
+    Identity { id: node.id, cluster: node.cluster, zone: node.zone, metadata: node.metadata }
 }
 
 fn workers(written: Option<raw::Workers>) -> usize {
     match written {
         Some(raw::Workers::Count(count)) => count as usize,
-        Some(raw::Workers::Auto(_)) | None => {
-            thread::available_parallelism().map_or(1, usize::from)
-        }
+        Some(raw::Workers::Auto(_)) | None => thread::available_parallelism().map_or(1, usize::from),
     }
 }
 
@@ -145,24 +115,16 @@ impl Resolver<'_, '_> {
             unsupported("unix:", address.span, &address.path, self.diagnostics);
             return None;
         }
-        Some(Admin {
-            address: self.address(&admin.address, &address)?,
-        })
+        Some(Admin { address: self.address(&admin.address, &address)? })
     }
 
-    fn sinks(
-        &mut self,
-        sinks: &BTreeMap<String, raw::Sink>,
-        place: &Place<'_>,
-    ) -> BTreeMap<String, Sink> {
+    fn sinks(&mut self, sinks: &BTreeMap<String, raw::Sink>, place: &Place<'_>) -> BTreeMap<String, Sink> {
         sinks
             .iter()
             .map(|(name, sink)| {
                 let sink = match sink {
                     raw::Sink::Stdout => Sink::Stdout,
-                    raw::Sink::File(path) => {
-                        Sink::File(self.file(&place.key(name).key("file"), path))
-                    }
+                    raw::Sink::File(path) => Sink::File(self.file(&place.key(name).key("file"), path)),
                 };
                 (name.clone(), sink)
             })
@@ -172,8 +134,7 @@ impl Resolver<'_, '_> {
     /// A path, relative to the file that it is written in.
     fn file(&mut self, place: &Place<'_>, path: &str) -> PathBuf {
         if path.is_empty() {
-            self.diagnostics
-                .error(place.span, &place.path, "a path cannot be empty");
+            self.diagnostics.error(place.span, &place.path, "a path cannot be empty");
         }
         self.diagnostics.sources.base(place.span.file).join(path)
     }
@@ -182,15 +143,10 @@ impl Resolver<'_, '_> {
         if let Ok(address) = text.parse() {
             return Some(address);
         }
-        let mut help =
-            "expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned();
+        let mut help = "expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned();
         if place.is_secret() {
             // Not a word about the value.
-        } else if let Some(port) = text
-            .strip_prefix(':')
-            .or(Some(text))
-            .filter(|port| port.parse::<u16>().is_ok())
-        {
+        } else if let Some(port) = text.strip_prefix(':').or(Some(text)).filter(|port| port.parse::<u16>().is_ok()) {
             help = format!(
                 "write 0.0.0.0:{port} for every address of this machine, 127.0.0.1:{port} for this machine only"
             );
@@ -200,32 +156,20 @@ impl Resolver<'_, '_> {
             help = format!("write 127.0.0.1:{port}");
         } else if text.contains("://") {
             help = "write only the IP address and the port".to_owned();
-        } else if text
-            .rsplit_once(':')
-            .map_or(text, |(host, _)| host)
-            .contains(|c: char| c.is_ascii_alphabetic())
+        } else if text.rsplit_once(':').map_or(text, |(host, _)| host).contains(|c: char| c.is_ascii_alphabetic())
             && !text.contains('[')
         {
-            help = "expected an IP address and a port; names are not looked up by this version"
-                .to_owned();
+            help = "expected an IP address and a port; names are not looked up by this version".to_owned();
         }
         let message = format!("{} is not an address", place.shown());
-        self.diagnostics
-            .error_with_help(place.span, &place.path, message, help);
+        self.diagnostics.error_with_help(place.span, &place.path, message, help);
         None
     }
 
     /// Reports a name that nothing has.
     fn unknown(&mut self, kind: &str, name: &str, place: &Place<'_>) {
-        let known = if kind == "filter" {
-            &self.names.filters
-        } else {
-            &self.names.clusters
-        };
-        if known.contains(name)
-            || self.names.included == Included::Some
-            || self.removed.contains(&format!("{kind}s"))
-        {
+        let known = if kind == "filter" { &self.names.filters } else { &self.names.clusters };
+        if known.contains(name) || self.names.included == Included::Some || self.removed.contains(&format!("{kind}s")) {
             return;
         }
         let help = match suggest::nearest(name, known.iter().map(String::as_str)) {
@@ -233,29 +177,16 @@ impl Resolver<'_, '_> {
             _ if known.is_empty() => format!("there are no {kind}s; define it under `{kind}s:`"),
             _ => {
                 let names: Vec<_> = known.iter().take(10).map(String::as_str).collect();
-                let more = if known.len() > names.len() {
-                    ", ..."
-                } else {
-                    ""
-                };
-                format!(
-                    "define it under `{kind}s:`, or use one of: {}{more}",
-                    names.join(", ")
-                )
+                let more = if known.len() > names.len() { ", ..." } else { "" };
+                format!("define it under `{kind}s:`, or use one of: {}{more}", names.join(", "))
             }
         };
         let message = format!("{kind} {} does not exist", place.shown());
-        self.diagnostics
-            .error_with_help(place.span, &place.path, message, help);
+        self.diagnostics.error_with_help(place.span, &place.path, message, help);
     }
 
     /// A duration that must not be zero, because zero would mean "at once" where people mean "never".
-    fn timeout(
-        &mut self,
-        written: Option<units::Duration>,
-        default: Duration,
-        place: &Place<'_>,
-    ) -> Duration {
+    fn timeout(&mut self, written: Option<units::Duration>, default: Duration, place: &Place<'_>) -> Duration {
         match written {
             Some(units::Duration(Duration::ZERO)) => {
                 let message = "this cannot be zero";
@@ -289,12 +220,7 @@ impl Resolver<'_, '_> {
             _ => return usize::try_from(size).unwrap_or(usize::MAX),
         };
         let message = format!("{} is out of range", place.shown());
-        self.diagnostics.error_with_help(
-            place.span,
-            &place.path,
-            message,
-            format!("expected {bound}"),
-        );
+        self.diagnostics.error_with_help(place.span, &place.path, message, format!("expected {bound}"));
         default
     }
 }

@@ -16,11 +16,7 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     pub fn root(node: &'a Node) -> Self {
-        Self {
-            node: Some(node),
-            span: node.span,
-            path: String::new(),
-        }
+        Self { node: Some(node), span: node.span, path: String::new() }
     }
 
     pub fn key(&self, key: &str) -> Self {
@@ -28,33 +24,17 @@ impl<'a> Place<'a> {
         match self.node.and_then(|node| node.get(key)) {
             Some((key, node)) => {
                 let points_to_value = node.is_scalar() && !matches!(node.value, Value::Null);
-                Self {
-                    node: Some(node),
-                    span: if points_to_value { node.span } else { key.span },
-                    path,
-                }
+                Self { node: Some(node), span: if points_to_value { node.span } else { key.span }, path }
             }
-            None => Self {
-                node: None,
-                span: self.span,
-                path,
-            },
+            None => Self { node: None, span: self.span, path },
         }
     }
 
     pub fn index(&self, index: usize) -> Self {
         let path = join_index(&self.path, index);
         match self.node.and_then(|node| node.index(index)) {
-            Some(node) => Self {
-                node: Some(node),
-                span: node.span,
-                path,
-            },
-            None => Self {
-                node: None,
-                span: self.span,
-                path,
-            },
+            Some(node) => Self { node: Some(node), span: node.span, path },
+            None => Self { node: None, span: self.span, path },
         }
     }
 

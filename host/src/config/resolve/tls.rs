@@ -26,35 +26,23 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 impl Resolver<'_, '_> {
-    pub(super) fn listener_tls(
-        &mut self,
-        raw: &raw::ListenerTls,
-        place: &Place<'_>,
-    ) -> Option<ListenerTls> {
+    pub(super) fn listener_tls(&mut self, raw: &raw::ListenerTls, place: &Place<'_>) -> Option<ListenerTls> {
         let list = place.key("certificates");
         let certificates: Vec<_> = raw
             .certificates
             .iter()
             .enumerate()
-            .map(|(index, pair)| {
-                self.certified_key(&pair.certificate, &pair.key, &list.index(index))
-                    .map(Arc::new)
-            })
+            .map(|(index, pair)| self.certified_key(&pair.certificate, &pair.key, &list.index(index)).map(Arc::new))
             .collect();
-        let client_roots = raw
-            .client_ca
-            .as_ref()
-            .map(|path| self.roots(path, &place.key("client_ca")));
+        let client_roots = raw.client_ca.as_ref().map(|path| self.roots(path, &place.key("client_ca")));
         let certificates = certificates.into_iter().collect::<Option<Vec<_>>>()?;
 
-        let builder =
-            ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
         let builder = self.accepted(builder, place)?;
         let builder = match client_roots {
             None => builder.with_no_client_auth(),
             Some(roots) => {
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(roots?, provider()).build();
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots?, provider()).build();
                 builder.with_client_cert_verifier(self.accepted(verifier, &place.key("client_ca"))?)
             }
         };
@@ -64,9 +52,7 @@ impl Resolver<'_, '_> {
         if let Ok(ticketer) = ring::Ticketer::new() {
             config.ticketer = ticketer;
         }
-        Some(ListenerTls {
-            config: Arc::new(config),
-        })
+        Some(ListenerTls { config: Arc::new(config) })
     }
 
     pub(super) fn cluster_tls(
@@ -83,27 +69,20 @@ impl Resolver<'_, '_> {
             (Some(certificate), Some(key)) => Some(self.certified_key(certificate, key, place)),
             (None, None) => None,
             (certificate, _) => {
-                let (there, missing) = if certificate.is_some() {
-                    ("certificate", "key")
-                } else {
-                    ("key", "certificate")
-                };
+                let (there, missing) =
+                    if certificate.is_some() { ("certificate", "key") } else { ("key", "certificate") };
                 let there_place = place.key(there);
                 if !self.removed.contains(&place.key(missing).path) {
                     let message = format!("{there:?} needs {missing:?} beside it");
-                    self.diagnostics
-                        .error(there_place.span, &there_place.path, message);
+                    self.diagnostics.error(there_place.span, &there_place.path, message);
                 }
                 return None;
             }
         };
         let sni = self.sni(raw.sni.as_deref().unwrap_or("auto"), &place.key("sni"));
 
-        let builder =
-            ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-        let builder = self
-            .accepted(builder, place)?
-            .with_root_certificates(roots?);
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let builder = self.accepted(builder, place)?.with_root_certificates(roots?);
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
@@ -116,10 +95,7 @@ impl Resolver<'_, '_> {
             ClusterProtocol::Http2 => vec![HTTP2.to_vec()],
             ClusterProtocol::Auto => vec![HTTP2.to_vec(), HTTP1.to_vec()],
         };
-        Some(ClusterTls {
-            config: Arc::new(config),
-            sni: sni?,
-        })
+        Some(ClusterTls { config: Arc::new(config), sni: sni? })
     }
 
     fn sni(&mut self, text: &str, place: &Place<'_>) -> Option<Sni> {
@@ -130,42 +106,25 @@ impl Resolver<'_, '_> {
             Ok(name) => Some(Sni::Name(name)),
             Err(_) => {
                 let message = format!("{} is not the name of a server", place.shown());
-                self.diagnostics.error_with_help(
-                    place.span,
-                    &place.path,
-                    message,
-                    "expected a host name, or auto",
-                );
+                self.diagnostics.error_with_help(place.span, &place.path, message, "expected a host name, or auto");
                 None
             }
         }
     }
 
-    fn certified_key(
-        &mut self,
-        certificate: &str,
-        key: &str,
-        place: &Place<'_>,
-    ) -> Option<CertifiedKey> {
+    fn certified_key(&mut self, certificate: &str, key: &str, place: &Place<'_>) -> Option<CertifiedKey> {
         let chain = self.certificates(certificate, &place.key("certificate"));
         let key = self.private_key(key, &place.key("key"));
         let (chain, key) = (chain?, key?);
         let problem = match chain.first().map(ParsedCertificate::try_from) {
             Some(Ok(_)) => match CertifiedKey::from_der(chain, key, &provider()) {
                 Ok(certified) => return Some(certified),
-                Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => (
-                    place.key("key"),
-                    "this key does not belong to the certificate".to_owned(),
-                ),
-                Err(error) => (
-                    place.key("key"),
-                    format!("cannot use this key: {}", reason(&error)),
-                ),
+                Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+                    (place.key("key"), "this key does not belong to the certificate".to_owned())
+                }
+                Err(error) => (place.key("key"), format!("cannot use this key: {}", reason(&error))),
             },
-            Some(Err(error)) => (
-                place.key("certificate"),
-                format!("cannot use this certificate: {}", reason(&error)),
-            ),
+            Some(Err(error)) => (place.key("certificate"), format!("cannot use this certificate: {}", reason(&error))),
             None => (place.key("certificate"), "no certificate".to_owned()),
         };
         let (place, message) = problem;
@@ -173,11 +132,7 @@ impl Resolver<'_, '_> {
         None
     }
 
-    fn certificates(
-        &mut self,
-        path: &str,
-        place: &Place<'_>,
-    ) -> Option<Vec<CertificateDer<'static>>> {
+    fn certificates(&mut self, path: &str, place: &Place<'_>) -> Option<Vec<CertificateDer<'static>>> {
         let pem = self.pem(path, place)?;
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         match certificates {
@@ -185,15 +140,10 @@ impl Resolver<'_, '_> {
             Ok(_) => {
                 let message = format!("there is no certificate in {}", place.shown());
                 let help = "expected PEM: `-----BEGIN CERTIFICATE-----`";
-                self.diagnostics
-                    .error_with_help(place.span, &place.path, message, help);
+                self.diagnostics.error_with_help(place.span, &place.path, message, help);
             }
             Err(error) => {
-                self.diagnostics.error(
-                    place.span,
-                    &place.path,
-                    format!("{} is not PEM: {error}", place.shown()),
-                );
+                self.diagnostics.error(place.span, &place.path, format!("{} is not PEM: {error}", place.shown()));
             }
         }
         None
@@ -206,8 +156,7 @@ impl Resolver<'_, '_> {
             Err(_) => {
                 let message = format!("there is no private key in {}", place.shown());
                 let help = "expected PEM without a passphrase: `-----BEGIN PRIVATE KEY-----`";
-                self.diagnostics
-                    .error_with_help(place.span, &place.path, message, help);
+                self.diagnostics.error_with_help(place.span, &place.path, message, help);
                 None
             }
         }
@@ -218,11 +167,7 @@ impl Resolver<'_, '_> {
         let mut roots = RootCertStore::empty();
         for certificate in certificates {
             if let Err(error) = roots.add(certificate) {
-                let message = format!(
-                    "cannot use the certificates in {}: {}",
-                    place.shown(),
-                    reason(&error)
-                );
+                let message = format!("cannot use the certificates in {}: {}", place.shown(), reason(&error));
                 self.diagnostics.error(place.span, &place.path, message);
                 return None;
             }
@@ -238,12 +183,7 @@ impl Resolver<'_, '_> {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
             let message = "this system has no certificate authorities to verify with";
-            self.diagnostics.error_with_help(
-                place.span,
-                &place.path,
-                message,
-                "name a file with them: `ca: ca.pem`",
-            );
+            self.diagnostics.error_with_help(place.span, &place.path, message, "name a file with them: `ca: ca.pem`");
             return None;
         }
         let roots = Arc::new(roots);
@@ -269,17 +209,8 @@ impl Resolver<'_, '_> {
     }
 
     /// Reports an error of the TLS library.
-    fn accepted<T, E: std::fmt::Display>(
-        &mut self,
-        result: Result<T, E>,
-        place: &Place<'_>,
-    ) -> Option<T> {
-        result
-            .map_err(|error| {
-                self.diagnostics
-                    .error(place.span, &place.path, error.to_string())
-            })
-            .ok()
+    fn accepted<T, E: std::fmt::Display>(&mut self, result: Result<T, E>, place: &Place<'_>) -> Option<T> {
+        result.map_err(|error| self.diagnostics.error(place.span, &place.path, error.to_string())).ok()
     }
 }
 
@@ -302,48 +233,26 @@ struct BySni {
 }
 
 impl BySni {
-    fn choose(
-        &self,
-        name: Option<&str>,
-        usable: impl Fn(&CertifiedKey) -> bool,
-    ) -> Option<Arc<CertifiedKey>> {
+    fn choose(&self, name: Option<&str>, usable: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<CertifiedKey>> {
         let name = name.and_then(|name| ServerName::try_from(name).ok());
         let valid: Vec<_> = self
             .certificates
             .iter()
-            .filter(|certified| {
-                name.as_ref()
-                    .is_none_or(|name| is_valid_for(certified, name))
-            })
+            .filter(|certified| name.as_ref().is_none_or(|name| is_valid_for(certified, name)))
             .collect();
-        let candidates = if valid.is_empty() {
-            self.certificates.iter().collect()
-        } else {
-            valid
-        };
-        let best = candidates
-            .iter()
-            .find(|certified| usable(certified))
-            .or_else(|| candidates.first());
+        let candidates = if valid.is_empty() { self.certificates.iter().collect() } else { valid };
+        let best = candidates.iter().find(|certified| usable(certified)).or_else(|| candidates.first());
         best.map(|certified| Arc::clone(certified))
     }
 }
 
 impl ResolvesServerCert for BySni {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.choose(hello.server_name(), |certified| {
-            certified
-                .key
-                .choose_scheme(hello.signature_schemes())
-                .is_some()
-        })
+        self.choose(hello.server_name(), |certified| certified.key.choose_scheme(hello.signature_schemes()).is_some())
     }
 }
 
 fn is_valid_for(certified: &CertifiedKey, name: &ServerName<'_>) -> bool {
-    let parsed = certified
-        .end_entity_cert()
-        .ok()
-        .and_then(|certificate| ParsedCertificate::try_from(certificate).ok());
+    let parsed = certified.end_entity_cert().ok().and_then(|certificate| ParsedCertificate::try_from(certificate).ok());
     parsed.is_some_and(|parsed| verify_server_name(&parsed, name).is_ok())
 }

@@ -13,33 +13,15 @@ pub(super) fn parse(file: FileId, diagnostics: &mut Diagnostics<'_>) -> Option<N
         let at = byte(text, error.line(), error.column());
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
-        diagnostics.error(
-            Span {
-                file,
-                start: at,
-                end: at,
-            },
-            "",
-            format!("not JSON: {message}"),
-        );
+        diagnostics.error(Span { file, start: at, end: at }, "", format!("not JSON: {message}"));
         return None;
     }
-    Walk {
-        file,
-        text,
-        at: 0,
-        diagnostics,
-    }
-    .value(0)
+    Walk { file, text, at: 0, diagnostics }.value(0)
 }
 
 /// `serde_json` counts columns in bytes, from 1, and names the byte that it stopped at.
 fn byte(text: &str, line: usize, column: usize) -> usize {
-    let start: usize = text
-        .split('\n')
-        .take(line.saturating_sub(1))
-        .map(|line| line.len() + 1)
-        .sum();
+    let start: usize = text.split('\n').take(line.saturating_sub(1)).map(|line| line.len() + 1).sum();
     let mut at = (start + column.saturating_sub(1)).min(text.len());
     while !text.is_char_boundary(at) {
         at -= 1;
@@ -58,11 +40,7 @@ impl<'a> Walk<'a, '_, '_> {
     /// `None`: nested too deeply (reported), or not what `serde_json` accepted (cannot happen).
     fn value(&mut self, depth: usize) -> Option<Node> {
         let start = self.next()?;
-        let span = Span {
-            file: self.file,
-            start,
-            end: start + 1,
-        };
+        let span = Span { file: self.file, start, end: start + 1 };
         if depth > MAX_DEPTH {
             too_deep(span, self.diagnostics);
             return None;
@@ -74,11 +52,7 @@ impl<'a> Walk<'a, '_, '_> {
                 while self.byte()? != b'}' {
                     let start = self.next()?;
                     let token = self.token()?;
-                    let span = Span {
-                        file: self.file,
-                        start,
-                        end: self.at,
-                    };
+                    let span = Span { file: self.file, start, end: self.at };
                     let text = serde_json::from_str(token).ok()?;
                     self.next()?;
                     self.at += 1; // the colon
@@ -104,19 +78,12 @@ impl<'a> Walk<'a, '_, '_> {
                 let value = match serde_json::from_str(token).ok()? {
                     serde_json::Value::Bool(value) => Value::Bool(value),
                     serde_json::Value::String(value) => Value::String(value),
-                    serde_json::Value::Number(number) => number.as_i128().map_or_else(
-                        || Value::Float(number.as_f64().unwrap_or_default()),
-                        Value::Int,
-                    ),
+                    serde_json::Value::Number(number) => {
+                        number.as_i128().map_or_else(|| Value::Float(number.as_f64().unwrap_or_default()), Value::Int)
+                    }
                     _ => Value::Null,
                 };
-                Some(Node::new(
-                    Span {
-                        end: self.at,
-                        ..span
-                    },
-                    value,
-                ))
+                Some(Node::new(Span { end: self.at, ..span }, value))
             }
         }
     }
@@ -153,9 +120,7 @@ impl<'a> Walk<'a, '_, '_> {
                 })?;
                 end + 2
             }
-            None => rest
-                .find(|c: char| c.is_whitespace() || ",:]}".contains(c))
-                .unwrap_or(rest.len()),
+            None => rest.find(|c: char| c.is_whitespace() || ",:]}".contains(c)).unwrap_or(rest.len()),
         };
         self.at += length;
         rest.get(..length)

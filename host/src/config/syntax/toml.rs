@@ -14,52 +14,23 @@ pub(super) fn parse(file: FileId, diagnostics: &mut Diagnostics<'_>) -> Option<N
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let range = error.span().unwrap_or_default();
-        let span = Span {
-            file,
-            start: range.start,
-            end: range.end,
-        };
-        let message = error
-            .message()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let span = Span { file, start: range.start, end: range.end };
+        let message = error.message().lines().next().unwrap_or_default().to_owned();
         diagnostics.error(span, "", format!("not TOML: {message}"));
     }
     if !errors.is_empty() {
         return None;
     }
-    Some(self::table(
-        table.get_ref(),
-        Span {
-            file,
-            start: 0,
-            end: 0,
-        },
-        0,
-        diagnostics,
-    ))
+    Some(self::table(table.get_ref(), Span { file, start: 0, end: 0 }, 0, diagnostics))
 }
 
 fn table(table: &DeTable<'_>, span: Span, depth: usize, diagnostics: &mut Diagnostics<'_>) -> Node {
     let mut entries = Vec::new();
     for (key, entry) in table {
-        let span = |range: std::ops::Range<usize>| Span {
-            file: span.file,
-            start: range.start,
-            end: range.end,
-        };
-        let place = Key {
-            text: key.get_ref().to_string(),
-            span: span(key.span()),
-        };
+        let span = |range: std::ops::Range<usize>| Span { file: span.file, start: range.start, end: range.end };
+        let place = Key { text: key.get_ref().to_string(), span: span(key.span()) };
         // A table made by a dotted key or a header begins where it was named.
-        let value = span(if entry.get_ref().is_table() {
-            key.span()
-        } else {
-            entry.span()
-        });
+        let value = span(if entry.get_ref().is_table() { key.span() } else { entry.span() });
         entries.push((place, node(entry.get_ref(), value, depth + 1, diagnostics)));
     }
     entries.sort_by_key(|(key, _)| key.span.start);
@@ -79,11 +50,7 @@ fn node(value: &DeValue<'_>, span: Span, depth: usize, diagnostics: &mut Diagnos
         DeValue::Array(items) => {
             let mut nodes = Vec::new();
             for item in items.iter() {
-                let span = Span {
-                    start: item.span().start,
-                    end: item.span().end,
-                    ..span
-                };
+                let span = Span { start: item.span().start, end: item.span().end, ..span };
                 nodes.push(node(item.get_ref(), span, depth + 1, diagnostics));
             }
             Value::Seq(nodes)

@@ -9,21 +9,10 @@ use crate::config::{
     tree::{Key, MAX_DEPTH, Node, Value},
 };
 
-pub(super) fn parse(
-    file: FileId,
-    environment: Environment<'_>,
-    diagnostics: &mut Diagnostics<'_>,
-) -> Option<Node> {
+pub(super) fn parse(file: FileId, environment: Environment<'_>, diagnostics: &mut Diagnostics<'_>) -> Option<Node> {
     let text = diagnostics.sources.text(file);
     if let Some(at) = deep_block(text) {
-        too_deep(
-            Span {
-                file,
-                start: at,
-                end: at + 1,
-            },
-            diagnostics,
-        );
+        too_deep(Span { file, start: at, end: at + 1 }, diagnostics);
         return None;
     }
     let places = Places::new(file, text);
@@ -34,14 +23,7 @@ pub(super) fn parse(
             return None;
         }
     };
-    let empty = Node::new(
-        Span {
-            file,
-            start: 0,
-            end: 0,
-        },
-        Value::Map(Vec::new()),
-    );
+    let empty = Node::new(Span { file, start: 0, end: 0 }, Value::Map(Vec::new()));
     let Some(document) = documents.next() else {
         return Some(empty);
     };
@@ -49,11 +31,7 @@ pub(super) fn parse(
         diagnostics.error(places.span(&second), "", "several documents in one file");
         return None;
     }
-    let mut builder = Builder {
-        places,
-        environment,
-        diagnostics,
-    };
+    let mut builder = Builder { places, environment, diagnostics };
     match document.data {
         // No document at all: comments, or nothing.
         YamlData::BadValue => Some(empty),
@@ -63,28 +41,14 @@ pub(super) fn parse(
 
 fn refused(error: &ScanError, places: &Places, text: &str, diagnostics: &mut Diagnostics<'_>) {
     let at = places.byte(error.marker().index());
-    let span = Span {
-        file: places.file,
-        start: at,
-        end: at,
-    };
+    let span = Span { file: places.file, start: at, end: at };
     if error.info() != "duplicated key in mapping" {
         return diagnostics.error(span, "", format!("not YAML: {}", error.info()));
     }
     let key = text.get(at..).unwrap_or_default();
-    let key = key
-        .get(..key.find([':', '\n']).unwrap_or(key.len()))
-        .unwrap_or_default()
-        .trim();
-    let span = Span {
-        end: at + key.len(),
-        ..span
-    };
-    let first = earlier_key(text, at, key).map(|first| Span {
-        start: first,
-        end: first + key.len(),
-        ..span
-    });
+    let key = key.get(..key.find([':', '\n']).unwrap_or(key.len())).unwrap_or_default().trim();
+    let span = Span { end: at + key.len(), ..span };
+    let first = earlier_key(text, at, key).map(|first| Span { start: first, end: first + key.len(), ..span });
     twice(key.trim_matches(['"', '\'']), span, first, diagnostics);
 }
 
@@ -96,16 +60,9 @@ fn earlier_key(text: &str, second: usize, key: &str) -> Option<usize> {
     let column = second - line_start;
     while line_start > 0 {
         let end = line_start - 1;
-        line_start = text
-            .get(..end)?
-            .rfind('\n')
-            .map_or(0, |newline| newline + 1);
+        line_start = text.get(..end)?.rfind('\n').map_or(0, |newline| newline + 1);
         let line = text.get(line_start..end)?;
-        if line
-            .get(column..)
-            .and_then(|rest| rest.strip_prefix(key))
-            .is_some_and(|rest| rest.starts_with(':'))
-        {
+        if line.get(column..).and_then(|rest| rest.strip_prefix(key)).is_some_and(|rest| rest.starts_with(':')) {
             return Some(line_start + column);
         }
         let content = line.trim_start();
@@ -150,16 +107,8 @@ struct Places {
 
 impl Places {
     fn new(file: FileId, text: &str) -> Self {
-        let bytes = if text.is_ascii() {
-            Vec::new()
-        } else {
-            text.char_indices().map(|(at, _)| at).collect()
-        };
-        Self {
-            file,
-            length: text.len(),
-            bytes,
-        }
+        let bytes = if text.is_ascii() { Vec::new() } else { text.char_indices().map(|(at, _)| at).collect() };
+        Self { file, length: text.len(), bytes }
     }
 
     fn byte(&self, character: usize) -> usize {
@@ -172,16 +121,8 @@ impl Places {
     fn span(&self, mark: &MarkedYaml<'_>) -> Span {
         let start = self.byte(mark.span.start.index());
         let collection = matches!(mark.data, YamlData::Sequence(_) | YamlData::Mapping(_));
-        let end = if collection {
-            start + 1
-        } else {
-            self.byte(mark.span.end.index()).max(start)
-        };
-        Span {
-            file: self.file,
-            start,
-            end,
-        }
+        let end = if collection { start + 1 } else { self.byte(mark.span.end.index()).max(start) };
+        Span { file: self.file, start, end }
     }
 }
 
@@ -194,8 +135,7 @@ struct Builder<'a, 'b, 'c> {
 impl Builder<'_, '_, '_> {
     fn node(&mut self, mark: MarkedYaml<'_>, depth: usize) -> Node {
         let span = self.places.span(&mark);
-        self.read(mark, span, depth)
-            .unwrap_or_else(|| Node::new(span, Value::Bad))
+        self.read(mark, span, depth).unwrap_or_else(|| Node::new(span, Value::Bad))
     }
 
     /// `None`: refused, with a problem.
@@ -207,12 +147,7 @@ impl Builder<'_, '_, '_> {
         let value = match mark.data {
             YamlData::Value(scalar) => self.scalar(scalar, span)?,
             YamlData::Tagged(tag, inner) => return self.tagged(&tag.to_string(), &inner, span),
-            YamlData::Sequence(items) => Value::Seq(
-                items
-                    .into_iter()
-                    .map(|item| self.node(item, depth + 1))
-                    .collect(),
-            ),
+            YamlData::Sequence(items) => Value::Seq(items.into_iter().map(|item| self.node(item, depth + 1)).collect()),
             YamlData::Mapping(pairs) => {
                 let mut entries = Entries::default();
                 for (key, value) in pairs {
@@ -225,11 +160,7 @@ impl Builder<'_, '_, '_> {
                 Value::Map(entries.list)
             }
             YamlData::Representation(..) | YamlData::Alias(_) | YamlData::BadValue => {
-                self.diagnostics.error(
-                    span,
-                    "",
-                    "not a value: its tag does not fit, or it refers to itself",
-                );
+                self.diagnostics.error(span, "", "not a value: its tag does not fit, or it refers to itself");
                 return None;
             }
         };
@@ -244,12 +175,7 @@ impl Builder<'_, '_, '_> {
             Scalar::String(value) => Value::String(value.into_owned()),
             Scalar::FloatingPoint(value) => {
                 // The parser's integers end at i64; ours reach to u64.
-                let text = self
-                    .diagnostics
-                    .sources
-                    .text(span.file)
-                    .get(span.start..span.end)
-                    .unwrap_or_default();
+                let text = self.diagnostics.sources.text(span.file).get(span.start..span.end).unwrap_or_default();
                 if let Ok(value) = text.trim().parse::<u64>() {
                     Value::Int(value.into())
                 } else if value.is_finite() {
@@ -270,12 +196,7 @@ impl Builder<'_, '_, '_> {
             YamlData::Value(Scalar::Boolean(value)) => value.to_string(),
             YamlData::Value(Scalar::FloatingPoint(value)) => value.to_string(),
             _ => {
-                self.diagnostics.error_with_help(
-                    span,
-                    "",
-                    "this cannot be a key",
-                    "a key is a plain string",
-                );
+                self.diagnostics.error_with_help(span, "", "this cannot be a key", "a key is a plain string");
                 return None;
             }
         };
@@ -284,22 +205,12 @@ impl Builder<'_, '_, '_> {
 
     fn tagged(&mut self, tag: &str, mark: &MarkedYaml<'_>, span: Span) -> Option<Node> {
         if tag != "!env" {
-            self.diagnostics.error_with_help(
-                span,
-                "",
-                format!("unknown tag {tag:?}"),
-                "`!env NAME` is the only one",
-            );
+            self.diagnostics.error_with_help(span, "", format!("unknown tag {tag:?}"), "`!env NAME` is the only one");
             return None;
         }
         let YamlData::Value(Scalar::String(name)) = &mark.data else {
             let help = "for example `!env TOKEN`";
-            self.diagnostics.error_with_help(
-                span,
-                "",
-                "!env takes the name of an environment variable",
-                help,
-            );
+            self.diagnostics.error_with_help(span, "", "!env takes the name of an environment variable", help);
             return None;
         };
         let Some(value) = (self.environment)(name) else {
@@ -312,10 +223,6 @@ impl Builder<'_, '_, '_> {
             );
             return None;
         };
-        Some(Node {
-            span,
-            value: Value::String(value),
-            env: Some(name.to_string()),
-        })
+        Some(Node { span, value: Value::String(value), env: Some(name.to_string()) })
     }
 }

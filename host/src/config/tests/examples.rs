@@ -3,9 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{MINIMAL, with, yaml};
-use crate::config::resolved::{
-    ClusterProtocol, HeadersPause, LoadBalancer, ModuleSource, OnFailure, Sink,
-};
+use crate::config::resolved::{ClusterProtocol, HeadersPause, LoadBalancer, ModuleSource, OnFailure, Sink};
 
 /// The front proxy of CONFIG.md.
 const FRONT_PROXY: &str = "\
@@ -63,28 +61,15 @@ sinks:
 #[test]
 fn the_front_proxy_resolves() {
     let config = yaml(FRONT_PROXY).unwrap();
-    let [web] = config.listeners.as_slice() else {
-        panic!("one listener")
-    };
-    assert_eq!(
-        (web.name.as_str(), web.address),
-        ("web", "0.0.0.0:8080".parse().unwrap())
-    );
-    assert_eq!(
-        (web.origin.file.as_str(), web.origin.line, web.origin.column),
-        ("proxy.yaml", 2, 3)
-    );
-    let [router] = web.filters.as_slice() else {
-        panic!("one filter")
-    };
+    let [web] = config.listeners.as_slice() else { panic!("one listener") };
+    assert_eq!((web.name.as_str(), web.address), ("web", "0.0.0.0:8080".parse().unwrap()));
+    assert_eq!((web.origin.file.as_str(), web.origin.line, web.origin.column), ("proxy.yaml", 2, 3));
+    let [router] = web.filters.as_slice() else { panic!("one filter") };
     assert_eq!(router.module, ModuleSource::Builtin("router".to_owned()));
     assert_eq!(router.configuration, br#"{"routes":[{"cluster":"app"}]}"#);
     let cluster = &config.clusters["app"];
     assert_eq!(cluster.endpoints.len(), 1);
-    assert_eq!(
-        (cluster.endpoints[0].address, cluster.endpoints[0].weight),
-        ("127.0.0.1:3000".parse().unwrap(), 1)
-    );
+    assert_eq!((cluster.endpoints[0].address, cluster.endpoints[0].weight), ("127.0.0.1:3000".parse().unwrap(), 1));
 }
 
 #[test]
@@ -95,128 +80,50 @@ fn defaults_are_the_documented_ones() {
     assert!(config.admin.is_none() && config.state.is_none());
     let listener = &config.listeners[0];
     assert_eq!(listener.drain, Duration::from_secs(30));
-    assert_eq!(
-        (listener.limits.connections, listener.limits.header_bytes),
-        (10_000, 60 * 1024)
-    );
-    assert_eq!(
-        (
-            listener.limits.headers,
-            listener.limits.streams,
-            listener.limits.buffer
-        ),
-        (100, 100, 1 << 20)
-    );
+    assert_eq!((listener.limits.connections, listener.limits.header_bytes), (10_000, 60 * 1024));
+    assert_eq!((listener.limits.headers, listener.limits.streams, listener.limits.buffer), (100, 100, 1 << 20));
     assert_eq!(listener.limits.header_timeout, Duration::from_secs(10));
     assert_eq!(listener.limits.idle_timeout, Duration::from_secs(300));
     let filter = &config.filters["router"];
-    assert_eq!(
-        (filter.on_failure, filter.headers_pause),
-        (OnFailure::Close, HeadersPause::StopAll)
-    );
-    assert_eq!(
-        (filter.limits.memory, filter.limits.call_time),
-        (64 << 20, Duration::from_millis(10))
-    );
+    assert_eq!((filter.on_failure, filter.headers_pause), (OnFailure::Close, HeadersPause::StopAll));
+    assert_eq!((filter.limits.memory, filter.limits.call_time), (64 << 20, Duration::from_millis(10)));
     assert_eq!(filter.limits.configure_time, Duration::from_secs(10));
     assert!(filter.callbacks.is_none() && !filter.allow.shared_data);
     let cluster = &config.clusters["app"];
-    assert_eq!(
-        (cluster.protocol, cluster.load_balancer),
-        (ClusterProtocol::Http1, LoadBalancer::LeastRequest)
-    );
-    assert_eq!(
-        (cluster.connect_timeout, cluster.pool.connections),
-        (Duration::from_secs(1), 1024)
-    );
-    assert_eq!(
-        (
-            cluster.pool.idle_timeout,
-            cluster.pool.requests_per_connection
-        ),
-        (Duration::from_secs(3600), 0)
-    );
+    assert_eq!((cluster.protocol, cluster.load_balancer), (ClusterProtocol::Http1, LoadBalancer::LeastRequest));
+    assert_eq!((cluster.connect_timeout, cluster.pool.connections), (Duration::from_secs(1), 1024));
+    assert_eq!((cluster.pool.idle_timeout, cluster.pool.requests_per_connection), (Duration::from_secs(3600), 0));
 }
 
 #[test]
 fn everything_that_can_be_said_is_heard() {
     let config = yaml(EVERYTHING).unwrap();
     assert_eq!(
-        (
-            config.node.id.as_str(),
-            config.node.zone.as_str(),
-            &config.node.metadata["rack"]
-        ),
+        (config.node.id.as_str(), config.node.zone.as_str(), &config.node.metadata["rack"]),
         ("edge-1", "eu-1a", &7.into())
     );
     assert_eq!((config.workers, config.limits.connections), (3, 50));
     assert_eq!(config.state, Some(PathBuf::from("/etc/fyke/var")));
     assert_eq!(config.admin.unwrap().address.port(), 9900);
     let edge = &config.listeners[0];
-    let order: Vec<_> = edge
-        .filters
-        .iter()
-        .map(|filter| filter.name.as_str())
-        .collect();
-    assert_eq!(
-        (order, edge.cluster.as_deref()),
-        (vec!["b", "a"], Some("users"))
-    );
-    assert_eq!(
-        (edge.limits.header_bytes, edge.limits.buffer, edge.drain),
-        (8192, 0, Duration::ZERO)
-    );
-    assert_eq!(
-        (edge.limits.idle_timeout, edge.limits.streams),
-        (Duration::from_secs(90), 4)
-    );
+    let order: Vec<_> = edge.filters.iter().map(|filter| filter.name.as_str()).collect();
+    assert_eq!((order, edge.cluster.as_deref()), (vec!["b", "a"], Some("users")));
+    assert_eq!((edge.limits.header_bytes, edge.limits.buffer, edge.drain), (8192, 0, Duration::ZERO));
+    assert_eq!((edge.limits.idle_timeout, edge.limits.streams), (Duration::from_secs(90), 4));
     let a = &config.filters["a"];
-    assert_eq!(
-        a.module,
-        ModuleSource::File(PathBuf::from("/etc/fyke/filters/a.wasm"))
-    );
-    assert_eq!(
-        config.filters["b"].module,
-        ModuleSource::File(PathBuf::from("/opt/b.wasm"))
-    );
+    assert_eq!(a.module, ModuleSource::File(PathBuf::from("/etc/fyke/filters/a.wasm")));
+    assert_eq!(config.filters["b"].module, ModuleSource::File(PathBuf::from("/opt/b.wasm")));
     assert!(a.sha256.as_ref().unwrap().starts_with("0123456789abcdef"));
-    assert_eq!(
-        (a.configuration.as_slice(), a.vm.as_deref()),
-        (b"plain text".as_slice(), Some("shared"))
-    );
-    assert_eq!(
-        a.environment,
-        [
-            ("A".to_owned(), String::new()),
-            ("KEY".to_owned(), "value".to_owned())
-        ]
-    );
-    assert_eq!(
-        (a.on_failure, a.headers_pause, a.limits.memory),
-        (OnFailure::Open, HeadersPause::HeadersOnly, 4 << 30)
-    );
-    assert_eq!(
-        (a.allow.clusters.as_slice(), a.allow.shared_data),
-        (["users".to_owned()].as_slice(), true)
-    );
-    assert_eq!(
-        a.callbacks,
-        Some(vec!["request_headers".to_owned(), "log".to_owned()])
-    );
+    assert_eq!((a.configuration.as_slice(), a.vm.as_deref()), (b"plain text".as_slice(), Some("shared")));
+    assert_eq!(a.environment, [("A".to_owned(), String::new()), ("KEY".to_owned(), "value".to_owned())]);
+    assert_eq!((a.on_failure, a.headers_pause, a.limits.memory), (OnFailure::Open, HeadersPause::HeadersOnly, 4 << 30));
+    assert_eq!((a.allow.clusters.as_slice(), a.allow.shared_data), (["users".to_owned()].as_slice(), true));
+    assert_eq!(a.callbacks, Some(vec!["request_headers".to_owned(), "log".to_owned()]));
     let users = &config.clusters["users"];
-    assert_eq!(
-        (users.endpoints[1].weight, users.protocol),
-        (2, ClusterProtocol::Auto)
-    );
-    assert_eq!(
-        (users.load_balancer, users.pool.requests_per_connection),
-        (LoadBalancer::RoundRobin, 9)
-    );
+    assert_eq!((users.endpoints[1].weight, users.protocol), (2, ClusterProtocol::Auto));
+    assert_eq!((users.load_balancer, users.pool.requests_per_connection), (LoadBalancer::RoundRobin, 9));
     assert!(config.clusters["empty"].endpoints.is_empty());
-    assert_eq!(
-        config.sinks["requests"],
-        Sink::File(PathBuf::from("/etc/fyke/log/access.log"))
-    );
+    assert_eq!(config.sinks["requests"], Sink::File(PathBuf::from("/etc/fyke/log/access.log")));
     assert_eq!(config.sinks["out"], Sink::Stdout);
 }
 
@@ -244,12 +151,7 @@ filters:
         String::from_utf8(filter.configuration.clone()).unwrap(),
         r#"{"zebra":1,"routes":[{"match":{"path":"/a"}},{"match":{"path":18446744073709551615,"half":0.5,"none":null}}]}"#
     );
-    let at = |path: &str| {
-        filter
-            .locations
-            .nearest(path)
-            .map(|origin| (origin.line, origin.column))
-    };
+    let at = |path: &str| filter.locations.nearest(path).map(|origin| (origin.line, origin.column));
     assert_eq!(at(""), Some((5, 5)));
     assert_eq!(at("zebra"), Some((6, 14)));
     assert_eq!(at("routes"), Some((7, 7)));
@@ -257,33 +159,20 @@ filters:
     assert_eq!(at("routes[1].match"), Some((9, 11)));
     assert_eq!(at("routes[1].match.path"), Some((10, 19)));
     assert_eq!(at("/routes/1/match/path"), Some((10, 19)), "a JSON pointer");
-    assert_eq!(
-        at("routes[1].match.nothing.like[3].that"),
-        Some((9, 11)),
-        "the nearest part around it"
-    );
+    assert_eq!(at("routes[1].match.nothing.like[3].that"), Some((9, 11)), "the nearest part around it");
     assert_eq!(at("nothing"), Some((5, 5)));
 }
 
 #[test]
 fn configurations_other_than_maps_are_handed_over_as_json() {
-    for (written, bytes) in [
-        ("[1, a]", r#"[1,"a"]"#),
-        ("5", "5"),
-        ("true", "true"),
-        ("\"5\"", "5"),
-        ("~", ""),
-        ("{}", "{}"),
-    ] {
+    for (written, bytes) in
+        [("[1, a]", r#"[1,"a"]"#), ("5", "5"), ("true", "true"), ("\"5\"", "5"), ("~", ""), ("{}", "{}")]
+    {
         let text = format!(
             "listeners: {{ w: {{ address: 127.0.0.1:0, filters: [f] }} }}\nfilters: {{ f: {{ module: m.wasm, config: {written} }} }}\n"
         );
         let config = yaml(&text).unwrap();
-        assert_eq!(
-            config.filters["f"].configuration,
-            bytes.as_bytes(),
-            "{written}"
-        );
+        assert_eq!(config.filters["f"].configuration, bytes.as_bytes(), "{written}");
     }
 }
 
@@ -314,10 +203,7 @@ fn the_printed_schema_agrees() {
 #[test]
 fn the_whole_is_kept_as_it_was_written() {
     let config = yaml(&with("clusters: { app: { endpoints: [127.0.0.1:1] } }\n")).unwrap();
-    assert_eq!(
-        config.sources.as_written()["clusters"]["app"]["endpoints"][0],
-        "127.0.0.1:1"
-    );
+    assert_eq!(config.sources.as_written()["clusters"]["app"]["endpoints"][0], "127.0.0.1:1");
     assert!(MINIMAL.contains("app"));
 }
 
@@ -337,12 +223,5 @@ clusters: { c: { endpoints: [] } }
 
 #[test]
 fn auto_workers_are_at_least_one() {
-    assert!(
-        yaml(&with(
-            "workers: auto\nclusters: { app: { endpoints: [] } }\n"
-        ))
-        .unwrap()
-        .workers
-            >= 1
-    );
+    assert!(yaml(&with("workers: auto\nclusters: { app: { endpoints: [] } }\n")).unwrap().workers >= 1);
 }

@@ -55,13 +55,9 @@ error: unknown key \"listners\"
 
 #[test]
 fn two_places_are_both_shown() {
-    let text = yaml("listeners:\n  web: {}\n  web: {}\n")
-        .unwrap_err()
-        .to_string();
+    let text = yaml("listeners:\n  web: {}\n  web: {}\n").unwrap_err().to_string();
     assert!(
-        text.contains("--> proxy.yaml:3:3")
-            && text.contains("::: proxy.yaml:2:3")
-            && text.contains("first here"),
+        text.contains("--> proxy.yaml:3:3") && text.contains("::: proxy.yaml:2:3") && text.contains("first here"),
         "{text}"
     );
 }
@@ -98,142 +94,66 @@ fn slips_get_a_suggestion() {
         ),
     ] {
         let (found, found_help) = problem(&with(&format!("{APP}{extra}")));
-        assert_eq!(
-            (found.split_once(' ').unwrap().1, found_help.as_str()),
-            (message, help)
-        );
+        assert_eq!((found.split_once(' ').unwrap().1, found_help.as_str()), (message, help));
     }
 }
 
 #[test]
 fn types_are_named_as_people_name_them() {
     for (extra, message, help) in [
-        (
-            "workers: many",
-            "expected \"auto\" or a whole number, found the string \"many\"",
-            "",
-        ),
-        (
-            "workers: 1.5",
-            "expected \"auto\" or a whole number, found the number 1.5",
-            "",
-        ),
-        (
-            "workers: 2000",
-            "2000 is out of range",
-            "expected at most 1024",
-        ),
+        ("workers: many", "expected \"auto\" or a whole number, found the string \"many\"", ""),
+        ("workers: 1.5", "expected \"auto\" or a whole number, found the number 1.5", ""),
+        ("workers: 2000", "2000 is out of range", "expected at most 1024"),
         (
             "workers: 99999999999999999999999",
             "expected \"auto\" or a whole number, found the number 100000000000000000000000",
             "",
         ),
         ("workers: -1", "-1 is out of range", "expected at least 1"),
-        (
-            "workers: \"2\"",
-            "expected \"auto\" or a whole number, found the string \"2\"",
-            "write it without quotes",
-        ),
-        (
-            "state: 5",
-            "expected a string, found the number 5",
-            "write \"5\" with quotes",
-        ),
-        (
-            "state: true",
-            "expected a string, found `true`",
-            "write \"true\" with quotes",
-        ),
-        (
-            "state:",
-            "expected a string, found nothing",
-            "write a value, or take the key out",
-        ),
+        ("workers: \"2\"", "expected \"auto\" or a whole number, found the string \"2\"", "write it without quotes"),
+        ("state: 5", "expected a string, found the number 5", "write \"5\" with quotes"),
+        ("state: true", "expected a string, found `true`", "write \"true\" with quotes"),
+        ("state:", "expected a string, found nothing", "write a value, or take the key out"),
         ("state: \"\"", "a path cannot be empty", ""),
-        (
-            "include: a.yaml",
-            "expected a list of strings, found the string \"a.yaml\"",
-            "write [a.yaml]",
-        ),
-        (
-            "sinks: { a: { file: x, stdout: y } }",
-            "\"stdout\" takes nothing",
-            "write just `stdout`",
-        ),
+        ("include: a.yaml", "expected a list of strings, found the string \"a.yaml\"", "write [a.yaml]"),
+        ("sinks: { a: { file: x, stdout: y } }", "\"stdout\" takes nothing", "write just `stdout`"),
         (
             "sinks: { a: file }",
             "expected \"stdout\" or { file: ... }, found the string \"file\"",
             "write { file: ... }",
         ),
         ("sinks: { \"\": stdout }", "a name cannot be empty", ""),
-        (
-            "sinks: [a]",
-            "expected a map, found a list",
-            "write a map from names: `name: { ... }`",
-        ),
+        ("sinks: [a]", "expected a map, found a list", "write a map from names: `name: { ... }`"),
         (
             "admin: { address: 127.0.0.1:x }",
             "\"127.0.0.1:x\" is not an address",
             "expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
         ),
-        (
-            "? [a]\n: b",
-            "this cannot be a key",
-            "a key is a plain string",
-        ),
-        (
-            "state: !secret x",
-            "unknown tag \"!secret\"",
-            "`!env NAME` is the only one",
-        ),
+        ("? [a]\n: b", "this cannot be a key", "a key is a plain string"),
+        ("state: !secret x", "unknown tag \"!secret\"", "`!env NAME` is the only one"),
         ("state: .inf", "not a finite number", ""),
     ] {
         let (found, found_help) = problem(&with(&format!("{APP}{extra}\n")));
-        assert_eq!(
-            (found.split_once(' ').unwrap().1, found_help.as_str()),
-            (message, help),
-            "{extra}"
-        );
+        assert_eq!((found.split_once(' ').unwrap().1, found_help.as_str()), (message, help), "{extra}");
     }
 }
 
 #[test]
 fn addresses_say_how_they_are_written() {
     for (address, help) in [
-        (
-            ":8080",
-            "write 0.0.0.0:8080 for every address of this machine, 127.0.0.1:8080 for this machine only",
-        ),
-        (
-            "8080",
-            "write 0.0.0.0:8080 for every address of this machine, 127.0.0.1:8080 for this machine only",
-        ),
+        (":8080", "write 0.0.0.0:8080 for every address of this machine, 127.0.0.1:8080 for this machine only"),
+        ("8080", "write 0.0.0.0:8080 for every address of this machine, 127.0.0.1:8080 for this machine only"),
         ("127.0.0.1", "a port is missing"),
         ("::1", "a port is missing"),
         ("localhost:80", "write 127.0.0.1:80"),
-        (
-            "http://127.0.0.1:80",
-            "write only the IP address and the port",
-        ),
-        (
-            "app.internal:80",
-            "expected an IP address and a port; names are not looked up by this version",
-        ),
-        (
-            "127.0.0.1:99999",
-            "expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
-        ),
+        ("http://127.0.0.1:80", "write only the IP address and the port"),
+        ("app.internal:80", "expected an IP address and a port; names are not looked up by this version"),
+        ("127.0.0.1:99999", "expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080"),
     ] {
         let text = format!(
             "listeners: {{ a: {{ address: \"{address}\", cluster: c }} }}\nclusters: {{ c: {{ endpoints: [] }} }}\n"
         );
-        assert_eq!(
-            problem(&text),
-            (
-                format!("1:28 {address:?} is not an address"),
-                help.to_owned()
-            )
-        );
+        assert_eq!(problem(&text), (format!("1:28 {address:?} is not an address"), help.to_owned()));
     }
 }
 
@@ -241,10 +161,7 @@ fn addresses_say_how_they_are_written() {
 fn nothing_to_do_is_a_mistake() {
     for text in ["", "# only a comment\n", "listeners: {}\n", "{}"] {
         let (message, help) = problem(text);
-        assert!(
-            message.ends_with("there is nothing to do: no listeners"),
-            "{message}"
-        );
+        assert!(message.ends_with("there is nothing to do: no listeners"), "{message}");
         assert!(help.contains("listeners: { web:"));
     }
 }
@@ -265,58 +182,30 @@ listeners: { web: { address: 127.0.0.1:0, filters: [f], cluster: c } }
 filters: { f: { module: 5 } }
 clusters: { c: {} }
 ";
-    assert_eq!(
-        problems(text),
-        [
-            "2:25 expected a string, found the number 5",
-            "3:13 \"c\" lacks \"endpoints\""
-        ]
-    );
+    assert_eq!(problems(text), ["2:25 expected a string, found the number 5", "3:13 \"c\" lacks \"endpoints\""]);
     // A listener that lost its filters does not also send requests nowhere.
     let text = "listeners: { web: { address: 127.0.0.1:0, filters: f } }\n";
-    assert_eq!(
-        problems(text),
-        ["1:52 expected a list of strings, found the string \"f\""]
-    );
+    assert_eq!(problems(text), ["1:52 expected a list of strings, found the string \"f\""]);
     // Nor are the listeners missing when the only one is broken.
-    assert_eq!(
-        problems("listeners: { web: 5 }\n"),
-        ["1:19 expected a map, found the number 5"]
-    );
+    assert_eq!(problems("listeners: { web: 5 }\n"), ["1:19 expected a map, found the number 5"]);
 }
 
 #[test]
 fn references_must_lead_somewhere() {
-    let (message, help) = problem(
-        "listeners: { w: { address: 127.0.0.1:0, cluster: ap } }\nclusters: { app: { endpoints: [] } }\n",
-    );
-    assert_eq!(
-        (message.as_str(), help.as_str()),
-        (
-            "1:50 cluster \"ap\" does not exist",
-            "did you mean \"app\"?"
-        )
-    );
+    let (message, help) =
+        problem("listeners: { w: { address: 127.0.0.1:0, cluster: ap } }\nclusters: { app: { endpoints: [] } }\n");
+    assert_eq!((message.as_str(), help.as_str()), ("1:50 cluster \"ap\" does not exist", "did you mean \"app\"?"));
     let (message, help) = problem("listeners: { w: { address: 127.0.0.1:0, cluster: ap } }\n");
     assert_eq!(
         (message.as_str(), help.as_str()),
-        (
-            "1:50 cluster \"ap\" does not exist",
-            "there are no clusters; define it under `clusters:`"
-        )
+        ("1:50 cluster \"ap\" does not exist", "there are no clusters; define it under `clusters:`")
     );
     let text = "\
 listeners: { w: { address: 127.0.0.1:0, filters: [f, f] } }
 filters: { f: { module: m.wasm, allow: { clusters: [nope] } } }
 clusters: { app: { endpoints: [] } }
 ";
-    assert_eq!(
-        problems(text),
-        [
-            "1:54 filter \"f\" is twice in one chain",
-            "2:53 cluster \"nope\" does not exist"
-        ]
-    );
+    assert_eq!(problems(text), ["1:54 filter \"f\" is twice in one chain", "2:53 cluster \"nope\" does not exist"]);
 }
 
 #[test]
@@ -334,10 +223,7 @@ clusters: { c: { endpoints: [] } }
     let report = yaml(text).unwrap_err();
     assert_eq!(
         brief(&report),
-        [
-            "5:17 address \"127.0.0.1:9\" is used twice",
-            "7:17 address \"127.0.0.1:8\" is used twice"
-        ]
+        ["5:17 address \"127.0.0.1:9\" is used twice", "7:17 address \"127.0.0.1:8\" is used twice"]
     );
     assert_eq!(report.problems()[0].related[0].0.line, 1);
     assert_eq!(report.problems()[1].related[0].0.line, 6);
@@ -348,47 +234,19 @@ fn filters_are_checked() {
     for (filter, message) in [
         ("module: \"builtin:\"", "a name is missing"),
         ("module: \"\"", "a module is missing"),
-        (
-            "module: http://x/y.wasm",
-            "modules cannot come from http://",
-        ),
-        (
-            "module: m.wasm, sha256: abc",
-            "\"abc\" is not a SHA-256 digest",
-        ),
-        (
-            "module: m.wasm, callbacks: [request_header]",
-            "unknown value \"request_header\"",
-        ),
-        (
-            "module: m.wasm, limits: { memory: 5GiB }",
-            "\"5GiB\" is out of range",
-        ),
-        (
-            "module: m.wasm, limits: { memory: 1KiB }",
-            "\"1KiB\" is out of range",
-        ),
-        (
-            "module: m.wasm, limits: { call_time: 0s }",
-            "this cannot be zero",
-        ),
-        (
-            "module: m.wasm, limits: { call_time: 400d }",
-            "duration \"400d\" is too long",
-        ),
+        ("module: http://x/y.wasm", "modules cannot come from http://"),
+        ("module: m.wasm, sha256: abc", "\"abc\" is not a SHA-256 digest"),
+        ("module: m.wasm, callbacks: [request_header]", "unknown value \"request_header\""),
+        ("module: m.wasm, limits: { memory: 5GiB }", "\"5GiB\" is out of range"),
+        ("module: m.wasm, limits: { memory: 1KiB }", "\"1KiB\" is out of range"),
+        ("module: m.wasm, limits: { call_time: 0s }", "this cannot be zero"),
+        ("module: m.wasm, limits: { call_time: 400d }", "duration \"400d\" is too long"),
         ("module: m.wasm, vm: \"\"", "this cannot be empty"),
-        (
-            "module: m.wasm, environment: { a=b: c }",
-            "\"a=b\" cannot be a variable's name",
-        ),
-        (
-            "module: m.wasm, environment: { a: 5 }",
-            "expected a string, found the number 5",
-        ),
+        ("module: m.wasm, environment: { a=b: c }", "\"a=b\" cannot be a variable's name"),
+        ("module: m.wasm, environment: { a: 5 }", "expected a string, found the number 5"),
     ] {
-        let text = format!(
-            "listeners: {{ w: {{ address: 127.0.0.1:0, filters: [f] }} }}\nfilters: {{ f: {{ {filter} }} }}\n"
-        );
+        let text =
+            format!("listeners: {{ w: {{ address: 127.0.0.1:0, filters: [f] }} }}\nfilters: {{ f: {{ {filter} }} }}\n");
         let (found, _) = problem(&text);
         assert_eq!(found.split_once(' ').unwrap().1, message, "{filter}");
     }
@@ -452,24 +310,9 @@ fn others_can_add_problems() {
     let filter = &config.filters["router"];
     let mut report = Report::new(config.sources.clone());
     assert!(report.is_empty());
-    report.push(
-        Problem::new(filter.origin.clone(), "refused: no routes")
-            .help("add `config:`")
-            .path("filters.router"),
-    );
-    report.push(Problem::new(
-        config.listeners[0].origin.clone(),
-        "cannot bind",
-    ));
-    assert_eq!(
-        brief(&report),
-        ["1:14 cannot bind", "2:12 refused: no routes"]
-    );
+    report.push(Problem::new(filter.origin.clone(), "refused: no routes").help("add `config:`").path("filters.router"));
+    report.push(Problem::new(config.listeners[0].origin.clone(), "cannot bind"));
+    assert_eq!(brief(&report), ["1:14 cannot bind", "2:12 refused: no routes"]);
     let text = report.to_string();
-    assert!(
-        text.contains(
-            "2 | filters: { router: { module: builtin:router } }\n  |            ^^^^^^\n"
-        ),
-        "{text}"
-    );
+    assert!(text.contains("2 | filters: { router: { module: builtin:router } }\n  |            ^^^^^^\n"), "{text}");
 }

@@ -15,13 +15,7 @@ use super::{Config, Format, Report, load_with};
 
 /// Loads YAML called `proxy.yaml`, with `TOKEN`, `PORT` and `FLAG` in the environment.
 fn yaml(text: &str) -> Result<Config, Report> {
-    load_with(
-        "proxy.yaml",
-        text,
-        Format::Yaml,
-        Path::new("/etc/fyke"),
-        &environment,
-    )
+    load_with("proxy.yaml", text, Format::Yaml, Path::new("/etc/fyke"), &environment)
 }
 
 fn environment(name: &str) -> Option<String> {
@@ -43,12 +37,7 @@ fn brief(report: &Report) -> Vec<String> {
     report
         .problems()
         .iter()
-        .map(|problem| {
-            format!(
-                "{}:{} {}",
-                problem.origin.line, problem.origin.column, problem.message
-            )
-        })
+        .map(|problem| format!("{}:{} {}", problem.origin.line, problem.origin.column, problem.message))
         .collect()
 }
 
@@ -56,16 +45,8 @@ fn brief(report: &Report) -> Vec<String> {
 #[track_caller]
 fn problem(text: &str) -> (String, String) {
     let report = yaml(text).expect_err("the configuration should be refused");
-    let [only] = report.problems() else {
-        panic!("expected one problem:\n{report}")
-    };
-    (
-        format!(
-            "{}:{} {}",
-            only.origin.line, only.origin.column, only.message
-        ),
-        only.help.clone().unwrap_or_default(),
-    )
+    let [only] = report.problems() else { panic!("expected one problem:\n{report}") };
+    (format!("{}:{} {}", only.origin.line, only.origin.column, only.message), only.help.clone().unwrap_or_default())
 }
 
 /// A configuration that is in order, with lines added.

@@ -35,13 +35,7 @@ const FORMATS: [Format; 3] = [Format::Yaml, Format::Json, Format::Toml];
 
 /// Loads and renders; the result does not matter.
 fn survive(text: &str, format: Format) {
-    if let Err(report) = load_with(
-        "fuzz",
-        text,
-        format,
-        Path::new("/nonexistent"),
-        &environment,
-    ) {
+    if let Err(report) = load_with("fuzz", text, format, Path::new("/nonexistent"), &environment) {
         assert!(!report.is_empty());
         let _ = (report.render(false), report.render(true), report.to_json());
         for problem in report.problems() {
@@ -163,29 +157,12 @@ fn depth_is_bounded_in_every_format() {
     ] {
         survive(&text, Format::Yaml);
     }
-    let staircase: String = (0..2000)
-        .map(|depth| format!("{}a:\n", " ".repeat(depth)))
-        .collect();
-    assert!(
-        problem(&staircase).0.contains("nested deeper"),
-        "indentation"
-    );
-    assert!(
-        problem(&"- ".repeat(1000)).0.contains("nested deeper"),
-        "dashes"
-    );
+    let staircase: String = (0..2000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    assert!(problem(&staircase).0.contains("nested deeper"), "indentation");
+    assert!(problem(&"- ".repeat(1000)).0.contains("nested deeper"), "dashes");
     let brackets = problems(&format!("a: {}1{}", "[".repeat(100), "]".repeat(100)));
-    assert!(
-        brackets
-            .iter()
-            .any(|problem| problem == "1:68 nested deeper than 64 levels"),
-        "{brackets:?}"
-    );
-    for text in [
-        "[".repeat(deep),
-        "{\"a\":".repeat(deep),
-        format!("{}1{}", "[".repeat(100), "]".repeat(100)),
-    ] {
+    assert!(brackets.iter().any(|problem| problem == "1:68 nested deeper than 64 levels"), "{brackets:?}");
+    for text in ["[".repeat(deep), "{\"a\":".repeat(deep), format!("{}1{}", "[".repeat(100), "]".repeat(100))] {
         survive(&text, Format::Json);
     }
     for text in [
@@ -211,9 +188,7 @@ fn anchors_cannot_explode() {
 
 #[test]
 fn large_files_take_no_longer_than_they_must() {
-    let clusters: String = (0..3000)
-        .map(|n| format!("  c{n}: {{ endpoints: [127.0.0.1:1, 5] }}\n"))
-        .collect();
+    let clusters: String = (0..3000).map(|n| format!("  c{n}: {{ endpoints: [127.0.0.1:1, 5] }}\n")).collect();
     let report = load_with(
         "large",
         &format!("listeners: {{}}\nclusters:\n{clusters}"),

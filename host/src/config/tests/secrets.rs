@@ -13,9 +13,7 @@ filters: { f: { module: m.wasm, config: { token: !env TOKEN }, environment: { T:
     );
     // 8080 workers are too many, 8080 headers are not: text is read as what the place wants.
     let report = config.unwrap_err();
-    let [only] = report.problems() else {
-        panic!("{report}")
-    };
+    let [only] = report.problems() else { panic!("{report}") };
     assert_eq!(only.message, "the value of !env PORT is out of range");
 }
 
@@ -35,10 +33,7 @@ filters:
     assert!(filter.allow.shared_data);
     assert_eq!(config.filters["g"].configuration, b"s3cret");
     let written = config.sources.as_written().to_string();
-    assert!(
-        written.contains("!env TOKEN") && !written.contains("s3cret"),
-        "{written}"
-    );
+    assert!(written.contains("!env TOKEN") && !written.contains("s3cret"), "{written}");
     assert!(!format!("{:?}", config.sources).contains("s3cret"));
 }
 
@@ -48,38 +43,17 @@ fn no_message_shows_a_value_from_the_environment() {
         ("address: !env TOKEN, cluster: c", "module: m"),
         ("address: 127.0.0.1:0, cluster: !env TOKEN", "module: m"),
         ("address: 127.0.0.1:0, filters: [!env TOKEN]", "module: m"),
-        (
-            "address: 127.0.0.1:0, cluster: c, protocol: !env TOKEN",
-            "module: m",
-        ),
-        (
-            "address: 127.0.0.1:0, cluster: c, drain: !env TOKEN",
-            "module: m",
-        ),
-        (
-            "address: 127.0.0.1:0, cluster: c, limits: { headers: !env TOKEN, buffer: !env TOKEN }",
-            "module: m",
-        ),
+        ("address: 127.0.0.1:0, cluster: c, protocol: !env TOKEN", "module: m"),
+        ("address: 127.0.0.1:0, cluster: c, drain: !env TOKEN", "module: m"),
+        ("address: 127.0.0.1:0, cluster: c, limits: { headers: !env TOKEN, buffer: !env TOKEN }", "module: m"),
         (
             "address: 127.0.0.1:0, cluster: c, tls: { certificates: [{ certificate: !env TOKEN, key: !env TOKEN }] }",
             "module: m",
         ),
-        (
-            "address: 127.0.0.1:0, cluster: c, tls: !env TOKEN",
-            "module: m",
-        ),
-        (
-            "address: 127.0.0.1:0, cluster: c",
-            "module: m, sha256: !env TOKEN",
-        ),
-        (
-            "address: 127.0.0.1:0, cluster: c",
-            "module: m, callbacks: [!env TOKEN]",
-        ),
-        (
-            "address: 127.0.0.1:0, cluster: c",
-            "module: m, limits: !env TOKEN",
-        ),
+        ("address: 127.0.0.1:0, cluster: c, tls: !env TOKEN", "module: m"),
+        ("address: 127.0.0.1:0, cluster: c", "module: m, sha256: !env TOKEN"),
+        ("address: 127.0.0.1:0, cluster: c", "module: m, callbacks: [!env TOKEN]"),
+        ("address: 127.0.0.1:0, cluster: c", "module: m, limits: !env TOKEN"),
     ] {
         let text = format!(
             "listeners: {{ w: {{ {listener} }} }}\nfilters: {{ f: {{ {filter} }} }}\nclusters: {{ c: {{ endpoints: [] }} }}\n"
@@ -94,9 +68,8 @@ fn no_message_shows_a_value_from_the_environment() {
 
 #[test]
 fn a_missing_variable_is_named_with_its_place() {
-    let (message, help) = problem(
-        "listeners: { w: { address: !env NOWHERE, cluster: c } }\nclusters: { c: { endpoints: [] } }\n",
-    );
+    let (message, help) =
+        problem("listeners: { w: { address: !env NOWHERE, cluster: c } }\nclusters: { c: { endpoints: [] } }\n");
     assert_eq!(message, "1:28 environment variable \"NOWHERE\" is not set");
     assert_eq!(help, "start Fyke with NOWHERE=... or write the value");
 }
@@ -104,12 +77,7 @@ fn a_missing_variable_is_named_with_its_place() {
 #[test]
 fn env_takes_a_name() {
     for text in ["state: !env [a]", "state: !env {}", "state: !env"] {
-        let (message, _) = problem(&with(&format!(
-            "clusters: {{ app: {{ endpoints: [] }} }}\n{text}\n"
-        )));
-        assert!(
-            message.ends_with("!env takes the name of an environment variable"),
-            "{message}"
-        );
+        let (message, _) = problem(&with(&format!("clusters: {{ app: {{ endpoints: [] }} }}\n{text}\n")));
+        assert!(message.ends_with("!env takes the name of an environment variable"), "{message}");
     }
 }

@@ -21,23 +21,13 @@ impl Files {
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let write = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
         write("ca.pem", authority.pem());
-        for (file, name) in [
-            ("a", "a.example"),
-            ("wild", "*.wild.example"),
-            ("client", "client"),
-        ] {
+        for (file, name) in [("a", "a.example"), ("wild", "*.wild.example"), ("client", "client")] {
             let key = KeyPair::generate().unwrap();
             let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-            write(
-                &format!("{file}.pem"),
-                params.signed_by(&key, &authority).unwrap().pem(),
-            );
+            write(&format!("{file}.pem"), params.signed_by(&key, &authority).unwrap().pem());
             write(&format!("{file}.key"), key.serialize_pem());
         }
-        write(
-            "garbage.pem",
-            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
-        );
+        write("garbage.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned());
         write("empty.pem", String::new());
         Self { folder }
     }
@@ -68,11 +58,7 @@ fn handshake(config: &Config, name: &'static str) -> Result<Vec<u8>, rustls::Err
     let listener = config.listeners[0].tls.as_ref().unwrap();
     let cluster = config.clusters["app"].tls.as_ref().unwrap();
     let mut server = ServerConnection::new(Arc::clone(&listener.config)).unwrap();
-    let mut client = ClientConnection::new(
-        Arc::clone(&cluster.config),
-        ServerName::try_from(name).unwrap(),
-    )
-    .unwrap();
+    let mut client = ClientConnection::new(Arc::clone(&cluster.config), ServerName::try_from(name).unwrap()).unwrap();
     while client.is_handshaking() || server.is_handshaking() {
         let mut wire = Vec::new();
         while client.wants_write() {
@@ -96,18 +82,13 @@ fn handshake(config: &Config, name: &'static str) -> Result<Vec<u8>, rustls::Err
 #[test]
 fn certificates_are_chosen_by_name() {
     let files = Files::new();
-    let config = files
-        .load(BOTH, "{ ca: ca.pem }")
-        .unwrap_or_else(|report| panic!("{report}"));
+    let config = files.load(BOTH, "{ ca: ca.pem }").unwrap_or_else(|report| panic!("{report}"));
     let a = handshake(&config, "a.example").unwrap();
     let wild = handshake(&config, "x.wild.example").unwrap();
     assert_ne!(a, wild);
     // Without a fitting name the first is shown, which the client then refuses.
     assert!(handshake(&config, "b.example").is_err());
-    assert!(
-        handshake(&config, "x.y.wild.example").is_err(),
-        "a star is one label"
-    );
+    assert!(handshake(&config, "x.y.wild.example").is_err(), "a star is one label");
 }
 
 #[test]
@@ -124,14 +105,7 @@ fn clients_are_verified_when_an_authority_is_named() {
 fn the_name_to_verify_is_the_request_s_or_fixed() {
     let files = Files::new();
     let sni = |written: &str| {
-        files
-            .load(BOTH, &format!("{{ ca: ca.pem{written} }}"))
-            .unwrap()
-            .clusters["app"]
-            .tls
-            .clone()
-            .unwrap()
-            .sni
+        files.load(BOTH, &format!("{{ ca: ca.pem{written} }}")).unwrap().clusters["app"].tls.clone().unwrap().sni
     };
     assert!(matches!(sni(""), Sni::Auto));
     assert!(matches!(sni(", sni: auto"), Sni::Auto));
@@ -147,54 +121,29 @@ fn alpn_follows_the_protocol() {
     let files = Files::new();
     let config = files.load(BOTH, "{ ca: ca.pem }").unwrap();
     let tls = config.clusters["app"].tls.as_ref().unwrap();
-    assert_eq!(
-        tls.config.alpn_protocols,
-        [b"h2".to_vec(), b"http/1.1".to_vec()]
-    );
+    assert_eq!(tls.config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
 }
 
 #[test]
 fn what_is_wrong_with_files_is_said_at_their_names() {
     let files = Files::new();
-    let pair = |certificate: &str, key: &str| {
-        format!("{{ certificates: [{{ certificate: {certificate}, key: {key} }}] }}")
-    };
+    let pair =
+        |certificate: &str, key: &str| format!("{{ certificates: [{{ certificate: {certificate}, key: {key} }}] }}");
     for (listener, expected) in [
-        (
-            pair("a.pem", "wild.key"),
-            "2:95 this key does not belong to the certificate",
-        ),
-        (
-            pair("none.pem", "a.key"),
-            "2:83 cannot read \"none.pem\": No such file or directory",
-        ),
-        (
-            pair("a.pem", "a.pem"),
-            "2:95 there is no private key in \"a.pem\"",
-        ),
-        (
-            pair("empty.pem", "a.key"),
-            "2:83 there is no certificate in \"empty.pem\"",
-        ),
+        (pair("a.pem", "wild.key"), "2:95 this key does not belong to the certificate"),
+        (pair("none.pem", "a.key"), "2:83 cannot read \"none.pem\": No such file or directory"),
+        (pair("a.pem", "a.pem"), "2:95 there is no private key in \"a.pem\""),
+        (pair("empty.pem", "a.key"), "2:83 there is no certificate in \"empty.pem\""),
         ("{ certificates: [] }".to_owned(), "2:67 the list is empty"),
-        (
-            "{ certificates: [{ certificate: a.pem }] }".to_owned(),
-            "2:68 \"key\" is missing",
-        ),
+        ("{ certificates: [{ certificate: a.pem }] }".to_owned(), "2:68 \"key\" is missing"),
     ] {
         let found = files.messages(&listener, "{ ca: ca.pem }");
         assert_eq!(found, [expected]);
     }
     let found = files.messages(&pair("garbage.pem", "a.key"), "{ ca: ca.pem }");
-    assert!(
-        found[0].contains("cannot use this certificate"),
-        "{found:?}"
-    );
+    assert!(found[0].contains("cannot use this certificate"), "{found:?}");
     let found = files.messages(BOTH, "{ ca: garbage.pem }");
-    assert!(
-        found[0].starts_with("4:52 cannot use the certificates in \"garbage.pem\": "),
-        "{found:?}"
-    );
+    assert!(found[0].starts_with("4:52 cannot use the certificates in \"garbage.pem\": "), "{found:?}");
     let found = files.messages(BOTH, "{ ca: ca.pem, key: client.key }");
     assert_eq!(found, ["4:65 \"key\" needs \"certificate\" beside it"]);
 }
@@ -204,10 +153,7 @@ fn paths_are_relative_to_the_file_and_help_says_where_was_looked() {
     let files = Files::new();
     let report = files.load(BOTH, "{ ca: sub/none.pem }").unwrap_err();
     let expected = format!("looked for {}", files.path().join("sub/none.pem").display());
-    assert_eq!(
-        report.problems()[0].help.as_deref(),
-        Some(expected.as_str())
-    );
+    assert_eq!(report.problems()[0].help.as_deref(), Some(expected.as_str()));
 }
 
 #[test]

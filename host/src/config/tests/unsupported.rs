@@ -38,40 +38,22 @@ fn they_are_refused_by_name() {
         (listener("protocol: tcp"), "tcp"),
         (listener("proxy_protocol: accept"), "accept"),
         (listener("proxy_protocol: require"), "require"),
-        (
-            listener("chains: [{ match: { sni: [a] }, filters: [] }]"),
-            "chains",
-        ),
+        (listener("chains: [{ match: { sni: [a] }, filters: [] }]"), "chains"),
         (filter("signed_by: [team.pub]"), "signed_by"),
         (filter("isolation: stream"), "stream"),
         (filter("limits: { series: 1000 }"), "series"),
         (filter("reload: watch"), "reload"),
-        (
-            filter("canary: { module: ./next.wasm, percent: 5 }"),
-            "canary",
-        ),
+        (filter("canary: { module: ./next.wasm, percent: 5 }"), "canary"),
         (top("limits: { memory: 2GiB }"), "memory"),
-        (
-            top("admin: { address: 127.0.0.1:9900, token_file: t }"),
-            "token_file",
-        ),
+        (top("admin: { address: 127.0.0.1:9900, token_file: t }"), "token_file"),
         (top("admin: { address: unix:/run/fyke.sock }"), "unix:"),
-        (
-            cluster("discovery: { dns: users.internal:8080, refresh: 5s }"),
-            "discovery",
-        ),
-        (
-            cluster("circuit_breakers: { connections: 1024 }"),
-            "circuit_breakers",
-        ),
+        (cluster("discovery: { dns: users.internal:8080, refresh: 5s }"), "discovery"),
+        (cluster("circuit_breakers: { connections: 1024 }"), "circuit_breakers"),
         (cluster("health_check: { http: /healthz }"), "health_check"),
         (cluster("outlier_detection: {}"), "outlier_detection"),
         (cluster("load_balancer: ring_hash"), "ring_hash"),
         (cluster("load_balancer: maglev"), "maglev"),
-        (
-            cluster("load_balancer: { peak_ewma: { decay: 10s } }"),
-            "peak_ewma",
-        ),
+        (cluster("load_balancer: { peak_ewma: { decay: 10s } }"), "peak_ewma"),
         (cluster("protocol: tcp"), "tcp"),
         (endpoint("zone: eu-1b"), "zone"),
         (endpoint("labels: { canary: \"true\" }"), "labels"),
@@ -85,31 +67,19 @@ fn they_are_refused_by_name() {
     ];
     for (text, word) in cases {
         let (message, help) = problem(&text);
-        assert_eq!(
-            message.split_once(' ').unwrap().1,
-            format!("{word:?} is not supported by this version"),
-            "{text}"
-        );
+        assert_eq!(message.split_once(' ').unwrap().1, format!("{word:?} is not supported by this version"), "{text}");
         assert!(help.contains("refused rather than ignored"));
     }
 }
 
 #[test]
 fn modules_from_elsewhere_are_refused() {
-    for (module, scheme) in [
-        ("https://example.com/f.wasm", "https"),
-        ("oci://registry/f:1", "oci"),
-    ] {
+    for (module, scheme) in [("https://example.com/f.wasm", "https"), ("oci://registry/f:1", "oci")] {
         let text = format!(
             "listeners: {{ w: {{ address: 127.0.0.1:0, filters: [f] }} }}\nfilters: {{ f: {{ module: \"{module}\" }} }}\n"
         );
         let (message, _) = problem(&text);
-        assert!(
-            message.ends_with(&format!(
-                "modules from {scheme}:// are not supported by this version"
-            )),
-            "{message}"
-        );
+        assert!(message.ends_with(&format!("modules from {scheme}:// are not supported by this version")), "{message}");
     }
 }
 

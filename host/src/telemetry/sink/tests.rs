@@ -8,10 +8,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn file(path: &Path) -> (Sinks, Registry) {
     let registry = Registry::new();
     let target = SinkTarget::File(path.to_owned());
-    (
-        Sinks::open([("log".to_owned(), target)], &registry).unwrap(),
-        registry,
-    )
+    (Sinks::open([("log".to_owned(), target)], &registry).unwrap(), registry)
 }
 
 fn read(registry: &Registry, metric: &super::super::Metric, labels: &[(&str, &str)]) -> u64 {
@@ -22,11 +19,7 @@ fn read(registry: &Registry, metric: &super::super::Metric, labels: &[(&str, &st
 }
 
 fn dropped(registry: &Registry, reason: &str) -> u64 {
-    read(
-        registry,
-        &names::SINK_DROPPED,
-        &[("sink", "log"), ("reason", reason)],
-    )
+    read(registry, &names::SINK_DROPPED, &[("sink", "log"), ("reason", reason)])
 }
 
 fn wait_until(mut condition: impl FnMut() -> bool) {
@@ -48,10 +41,7 @@ fn records_are_written_in_order_with_a_newline() {
         handle.write(record.as_bytes());
     }
     assert_eq!(sinks.close(PATIENCE), Flush::Complete);
-    assert_eq!(
-        fs::read_to_string(&path).unwrap(),
-        "before\none\ntwo\nthree\n"
-    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), "before\none\ntwo\nthree\n");
     assert_eq!(read(&registry, &names::SINK_RECORDS, &[("sink", "log")]), 3);
     assert_eq!(read(&registry, &names::SINK_BYTES, &[("sink", "log")]), 14);
     handle.write(b"late");
@@ -63,10 +53,7 @@ fn records_arrive_without_anybody_asking() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
     let (sinks, _) = file(&path);
-    sinks
-        .handle("log")
-        .unwrap()
-        .write(b"record of a handle that is gone");
+    sinks.handle("log").unwrap().write(b"record of a handle that is gone");
     wait_until(|| fs::read_to_string(&path).is_ok_and(|text| text.ends_with("gone\n")));
     wait_until(|| lock(&sinks.by_name["log"].shared.queues).is_empty());
 }
@@ -103,16 +90,9 @@ fn a_full_sink_drops_and_counts_and_never_waits() {
     let folder = tempfile::tempdir().unwrap();
     // Nobody reads the pipe: once its 64 KiB are full, its writer blocks.
     let path = folder.path().join("pipe");
-    let made = std::process::Command::new("mkfifo")
-        .arg(&path)
-        .status()
-        .unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
     assert!(made.success());
-    let reader = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .unwrap();
+    let reader = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
     let (sinks, registry) = file(&path);
     let (one, two) = (sinks.handle("log").unwrap(), sinks.handle("log").unwrap());
     let record = vec![b'x'; 64 * 1024 - 1];
@@ -124,11 +104,7 @@ fn a_full_sink_drops_and_counts_and_never_waits() {
     assert!(started.elapsed() < PATIENCE);
     assert!(sinks.by_name["log"].shared.queued.load(Ordering::Relaxed) <= QUEUE_BYTES);
     // 128 records fit the queue; the pipe may have swallowed one more.
-    assert!(
-        (270..=272).contains(&dropped(&registry, "full")),
-        "{}",
-        dropped(&registry, "full")
-    );
+    assert!((270..=272).contains(&dropped(&registry, "full")), "{}", dropped(&registry, "full"));
     assert_eq!(sinks.close(Duration::from_millis(50)), Flush::TimedOut);
     drop(reader);
 }
@@ -166,9 +142,6 @@ fn handles_of_many_threads_never_mix_within_a_line() {
     assert_eq!(sinks.close(PATIENCE), Flush::Complete);
     let text = fs::read_to_string(&path).unwrap();
     assert_eq!(text.lines().count(), 6_000);
-    assert!(
-        text.lines()
-            .all(|line| line.len() == 100 && line.bytes().all(|byte| byte == line.as_bytes()[0]))
-    );
+    assert!(text.lines().all(|line| line.len() == 100 && line.bytes().all(|byte| byte == line.as_bytes()[0])));
     assert_eq!(dropped(&registry, "full"), 0);
 }

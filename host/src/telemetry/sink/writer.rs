@@ -49,17 +49,12 @@ impl Writer {
         for (queue, orphan) in self.queues() {
             let taken = {
                 let mut buffer = lock(&queue.buffer);
-                let empty = Buffer {
-                    bytes: mem::take(spare),
-                    records: 0,
-                };
+                let empty = Buffer { bytes: mem::take(spare), records: 0 };
                 mem::replace(&mut *buffer, empty)
             };
             if !taken.bytes.is_empty() {
                 self.write(&taken, reported);
-                self.shared
-                    .queued
-                    .fetch_sub(taken.bytes.len(), Ordering::Relaxed);
+                self.shared.queued.fetch_sub(taken.bytes.len(), Ordering::Relaxed);
             }
             *spare = taken.bytes;
             spare.clear();
@@ -100,11 +95,7 @@ impl Writer {
 
 pub(super) enum Output {
     Stdout,
-    File {
-        path: PathBuf,
-        file: File,
-        checked: Instant,
-    },
+    File { path: PathBuf, file: File, checked: Instant },
 }
 
 impl Output {
@@ -112,11 +103,7 @@ impl Output {
         match target {
             SinkTarget::Stdout => Ok(Self::Stdout),
             SinkTarget::File(path) => match append_to(&path) {
-                Ok(file) => Ok(Self::File {
-                    path,
-                    file,
-                    checked: Instant::now(),
-                }),
+                Ok(file) => Ok(Self::File { path, file, checked: Instant::now() }),
                 Err(error) => Err((path, error)),
             },
         }
@@ -125,12 +112,7 @@ impl Output {
     /// Opens the file anew if its name no longer leads to it (`logrotate`), looking at most once in [`CHECK`]. While that
     /// fails, the old one is written to: records under an odd name are better than none.
     fn follow(&mut self) {
-        let Self::File {
-            path,
-            file,
-            checked,
-        } = self
-        else {
+        let Self::File { path, file, checked } = self else {
             return;
         };
         if checked.elapsed() < CHECK {

@@ -1,0 +1,282 @@
+//! A running proxy.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{
+    Conn, DEADLINE, Message, eventually,
+    process::{fyke, scratch},
+};
+
+/// How to start one.
+pub struct Launch {
+    yaml: String,
+    workers: usize,
+    folder: TempDir,
+}
+
+impl Launch {
+    /// `yaml` is everything from `listeners:` on; node, workers, admin endpoint and module cache are added.
+    pub fn new(yaml: impl Into<String>) -> Self {
+        Self { yaml: yaml.into(), workers: 1, folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn workers(mut self, count: usize) -> Self {
+        self.workers = count;
+        self
+    }
+
+    /// Puts a file next to the configuration.
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        std::fs::write(self.folder.path().join(name), content).unwrap();
+        self
+    }
+
+    /// Starts the proxy and waits until it listens.
+    pub async fn start(self) -> Proxy {
+        let file = self.folder.path().join("proxy.yaml");
+        let yaml = format!("workers: {}\nstate: {:?}\nadmin: {{ address: '127.0.0.1:0' }}\n{}", self.workers, scratch(), self.yaml);
+        std::fs::write(&file, &yaml).unwrap();
+        let mut child = Command::new(fyke())
+            .args(["--log-format", "json", "--log", "info,fyke=debug", "run"])
+            .arg(&file)
+            .env_remove("FYKE_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Lines::collect(child.stderr.take().unwrap());
+        let stdout = Lines::collect(child.stdout.take().unwrap());
+        let mut proxy = Proxy { child, log, stdout, admin: None, bound: BTreeMap::new(), folder: self.folder };
+        let begun = Instant::now();
+        proxy.admin = Some(loop {
+            let found = proxy.log.find(|line| {
+                let line: Value = serde_json::from_str(line).ok()?;
+                (line["message"] == "admin endpoint").then(|| line["address"].as_str()?.parse().ok())?
+            });
+            if let Some(address) = found {
+                break address;
+            }
+            let ended = proxy.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the proxy ended ({ended:?}) with this configuration:\n{yaml}\nand said: {}", proxy.log.all());
+            assert!(begun.elapsed() < DEADLINE * 2, "the proxy does not start; it said: {}", proxy.log.all());
+            std::thread::sleep(Duration::from_millis(5));
+        });
+        for (name, address) in proxy.page("/config").await["bound"].as_object().unwrap() {
+            proxy.bound.insert(name.clone(), address.as_str().unwrap().parse().unwrap());
+        }
+        proxy
+    }
+}
+
+/// A proxy that runs until this is dropped.
+pub struct Proxy {
+    child: Child,
+    log: Lines,
+    stdout: Lines,
+    admin: Option<SocketAddr>,
+    bound: BTreeMap<String, SocketAddr>,
+    folder: TempDir,
+}
+
+impl Proxy {
+    /// With one worker.
+    pub async fn start(yaml: impl Into<String>) -> Self {
+        Launch::new(yaml).start().await
+    }
+
+    /// Listener `web`, no filters, everything to `upstream`.
+    pub async fn plain(upstream: SocketAddr) -> Self {
+        Self::start(plain(upstream)).await
+    }
+
+    /// Where the listener `web` listens.
+    pub fn web(&self) -> SocketAddr {
+        self.listener("web")
+    }
+
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        self.bound[name]
+    }
+
+    pub fn listeners(&self) -> Vec<&str> {
+        self.bound.keys().map(String::as_str).collect()
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.unwrap()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A file next to the configuration.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A connection to the listener `web`.
+    pub async fn connect(&self) -> Conn {
+        Conn::to(self.web()).await
+    }
+
+    /// One GET on a connection of its own.
+    pub async fn get(&self, path: &str) -> Message {
+        get(self.web(), path, "").await
+    }
+
+    /// One GET with header lines, each ended by CRLF.
+    pub async fn get_with(&self, path: &str, headers: &str) -> Message {
+        get(self.web(), path, headers).await
+    }
+
+    /// A page of the admin endpoint.
+    pub async fn ask(&self, path: &str) -> Message {
+        get(self.admin(), path, "").await
+    }
+
+    /// A JSON page of the admin endpoint.
+    pub async fn page(&self, path: &str) -> Value {
+        serde_json::from_slice(&self.ask(path).await.body).unwrap()
+    }
+
+    /// The sum of all series of a metric that have all these labels; 0 when there is none.
+    pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        metric(&self.ask("/metrics").await.text(), name, labels)
+    }
+
+    /// Waits for a metric to reach a value.
+    #[track_caller]
+    pub fn metric_reaches(&self, name: &str, labels: &[(&str, &str)], value: f64) -> impl Future<Output = ()> {
+        eventually(&format!("{name}{labels:?} >= {value}"), async move || (self.metric(name, labels).await >= value).then_some(()))
+    }
+
+    /// Waits for a line of the log that contains all of `words`.
+    #[track_caller]
+    pub fn logged(&self, words: &[&str]) -> impl Future<Output = String> {
+        eventually(&format!("a log line with {words:?}"), async move || self.log.with(words))
+    }
+
+    /// Whether the log has such a line now.
+    pub fn has_logged(&self, words: &[&str]) -> bool {
+        self.log.with(words).is_some()
+    }
+
+    /// Waits for a line on standard output.
+    #[track_caller]
+    pub fn printed(&self, words: &[&str]) -> impl Future<Output = String> {
+        eventually(&format!("a line on standard output with {words:?}"), async move || self.stdout.with(words))
+    }
+
+    /// Waits for a file next to the configuration to have a line with all of `words`.
+    #[track_caller]
+    pub fn written(&self, name: &str, words: &[&str]) -> impl Future<Output = String> {
+        let file = self.path(name);
+        eventually(&format!("a line in {name} with {words:?}"), async move || {
+            let text = std::fs::read_to_string(&file).ok()?;
+            text.lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned)
+        })
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> usize {
+        resident(self.pid())
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the process to end and returns its exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let child = &mut self.child;
+        eventually("the end of the proxy", async || child.try_wait().unwrap()).await.code()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let ended = self.child.try_wait().ok().flatten();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the proxy (ended by itself: {ended:?}) said:\n{}", self.log.all());
+        } else if self.log.with(&["panicked"]).is_some() {
+            panic!("the proxy panicked: {}", self.log.all());
+        }
+    }
+}
+
+/// A listener without filters, and everything to one upstream.
+pub fn plain(upstream: SocketAddr) -> String {
+    format!("listeners:\n  web: {{ address: '127.0.0.1:0', cluster: app }}\nclusters:\n  app: {{ endpoints: ['{upstream}'] }}\n")
+}
+
+/// One GET on a connection of its own.
+pub async fn get(address: SocketAddr, path: &str, headers: &str) -> Message {
+    let mut conn = Conn::to(address).await;
+    conn.send(&format!("GET {path} HTTP/1.1\r\nhost: test.example\r\nconnection: close\r\n{headers}\r\n")).await;
+    conn.response("GET").await
+}
+
+/// Sums up a metric in Prometheus' text.
+pub fn metric(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    text.lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+        .filter(|line| labels.iter().all(|(key, value)| line.contains(&format!("{key}=\"{value}\""))))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+        .sum()
+}
+
+/// Resident memory of a process in bytes.
+pub fn resident(pid: u32) -> usize {
+    let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
+}
+
+/// What a process writes, line by line.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    fn collect(from: impl Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        let shared = lines.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                shared.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        lines
+    }
+
+    fn find<T>(&self, look: impl FnMut(&str) -> Option<T>) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(String::as_str).find_map(look)
+    }
+
+    fn with(&self, words: &[&str]) -> Option<String> {
+        self.find(|line| words.iter().all(|word| line.contains(word)).then(|| line.to_owned()))
+    }
+
+    fn all(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+}

@@ -1,0 +1,95 @@
+//! Certificates for tests, and clients and servers that use them.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    pki_types::{PrivateKeyDer, ServerName},
+    server::WebPkiClientVerifier,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::soon;
+
+/// An authority.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate with its key.
+pub struct Certificate {
+    pub pem: String,
+    pub key: String,
+    chain: rustls::pki_types::CertificateDer<'static>,
+    secret: PrivateKeyDer<'static>,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    pub fn issue(&self, names: &[&str]) -> Certificate {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        Certificate {
+            pem: certificate.pem(),
+            key: key.serialize_pem(),
+            chain: certificate.der().clone(),
+            secret: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        }
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        roots
+    }
+
+    /// A client that trusts this authority.
+    pub fn client(&self, own: Option<&Certificate>, alpn: &[&str]) -> ClientConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let builder = builder.with_root_certificates(self.roots());
+        let mut config = match own {
+            Some(own) => builder.with_client_auth_cert(vec![own.chain.clone()], own.secret.clone_key()).unwrap(),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config
+    }
+
+    /// A server with a certificate, which may ask for one by this authority.
+    pub fn server(&self, own: &Certificate, asks: bool, alpn: &[&str]) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+        let builder = if asks {
+            builder.with_client_cert_verifier(WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider).build().unwrap())
+        } else {
+            builder.with_no_client_auth()
+        };
+        let mut config = builder.with_single_cert(vec![own.chain.clone()], own.secret.clone_key()).unwrap();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config
+    }
+}
+
+impl Certificate {
+    /// Whether a peer showed this one.
+    pub fn was_shown(&self, stream: &TlsStream<TcpStream>) -> bool {
+        stream.get_ref().1.peer_certificates().is_some_and(|chain| chain.first() == Some(&self.chain))
+    }
+}
+
+/// A TLS connection.
+pub async fn connect(address: SocketAddr, config: ClientConfig, name: &'static str) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    soon("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(name).unwrap(), stream)).await
+}
