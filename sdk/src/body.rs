@@ -15,19 +15,14 @@ struct Bytes {
 
 impl Bytes {
     fn new(kind: BufferKind, length: usize) -> Self {
-        Self {
-            kind,
-            length,
-            bytes: OnceCell::new(),
-        }
+        Self { kind, length, bytes: OnceCell::new() }
     }
 
     fn read(&self) -> &[u8] {
         if self.length == 0 {
             return &[];
         }
-        self.bytes
-            .get_or_init(|| abi::buffer(self.kind, 0, self.length).unwrap_or_default())
+        self.bytes.get_or_init(|| abi::buffer(self.kind, 0, self.length).unwrap_or_default())
     }
 
     fn replace(&mut self, bytes: &[u8]) -> Result<()> {
@@ -47,10 +42,7 @@ pub struct Chunk {
 
 impl Chunk {
     pub(crate) fn new(kind: BufferKind, length: usize, end_of_stream: bool) -> Self {
-        Self {
-            bytes: Bytes::new(kind, length),
-            end_of_stream,
-        }
+        Self { bytes: Bytes::new(kind, length), end_of_stream }
     }
 
     /// The bytes; copied out of the host at the first call.
@@ -94,9 +86,7 @@ pub struct Body {
 
 impl Body {
     pub(crate) fn new(kind: BufferKind, length: usize) -> Self {
-        Self {
-            bytes: Bytes::new(kind, length),
-        }
+        Self { bytes: Bytes::new(kind, length) }
     }
 
     /// The bytes; copied out of the host at the first call.

@@ -48,11 +48,7 @@ impl Cluster {
     /// ```
     #[must_use = "a call is sent when it is awaited"]
     pub fn call(&self, request: HttpRequest) -> HttpCall {
-        HttpCall {
-            cluster: self.name.clone(),
-            request,
-            timeout: DEFAULT_TIMEOUT,
-        }
+        HttpCall { cluster: self.name.clone(), request, timeout: DEFAULT_TIMEOUT }
     }
 }
 
@@ -68,15 +64,8 @@ impl HttpRequest {
     /// A request with this method and path.
     #[must_use]
     pub fn new(method: &str, path: &str) -> Self {
-        let headers = vec![
-            (":method".to_owned(), method.into()),
-            (":path".to_owned(), path.into()),
-        ];
-        Self {
-            headers,
-            authority: None,
-            body: Vec::new(),
-        }
+        let headers = vec![(":method".to_owned(), method.into()), (":path".to_owned(), path.into())];
+        Self { headers, authority: None, body: Vec::new() }
     }
 
     /// GET.
@@ -124,9 +113,7 @@ impl HttpResponse {
     /// The status; zero when the answer has none. Some hosts report a timeout as 504 and a failed connection as 503.
     #[must_use]
     pub fn status(&self) -> u16 {
-        self.header(":status")
-            .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok())
-            .unwrap_or(0)
+        self.header(":status").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok()).unwrap_or(0)
     }
 
     /// The first value of a header.
@@ -198,9 +185,7 @@ impl IntoFuture for HttpCall {
     type IntoFuture = PendingCall;
 
     fn into_future(self) -> PendingCall {
-        PendingCall {
-            state: State::Unsent(self),
-        }
+        PendingCall { state: State::Unsent(self) }
     }
 }
 
@@ -282,29 +267,16 @@ fn dispatch(call: &HttpCall) -> Result<(u32, Rc<Mailbox>), CallError> {
     let request = &call.request;
     let authority = request.authority.as_deref().unwrap_or(&call.cluster);
     let pairs = abi::encode_pairs(
-        std::iter::once((&b":authority"[..], authority.as_bytes())).chain(
-            request
-                .headers
-                .iter()
-                .map(|(name, value)| (name.as_bytes(), value.as_slice())),
-        ),
+        std::iter::once((&b":authority"[..], authority.as_bytes()))
+            .chain(request.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()))),
     );
-    let milliseconds = u32::try_from(call.timeout.as_millis())
-        .unwrap_or(u32::MAX)
-        .clamp(1, i32::MAX.unsigned_abs());
-    let token =
-        abi::http_call(&call.cluster, &pairs, &request.body, milliseconds).map_err(|status| {
-            match status {
-                Status::BAD_ARGUMENT | Status::NOT_FOUND => CallError::UnknownCluster,
-                _ => CallError::Connect,
-            }
-        })?;
+    let milliseconds = u32::try_from(call.timeout.as_millis()).unwrap_or(u32::MAX).clamp(1, i32::MAX.unsigned_abs());
+    let token = abi::http_call(&call.cluster, &pairs, &request.body, milliseconds).map_err(|status| match status {
+        Status::BAD_ARGUMENT | Status::NOT_FOUND => CallError::UnknownCluster,
+        _ => CallError::Connect,
+    })?;
     let deadline = abi::now().saturating_add(u64::from(milliseconds) * 1_000_000);
-    let mailbox = Rc::new(Mailbox {
-        stream,
-        deadline,
-        answer: RefCell::new(None),
-    });
+    let mailbox = Rc::new(Mailbox { stream, deadline, answer: RefCell::new(None) });
     CALLS.with_borrow_mut(|calls| calls.open.insert(token, mailbox.clone()));
     Ok((token, mailbox))
 }
@@ -313,15 +285,8 @@ fn dispatch(call: &HttpCall) -> Result<(u32, Rc<Mailbox>), CallError> {
 pub(crate) fn complete(token: u32, headers: u32, body: usize) -> Option<u32> {
     let mailbox = CALLS.with_borrow_mut(|calls| calls.open.remove(&token))?;
     let answer = if headers > 0 {
-        let body = if body == 0 {
-            None
-        } else {
-            abi::buffer(BufferKind::CallBody, 0, body)
-        };
-        Ok(HttpResponse {
-            headers: abi::header_pairs(MapKind::CallHeaders),
-            body: body.unwrap_or_default(),
-        })
+        let body = if body == 0 { None } else { abi::buffer(BufferKind::CallBody, 0, body) };
+        Ok(HttpResponse { headers: abi::header_pairs(MapKind::CallHeaders), body: body.unwrap_or_default() })
     } else if abi::now() >= mailbox.deadline {
         Err(CallError::Timeout)
     } else {

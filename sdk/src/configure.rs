@@ -12,11 +12,7 @@ use crate::filter::HttpFilter;
 
 /// Reads the configuration that the host holds out and makes a filter of it.
 pub(crate) fn configure<F: HttpFilter>(size: usize) -> Result<F, ConfigError> {
-    let bytes = if size == 0 {
-        None
-    } else {
-        abi::buffer(BufferKind::PluginConfiguration, 0, size)
-    };
+    let bytes = if size == 0 { None } else { abi::buffer(BufferKind::PluginConfiguration, 0, size) };
     F::configure(parse(&bytes.unwrap_or_default())?, &mut Env::new())
 }
 
@@ -52,11 +48,7 @@ fn parse<T: serde::de::DeserializeOwned + 'static>(bytes: &[u8]) -> Result<T, Co
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
-        let path = if path == "." {
-            ""
-        } else {
-            path.trim_end_matches(".?")
-        };
+        let path = if path == "." { "" } else { path.trim_end_matches(".?") };
         ConfigError::at(path, without_position(&error.inner().to_string()))
     });
     match value {
@@ -77,10 +69,7 @@ fn unit<T: serde::de::DeserializeOwned>() -> Result<T, ValueError> {
 
 /// Line and column are those of JSON that nobody wrote.
 fn without_position(message: &str) -> &str {
-    message
-        .rfind(" at line ")
-        .and_then(|end| message.get(..end))
-        .unwrap_or(message)
+    message.rfind(" at line ").and_then(|end| message.get(..end)).unwrap_or(message)
 }
 
 fn push_json(out: &mut String, text: &str) {
@@ -122,11 +111,7 @@ mod tests {
     fn nothing_is_an_empty_configuration() {
         for nothing in ["", "  ", "null", "{}", "{ }"] {
             assert!(parse::<()>(nothing.as_bytes()).is_ok(), "{nothing:?}");
-            assert_eq!(
-                parse::<Config>(nothing.as_bytes()),
-                Ok(Config { routes: vec![] }),
-                "{nothing:?}"
-            );
+            assert_eq!(parse::<Config>(nothing.as_bytes()), Ok(Config { routes: vec![] }), "{nothing:?}");
         }
         assert!(parse::<()>(b"{\"a\":1}").is_err());
     }
@@ -135,10 +120,7 @@ mod tests {
     fn a_refusal_names_the_place() {
         let error = parse::<Config>(br#"{"routes":[{"path":"/"},{"path":1}]}"#).unwrap_err();
         assert_eq!(error.path(), "routes[1].path");
-        assert_eq!(
-            error.message(),
-            "invalid type: integer `1`, expected a string"
-        );
+        assert_eq!(error.message(), "invalid type: integer `1`, expected a string");
         let error = parse::<Config>(br#"{"routes":[{"path":"/","pat":"x"}]}"#).unwrap_err();
         assert_eq!(error.path(), "routes[0].pat");
         assert_eq!(error.message(), "unknown field `pat`, expected `path`");
@@ -149,9 +131,6 @@ mod tests {
     fn json_strings_are_escaped() {
         let mut out = String::new();
         push_json(&mut out, "a\"b\\\n\u{1}\u{1f}é");
-        assert_eq!(
-            serde_json::from_str::<String>(&out).unwrap(),
-            "a\"b\\\n\u{1}\u{1f}é"
-        );
+        assert_eq!(serde_json::from_str::<String>(&out).unwrap(), "a\"b\\\n\u{1}\u{1f}é");
     }
 }

@@ -62,10 +62,7 @@ impl Env {
     ///
     /// # Errors
     /// When the key is empty.
-    pub fn shared<T: Serialize + DeserializeOwned>(
-        &mut self,
-        key: &str,
-    ) -> Result<Shared<T>, ConfigError> {
+    pub fn shared<T: Serialize + DeserializeOwned>(&mut self, key: &str) -> Result<Shared<T>, ConfigError> {
         if key.is_empty() {
             return Err(ConfigError::new("the key of shared data must not be empty"));
         }

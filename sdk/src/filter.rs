@@ -20,10 +20,7 @@ use crate::response::Response;
 /// An `Err` costs the stream: it is logged and answered with 500 (details `filter_error`). The instance goes on.
 /// Waiting pauses the stream and nothing else; when the client gives up meanwhile, or another filter replies, the method's
 /// future is dropped at its `.await`.
-#[expect(
-    async_fn_in_trait,
-    reason = "a filter lives on one thread, so nobody needs the futures to be Send"
-)]
+#[expect(async_fn_in_trait, reason = "a filter lives on one thread, so nobody needs the futures to be Send")]
 pub trait HttpFilter: Sized + 'static {
     /// The configuration, from JSON. Add `#[serde(deny_unknown_fields)]`, so that a misspelt key is an error. `()` takes none.
     type Config: DeserializeOwned + 'static;
@@ -53,12 +50,7 @@ pub trait HttpFilter: Sized + 'static {
     ///
     /// # Errors
     /// Costs the stream.
-    async fn on_request_with_body(
-        &self,
-        cx: &mut Self::Ctx,
-        request: &mut Request,
-        body: &mut Body,
-    ) -> Result<Flow> {
+    async fn on_request_with_body(&self, cx: &mut Self::Ctx, request: &mut Request, body: &mut Body) -> Result<Flow> {
         let _ = (cx, request, body);
         Ok(Flow::Continue)
     }
@@ -135,10 +127,7 @@ pub trait Present {
 /// The methods that are there, one flag each.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "a set with names, made by a macro"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "a set with names, made by a macro")]
 pub struct Callbacks {
     pub on_request: bool,
     pub on_request_with_body: bool,

@@ -37,20 +37,13 @@ impl Reply {
     /// An empty answer with this status.
     #[must_use]
     pub fn new(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Vec::new(),
-            details: String::new(),
-        }
+        Self { status, headers: Vec::new(), body: Vec::new(), details: String::new() }
     }
 
     /// An answer of plain text.
     #[must_use]
     pub fn text(status: u16, body: impl Into<String>) -> Self {
-        Self::new(status)
-            .header("content-type", "text/plain")
-            .body(body.into())
+        Self::new(status).header("content-type", "text/plain").body(body.into())
     }
 
     /// Adds a header. `content-length` is the host's business.
@@ -82,11 +75,7 @@ impl Reply {
 
     /// Hands it to the host, which sends it when the callback has returned.
     pub(crate) fn send(&self) -> Result<(), abi::Status> {
-        let pairs = abi::encode_pairs(
-            self.headers
-                .iter()
-                .map(|(name, value)| (name.as_bytes(), value.as_slice())),
-        );
+        let pairs = abi::encode_pairs(self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())));
         abi::send_local_response(u32::from(self.status), &self.details, &self.body, &pairs)
     }
 }

@@ -31,11 +31,7 @@ struct Entry {
 
 impl Headers {
     pub(crate) fn new(map: MapKind) -> Self {
-        Self {
-            map,
-            seen: Page::default(),
-            all: OnceCell::new(),
-        }
+        Self { map, seen: Page::default(), all: OnceCell::new() }
     }
 
     /// The first value of a header. Where several would be dangerous to overlook, use [`Headers::values`].
@@ -47,10 +43,7 @@ impl Headers {
         let mut page = &self.seen;
         loop {
             for cell in &page.entries {
-                let entry = cell.get_or_init(|| Entry {
-                    name: name.into(),
-                    value: abi::header(self.map, name),
-                });
+                let entry = cell.get_or_init(|| Entry { name: name.into(), value: abi::header(self.map, name) });
                 if entry.name.eq_ignore_ascii_case(name) {
                     return entry.value.as_deref();
                 }
@@ -129,10 +122,7 @@ impl Headers {
         let mut page = Some(&mut self.seen);
         while let Some(current) = page {
             for cell in &mut current.entries {
-                if cell
-                    .get()
-                    .is_some_and(|entry| entry.name.eq_ignore_ascii_case(name))
-                {
+                if cell.get().is_some_and(|entry| entry.name.eq_ignore_ascii_case(name)) {
                     cell.take();
                 }
             }
@@ -170,10 +160,7 @@ mod tests {
     fn a_read_is_one_hostcall_and_a_write_forgets_it() {
         World::reset();
         World::with(|world| {
-            world.stream_mut(1).set_headers(
-                MapKind::RequestHeaders,
-                &[("a", "1"), ("b", "2"), ("b", "3")],
-            )
+            world.stream_mut(1).set_headers(MapKind::RequestHeaders, &[("a", "1"), ("b", "2"), ("b", "3")])
         });
         let mut headers = Headers::new(MapKind::RequestHeaders);
         assert_eq!(headers.get("a"), Some(&b"1"[..]));
@@ -190,17 +177,9 @@ mod tests {
     #[test]
     fn more_names_than_a_page_holds_are_kept_apart() {
         World::reset();
-        let pairs: Vec<(String, String)> =
-            (0..11).map(|n| (format!("h{n}"), n.to_string())).collect();
-        let borrowed: Vec<(&str, &str)> = pairs
-            .iter()
-            .map(|(n, v)| (n.as_str(), v.as_str()))
-            .collect();
-        World::with(|world| {
-            world
-                .stream_mut(1)
-                .set_headers(MapKind::RequestHeaders, &borrowed)
-        });
+        let pairs: Vec<(String, String)> = (0..11).map(|n| (format!("h{n}"), n.to_string())).collect();
+        let borrowed: Vec<(&str, &str)> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        World::with(|world| world.stream_mut(1).set_headers(MapKind::RequestHeaders, &borrowed));
         let headers = Headers::new(MapKind::RequestHeaders);
         for (name, value) in pairs.iter().chain(&pairs) {
             assert_eq!(headers.get(name), Some(value.as_bytes()));
@@ -213,13 +192,8 @@ mod tests {
         World::reset();
         World::with(|world| {
             world.knows_fyke = false;
-            world
-                .stream_mut(1)
-                .set_headers(MapKind::RequestHeaders, &[("b", "2"), ("b", "3")]);
+            world.stream_mut(1).set_headers(MapKind::RequestHeaders, &[("b", "2"), ("b", "3")]);
         });
-        assert_eq!(
-            Headers::new(MapKind::RequestHeaders).values("B"),
-            [b"2", b"3"]
-        );
+        assert_eq!(Headers::new(MapKind::RequestHeaders).values("B"), [b"2", b"3"]);
     }
 }

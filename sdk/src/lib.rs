@@ -69,15 +69,7 @@
 //! There are no threads and no clocks of our own: time, randomness and the network are the host's.
 
 #![deny(missing_docs, unsafe_code)]
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 extern crate self as fyke_sdk;
 

@@ -62,9 +62,7 @@ impl LogSink {
             Ok(bytes) => match bytes.as_slice().try_into() {
                 Ok(bytes) => Some(u32::from_le_bytes(bytes)),
                 Err(_) => {
-                    return Err(ConfigError::new(
-                        "the host answered a sink without a handle",
-                    ));
+                    return Err(ConfigError::new("the host answered a sink without a handle"));
                 }
             },
             Err(Status::NOT_FOUND) => None,
@@ -73,10 +71,7 @@ impl LogSink {
             }
             Err(other) => return Err(ConfigError::new(other.to_string())),
         };
-        Ok(Self {
-            handle,
-            buffer: RefCell::default(),
-        })
+        Ok(Self { handle, buffer: RefCell::default() })
     }
 
     /// Writes one record, which `fill` appends to the (not necessarily empty) buffer that it is given. Without a newline: the

@@ -4,8 +4,7 @@ use crate::abi::{self, MetricKind};
 use crate::error::ConfigError;
 
 pub(crate) fn define(kind: MetricKind, name: &str) -> Result<u32, ConfigError> {
-    abi::define_metric(kind, name)
-        .map_err(|status| ConfigError::new(format!("metric \"{name}\": {status}")))
+    abi::define_metric(kind, name).map_err(|status| ConfigError::new(format!("metric \"{name}\": {status}")))
 }
 
 /// A number that only grows.

@@ -17,9 +17,7 @@ impl Path {
     /// Joins the segments.
     #[must_use]
     pub fn new(segments: &[&str]) -> Self {
-        Self {
-            bytes: segments.join("\0").into_bytes(),
-        }
+        Self { bytes: segments.join("\0").into_bytes() }
     }
 
     /// The segments, joined by zero bytes.
@@ -77,7 +75,5 @@ pub fn decode_integer(bytes: &[u8]) -> Option<i64> {
 /// Reads a duration: nanoseconds, as an integer. A negative one reads as none.
 #[must_use]
 pub fn decode_duration(bytes: &[u8]) -> Option<Duration> {
-    u64::try_from(decode_integer(bytes)?)
-        .ok()
-        .map(Duration::from_nanos)
+    u64::try_from(decode_integer(bytes)?).ok().map(Duration::from_nanos)
 }

@@ -17,10 +17,7 @@ pub struct Request {
 
 impl Request {
     pub(crate) fn new(end_of_stream: bool) -> Self {
-        Self {
-            headers: Headers::new(MapKind::RequestHeaders),
-            end_of_stream,
-        }
+        Self { headers: Headers::new(MapKind::RequestHeaders), end_of_stream }
     }
 
     /// `:method`; empty when there is none.
@@ -64,10 +61,7 @@ impl Request {
     /// # Errors
     /// When the host refuses it.
     pub fn set_property(&mut self, path: &[&str], value: impl AsRef<[u8]>) -> Result<()> {
-        Ok(abi::set_property(
-            property::Path::new(path).as_bytes(),
-            value.as_ref(),
-        )?)
+        Ok(abi::set_property(property::Path::new(path).as_bytes(), value.as_ref())?)
     }
 
     /// Sends the stream along a route. The last selection wins; it is executed when the chain is through.

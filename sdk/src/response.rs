@@ -15,18 +15,13 @@ pub struct Response {
 
 impl Response {
     pub(crate) fn new(end_of_stream: bool) -> Self {
-        Self {
-            headers: Headers::new(MapKind::ResponseHeaders),
-            end_of_stream,
-        }
+        Self { headers: Headers::new(MapKind::ResponseHeaders), end_of_stream }
     }
 
     /// `:status`; zero when there is none.
     #[must_use]
     pub fn status(&self) -> u16 {
-        self.get(":status")
-            .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok())
-            .unwrap_or(0)
+        self.get(":status").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok()).unwrap_or(0)
     }
 
     /// Whether there is neither body nor trailers.

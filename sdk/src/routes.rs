@@ -27,29 +27,22 @@ impl Routes {
     /// When this host has no routes (it is not Fyke), or refuses this one: a cluster or filter that it does not know. The host
     /// keeps the exact reason and reports it together with the place that the error names.
     pub fn define(&self, action: &RouteAction) -> Result<RouteHandle, ConfigError> {
-        let arguments =
-            serde_json::to_vec(action).map_err(|error| ConfigError::new(error.to_string()))?;
-        let answer =
-            abi::call_foreign_function("fyke.route.define.v1", &arguments).map_err(|status| {
-                ConfigError::new(match status {
-                    Status::NOT_FOUND => {
-                        "this host has no routes that a filter can define (fyke.route.define.v1)"
-                            .to_owned()
-                    }
-                    Status::BAD_ARGUMENT => match action.clusters() {
-                        clusters if clusters.is_empty() => "the host refused the route".to_owned(),
-                        clusters => format!(
-                            "the host refused the route to {clusters}: is there such a cluster?"
-                        ),
-                    },
-                    other => other.to_string(),
-                })
-            })?;
+        let arguments = serde_json::to_vec(action).map_err(|error| ConfigError::new(error.to_string()))?;
+        let answer = abi::call_foreign_function("fyke.route.define.v1", &arguments).map_err(|status| {
+            ConfigError::new(match status {
+                Status::NOT_FOUND => {
+                    "this host has no routes that a filter can define (fyke.route.define.v1)".to_owned()
+                }
+                Status::BAD_ARGUMENT => match action.clusters() {
+                    clusters if clusters.is_empty() => "the host refused the route".to_owned(),
+                    clusters => format!("the host refused the route to {clusters}: is there such a cluster?"),
+                },
+                other => other.to_string(),
+            })
+        })?;
         match answer.as_slice().try_into() {
             Ok(bytes) => Ok(RouteHandle(u32::from_le_bytes(bytes))),
-            Err(_) => Err(ConfigError::new(
-                "the host answered a route without a handle",
-            )),
+            Err(_) => Err(ConfigError::new("the host answered a route without a handle")),
         }
     }
 }
@@ -94,10 +87,7 @@ impl Default for RouteAction {
 
 impl RouteAction {
     fn clusters(&self) -> String {
-        let weighted = self
-            .weighted_clusters
-            .iter()
-            .map(|weighted| weighted.cluster.as_str());
+        let weighted = self.weighted_clusters.iter().map(|weighted| weighted.cluster.as_str());
         self.cluster
             .as_deref()
             .into_iter()
@@ -117,10 +107,7 @@ pub struct WeightedCluster {
     pub weight: u32,
 }
 
-fn milliseconds<S: serde::Serializer>(
-    duration: &Duration,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
@@ -157,11 +144,7 @@ impl RouteHandle {
             push(&mut arguments, cluster);
         }
         if let Some(timeout) = overrides.timeout {
-            arguments.extend_from_slice(
-                &u64::try_from(timeout.as_millis())
-                    .unwrap_or(u64::MAX)
-                    .to_le_bytes(),
-            );
+            arguments.extend_from_slice(&u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).to_le_bytes());
         }
         if let Some(host) = overrides.host {
             push(&mut arguments, host);

@@ -20,10 +20,7 @@ pub struct Shared<T> {
 
 impl<T: Serialize + DeserializeOwned> Shared<T> {
     pub(crate) fn new(key: &str) -> Self {
-        Self {
-            key: key.to_owned(),
-            value: PhantomData,
-        }
+        Self { key: key.to_owned(), value: PhantomData }
     }
 
     /// The value, if there is one.
@@ -46,10 +43,7 @@ impl<T: Serialize + DeserializeOwned> Shared<T> {
                 other => return Ok(other?),
             }
         }
-        Err(Error::new(format!(
-            "shared data \"{}\" changed {ATTEMPTS} times during one update",
-            self.key
-        )))
+        Err(Error::new(format!("shared data \"{}\" changed {ATTEMPTS} times during one update", self.key)))
     }
 
     fn fetch(&self) -> Result<(Option<T>, u32)> {

@@ -21,9 +21,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 /// # Errors
 /// A sentence that says what was expected.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let split = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let milliseconds = match unit {
         "ms" => 1,
@@ -32,15 +30,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => 0,
     };
-    match number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(milliseconds))
-    {
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(milliseconds)) {
         Some(total) if milliseconds > 0 => Ok(Duration::from_millis(total)),
-        _ => Err(format!(
-            "expected a whole number and a unit, like 250ms, 15s, 1m or 1h, not \"{text}\""
-        )),
+        _ => Err(format!("expected a whole number and a unit, like 250ms, 15s, 1m or 1h, not \"{text}\"")),
     }
 }
 
@@ -70,9 +62,7 @@ pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, 
 ///
 /// # Errors
 /// When [`parse_duration`] refuses it.
-pub fn optional_duration<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Duration>, D::Error> {
+pub fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     duration(deserializer).map(Some)
 }
 
@@ -95,14 +85,9 @@ impl<'de> Deserialize<'de> for Percent {
 }
 
 fn parse_percent(text: &str) -> Result<Percent, String> {
-    match text
-        .strip_suffix('%')
-        .and_then(|number| number.trim_end().parse::<f64>().ok())
-    {
+    match text.strip_suffix('%').and_then(|number| number.trim_end().parse::<f64>().ok()) {
         Some(number) if (0.0..=100.0).contains(&number) => Ok(Percent(number / 100.0)),
-        _ => Err(format!(
-            "expected a percentage from 0% to 100%, not \"{text}\""
-        )),
+        _ => Err(format!("expected a percentage from 0% to 100%, not \"{text}\"")),
     }
 }
 
@@ -115,16 +100,7 @@ mod tests {
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_duration("0s"), Ok(Duration::ZERO));
         assert_eq!(parse_duration("1h"), Ok(Duration::from_secs(3600)));
-        for bad in [
-            "",
-            "5",
-            "s",
-            "-1s",
-            "1.5s",
-            "1d",
-            "1 s",
-            "99999999999999999999s",
-        ] {
+        for bad in ["", "5", "s", "-1s", "1.5s", "1d", "1 s", "99999999999999999999s"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

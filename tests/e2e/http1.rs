@@ -1,6 +1,6 @@
 //! HTTP/1.1 end to end: framing, connections, methods and statuses with rules of their own.
 
-use crate::support::{Conn, Message, Proxy, Reply, Upstream};
+use crate::support::{Conn, Message, Proxy, Reply, Upstream, eventually};
 
 #[tokio::test]
 async fn a_connection_serves_many_requests_over_one_upstream_connection() {
@@ -285,12 +285,18 @@ async fn a_client_that_leaves_ends_its_upstream_request() {
     .await;
     let proxy = Proxy::plain(upstream.address).await;
     let mut client = Conn::to(proxy.web()).await;
-    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf").await;
+    client.send("GET /while-waiting HTTP/1.1\r\nhost: a\r\n\r\n").await;
     upstream.received(1).await;
     drop(client);
     assert_eq!(upstream.received(2).await[1].start, "connection 1 ended");
     proxy.metric_reaches("fyke_listener_requests_total", &[("class", "reset")], 1.0).await;
-    assert_eq!(proxy.metric("fyke_listener_requests_active", &[]).await, 0.0);
+    let mut client = Conn::to(proxy.web()).await;
+    client.send("POST /while-sending HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf").await;
+    upstream.received(3).await;
+    drop(client);
+    assert_eq!(upstream.received(4).await[3].start, "connection 2 ended");
+    eventually("no request in flight", async || (proxy.metric("fyke_listener_requests_active", &[]).await == 0.0).then_some(())).await;
+    assert_eq!(proxy.metric("fyke_cluster_requests_active", &[]).await, 0.0);
 }
 
 #[tokio::test]

@@ -22,4 +22,24 @@ mod guests {
     include!(concat!(env!("OUT_DIR"), "/guests.rs"));
 }
 
+mod admin;
+mod backpressure;
+mod bad_input;
+mod callouts;
+mod cli;
+mod clusters;
+mod config_errors;
+mod demo;
+mod examples;
+mod expect;
+mod filters;
 mod http1;
+mod http2;
+mod limits;
+mod pauses;
+mod pool;
+mod router;
+mod soak;
+mod threads;
+mod tls;
+mod traps;

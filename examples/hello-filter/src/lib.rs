@@ -28,17 +28,13 @@ impl HttpFilter for Hello {
                 "must fit in a header: no line breaks or other control characters",
             ));
         }
-        Ok(Self {
-            greeting: config.greeting,
-        })
+        Ok(Self { greeting: config.greeting })
     }
 
     async fn on_request(&self, _cx: &mut (), request: &mut Request) -> Result<Flow> {
         if request.path() == b"/hello" {
             let body = format!("{}!\n", self.greeting);
-            return Ok(Reply::text(200, body)
-                .header("x-hello", &self.greeting)
-                .into());
+            return Ok(Reply::text(200, body).header("x-hello", &self.greeting).into());
         }
         Ok(Flow::Continue)
     }
@@ -78,9 +74,7 @@ mod tests {
 
     #[test]
     fn a_greeting_that_fits_in_no_header_is_refused() {
-        let error = Host::<Hello>::configure(r#"{"greeting": "a\nb"}"#)
-            .err()
-            .unwrap();
+        let error = Host::<Hello>::configure(r#"{"greeting": "a\nb"}"#).err().unwrap();
         assert_eq!(error.path(), "greeting");
     }
 }

@@ -42,10 +42,7 @@ const PROPERTIES: &[(&str, &str)] = &[
     ("DURATION", "request.duration"),
     ("UPSTREAM_HOST", "upstream.address"),
     ("UPSTREAM_CLUSTER", "cluster_name"),
-    (
-        "UPSTREAM_TRANSPORT_FAILURE_REASON",
-        "upstream.transport_failure_reason",
-    ),
+    ("UPSTREAM_TRANSPORT_FAILURE_REASON", "upstream.transport_failure_reason"),
     ("ROUTE_NAME", "route_name"),
     ("DOWNSTREAM_REMOTE_ADDRESS", "source.address"),
     ("DOWNSTREAM_LOCAL_ADDRESS", "destination.address"),
@@ -53,14 +50,8 @@ const PROPERTIES: &[(&str, &str)] = &[
     ("DOWNSTREAM_TLS_VERSION", "connection.tls_version"),
 ];
 
-const OTHERS: &[&str] = &[
-    "REQ",
-    "RESP",
-    "TRAILER",
-    "PROPERTY",
-    "RESPONSE_FLAGS",
-    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
-];
+const OTHERS: &[&str] =
+    &["REQ", "RESP", "TRAILER", "PROPERTY", "RESPONSE_FLAGS", "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT"];
 
 impl Command {
     /// The command of this name, with what stood in parentheses.
@@ -74,9 +65,7 @@ impl Command {
             "RESP" => Names::parse(name, argument).map(Self::Response),
             "TRAILER" => Names::parse(name, argument).map(Self::Trailer),
             "PROPERTY" => {
-                let path = argument.ok_or(
-                    "%PROPERTY% needs a path in parentheses, like %PROPERTY(request.path)%",
-                )?;
+                let path = argument.ok_or("%PROPERTY% needs a path in parentheses, like %PROPERTY(request.path)%")?;
                 Property::parse(path).map(Self::Property)
             }
             "RESPONSE_FLAGS" => {
@@ -155,22 +144,15 @@ fn plain(value: Value) -> Vec<u8> {
 fn nothing(name: &str, argument: Option<&str>) -> Result<(), String> {
     match argument {
         None => Ok(()),
-        Some(_) if name == "START_TIME" => {
-            Err("%START_TIME% has one format, RFC 3339 with milliseconds".to_owned())
-        }
+        Some(_) if name == "START_TIME" => Err("%START_TIME% has one format, RFC 3339 with milliseconds".to_owned()),
         Some(_) => Err(format!("%{name}% takes nothing in parentheses")),
     }
 }
 
 fn unknown_command(unknown: &str) -> String {
-    let known = PROPERTIES
-        .iter()
-        .map(|(name, _)| *name)
-        .chain(OTHERS.iter().copied());
+    let known = PROPERTIES.iter().map(|(name, _)| *name).chain(OTHERS.iter().copied());
     let upper = unknown.to_ascii_uppercase();
-    let nearest = known
-        .map(|name| (strsim::damerau_levenshtein(&upper, name), name))
-        .min();
+    let nearest = known.map(|name| (strsim::damerau_levenshtein(&upper, name), name)).min();
     match nearest {
         Some((distance, name)) if distance <= name.len() / 2 => {
             format!("%{unknown}% is not a command; did you mean %{name}%?")
@@ -181,9 +163,8 @@ fn unknown_command(unknown: &str) -> String {
 
 impl Names {
     fn parse(command: &str, argument: Option<&str>) -> Result<Self, String> {
-        let argument = argument.ok_or_else(|| {
-            format!("%{command}% needs a header's name in parentheses, like %{command}(name)%")
-        })?;
+        let argument = argument
+            .ok_or_else(|| format!("%{command}% needs a header's name in parentheses, like %{command}(name)%"))?;
         let (first, alternative) = match argument.split_once('?') {
             Some((first, alternative)) => (first, Some(alternative)),
             None => (argument, None),
@@ -191,19 +172,12 @@ impl Names {
         for name in Some(first).into_iter().chain(alternative) {
             let token = name.strip_prefix(':').unwrap_or(name);
             if token.is_empty()
-                || !token
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte))
+                || !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte))
             {
-                return Err(format!(
-                    "\"{name}\" in %{command}({argument})% is not the name of a header"
-                ));
+                return Err(format!("\"{name}\" in %{command}({argument})% is not the name of a header"));
             }
         }
-        Ok(Self {
-            first: first.to_ascii_lowercase(),
-            alternative: alternative.map(str::to_ascii_lowercase),
-        })
+        Ok(Self { first: first.to_ascii_lowercase(), alternative: alternative.map(str::to_ascii_lowercase) })
     }
 
     fn find(&self, read: impl Fn(&str) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
@@ -216,11 +190,7 @@ fn without_port(address: &[u8]) -> &[u8] {
     if let [b'[', rest @ ..] = address {
         return rest.split(|byte| *byte == b']').next().unwrap_or(rest);
     }
-    let mut colons = address
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b':')
-        .map(|(at, _)| at);
+    let mut colons = address.iter().enumerate().filter(|(_, byte)| **byte == b':').map(|(at, _)| at);
     match (colons.next(), colons.next()) {
         (Some(only), None) => address.get(..only).unwrap_or(address),
         _ => address,

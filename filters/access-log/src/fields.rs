@@ -44,9 +44,7 @@ pub const DEFAULT: &[(&str, &str)] = &[
 
 impl Record {
     /// The key that is wrong comes with the error.
-    pub fn parse<'a>(
-        fields: impl Iterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Self, (String, String)> {
+    pub fn parse<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, (String, String)> {
         let mut parsed: Vec<(Vec<u8>, Source)> = Vec::new();
         for (key, source) in fields {
             let mut written = vec![b'"'];
@@ -60,10 +58,7 @@ impl Record {
             } else {
                 Property::parse(source).map(Source::Property)
             };
-            parsed.push((
-                written,
-                source.map_err(|message| (key.to_owned(), message))?,
-            ));
+            parsed.push((written, source.map_err(|message| (key.to_owned(), message))?));
         }
         Ok(Self { fields: parsed })
     }
@@ -99,9 +94,7 @@ fn value(out: &mut Vec<u8>, value: Option<Value>) {
         Some(Value::Boolean(yes)) => out.extend_from_slice(if yes { b"true" } else { b"false" }),
         Some(Value::Duration(nanoseconds)) => {
             let microseconds = nanoseconds.max(0) / 1000;
-            out.extend_from_slice(
-                format!("{}.{:03}", microseconds / 1000, microseconds % 1000).as_bytes(),
-            );
+            out.extend_from_slice(format!("{}.{:03}", microseconds / 1000, microseconds % 1000).as_bytes());
         }
         Some(Value::Moment(nanoseconds)) => {
             out.push(b'"');

@@ -33,37 +33,21 @@ impl HttpFilter for AccessLog {
                 return Err(ConfigError::at("fields", "belongs to `format: json`"));
             }
             (Format::Json, Some(_), _) => {
-                return Err(ConfigError::at(
-                    "template",
-                    "belongs to `format: text`; use `fields`",
-                ));
+                return Err(ConfigError::at("template", "belongs to `format: text`; use `fields`"));
             }
             (Format::Text, template, None) => {
                 let text = template.as_deref().unwrap_or(DEFAULT_TEMPLATE);
-                Line::Text(
-                    Template::parse(text)
-                        .map_err(|message| ConfigError::at("template", message))?,
-                )
+                Line::Text(Template::parse(text).map_err(|message| ConfigError::at("template", message))?)
             }
             (Format::Json, None, fields) => {
                 let record = match &fields {
-                    Some(fields) => Record::parse(
-                        fields
-                            .0
-                            .iter()
-                            .map(|(key, source)| (key.as_str(), source.as_str())),
-                    ),
+                    Some(fields) => Record::parse(fields.0.iter().map(|(key, source)| (key.as_str(), source.as_str()))),
                     None => Record::parse(DEFAULT.iter().copied()),
                 };
-                Line::Json(
-                    record
-                        .map_err(|(key, message)| ConfigError::at(key, message).under("fields"))?,
-                )
+                Line::Json(record.map_err(|(key, message)| ConfigError::at(key, message).under("fields"))?)
             }
         };
-        let sink = env
-            .log_sink(&config.sink)
-            .map_err(|error| error.under("sink"))?;
+        let sink = env.log_sink(&config.sink).map_err(|error| error.under("sink"))?;
         Ok(Self { sink, line })
     }
 
@@ -103,10 +87,7 @@ mod tests {
                     ("user-agent", "evil\"\n[fake]"),
                 ],
             );
-            stream.set_headers(
-                MapKind::ResponseHeaders,
-                &[(":status", "200"), ("server", "fyke")],
-            );
+            stream.set_headers(MapKind::ResponseHeaders, &[(":status", "200"), ("server", "fyke")]);
             stream.set_property("request.time", 1_700_000_000_123_456_789_u64.to_le_bytes());
             stream.set_property("request.protocol", "HTTP/1.1");
             stream.set_property("request.path", "/a?b=1");
@@ -121,13 +102,8 @@ mod tests {
         });
         host.finish(stream);
         World::with(|world| {
-            let written = world
-                .sinks
-                .iter_mut()
-                .find_map(|(_, records)| records.pop());
-            written
-                .or_else(|| world.logs.pop().map(|(_, line)| line))
-                .unwrap()
+            let written = world.sinks.iter_mut().find_map(|(_, records)| records.pop());
+            written.or_else(|| world.logs.pop().map(|(_, line)| line)).unwrap()
         })
     }
 
@@ -155,8 +131,7 @@ mod tests {
             record(configuration),
             r#"{"time":"2023-11-14T22:13:20.123Z","path":"/a?b=1","code":200,"took":1.234,"mtls":false,"none":null,"agent":"evil\"\n[fake]"}"#
         );
-        let default: serde_json::Value =
-            serde_json::from_str(&record(r#"{"format":"json"}"#)).unwrap();
+        let default: serde_json::Value = serde_json::from_str(&record(r#"{"format":"json"}"#)).unwrap();
         assert_eq!(default["status"], 200);
         assert_eq!(default["flags"], "UT,NR");
     }
@@ -174,11 +149,7 @@ mod tests {
                 "template",
                 "%RESPONS_CODE% is not a command; did you mean %RESPONSE_CODE%?",
             ),
-            (
-                r#"{"template":"%REQ%"}"#,
-                "template",
-                "%REQ% needs a header's name in parentheses, like %REQ(name)%",
-            ),
+            (r#"{"template":"%REQ%"}"#, "template", "%REQ% needs a header's name in parentheses, like %REQ(name)%"),
             (
                 r#"{"template":"100% sure"}"#,
                 "template",
@@ -195,18 +166,10 @@ mod tests {
                 "fields.a",
                 "\"request..path\" is not a property path, like request.path",
             ),
-            (
-                r#"{"sink":"nowhere"}"#,
-                "sink",
-                "there is no sink \"nowhere\"",
-            ),
+            (r#"{"sink":"nowhere"}"#, "sink", "there is no sink \"nowhere\""),
         ] {
             let error = Host::<AccessLog>::configure(configuration).err().unwrap();
-            assert_eq!(
-                (error.path(), error.message()),
-                (path, message),
-                "{configuration}"
-            );
+            assert_eq!((error.path(), error.message()), (path, message), "{configuration}");
         }
     }
 }

@@ -35,34 +35,22 @@ pub enum Value {
 impl Property {
     /// Takes a path apart at its dots. A header's name keeps its own.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let map = [
-            "request.headers.",
-            "response.headers.",
-            "response.trailers.",
-        ]
-        .iter()
-        .find(|map| text.starts_with(**map));
+        let map =
+            ["request.headers.", "response.headers.", "response.trailers."].iter().find(|map| text.starts_with(**map));
         let segments: Vec<&str> = match map {
             Some(map) => {
                 let (map, name) = text.split_at(map.len());
-                map.trim_end_matches('.')
-                    .split('.')
-                    .chain(Some(name))
-                    .collect()
+                map.trim_end_matches('.').split('.').chain(Some(name)).collect()
             }
             None => text.split('.').collect(),
         };
-        if segments.iter().any(|segment| {
-            segment.is_empty() || segment.chars().any(|c| c.is_whitespace() || c.is_control())
-        }) {
-            return Err(format!(
-                "\"{text}\" is not a property path, like request.path"
-            ));
+        if segments
+            .iter()
+            .any(|segment| segment.is_empty() || segment.chars().any(|c| c.is_whitespace() || c.is_control()))
+        {
+            return Err(format!("\"{text}\" is not a property path, like request.path"));
         }
-        Ok(Self {
-            path: Path::new(&segments),
-            kind: kind(text),
-        })
+        Ok(Self { path: Path::new(&segments), kind: kind(text) })
     }
 
     pub fn read(&self) -> Option<Value> {
@@ -76,12 +64,10 @@ impl Property {
             },
             Kind::Integer => decode_integer(&bytes).map_or(Value::Text(bytes), Value::Integer),
             Kind::Duration => decode_integer(&bytes).map_or(Value::Text(bytes), Value::Duration),
-            Kind::Moment => {
-                match decode_integer(&bytes).and_then(|number| u64::try_from(number).ok()) {
-                    Some(number) => Value::Moment(number),
-                    None => Value::Text(bytes),
-                }
-            }
+            Kind::Moment => match decode_integer(&bytes).and_then(|number| u64::try_from(number).ok()) {
+                Some(number) => Value::Moment(number),
+                None => Value::Text(bytes),
+            },
         })
     }
 }
@@ -107,9 +93,7 @@ fn kind(path: &str) -> Kind {
         | "xds.filter_chain_index"
         | "xds.listener_direction" => Kind::Integer,
         "connection.mtls" => Kind::Boolean,
-        "request.duration" | "response.backend_latency" | "upstream.cx_pool_ready_duration" => {
-            Kind::Duration
-        }
+        "request.duration" | "response.backend_latency" | "upstream.cx_pool_ready_duration" => Kind::Duration,
         "request.time" => Kind::Moment,
         _ => Kind::Text,
     }

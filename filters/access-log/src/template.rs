@@ -13,10 +13,7 @@ pub struct Template {
 #[derive(Debug)]
 enum Piece {
     Literal(String),
-    Command {
-        command: Command,
-        limit: Option<usize>,
-    },
+    Command { command: Command, limit: Option<usize> },
 }
 
 impl Template {
@@ -84,21 +81,11 @@ fn command(text: &str) -> Result<(Piece, &str), String> {
     if let Some(after) = rest.strip_prefix(':') {
         let end = after.find('%').ok_or_else(|| unclosed(text))?;
         let (number, after) = after.split_at(end);
-        limit = Some(
-            number
-                .parse()
-                .map_err(|_| format!("\"{number}\" in %{name}...:{number}% is not a length"))?,
-        );
+        limit = Some(number.parse().map_err(|_| format!("\"{number}\" in %{name}...:{number}% is not a length"))?);
         rest = after;
     }
     let rest = rest.strip_prefix('%').ok_or_else(|| unclosed(text))?;
-    Ok((
-        Piece::Command {
-            command: Command::parse(name, argument)?,
-            limit,
-        },
-        rest,
-    ))
+    Ok((Piece::Command { command: Command::parse(name, argument)?, limit }, rest))
 }
 
 fn unclosed(text: &str) -> String {

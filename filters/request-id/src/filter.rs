@@ -99,31 +99,15 @@ mod tests {
     fn a_sane_id_is_kept_and_others_are_replaced() {
         let (host, stream) = send("{}", &[GET, ("x-request-id", "abc")], false);
         assert_eq!(host.request_header(stream, "x-request-id").unwrap(), "abc");
-        let (host, stream) = send(
-            r#"{"request_id": "replace"}"#,
-            &[GET, ("x-request-id", "abc")],
-            false,
-        );
-        assert_eq!(
-            host.request_header(stream, "x-request-id").unwrap().len(),
-            36
-        );
-        for bad in [
-            &[GET, ("x-request-id", "a b")][..],
-            &[GET, ("x-request-id", "a"), ("x-request-id", "b")],
-        ] {
+        let (host, stream) = send(r#"{"request_id": "replace"}"#, &[GET, ("x-request-id", "abc")], false);
+        assert_eq!(host.request_header(stream, "x-request-id").unwrap().len(), 36);
+        for bad in [&[GET, ("x-request-id", "a b")][..], &[GET, ("x-request-id", "a"), ("x-request-id", "b")]] {
             let (host, stream) = send("{}", bad, false);
             let count = host.stream(stream, |stream| {
-                stream.maps[MapKind::RequestHeaders as usize]
-                    .iter()
-                    .filter(|(name, _)| name == b"x-request-id")
-                    .count()
+                stream.maps[MapKind::RequestHeaders as usize].iter().filter(|(name, _)| name == b"x-request-id").count()
             });
             assert_eq!(count, 1);
-            assert_eq!(
-                host.request_header(stream, "x-request-id").unwrap().len(),
-                36
-            );
+            assert_eq!(host.request_header(stream, "x-request-id").unwrap().len(), 36);
         }
     }
 
@@ -138,18 +122,9 @@ mod tests {
             ("x-forwarded-host", "evil"),
         ];
         let (host, stream) = send("{}", &claims, true);
-        assert_eq!(
-            host.request_header(stream, "x-forwarded-for").unwrap(),
-            "10.1.2.3"
-        );
-        assert_eq!(
-            host.request_header(stream, "x-forwarded-proto").unwrap(),
-            "https"
-        );
-        assert_eq!(
-            host.request_header(stream, "x-forwarded-host").unwrap(),
-            "a.example"
-        );
+        assert_eq!(host.request_header(stream, "x-forwarded-for").unwrap(), "10.1.2.3");
+        assert_eq!(host.request_header(stream, "x-forwarded-proto").unwrap(), "https");
+        assert_eq!(host.request_header(stream, "x-forwarded-host").unwrap(), "a.example");
     }
 
     #[test]
@@ -163,35 +138,13 @@ mod tests {
             ("x-forwarded-host", "a.example"),
         ];
         let (host, stream) = send(r#"{"trusted_hops": 1}"#, &claims, false);
-        assert_eq!(
-            host.request_header(stream, "x-forwarded-for").unwrap(),
-            "6.6.6.6, 7.7.7.7, 10.1.2.3"
-        );
-        assert_eq!(
-            host.request_header(stream, "x-forwarded-proto").unwrap(),
-            "https"
-        );
-        assert_eq!(
-            host.request_header(stream, "x-forwarded-host").unwrap(),
-            "a.example"
-        );
-        let (host, stream) = send(
-            r#"{"trusted_hops": 1}"#,
-            &[GET, (":authority", "inner")],
-            false,
-        );
-        assert_eq!(
-            host.request_header(stream, "x-forwarded-for").unwrap(),
-            "10.1.2.3"
-        );
-        assert_eq!(
-            host.request_header(stream, "x-forwarded-proto").unwrap(),
-            "http"
-        );
-        assert_eq!(
-            host.request_header(stream, "x-forwarded-host").unwrap(),
-            "inner"
-        );
+        assert_eq!(host.request_header(stream, "x-forwarded-for").unwrap(), "6.6.6.6, 7.7.7.7, 10.1.2.3");
+        assert_eq!(host.request_header(stream, "x-forwarded-proto").unwrap(), "https");
+        assert_eq!(host.request_header(stream, "x-forwarded-host").unwrap(), "a.example");
+        let (host, stream) = send(r#"{"trusted_hops": 1}"#, &[GET, (":authority", "inner")], false);
+        assert_eq!(host.request_header(stream, "x-forwarded-for").unwrap(), "10.1.2.3");
+        assert_eq!(host.request_header(stream, "x-forwarded-proto").unwrap(), "http");
+        assert_eq!(host.request_header(stream, "x-forwarded-host").unwrap(), "inner");
     }
 
     #[test]

@@ -46,11 +46,7 @@ impl Forwarded {
             }
         }
         push(&mut list, peer);
-        if list.is_empty() {
-            request.remove("x-forwarded-for")
-        } else {
-            request.set("x-forwarded-for", list)
-        }
+        if list.is_empty() { request.remove("x-forwarded-for") } else { request.set("x-forwarded-for", list) }
     }
 }
 
@@ -69,11 +65,7 @@ fn without_port(address: &[u8]) -> &[u8] {
     if let [b'[', rest @ ..] = address {
         return rest.split(|byte| *byte == b']').next().unwrap_or(rest);
     }
-    let mut colons = address
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b':')
-        .map(|(at, _)| at);
+    let mut colons = address.iter().enumerate().filter(|(_, byte)| **byte == b':').map(|(at, _)| at);
     match (colons.next(), colons.next()) {
         (Some(only), None) => address.get(..only).unwrap_or(address),
         _ => address,
@@ -86,13 +78,9 @@ mod tests {
 
     #[test]
     fn ports_are_dropped() {
-        for (address, bare) in [
-            ("10.0.0.1:80", "10.0.0.1"),
-            ("[::1]:80", "::1"),
-            ("::1", "::1"),
-            ("10.0.0.1", "10.0.0.1"),
-            ("", ""),
-        ] {
+        for (address, bare) in
+            [("10.0.0.1:80", "10.0.0.1"), ("[::1]:80", "::1"), ("::1", "::1"), ("10.0.0.1", "10.0.0.1"), ("", "")]
+        {
             assert_eq!(without_port(address.as_bytes()), bare.as_bytes());
         }
     }

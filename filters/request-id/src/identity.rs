@@ -24,17 +24,9 @@ fn format(mut bytes: [u8; 16]) -> [u8; 36] {
     *variant = (*variant & 0x3f) | 0x80;
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
     let mut id = [b'-'; 36];
-    let places = id
-        .iter_mut()
-        .enumerate()
-        .filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23))
-        .map(|(_, place)| place);
+    let places = id.iter_mut().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23)).map(|(_, place)| place);
     for (place, digit) in places.zip(digits) {
-        *place = if digit < 10 {
-            b'0' + digit
-        } else {
-            b'a' + digit - 10
-        };
+        *place = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
     }
     id
 }

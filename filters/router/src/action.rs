@@ -69,12 +69,8 @@ pub struct Redirect {
 
 impl Redirect {
     pub fn reply(&self, subject: &Subject<'_>, matched: usize) -> Reply {
-        let reply = Reply::new(self.code)
-            .details("redirect")
-            .header("location", self.location(subject, matched));
-        self.headers
-            .iter()
-            .fold(reply, |reply, (name, value)| reply.header(name, value))
+        let reply = Reply::new(self.code).details("redirect").header("location", self.location(subject, matched));
+        self.headers.iter().fold(reply, |reply, (name, value)| reply.header(name, value))
     }
 
     fn location(&self, subject: &Subject<'_>, matched: usize) -> Vec<u8> {
@@ -100,13 +96,7 @@ impl Redirect {
         location
     }
 
-    fn push_authority(
-        &self,
-        location: &mut Vec<u8>,
-        authority: &[u8],
-        before: &[u8],
-        scheme: &[u8],
-    ) {
+    fn push_authority(&self, location: &mut Vec<u8>, authority: &[u8], before: &[u8], scheme: &[u8]) {
         let bare = strip_port(authority);
         match &self.host {
             Some(host) => location.extend_from_slice(host.as_bytes()),
@@ -160,8 +150,7 @@ impl HeaderChanges {
     pub fn apply_to(&self, headers: &mut Vec<(String, String)>) {
         let same = |left: &str, right: &str| left.eq_ignore_ascii_case(right);
         headers.retain(|(name, _)| {
-            !self.remove.iter().any(|removed| same(removed, name))
-                && !self.set.iter().any(|(set, _)| same(set, name))
+            !self.remove.iter().any(|removed| same(removed, name)) && !self.set.iter().any(|(set, _)| same(set, name))
         });
         headers.extend(self.set.iter().chain(&self.add).cloned());
     }

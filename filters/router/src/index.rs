@@ -35,17 +35,10 @@ impl Index {
         let mut lookup = Lookup::default();
         for (at, path) in paths.enumerate() {
             match path {
-                PathMatch::Exact(text) => lookup
-                    .exact
-                    .entry(text.clone().into_bytes())
-                    .or_default()
-                    .push(at),
+                PathMatch::Exact(text) => lookup.exact.entry(text.clone().into_bytes()).or_default().push(at),
                 PathMatch::Prefix(text) | PathMatch::SeparatedPrefix(text) => {
                     let same_length = lookup.prefixes.entry(text.len()).or_default();
-                    same_length
-                        .entry(text.clone().into_bytes())
-                        .or_default()
-                        .push(at);
+                    same_length.entry(text.clone().into_bytes()).or_default().push(at);
                 }
                 PathMatch::Any | PathMatch::Regex(_) => lookup.others.push(at),
             }
@@ -54,11 +47,7 @@ impl Index {
     }
 
     /// What `try_route` says about the first candidate that it says anything about.
-    pub fn first<T>(
-        &self,
-        path: &[u8],
-        mut try_route: impl FnMut(usize) -> Option<T>,
-    ) -> Option<T> {
+    pub fn first<T>(&self, path: &[u8], mut try_route: impl FnMut(usize) -> Option<T>) -> Option<T> {
         match self {
             Self::Walk(count) => (0..*count).find_map(try_route),
             Self::Lookup(lookup) => {

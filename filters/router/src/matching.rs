@@ -38,31 +38,19 @@ pub enum PathMatch {
 
 impl Matcher {
     pub fn build(raw: Match) -> Result<Self, ConfigError> {
-        let path = PathMatch::build(
-            raw.path,
-            raw.path_prefix,
-            raw.path_separated_prefix,
-            raw.path_regex,
-        )?;
+        let path = PathMatch::build(raw.path, raw.path_prefix, raw.path_separated_prefix, raw.path_regex)?;
         let methods = match raw.method {
             None => Vec::new(),
             Some(OneOrMany::One(method)) => vec![method],
             Some(OneOrMany::Many(methods)) if methods.is_empty() => {
-                return Err(ConfigError::at(
-                    "method",
-                    "must not be empty; leave it out for every method",
-                ));
+                return Err(ConfigError::at("method", "must not be empty; leave it out for every method"));
             }
             Some(OneOrMany::Many(methods)) => methods,
         };
-        if let Some(bad) = methods
-            .iter()
-            .find(|method| method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_graphic()))
+        if let Some(bad) =
+            methods.iter().find(|method| method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_graphic()))
         {
-            return Err(ConfigError::at(
-                "method",
-                format!("\"{bad}\" is not a method"),
-            ));
+            return Err(ConfigError::at("method", format!("\"{bad}\" is not a method")));
         }
         let mut headers = conditions(raw.headers, "headers")?;
         for condition in &mut headers {
@@ -91,10 +79,7 @@ impl Matcher {
     }
 }
 
-fn conditions(
-    raw: Vec<crate::config::ValueMatch>,
-    key: &str,
-) -> Result<Vec<Condition>, ConfigError> {
+fn conditions(raw: Vec<crate::config::ValueMatch>, key: &str) -> Result<Vec<Condition>, ConfigError> {
     raw.into_iter()
         .enumerate()
         .map(|(at, raw)| Condition::build(raw).map_err(|error| error.under(format!("{key}[{at}]"))))
@@ -113,32 +98,21 @@ impl PathMatch {
         separated: Option<String>,
         regex: Option<String>,
     ) -> Result<Self, ConfigError> {
-        for (key, text) in [
-            ("path", &exact),
-            ("path_prefix", &prefix),
-            ("path_separated_prefix", &separated),
-        ] {
+        for (key, text) in [("path", &exact), ("path_prefix", &prefix), ("path_separated_prefix", &separated)] {
             let Some(text) = text else { continue };
             if key == "path" && text == "*" {
                 continue; // OPTIONS *
             }
             check_path(text).map_err(|error| error.under(key))?;
             if text.contains(['?', '#']) {
-                return Err(ConfigError::at(
-                    key,
-                    "is compared without the query; use `query` for that",
-                ));
+                return Err(ConfigError::at(key, "is compared without the query; use `query` for that"));
             }
             if key == "path_separated_prefix" && text.ends_with('/') {
-                return Err(ConfigError::at(
-                    key,
-                    "must not end with '/'; the separation is its own",
-                ));
+                return Err(ConfigError::at(key, "must not end with '/'; the separation is its own"));
             }
         }
-        let regex = regex
-            .map(|pattern| whole_match(&pattern).map_err(|error| error.under("path_regex")))
-            .transpose()?;
+        let regex =
+            regex.map(|pattern| whole_match(&pattern).map_err(|error| error.under("path_regex"))).transpose()?;
         let mut all = [
             exact.map(Self::Exact),
             prefix.map(Self::Prefix),
@@ -149,9 +123,7 @@ impl PathMatch {
         .flatten();
         let path = all.next().unwrap_or(Self::Any);
         if all.next().is_some() {
-            return Err(ConfigError::new(
-                "needs only one of path, path_prefix, path_separated_prefix and path_regex",
-            ));
+            return Err(ConfigError::new("needs only one of path, path_prefix, path_separated_prefix and path_regex"));
         }
         Ok(path)
     }
@@ -165,9 +137,9 @@ impl PathMatch {
                 let rest = path.strip_prefix(text.as_bytes())?;
                 (rest.is_empty() || rest.starts_with(b"/")).then_some(text.len())
             }
-            Self::Regex(regex) => std::str::from_utf8(path)
-                .is_ok_and(|path| regex.is_match(path))
-                .then_some(path.len()),
+            Self::Regex(regex) => {
+                std::str::from_utf8(path).is_ok_and(|path| regex.is_match(path)).then_some(path.len())
+            }
         }
     }
 }
@@ -185,12 +157,7 @@ pub struct Subject<'a> {
 impl<'a> Subject<'a> {
     pub fn new(request: &'a Request, target: &'a [u8]) -> Self {
         let (path, query) = split_query(target);
-        Self {
-            request,
-            path,
-            query,
-            joined: RefCell::default(),
-        }
+        Self { request, path, query, joined: RefCell::default() }
     }
 
     /// All values of a header, joined by commas: a second one cannot hide behind the first.
@@ -203,9 +170,7 @@ impl<'a> Subject<'a> {
 
     fn cookie<T>(&self, name: &str, look: impl FnOnce(Option<&[u8]>) -> T) -> T {
         // HTTP/2 may send one `cookie` header for each.
-        self.value("cookie", b";", |cookies| {
-            look(cookies.and_then(|cookies| cookie_value(cookies, name)))
-        })
+        self.value("cookie", b";", |cookies| look(cookies.and_then(|cookies| cookie_value(cookies, name))))
     }
 
     fn value<T>(&self, name: &str, separator: &[u8], look: impl FnOnce(Option<&[u8]>) -> T) -> T {
@@ -229,10 +194,7 @@ impl<'a> Subject<'a> {
 
 /// The path and, without its question mark, the query. A fragment, which no request should have, counts as query.
 pub fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let at = target
-        .iter()
-        .position(|byte| matches!(byte, b'?' | b'#'))
-        .unwrap_or(target.len());
+    let at = target.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(target.len());
     match target.split_at_checked(at) {
         Some((path, [_, query @ ..])) => (path, Some(query)),
         _ => (target, None),

@@ -29,16 +29,8 @@ impl PathRewrite {
                 check_path(text).map_err(|error| error.under(key))?;
             }
         }
-        let regex = regex
-            .map(|raw| Substitution::build(&raw).map_err(|error| error.under("regex")))
-            .transpose()?;
-        let mut all = [
-            prefix.map(Self::Prefix),
-            path.map(Self::Path),
-            regex.map(Self::Regex),
-        ]
-        .into_iter()
-        .flatten();
+        let regex = regex.map(|raw| Substitution::build(&raw).map_err(|error| error.under("regex"))).transpose()?;
+        let mut all = [prefix.map(Self::Prefix), path.map(Self::Path), regex.map(Self::Regex)].into_iter().flatten();
         let rewrite = all.next();
         if all.next().is_some() {
             return Err(ConfigError::new("needs only one of prefix, path and regex"));
@@ -74,14 +66,10 @@ fn join(new: &[u8], path: &[u8], matched: usize) -> Vec<u8> {
 /// Paths begin with a slash and contain nothing that would end one.
 pub fn check_path(text: &str) -> Result<(), ConfigError> {
     if !text.starts_with('/') {
-        return Err(ConfigError::new(format!(
-            "must begin with '/', unlike \"{text}\""
-        )));
+        return Err(ConfigError::new(format!("must begin with '/', unlike \"{text}\"")));
     }
     if text.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-        return Err(ConfigError::new(
-            "must not contain spaces or control characters; write them as %20 and so on",
-        ));
+        return Err(ConfigError::new("must not contain spaces or control characters; write them as %20 and so on"));
     }
     Ok(())
 }
@@ -112,10 +100,7 @@ impl Substitution {
         let Ok(path) = std::str::from_utf8(path) else {
             return path.to_vec();
         };
-        let mut new = self
-            .pattern
-            .replace_all(path, |captures: &Captures<'_>| self.expand(captures))
-            .into_owned();
+        let mut new = self.pattern.replace_all(path, |captures: &Captures<'_>| self.expand(captures)).into_owned();
         if !new.starts_with('/') {
             new.insert(0, '/');
         }
@@ -148,14 +133,9 @@ fn pieces(substitution: &str, groups: usize) -> Result<Vec<Piece>, String> {
         match rest.next() {
             Some('\\') => text.push('\\'),
             Some(digit) if digit.is_ascii_digit() => {
-                let group = digit
-                    .to_digit(10)
-                    .and_then(|digit| usize::try_from(digit).ok())
-                    .unwrap_or(0);
+                let group = digit.to_digit(10).and_then(|digit| usize::try_from(digit).ok()).unwrap_or(0);
                 if group >= groups {
-                    return Err(format!(
-                        "\\{group} refers to a group that the pattern does not have"
-                    ));
+                    return Err(format!("\\{group} refers to a group that the pattern does not have"));
                 }
                 if !text.is_empty() {
                     pieces.push(Piece::Text(std::mem::take(&mut text)));
@@ -195,10 +175,7 @@ mod tests {
 
     #[test]
     fn expressions_replace_every_match() {
-        let raw = RegexRewrite {
-            pattern: "/v([0-9]+)/".into(),
-            substitution: r"/\1\\$1/".into(),
-        };
+        let raw = RegexRewrite { pattern: "/v([0-9]+)/".into(), substitution: r"/\1\\$1/".into() };
         let substitution = Substitution::build(&raw).unwrap();
         assert_eq!(substitution.apply(b"/v1/x/v22/"), br"/1\$1/x/22\$1/");
         assert_eq!(substitution.apply(b"/none"), b"/none");

@@ -33,9 +33,7 @@ impl HttpFilter for Router {
     type Ctx = Ctx;
 
     fn configure(config: Config, env: &mut Env) -> Result<Self, ConfigError> {
-        Ok(Self {
-            table: build::table(config, &env.routes())?,
-        })
+        Ok(Self { table: build::table(config, &env.routes())? })
     }
 
     async fn on_request(&self, cx: &mut Ctx, request: &mut Request) -> Result<Flow> {
@@ -56,11 +54,8 @@ impl HttpFilter for Router {
 
 impl Router {
     fn route(&self, cx: &mut Ctx, request: &mut Request) -> Result<Flow> {
-        let before = cx
-            .rewritten
-            .take()
-            .filter(|rewritten| rewritten.after == request.path())
-            .map(|rewritten| rewritten.before);
+        let before =
+            cx.rewritten.take().filter(|rewritten| rewritten.after == request.path()).map(|rewritten| rewritten.before);
         let target = before.as_deref().unwrap_or_else(|| request.path());
         let subject = Subject::new(request, target);
         let earlier = cx.selected.take();
@@ -81,10 +76,7 @@ impl Router {
                 new.push(b'?');
                 new.extend_from_slice(query);
             }
-            Rewritten {
-                before: target.to_vec(),
-                after: new,
-            }
+            Rewritten { before: target.to_vec(), after: new }
         });
         match (new, before) {
             (Some(new), _) => {

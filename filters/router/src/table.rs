@@ -81,34 +81,25 @@ impl Domains {
             return Err(ConfigError::new("must not be empty"));
         }
         if strip_port(lower.as_bytes()).len() != lower.len() {
-            return Err(ConfigError::new(
-                "must not name a port: a request's port is ignored",
-            ));
+            return Err(ConfigError::new("must not name a port: a request's port is ignored"));
         }
         let previous = match (lower.strip_prefix('*'), lower.strip_suffix('*')) {
             (Some(""), _) => self.any.replace(host),
-            (Some(rest), _) if !rest.contains('*') => self
-                .suffixes
-                .entry(rest.len())
-                .or_default()
-                .insert(rest.as_bytes().to_vec(), host),
-            (None, Some(rest)) if !rest.contains('*') => self
-                .prefixes
-                .entry(rest.len())
-                .or_default()
-                .insert(rest.as_bytes().to_vec(), host),
+            (Some(rest), _) if !rest.contains('*') => {
+                self.suffixes.entry(rest.len()).or_default().insert(rest.as_bytes().to_vec(), host)
+            }
+            (None, Some(rest)) if !rest.contains('*') => {
+                self.prefixes.entry(rest.len()).or_default().insert(rest.as_bytes().to_vec(), host)
+            }
             (None, None) if !lower.contains('*') => self.exact.insert(lower.into_bytes(), host),
             _ => {
-                return Err(ConfigError::new(
-                    "may have one '*', at its beginning or at its end",
-                ));
+                return Err(ConfigError::new("may have one '*', at its beginning or at its end"));
             }
         };
         if previous.is_some() {
             return Err(ConfigError::new(format!("\"{domain}\" is there already")));
         }
-        let others =
-            !self.exact.is_empty() || !self.suffixes.is_empty() || !self.prefixes.is_empty();
+        let others = !self.exact.is_empty() || !self.suffixes.is_empty() || !self.prefixes.is_empty();
         self.only = if others { None } else { self.any };
         Ok(())
     }
@@ -132,14 +123,8 @@ impl Domains {
             .filter(|(length, _)| **length < host.len())
             .find_map(|(length, suffixes)| suffixes.get(host.get(host.len() - length..)?));
         let by_prefix = || {
-            let shorter = self
-                .prefixes
-                .iter()
-                .rev()
-                .filter(|(length, _)| **length < host.len());
-            shorter
-                .into_iter()
-                .find_map(|(length, prefixes)| prefixes.get(host.get(..*length)?))
+            let shorter = self.prefixes.iter().rev().filter(|(length, _)| **length < host.len());
+            shorter.into_iter().find_map(|(length, prefixes)| prefixes.get(host.get(..*length)?))
         };
         by_suffix.or_else(by_prefix).copied().or(self.any)
     }
@@ -152,8 +137,7 @@ pub fn strip_port(authority: &[u8]) -> &[u8] {
     };
     match authority.split_at_checked(colon) {
         Some((host, [_, port @ ..]))
-            if port.iter().all(u8::is_ascii_digit)
-                && (!host.contains(&b':') || host.ends_with(b"]")) =>
+            if port.iter().all(u8::is_ascii_digit) && (!host.contains(&b':') || host.ends_with(b"]")) =>
         {
             host
         }
@@ -168,16 +152,8 @@ mod tests {
     #[test]
     fn the_most_specific_domain_wins() {
         let mut domains = Domains::default();
-        for (host, domain) in [
-            "*",
-            "example.*",
-            "*.example.com",
-            "*.b.example.com",
-            "API.example.com",
-            "[::1]",
-        ]
-        .iter()
-        .enumerate()
+        for (host, domain) in
+            ["*", "example.*", "*.example.com", "*.b.example.com", "API.example.com", "[::1]"].iter().enumerate()
         {
             domains.add(domain, host).unwrap();
         }
@@ -193,11 +169,7 @@ mod tests {
             ("[::1]:80", 5),
             ("", 0),
         ] {
-            assert_eq!(
-                domains.find(authority.as_bytes()),
-                Some(host),
-                "{authority}"
-            );
+            assert_eq!(domains.find(authority.as_bytes()), Some(host), "{authority}");
         }
     }
 

@@ -29,30 +29,15 @@ enum Test {
 
 impl Condition {
     pub fn build(raw: ValueMatch) -> Result<Self, ConfigError> {
-        let ValueMatch {
-            name,
-            exact,
-            prefix,
-            suffix,
-            contains,
-            regex,
-            range,
-            present,
-            invert,
-        } = raw;
+        let ValueMatch { name, exact, prefix, suffix, contains, regex, range, present, invert } = raw;
         if name.is_empty() {
             return Err(ConfigError::at("name", "must not be empty"));
         }
-        let regex = regex
-            .map(|pattern| whole_match(&pattern).map_err(|error| error.under("regex")))
-            .transpose()?;
+        let regex = regex.map(|pattern| whole_match(&pattern).map_err(|error| error.under("regex"))).transpose()?;
         if let Some(Range { start, end }) = range
             && start >= end
         {
-            return Err(ConfigError::at(
-                "range",
-                "is empty: start must be below end",
-            ));
+            return Err(ConfigError::at("range", "is empty: start must be below end"));
         }
         let mut tests = [
             exact.map(Test::Exact),
@@ -83,14 +68,9 @@ impl Condition {
             (Test::Prefix(text), Some(value)) => value.starts_with(text.as_bytes()),
             (Test::Suffix(text), Some(value)) => value.ends_with(text.as_bytes()),
             (Test::Contains(text), Some(value)) => {
-                text.is_empty()
-                    || value
-                        .windows(text.len())
-                        .any(|window| window == text.as_bytes())
+                text.is_empty() || value.windows(text.len()).any(|window| window == text.as_bytes())
             }
-            (Test::Regex(regex), Some(value)) => {
-                std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value))
-            }
+            (Test::Regex(regex), Some(value)) => std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value)),
             (Test::Range(range), Some(value)) => std::str::from_utf8(value)
                 .ok()
                 .and_then(|value| value.parse::<i64>().ok())
@@ -110,8 +90,7 @@ pub fn whole_match(pattern: &str) -> Result<Regex, ConfigError> {
 
 /// An expression that may match anywhere.
 pub fn regex(pattern: &str) -> Result<Regex, ConfigError> {
-    Regex::new(pattern)
-        .map_err(|error| ConfigError::new(format!("is not a regular expression: {error}")))
+    Regex::new(pattern).map_err(|error| ConfigError::new(format!("is not a regular expression: {error}")))
 }
 
 /// The first value of a parameter, decoded.
@@ -150,9 +129,7 @@ fn decode(bytes: &[u8]) -> Cow<'_, [u8]> {
 }
 
 fn digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// The first value of a cookie in a `cookie` header. Quotes around it are not part of it.
@@ -161,10 +138,7 @@ pub fn cookie_value<'a>(cookies: &'a [u8], name: &str) -> Option<&'a [u8]> {
         let pair = pair.trim_ascii();
         let at = pair.iter().position(|byte| *byte == b'=')?;
         let (key, value) = (pair.get(..at)?, pair.get(at + 1..)?.trim_ascii());
-        let unquoted = value
-            .strip_prefix(b"\"")
-            .and_then(|value| value.strip_suffix(b"\""))
-            .unwrap_or(value);
+        let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
         (key.trim_ascii() == name.as_bytes()).then_some(unquoted)
     })
 }
@@ -180,36 +154,12 @@ mod tests {
     #[test]
     fn each_kind_holds_where_it_should() {
         let cases = [
-            (
-                serde_json::json!({"name": "x", "exact": "abc"}),
-                "abc",
-                "abcd",
-            ),
-            (
-                serde_json::json!({"name": "x", "prefix": "ab"}),
-                "abc",
-                "cab",
-            ),
-            (
-                serde_json::json!({"name": "x", "suffix": "bc"}),
-                "abc",
-                "bca",
-            ),
-            (
-                serde_json::json!({"name": "x", "contains": "b"}),
-                "abc",
-                "ac",
-            ),
-            (
-                serde_json::json!({"name": "x", "regex": "a|ab"}),
-                "ab",
-                "abc",
-            ),
-            (
-                serde_json::json!({"name": "x", "range": {"start": 1, "end": 3}}),
-                "2",
-                "3",
-            ),
+            (serde_json::json!({"name": "x", "exact": "abc"}), "abc", "abcd"),
+            (serde_json::json!({"name": "x", "prefix": "ab"}), "abc", "cab"),
+            (serde_json::json!({"name": "x", "suffix": "bc"}), "abc", "bca"),
+            (serde_json::json!({"name": "x", "contains": "b"}), "abc", "ac"),
+            (serde_json::json!({"name": "x", "regex": "a|ab"}), "ab", "abc"),
+            (serde_json::json!({"name": "x", "range": {"start": 1, "end": 3}}), "2", "3"),
         ];
         for (json, good, bad) in cases {
             let condition = condition(json).unwrap();
@@ -221,18 +171,9 @@ mod tests {
 
     #[test]
     fn presence_and_its_opposite() {
-        assert!(
-            condition(serde_json::json!({"name": "x"}))
-                .unwrap()
-                .holds(Some(b""))
-        );
-        assert!(
-            condition(serde_json::json!({"name": "x", "present": false}))
-                .unwrap()
-                .holds(None)
-        );
-        let other =
-            condition(serde_json::json!({"name": "x", "exact": "1", "invert": true})).unwrap();
+        assert!(condition(serde_json::json!({"name": "x"})).unwrap().holds(Some(b"")));
+        assert!(condition(serde_json::json!({"name": "x", "present": false})).unwrap().holds(None));
+        let other = condition(serde_json::json!({"name": "x", "exact": "1", "invert": true})).unwrap();
         assert!(other.holds(None) && other.holds(Some(b"2")) && !other.holds(Some(b"1")));
     }
 

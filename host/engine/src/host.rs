@@ -200,7 +200,7 @@ pub trait Host {
 
     /// `proxy_get_shared_data`: appends the value to `out`.
     fn shared_data(&mut self, cx: ContextId, key: &[u8], out: &mut Vec<u8>) -> SharedData;
-    /// `proxy_set_shared_data`: `Ok` or `CasMismatch`.
+    /// `proxy_set_shared_data`: `Ok` or `CasMismatch`; anything else traps the guest, for the ABI has no word for it.
     fn set_shared_data(&mut self, cx: ContextId, key: &[u8], value: &[u8], cas: u32) -> Status;
     /// `proxy_register_shared_queue`: the queue's id, never zero.
     fn register_queue(&mut self, cx: ContextId, name: &[u8]) -> u32 {

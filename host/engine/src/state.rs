@@ -82,6 +82,8 @@ pub(crate) enum Abort {
     Exit(i32),
     #[error("it used more than {0:?} of CPU time in one call")]
     Deadline(Duration),
+    #[error("the host did not store its shared data (not granted, or more than may be kept)")]
+    NotStored,
     #[error("the host was not there; this is a defect of the engine")]
     NoHost,
 }
@@ -93,7 +95,7 @@ impl Abort {
             Abort::OutOfMemory(_) => TrapKind::Memory,
             Abort::Exit(_) => TrapKind::Exit,
             Abort::Deadline(_) => TrapKind::Deadline,
-            Abort::NotPermitted { .. } | Abort::NoHost => TrapKind::Other,
+            Abort::NotPermitted { .. } | Abort::NotStored | Abort::NoHost => TrapKind::Other,
         }
     }
 }

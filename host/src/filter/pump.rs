@@ -231,6 +231,8 @@ impl Pump<'_> {
         let stage = filter.stage(direction);
         if std::mem::take(&mut stage.resume) {
             stage.hold = Hold::None;
+            // One continue is for all that the filter holds: a body that it paused meanwhile goes on as well.
+            stage.body_hold = BodyHold::None;
             exchange.half(direction).outlet.head += 1;
             return true;
         }

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use crate::{
     cluster::ClusterError,
     upstream::UpstreamError,
-    wasm::exchange::{Exchange, Reply},
+    wasm::exchange::Reply,
 };
 
 /// The stream ends without an answer: the connection is closed, or the HTTP/2 stream reset.
@@ -34,8 +34,8 @@ pub fn status(error: &UpstreamError) -> StatusCode {
 
 /// Whether the caller speaks gRPC and wants its errors in gRPC's form.
 #[must_use]
-pub fn is_grpc(exchange: &Exchange) -> bool {
-    exchange.request_head.fields.get(header::CONTENT_TYPE).is_some_and(|value| {
+pub fn is_grpc(fields: &HeaderMap) -> bool {
+    fields.get(header::CONTENT_TYPE).is_some_and(|value| {
         let value = value.as_bytes();
         value.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
     })

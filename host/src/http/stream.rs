@@ -91,6 +91,8 @@ pub struct Stream {
     cluster: RefCell<Option<(Rc<LocalCluster>, Instant)>>,
     failed: Cell<bool>,
     ended: Cell<bool>,
+    /// Noted before the head goes to the upstream, and is no longer here to be asked.
+    grpc: bool,
     busy: Busy,
 }
 
@@ -258,12 +260,14 @@ pub async fn serve(
     metrics.requests_active.add(1);
     metrics.worker_active.add(1);
     metrics.worker_streams.inc();
+    let grpc = outcome::is_grpc(&head.fields);
     let exchange = Exchange::new(connection, version, head, &runtime.chain.plugins, runtime.limits.buffer);
     let stream = Rc::new(Stream {
         exchange: Rc::new(RefCell::new(exchange)),
         cluster: RefCell::new(None),
         failed: Cell::new(false),
         ended: Cell::new(false),
+        grpc,
         busy,
         runtime,
     });
@@ -331,7 +335,7 @@ fn refuse(runtime: &ListenerRuntime, refused: &admit::Refused) -> Response<Respo
 
 fn begin_reply(stream: &Stream, mut given: Reply) {
     let mut exchange = stream.exchange.borrow_mut();
-    if outcome::is_grpc(&exchange) {
+    if stream.grpc {
         outcome::for_grpc(&mut given);
     }
     reply::begin(&mut exchange, given);

@@ -241,14 +241,6 @@ impl Blueprint {
         let bytes =
             source::read(&filter.module, filter.sha256.as_deref()).map_err(|error| refuse(error.to_string(), None))?;
         let module = self.surroundings.engine.compile(&bytes).map_err(|error| refuse(error.to_string(), None))?;
-        if !filter.allow.shared_data
-            && let Some(import) = module.imports().iter().find(|name| name.contains("shared_data"))
-        {
-            return Err(refuse(
-                format!("the module uses shared data ({import}), which is not granted"),
-                Some("add `allow: { shared_data: true }` to this filter".to_owned()),
-            ));
-        }
         let plugin = PluginConfiguration { settings: Arc::clone(filter), configuration: filter.configuration.clone() };
         let vm_name = filter.vm.clone();
         let shared = vm_name.as_ref().and_then(|name| {
@@ -301,7 +293,7 @@ impl Blueprint {
         for instance in built {
             for route in &instance.routes {
                 for (filter, configuration) in &route.action.filters {
-                    let text = configuration.to_string();
+                    let text = handed_over(configuration);
                     if !seen.insert((filter.clone(), text.clone())) {
                         continue;
                     }
@@ -321,7 +313,7 @@ impl Blueprint {
     /// The number of the configuration that a route carries for a filter.
     fn number_of(&self, filter: &str, configuration: &serde_json::Value) -> Option<usize> {
         let (vm, _) = self.filters.get(filter)?;
-        let text = configuration.to_string().into_bytes();
+        let text = handed_over(configuration).into_bytes();
         let plan = self.vms.get(*vm)?;
         plan.plugins.iter().position(|plugin| plugin.settings.name == filter && plugin.configuration == text)
     }
@@ -359,6 +351,7 @@ impl Blueprint {
             host.settings = Some(Arc::clone(&plugin.settings));
             host.refusal = None;
             host.last_error = None;
+            host.denied = None;
             match instance.configure_root(&mut host, &plugin.configuration) {
                 Ok(root) => {
                     roots.push((root, Arc::clone(&plugin.settings)));
@@ -405,6 +398,8 @@ struct Configuring<'a> {
     next_token: u32,
     refusal: Option<(String, String)>,
     last_error: Option<String>,
+    /// Why the host said no to a route or a sink, until it says yes again.
+    denied: Option<String>,
     started: std::time::Instant,
 }
 
@@ -422,6 +417,7 @@ impl<'a> Configuring<'a> {
             next_token: 1,
             refusal: None,
             last_error: None,
+            denied: None,
             started: std::time::Instant::now(),
         }
     }
@@ -465,6 +461,11 @@ impl<'a> Configuring<'a> {
         let message = if path.is_empty() { message } else { format!("config.{path}: {message}") };
         Refusal { filter: settings.name.clone(), origin, message, help: None }
     }
+}
+
+/// What a filter is given of a configuration: text as it is, anything else as JSON.
+fn handed_over(configuration: &serde_json::Value) -> String {
+    configuration.as_str().map_or_else(|| configuration.to_string(), str::to_owned)
 }
 
 /// The place of a path, or of the nearest part around it that has one.
@@ -549,11 +550,11 @@ impl Host for Configuring<'_> {
     }
 
     fn shared_data(&mut self, _cx: ContextId, key: &[u8], out: &mut Vec<u8>) -> SharedData {
-        self.scope.read(key, out).map_or(SharedData::Missing, SharedData::Found)
+        call::read_shared(&self.scope, self.settings.as_deref(), key, out)
     }
 
     fn set_shared_data(&mut self, _cx: ContextId, key: &[u8], value: &[u8], cas: u32) -> Status {
-        call::shared_status(self.scope.write(key, value, cas))
+        call::write_shared(&self.scope, self.settings.as_deref(), key, value, cas)
     }
 
     fn define_metric(&mut self, _cx: ContextId, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {
@@ -584,18 +585,22 @@ impl Host for Configuring<'_> {
         match name {
             b"fyke.route.define.v1" => match self.define(args) {
                 Ok(handle) => {
+                    self.denied = None;
                     out.extend_from_slice(&handle.to_le_bytes());
                     Status::Ok
                 }
                 Err(message) => {
-                    self.last_error = Some(message);
+                    self.last_error = Some(message.clone());
+                    self.denied = Some(message);
                     Status::BadArgument
                 }
             },
             b"fyke.log.open.v1" => {
                 let name = String::from_utf8_lossy(args);
                 let Some(sink) = self.surroundings.sinks.handle(&name) else {
-                    self.last_error = Some(unknown("sink", &name, self.surroundings.config.sinks.keys()));
+                    let message = unknown("sink", &name, self.surroundings.config.sinks.keys());
+                    self.last_error = Some(message.clone());
+                    self.denied = Some(message);
                     return Status::BadArgument;
                 };
                 out.extend_from_slice(&u32::try_from(self.sinks.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -611,11 +616,7 @@ impl Host for Configuring<'_> {
                 }
                 let Ok(refused) = serde_json::from_slice::<Refused>(args) else { return Status::BadArgument };
                 // The host knows better why it said no to a route or a sink.
-                let message = match &self.last_error {
-                    Some(reason) if refused.message.contains("BadArgument") => reason.clone(),
-                    _ => refused.message,
-                };
-                self.refusal = Some((refused.path, message));
+                self.refusal = Some((refused.path, self.denied.take().unwrap_or(refused.message)));
                 Status::Ok
             }
             b"fyke.features.v1" => {

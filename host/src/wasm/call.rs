@@ -22,7 +22,11 @@ use super::{
     rope::ReadOnly,
     vm::{Slot, Vm},
 };
-use crate::callout;
+use crate::{
+    callout,
+    config::resolved,
+    shared::{Conflict, Scope},
+};
 
 /// The stream that runs.
 pub struct Current<'a> {
@@ -306,12 +310,14 @@ impl Host for Call<'_> {
         Ok(token)
     }
 
-    fn shared_data(&mut self, _cx: ContextId, key: &[u8], out: &mut Vec<u8>) -> SharedData {
-        self.vm.scope.read(key, out).map_or(SharedData::Missing, SharedData::Found)
+    fn shared_data(&mut self, cx: ContextId, key: &[u8], out: &mut Vec<u8>) -> SharedData {
+        let root = self.root(cx);
+        read_shared(&self.vm.scope, self.slot.settings(root).map(|settings| &**settings), key, out)
     }
 
-    fn set_shared_data(&mut self, _cx: ContextId, key: &[u8], value: &[u8], cas: u32) -> Status {
-        shared_status(self.vm.scope.write(key, value, cas))
+    fn set_shared_data(&mut self, cx: ContextId, key: &[u8], value: &[u8], cas: u32) -> Status {
+        let root = self.root(cx);
+        write_shared(&self.vm.scope, self.slot.settings(root).map(|settings| &**settings), key, value, cas)
     }
 
     fn define_metric(&mut self, cx: ContextId, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {
@@ -349,14 +355,50 @@ impl Host for Call<'_> {
     }
 }
 
-/// What a store of shared data answers.
-#[must_use]
-pub fn shared_status(result: Result<(), crate::shared::Conflict>) -> Status {
-    match result {
+/// Whether a filter may use shared data. Modules of the official SDK import these hostcalls whether they call them or not, so
+/// a missing grant can only show when one is used.
+fn may_share(settings: Option<&resolved::Filter>) -> bool {
+    let granted = settings.is_some_and(|settings| settings.allow.shared_data);
+    if !granted {
+        let filter = settings.map_or("", |settings| settings.name.as_str());
+        tracing::error!(
+            target: "fyke::filter",
+            filter,
+            "shared data refused: grant it to this filter with `allow: {{ shared_data: true }}`"
+        );
+    }
+    granted
+}
+
+/// `proxy_get_shared_data`; without the grant nothing is ever there.
+pub fn read_shared(
+    scope: &Scope,
+    settings: Option<&resolved::Filter>,
+    key: &[u8],
+    out: &mut Vec<u8>,
+) -> SharedData {
+    if !may_share(settings) {
+        return SharedData::Missing;
+    }
+    scope.read(key, out).map_or(SharedData::Missing, SharedData::Found)
+}
+
+/// `proxy_set_shared_data`. Without the grant, and over budget, the status is one that no SDK survives: a filter must not go
+/// on in the belief that its value was stored.
+pub fn write_shared(
+    scope: &Scope,
+    settings: Option<&resolved::Filter>,
+    key: &[u8],
+    value: &[u8],
+    cas: u32,
+) -> Status {
+    if !may_share(settings) {
+        return Status::InternalFailure;
+    }
+    match scope.write(key, value, cas) {
         Ok(()) => Status::Ok,
-        Err(crate::shared::Conflict::Stale) => Status::CasMismatch,
-        // Over budget is a trap: no SDK survives this status.
-        Err(crate::shared::Conflict::Full) => Status::InternalFailure,
+        Err(Conflict::Stale) => Status::CasMismatch,
+        Err(Conflict::Full) => Status::InternalFailure,
     }
 }
 
@@ -458,7 +500,7 @@ pub struct PendingCall {
 /// # Errors
 /// `BadArgument` when the cluster is not granted or the headers do not make a request.
 pub fn callout_request(
-    allow: Option<&crate::config::resolved::Allow>,
+    allow: Option<&resolved::Allow>,
     call: &HttpCall<'_>,
 ) -> Result<callout::http::Request, Status> {
     let cluster = std::str::from_utf8(call.cluster).map_err(|_| Status::BadArgument)?;

@@ -10,32 +10,18 @@ pub fn exports(methods: &Methods, filter: &Type) -> TokenStream {
     let request_headers = methods.on_request || methods.on_request_with_body;
     let request_body = methods.on_request_with_body || methods.on_request_chunk;
     // Trailers end a body that is wanted whole, and follow chunks that may be held while a method waits.
-    let request_trailers =
-        methods.on_request_with_body || (methods.on_request_chunk && methods.waits);
+    let request_trailers = methods.on_request_with_body || (methods.on_request_chunk && methods.waits);
     let response_headers = methods.on_response || methods.on_response_with_body;
     let response_body = methods.on_response_with_body || methods.on_response_chunk;
-    let response_trailers =
-        methods.on_response_with_body || (methods.on_response_chunk && methods.waits);
+    let response_trailers = methods.on_response_with_body || (methods.on_response_chunk && methods.waits);
 
     let optional: TokenStream = [
-        (
-            request_headers,
-            headers("proxy_on_request_headers", "Request"),
-        ),
+        (request_headers, headers("proxy_on_request_headers", "Request")),
         (request_body, body("proxy_on_request_body", "Request")),
-        (
-            request_trailers,
-            trailers("proxy_on_request_trailers", "Request"),
-        ),
-        (
-            response_headers,
-            headers("proxy_on_response_headers", "Response"),
-        ),
+        (request_trailers, trailers("proxy_on_request_trailers", "Request")),
+        (response_headers, headers("proxy_on_response_headers", "Response")),
         (response_body, body("proxy_on_response_body", "Response")),
-        (
-            response_trailers,
-            trailers("proxy_on_response_trailers", "Response"),
-        ),
+        (response_trailers, trailers("proxy_on_response_trailers", "Response")),
         (methods.waits, http_call_response()),
         (methods.on_reroute, foreign_function()),
         (methods.on_log, log()),

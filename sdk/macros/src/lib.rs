@@ -19,9 +19,7 @@ use methods::Methods;
 pub fn http_filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
     if !arguments.is_empty() {
         let arguments = proc_macro2::TokenStream::from(arguments);
-        return syn::Error::new_spanned(arguments, "#[http_filter] takes no arguments")
-            .to_compile_error()
-            .into();
+        return syn::Error::new_spanned(arguments, "#[http_filter] takes no arguments").to_compile_error().into();
     }
     let item = parse_macro_input!(item as ItemImpl);
     match expand(&item) {

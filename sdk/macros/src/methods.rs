@@ -70,19 +70,12 @@ impl Methods {
             methods.waits |= may_wait(method);
         }
         for (both, side) in [
-            (
-                methods.on_request_with_body && methods.on_request_chunk,
-                "request",
-            ),
-            (
-                methods.on_response_with_body && methods.on_response_chunk,
-                "response",
-            ),
+            (methods.on_request_with_body && methods.on_request_chunk, "request"),
+            (methods.on_response_with_body && methods.on_response_chunk, "response"),
         ] {
             if both {
-                let message = format!(
-                    "on_{side}_with_body and on_{side}_chunk exclude each other: a body is held or streamed"
-                );
+                let message =
+                    format!("on_{side}_with_body and on_{side}_chunk exclude each other: a body is held or streamed");
                 return Err(syn::Error::new_spanned(&item.self_ty, message));
             }
         }
@@ -132,12 +125,9 @@ fn contains_await(tokens: TokenStream) -> bool {
     tokens.iter().enumerate().any(|(at, token)| match token {
         TokenTree::Ident(name) if name == "await" => true,
         TokenTree::Ident(name) => {
-            let bang =
-                matches!(tokens.get(at + 1), Some(TokenTree::Punct(mark)) if mark.as_char() == '!');
+            let bang = matches!(tokens.get(at + 1), Some(TokenTree::Punct(mark)) if mark.as_char() == '!');
             let body = matches!(tokens.get(at + 2), Some(TokenTree::Group(_)));
-            bang && body
-                && !NEVER_WAIT.contains(&name.to_string().as_str())
-                && !is_keyword(&name.to_string())
+            bang && body && !NEVER_WAIT.contains(&name.to_string().as_str()) && !is_keyword(&name.to_string())
         }
         TokenTree::Group(group) => contains_await(group.stream()),
         _ => false,
@@ -146,8 +136,5 @@ fn contains_await(tokens: TokenStream) -> bool {
 
 /// `if !(...)`, `return !(...)`: not macros.
 fn is_keyword(name: &str) -> bool {
-    matches!(
-        name,
-        "if" | "while" | "return" | "match" | "in" | "else" | "break"
-    )
+    matches!(name, "if" | "while" | "return" | "match" | "in" | "else" | "break")
 }

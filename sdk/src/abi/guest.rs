@@ -19,19 +19,9 @@ mod raw {
             bytes: *mut *mut u8,
             length: *mut usize,
         ) -> u32;
-        pub fn proxy_set_buffer_bytes(
-            kind: u32,
-            start: usize,
-            size: usize,
-            bytes: *const u8,
-            length: usize,
-        ) -> u32;
+        pub fn proxy_set_buffer_bytes(kind: u32, start: usize, size: usize, bytes: *const u8, length: usize) -> u32;
         pub fn proxy_get_buffer_status(kind: u32, length: *mut usize, flags: *mut u32) -> u32;
-        pub fn proxy_get_header_map_pairs(
-            kind: u32,
-            bytes: *mut *mut u8,
-            length: *mut usize,
-        ) -> u32;
+        pub fn proxy_get_header_map_pairs(kind: u32, bytes: *mut *mut u8, length: *mut usize) -> u32;
         pub fn proxy_get_header_map_value(
             kind: u32,
             name: *const u8,
@@ -53,8 +43,7 @@ mod raw {
             value: *const u8,
             length: usize,
         ) -> u32;
-        pub fn proxy_remove_header_map_value(kind: u32, name: *const u8, name_length: usize)
-        -> u32;
+        pub fn proxy_remove_header_map_value(kind: u32, name: *const u8, name_length: usize) -> u32;
         pub fn proxy_continue_stream(side: u32) -> u32;
         pub fn proxy_close_stream(side: u32) -> u32;
         pub fn proxy_send_local_response(
@@ -93,26 +82,11 @@ mod raw {
             length: *mut usize,
             cas: *mut u32,
         ) -> u32;
-        pub fn proxy_define_metric(
-            kind: u32,
-            name: *const u8,
-            name_length: usize,
-            id: *mut u32,
-        ) -> u32;
+        pub fn proxy_define_metric(kind: u32, name: *const u8, name_length: usize, id: *mut u32) -> u32;
         pub fn proxy_record_metric(id: u32, value: i64) -> u32;
         pub fn proxy_increment_metric(id: u32, delta: i64) -> u32;
-        pub fn proxy_get_property(
-            path: *const u8,
-            path_length: usize,
-            value: *mut *mut u8,
-            length: *mut usize,
-        ) -> u32;
-        pub fn proxy_set_property(
-            path: *const u8,
-            path_length: usize,
-            value: *const u8,
-            length: usize,
-        ) -> u32;
+        pub fn proxy_get_property(path: *const u8, path_length: usize, value: *mut *mut u8, length: *mut usize) -> u32;
+        pub fn proxy_set_property(path: *const u8, path_length: usize, value: *const u8, length: usize) -> u32;
         pub fn proxy_call_foreign_function(
             name: *const u8,
             name_length: usize,
@@ -157,10 +131,7 @@ struct Returned {
 
 impl Returned {
     const fn new() -> Self {
-        Self {
-            bytes: std::ptr::null_mut(),
-            length: 0,
-        }
+        Self { bytes: std::ptr::null_mut(), length: 0 }
     }
 
     fn into_vec(self) -> Vec<u8> {
@@ -205,13 +176,7 @@ pub fn buffer(kind: BufferKind, start: usize, maximum: usize) -> Option<Vec<u8>>
     let mut value = Returned::new();
     // SAFETY: the host writes to live locals.
     let status = unsafe {
-        raw::proxy_get_buffer_bytes(
-            kind as u32,
-            start,
-            maximum,
-            &raw mut value.bytes,
-            &raw mut value.length,
-        )
+        raw::proxy_get_buffer_bytes(kind as u32, start, maximum, &raw mut value.bytes, &raw mut value.length)
     };
     (Status(status) == Status::OK).then(|| value.into_vec())
 }
@@ -222,10 +187,7 @@ pub fn buffer(kind: BufferKind, start: usize, maximum: usize) -> Option<Vec<u8>>
 /// The host's status.
 pub fn set_buffer(kind: BufferKind, start: usize, size: usize, bytes: &[u8]) -> Result<(), Status> {
     // SAFETY: the pointer and length are a live slice's.
-    Status(unsafe {
-        raw::proxy_set_buffer_bytes(kind as u32, start, size, bytes.as_ptr(), bytes.len())
-    })
-    .ok()
+    Status(unsafe { raw::proxy_set_buffer_bytes(kind as u32, start, size, bytes.as_ptr(), bytes.len()) }).ok()
 }
 
 /// `proxy_get_buffer_status`: the length, zero when there is no such buffer.
@@ -233,13 +195,8 @@ pub fn set_buffer(kind: BufferKind, start: usize, size: usize, bytes: &[u8]) -> 
 pub fn buffer_length(kind: BufferKind) -> usize {
     let (mut length, mut flags) = (0, 0);
     // SAFETY: the host writes to live locals.
-    let status =
-        unsafe { raw::proxy_get_buffer_status(kind as u32, &raw mut length, &raw mut flags) };
-    if Status(status) == Status::OK {
-        length
-    } else {
-        0
-    }
+    let status = unsafe { raw::proxy_get_buffer_status(kind as u32, &raw mut length, &raw mut flags) };
+    if Status(status) == Status::OK { length } else { 0 }
 }
 
 /// `proxy_get_header_map_pairs`.
@@ -247,14 +204,8 @@ pub fn buffer_length(kind: BufferKind) -> usize {
 pub fn header_pairs(map: MapKind) -> Pairs {
     let mut value = Returned::new();
     // SAFETY: the host writes to live locals.
-    let status = unsafe {
-        raw::proxy_get_header_map_pairs(map as u32, &raw mut value.bytes, &raw mut value.length)
-    };
-    if Status(status) == Status::OK {
-        Pairs::new(value.into_vec())
-    } else {
-        Pairs::default()
-    }
+    let status = unsafe { raw::proxy_get_header_map_pairs(map as u32, &raw mut value.bytes, &raw mut value.length) };
+    if Status(status) == Status::OK { Pairs::new(value.into_vec()) } else { Pairs::default() }
 }
 
 /// `proxy_get_header_map_value`: the first value.
@@ -281,13 +232,7 @@ pub fn header(map: MapKind, name: &str) -> Option<Vec<u8>> {
 pub fn add_header(map: MapKind, name: &str, value: &[u8]) -> Result<(), Status> {
     // SAFETY: live slices.
     Status(unsafe {
-        raw::proxy_add_header_map_value(
-            map as u32,
-            name.as_ptr(),
-            name.len(),
-            value.as_ptr(),
-            value.len(),
-        )
+        raw::proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
     })
     .ok()
 }
@@ -299,13 +244,7 @@ pub fn add_header(map: MapKind, name: &str, value: &[u8]) -> Result<(), Status> 
 pub fn set_header(map: MapKind, name: &str, value: &[u8]) -> Result<(), Status> {
     // SAFETY: live slices.
     Status(unsafe {
-        raw::proxy_replace_header_map_value(
-            map as u32,
-            name.as_ptr(),
-            name.len(),
-            value.as_ptr(),
-            value.len(),
-        )
+        raw::proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
     })
     .ok()
 }
@@ -316,8 +255,7 @@ pub fn set_header(map: MapKind, name: &str, value: &[u8]) -> Result<(), Status> 
 /// The host's status.
 pub fn remove_header(map: MapKind, name: &str) -> Result<(), Status> {
     // SAFETY: a live slice.
-    Status(unsafe { raw::proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
-        .ok()
+    Status(unsafe { raw::proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) }).ok()
 }
 
 /// `proxy_continue_stream`.
@@ -336,12 +274,7 @@ pub fn close_stream(side: Side) {
 ///
 /// # Errors
 /// The host's status.
-pub fn send_local_response(
-    status: u32,
-    details: &str,
-    body: &[u8],
-    headers: &[u8],
-) -> Result<(), Status> {
+pub fn send_local_response(status: u32, details: &str, body: &[u8], headers: &[u8]) -> Result<(), Status> {
     // SAFETY: live slices.
     Status(unsafe {
         raw::proxy_send_local_response(
@@ -390,13 +323,7 @@ pub fn shared_data(key: &str) -> Option<(Vec<u8>, u32)> {
     let mut cas = 0;
     // SAFETY: a live slice, and live locals that the host writes to.
     let status = unsafe {
-        raw::proxy_get_shared_data(
-            key.as_ptr(),
-            key.len(),
-            &raw mut value.bytes,
-            &raw mut value.length,
-            &raw mut cas,
-        )
+        raw::proxy_get_shared_data(key.as_ptr(), key.len(), &raw mut value.bytes, &raw mut value.length, &raw mut cas)
     };
     (Status(status) == Status::OK).then(|| (value.into_vec(), cas))
 }
@@ -407,10 +334,7 @@ pub fn shared_data(key: &str) -> Option<(Vec<u8>, u32)> {
 /// [`Status::CAS_MISMATCH`] when it changed in the meantime.
 pub fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), Status> {
     // SAFETY: live slices.
-    Status(unsafe {
-        raw::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas)
-    })
-    .ok()
+    Status(unsafe { raw::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) }).ok()
 }
 
 /// `proxy_define_metric`.
@@ -420,9 +344,7 @@ pub fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), Status> 
 pub fn define_metric(kind: MetricKind, name: &str) -> Result<u32, Status> {
     let mut id = 0;
     // SAFETY: a live slice, and a live local that the host writes to.
-    Status(unsafe { raw::proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) })
-        .ok()
-        .map(|()| id)
+    Status(unsafe { raw::proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) }).ok().map(|()| id)
 }
 
 /// `proxy_record_metric`.
@@ -442,14 +364,8 @@ pub fn increment_metric(id: u32, delta: i64) {
 pub fn property(path: &[u8]) -> Option<Vec<u8>> {
     let mut value = Returned::new();
     // SAFETY: a live slice, and live locals that the host writes to.
-    let status = unsafe {
-        raw::proxy_get_property(
-            path.as_ptr(),
-            path.len(),
-            &raw mut value.bytes,
-            &raw mut value.length,
-        )
-    };
+    let status =
+        unsafe { raw::proxy_get_property(path.as_ptr(), path.len(), &raw mut value.bytes, &raw mut value.length) };
     (Status(status) == Status::OK).then(|| value.into_vec())
 }
 
@@ -459,10 +375,7 @@ pub fn property(path: &[u8]) -> Option<Vec<u8>> {
 /// The host's status.
 pub fn set_property(path: &[u8], value: &[u8]) -> Result<(), Status> {
     // SAFETY: live slices.
-    Status(unsafe {
-        raw::proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len())
-    })
-    .ok()
+    Status(unsafe { raw::proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) }).ok()
 }
 
 /// `proxy_call_foreign_function`.

@@ -17,11 +17,7 @@ impl Pairs {
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let claimed = number(&self.bytes, 0).unwrap_or(0);
         // A count that the bytes cannot hold is a lie; eight bytes of lengths belong to every pair.
-        let count = if claimed.saturating_mul(8) <= self.bytes.len() {
-            claimed
-        } else {
-            0
-        };
+        let count = if claimed.saturating_mul(8) <= self.bytes.len() { claimed } else { 0 };
         let mut lengths = 4;
         let mut data = 4 + count * 8;
         (0..count).map_while(move |_| {
@@ -30,10 +26,7 @@ impl Pairs {
             lengths += 8;
             let name_end = data.checked_add(name)?;
             let value_end = name_end.checked_add(1)?.checked_add(value)?;
-            let pair = (
-                self.bytes.get(data..name_end)?,
-                self.bytes.get(name_end + 1..value_end)?,
-            );
+            let pair = (self.bytes.get(data..name_end)?, self.bytes.get(name_end + 1..value_end)?);
             data = value_end.checked_add(1)?;
             Some(pair)
         })
@@ -42,9 +35,7 @@ impl Pairs {
     /// The first value of `name`, in any case.
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&[u8]> {
-        self.iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| value)
+        self.iter().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 }
 
@@ -99,13 +90,9 @@ mod tests {
 
     #[test]
     fn malformed_pairs_end_early_and_never_panic() {
-        for bytes in [
-            &b""[..],
-            &[0],
-            &[1, 0, 0, 0],
-            &[255; 12],
-            &[1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 1],
-        ] {
+        for bytes in
+            [&b""[..], &[0], &[1, 0, 0, 0], &[255; 12], &[1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 1]]
+        {
             assert_eq!(Pairs::new(bytes.to_vec()).iter().count(), 0, "{bytes:?}");
         }
     }

@@ -72,14 +72,9 @@ impl<F: HttpFilter + Present> Runtime<F> {
         }
         let filter = self.roots.borrow().get(&parent).cloned().flatten();
         if let Some(filter) = filter {
-            self.streams
-                .borrow_mut()
-                .insert(context, Stream::new(filter));
+            self.streams.borrow_mut().insert(context, Stream::new(filter));
         } else {
-            abi::log(
-                Level::Critical,
-                "a stream began under a filter that is not configured",
-            );
+            abi::log(Level::Critical, "a stream began under a filter that is not configured");
         }
     }
 
@@ -137,11 +132,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
             if waits {
                 half.held = Some(size);
             }
-            (
-                stream.replied && side == Side::Request,
-                waits,
-                stream.filter.maximum_body(),
-            )
+            (stream.replied && side == Side::Request, waits, stream.filter.maximum_body())
         }) else {
             return self.unknown(side);
         };
@@ -162,11 +153,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
     pub fn on_trailers(&self, side: Side, context: u32) -> Action {
         let Some((waits, taken, maximum)) = self.with_stream(context, |stream| {
             stream.half(side).ended = true;
-            (
-                stream.waiting.is_some(),
-                stream.half(side).body_taken,
-                stream.filter.maximum_body(),
-            )
+            (stream.waiting.is_some(), stream.half(side).body_taken, stream.filter.maximum_body())
         }) else {
             return self.unknown(side);
         };
@@ -176,13 +163,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
         if !Self::with_body(side) || taken {
             return Action::Continue;
         }
-        self.whole_body(
-            side,
-            context,
-            abi::buffer_length(side.body()),
-            true,
-            maximum,
-        )
+        self.whole_body(side, context, abi::buffer_length(side.body()), true, maximum)
     }
 
     /// `proxy_on_http_call_response`.
@@ -190,9 +171,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
         let Some(context) = call::complete(token, headers, body) else {
             return;
         };
-        let Some(Waiting { mut task, phase }) = self
-            .with_stream(context, |stream| stream.waiting.take())
-            .flatten()
+        let Some(Waiting { mut task, phase }) = self.with_stream(context, |stream| stream.waiting.take()).flatten()
         else {
             return;
         };
@@ -209,8 +188,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
         if function != 1 {
             return;
         }
-        let Some((filter, mut cx)) = self.with_stream(context, Stream::borrow_idle).flatten()
-        else {
+        let Some((filter, mut cx)) = self.with_stream(context, Stream::borrow_idle).flatten() else {
             return;
         };
         let result = filter.on_reroute(&mut cx, &mut Request::new(false));
@@ -223,8 +201,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
     /// `proxy_on_log`.
     pub fn on_log(&self, context: u32) {
         self.cancel(context);
-        let Some((filter, mut cx)) = self.with_stream(context, Stream::borrow_idle).flatten()
-        else {
+        let Some((filter, mut cx)) = self.with_stream(context, Stream::borrow_idle).flatten() else {
             return;
         };
         filter.on_log(&mut cx, &StreamLog::new());
@@ -265,37 +242,19 @@ impl<F: HttpFilter + Present> Runtime<F> {
             let half = stream.half(phase.side());
             half.body_taken |= matches!(phase, Phase::Body(_));
             let ended = half.ended;
-            (
-                stream.filter.clone(),
-                stream.cx.take().unwrap_or_default(),
-                ended,
-            )
+            (stream.filter.clone(), stream.cx.take().unwrap_or_default(), ended)
         })?;
         let idle = self.idle.borrow_mut().pop();
         let mut task = idle.unwrap_or_else(Task::new);
-        task.give(Job {
-            filter,
-            cx,
-            phase,
-            end_of_stream,
-            size,
-        });
+        task.give(Job { filter, cx, phase, end_of_stream, size });
         let result = task.poll(context);
         self.settle(context, task, phase, result)
     }
 
     /// Puts things back in their places after a poll.
-    fn settle(
-        &self,
-        context: u32,
-        task: Task<F>,
-        phase: Phase,
-        result: Option<Result<Flow>>,
-    ) -> Option<Result<Flow>> {
+    fn settle(&self, context: u32, task: Task<F>, phase: Phase, result: Option<Result<Flow>>) -> Option<Result<Flow>> {
         if result.is_none() {
-            self.with_stream(context, |stream| {
-                stream.waiting = Some(Waiting { task, phase })
-            });
+            self.with_stream(context, |stream| stream.waiting = Some(Waiting { task, phase }));
             return None;
         }
         let cx = task.take_cx();
@@ -322,24 +281,13 @@ impl<F: HttpFilter + Present> Runtime<F> {
         self.whole_body(side, context, held.unwrap_or(0), ended, maximum)
     }
 
-    fn whole_body(
-        &self,
-        side: Side,
-        context: u32,
-        size: usize,
-        ended: bool,
-        maximum: usize,
-    ) -> Action {
+    fn whole_body(&self, side: Side, context: u32, size: usize, ended: bool, maximum: usize) -> Action {
         if size > maximum {
             let (status, details) = match side {
                 Side::Request => (413, "request_body_too_large"),
                 Side::Response => (502, "response_body_too_large"),
             };
-            return self.end(
-                context,
-                side,
-                Ok(Flow::Reply(Reply::new(status).details(details))),
-            );
+            return self.end(context, side, Ok(Flow::Reply(Reply::new(status).details(details))));
         }
         if !ended {
             return Action::Pause;
@@ -385,9 +333,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
         }
         let action = match phase {
             Phase::Headers(_) if Self::with_body(side) => self.after_headers(side, context),
-            Phase::Headers(_) => self
-                .deliver_held(side, context)
-                .map_or(Action::Pause, |_| Action::Continue),
+            Phase::Headers(_) => self.deliver_held(side, context).map_or(Action::Pause, |_| Action::Continue),
             Phase::Body(_) => Action::Continue,
         };
         if action == Action::Continue {
@@ -413,11 +359,6 @@ impl<F: HttpFilter + Present> Runtime<F> {
 
     /// The stream ends here: with the author's reply, or with 500 for an error. Nothing of it resumes afterwards.
     fn end(&self, context: u32, side: Side, result: Result<Flow>) -> Action {
-        let replied = self
-            .with_stream(context, |stream| {
-                std::mem::replace(&mut stream.replied, true)
-            })
-            .unwrap_or(false);
         let reply = match result {
             Ok(Flow::Continue) => return Action::Continue,
             Ok(Flow::Reply(reply)) => reply,
@@ -426,6 +367,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
                 Reply::new(500).details("filter_error")
             }
         };
+        let replied = self.with_stream(context, |stream| std::mem::replace(&mut stream.replied, true)).unwrap_or(false);
         if replied && side == Side::Response {
             // Our own reply on its way back through us. A second one is not to be had: let it pass.
             return Action::Continue;
@@ -446,12 +388,9 @@ impl<F: HttpFilter + Present> Runtime<F> {
     }
 
     fn cancel_side(&self, context: u32, side: Side) {
-        if self.with_stream(context, |stream| {
-            stream
-                .waiting
-                .as_ref()
-                .is_some_and(|waiting| waiting.phase.side() == side)
-        }) == Some(true)
+        if self
+            .with_stream(context, |stream| stream.waiting.as_ref().is_some_and(|waiting| waiting.phase.side() == side))
+            == Some(true)
         {
             self.cancel(context);
         }
@@ -467,8 +406,5 @@ impl<F: HttpFilter + Present> Runtime<F> {
 }
 
 fn log_failure(error: &Error) {
-    abi::log(
-        Level::Error,
-        &format!("a method of the filter failed: {error}"),
-    );
+    abi::log(Level::Error, &format!("a method of the filter failed: {error}"));
 }

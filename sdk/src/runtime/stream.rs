@@ -37,14 +37,7 @@ pub(super) struct Half {
 
 impl<F: HttpFilter> Stream<F> {
     pub fn new(filter: Rc<F>) -> Self {
-        Self {
-            filter,
-            cx: None,
-            waiting: None,
-            replied: false,
-            request: Half::default(),
-            response: Half::default(),
-        }
+        Self { filter, cx: None, waiting: None, replied: false, request: Half::default(), response: Half::default() }
     }
 
     pub fn half(&mut self, side: Side) -> &mut Half {

@@ -57,11 +57,7 @@ struct Desk<F: HttpFilter> {
 
 impl<F: HttpFilter> Task<F> {
     pub fn new() -> Self {
-        let desk = Rc::new(Desk {
-            job: Cell::new(None),
-            result: Cell::new(None),
-            cx: Cell::new(None),
-        });
+        let desk = Rc::new(Desk { job: Cell::new(None), result: Cell::new(None), cx: Cell::new(None) });
         let future = Box::pin(work(desk.clone()));
         Self { desk, future }
     }
@@ -75,10 +71,7 @@ impl<F: HttpFilter> Task<F> {
     pub fn poll(&mut self, stream: u32) -> Option<Result<Flow>> {
         call::enter(stream);
         // Never ready: it goes on to wait for its next job.
-        let _ = self
-            .future
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()));
+        let _ = self.future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         call::enter(0);
         self.desk.result.take()
     }
@@ -98,33 +91,18 @@ impl<F: HttpFilter> Task<F> {
 async fn work<F: HttpFilter>(desk: Rc<Desk<F>>) {
     loop {
         let job = poll_fn(|_| desk.job.take().map_or(Poll::Pending, Poll::Ready)).await;
-        let mut loan = Loan {
-            cx: Some(job.cx),
-            desk: &desk,
-        };
+        let mut loan = Loan { cx: Some(job.cx), desk: &desk };
         let Some(cx) = &mut loan.cx else { continue };
         let result = match job.phase {
-            Phase::Headers(Side::Request) => {
-                job.filter
-                    .on_request(cx, &mut Request::new(job.end_of_stream))
-                    .await
-            }
-            Phase::Headers(Side::Response) => {
-                job.filter
-                    .on_response(cx, &mut Response::new(job.end_of_stream))
-                    .await
-            }
+            Phase::Headers(Side::Request) => job.filter.on_request(cx, &mut Request::new(job.end_of_stream)).await,
+            Phase::Headers(Side::Response) => job.filter.on_response(cx, &mut Response::new(job.end_of_stream)).await,
             Phase::Body(side @ Side::Request) => {
                 let mut body = Body::new(side.body(), job.size);
-                job.filter
-                    .on_request_with_body(cx, &mut Request::new(false), &mut body)
-                    .await
+                job.filter.on_request_with_body(cx, &mut Request::new(false), &mut body).await
             }
             Phase::Body(side @ Side::Response) => {
                 let mut body = Body::new(side.body(), job.size);
-                job.filter
-                    .on_response_with_body(cx, &mut Response::new(false), &mut body)
-                    .await
+                job.filter.on_response_with_body(cx, &mut Response::new(false), &mut body).await
             }
         };
         drop(loan);

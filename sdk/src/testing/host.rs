@@ -29,16 +29,10 @@ impl<F: HttpFilter + Present> Host<F> {
     ///
     /// # Errors
     /// The filter's refusal.
-    pub fn configure_in(
-        configuration: &str,
-        prepare: impl FnOnce(&mut World),
-    ) -> Result<Self, ConfigError> {
+    pub fn configure_in(configuration: &str, prepare: impl FnOnce(&mut World)) -> Result<Self, ConfigError> {
         World::reset();
         World::with(prepare);
-        let host = Self {
-            runtime: Runtime::new(),
-            next: Cell::new(ROOT + 1),
-        };
+        let host = Self { runtime: Runtime::new(), next: Cell::new(ROOT + 1) };
         host.runtime.on_context_create(ROOT, 0);
         host.reconfigure(configuration)?;
         Ok(host)
@@ -55,13 +49,7 @@ impl<F: HttpFilter + Present> Host<F> {
         }
         let refusal = World::with(|world| world.refusal.take()).unwrap_or_default();
         let refusal: serde_json::Value = serde_json::from_str(&refusal).unwrap_or_default();
-        let text = |key: &str| {
-            refusal
-                .get(key)
-                .and_then(serde_json::Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
+        let text = |key: &str| refusal.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         Err(ConfigError::at(text("path"), text("message")))
     }
 
@@ -89,47 +77,25 @@ impl<F: HttpFilter + Present> Host<F> {
     }
 
     /// The headers' phase of a request.
-    pub fn request_headers(
-        &self,
-        stream: u32,
-        headers: &[(&str, &str)],
-        end_of_stream: bool,
-    ) -> Action {
+    pub fn request_headers(&self, stream: u32, headers: &[(&str, &str)], end_of_stream: bool) -> Action {
         self.headers(Side::Request, stream, headers, end_of_stream)
     }
 
     /// The headers' phase of a response.
-    pub fn response_headers(
-        &self,
-        stream: u32,
-        headers: &[(&str, &str)],
-        end_of_stream: bool,
-    ) -> Action {
+    pub fn response_headers(&self, stream: u32, headers: &[(&str, &str)], end_of_stream: bool) -> Action {
         self.headers(Side::Response, stream, headers, end_of_stream)
     }
 
-    fn headers(
-        &self,
-        side: Side,
-        stream: u32,
-        headers: &[(&str, &str)],
-        end_of_stream: bool,
-    ) -> Action {
+    fn headers(&self, side: Side, stream: u32, headers: &[(&str, &str)], end_of_stream: bool) -> Action {
         World::with(|world| {
             world.effective = stream;
-            world
-                .stream_mut(stream)
-                .set_headers(side.headers(), headers);
+            world.stream_mut(stream).set_headers(side.headers(), headers);
         });
         let wanted = match side {
             Side::Request => F::CALLBACKS.on_request || F::CALLBACKS.on_request_with_body,
             Side::Response => F::CALLBACKS.on_response || F::CALLBACKS.on_response_with_body,
         };
-        if wanted {
-            self.runtime.on_headers(side, stream, end_of_stream)
-        } else {
-            Action::Continue
-        }
+        if wanted { self.runtime.on_headers(side, stream, end_of_stream) } else { Action::Continue }
     }
 
     /// A chunk of a body; what the filter held so far is before it.
@@ -146,31 +112,19 @@ impl<F: HttpFilter + Present> Host<F> {
             Side::Request => F::CALLBACKS.on_request_chunk || F::CALLBACKS.on_request_with_body,
             Side::Response => F::CALLBACKS.on_response_chunk || F::CALLBACKS.on_response_with_body,
         };
-        if wanted {
-            self.runtime.on_body(side, stream, size, end_of_stream)
-        } else {
-            Action::Continue
-        }
+        if wanted { self.runtime.on_body(side, stream, size, end_of_stream) } else { Action::Continue }
     }
 
     /// Takes what of a body may go on.
     pub fn take_body(&self, side: Side, stream: u32) -> Vec<u8> {
         World::with(|world| {
-            world
-                .stream_mut(stream)
-                .bodies
-                .get_mut(side as usize)
-                .map(std::mem::take)
-                .unwrap_or_default()
+            world.stream_mut(stream).bodies.get_mut(side as usize).map(std::mem::take).unwrap_or_default()
         })
     }
 
     /// Answers a callout; no headers mean that it failed.
     pub fn answer(&self, token: u32, headers: &[(&str, &str)], body: &[u8]) {
-        let headers: Vec<Pair> = headers
-            .iter()
-            .map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec()))
-            .collect();
+        let headers: Vec<Pair> = headers.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).collect();
         let count = u32::try_from(headers.len()).unwrap_or(u32::MAX);
         World::with(|world| {
             world.effective = ROOT;
@@ -210,16 +164,12 @@ impl<F: HttpFilter + Present> Host<F> {
     /// A request header as the next filter sees it.
     #[must_use]
     pub fn request_header(&self, stream: u32, name: &str) -> Option<String> {
-        self.stream(stream, |stream| {
-            stream.header(MapKind::RequestHeaders, name)
-        })
+        self.stream(stream, |stream| stream.header(MapKind::RequestHeaders, name))
     }
 
     /// A response header as the next filter sees it.
     #[must_use]
     pub fn response_header(&self, stream: u32, name: &str) -> Option<String> {
-        self.stream(stream, |stream| {
-            stream.header(MapKind::ResponseHeaders, name)
-        })
+        self.stream(stream, |stream| stream.header(MapKind::ResponseHeaders, name))
     }
 }

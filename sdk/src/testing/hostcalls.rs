@@ -33,11 +33,7 @@ fn with_buffer<T>(kind: BufferKind, look: impl FnOnce(&mut Vec<u8>) -> T) -> Opt
         let buffer = match kind {
             BufferKind::PluginConfiguration => &mut world.configuration,
             BufferKind::CallBody => &mut world.answer.1,
-            body => world
-                .streams
-                .get_mut(&effective)?
-                .bodies
-                .get_mut(body as usize)?,
+            body => world.streams.get_mut(&effective)?.bodies.get_mut(body as usize)?,
         };
         Some(look(buffer))
     })
@@ -45,9 +41,7 @@ fn with_buffer<T>(kind: BufferKind, look: impl FnOnce(&mut Vec<u8>) -> T) -> Opt
 
 #[must_use]
 pub fn buffer(kind: BufferKind, start: usize, maximum: usize) -> Option<Vec<u8>> {
-    with_buffer(kind, |bytes| {
-        bytes.iter().skip(start).take(maximum).copied().collect()
-    })
+    with_buffer(kind, |bytes| bytes.iter().skip(start).take(maximum).copied().collect())
 }
 
 pub fn set_buffer(kind: BufferKind, start: usize, size: usize, new: &[u8]) -> Result<(), Status> {
@@ -69,11 +63,7 @@ pub fn header_pairs(kind: MapKind) -> Pairs {
     World::with(|world| {
         world.map_reads += 1;
         let pairs = world.map_mut(kind).cloned().unwrap_or_default();
-        Pairs::new(encode_pairs(
-            pairs
-                .iter()
-                .map(|(name, value)| (name.as_slice(), value.as_slice())),
-        ))
+        Pairs::new(encode_pairs(pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))))
     })
 }
 
@@ -82,36 +72,24 @@ pub fn header(kind: MapKind, name: &str) -> Option<Vec<u8>> {
     World::with(|world| {
         world.header_reads += 1;
         let map = world.map_mut(kind)?;
-        map.iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| value.clone())
+        map.iter().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value.clone())
     })
 }
 
 pub fn add_header(kind: MapKind, name: &str, value: &[u8]) -> Result<(), Status> {
-    edit(kind, |map| {
-        map.push((name.to_ascii_lowercase().into_bytes(), value.to_vec()))
-    })
+    edit(kind, |map| map.push((name.to_ascii_lowercase().into_bytes(), value.to_vec())))
 }
 
 pub fn set_header(kind: MapKind, name: &str, value: &[u8]) -> Result<(), Status> {
     edit(kind, |map| {
-        let at = map
-            .iter()
-            .position(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()))
-            .unwrap_or(map.len());
+        let at = map.iter().position(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes())).unwrap_or(map.len());
         map.retain(|(key, _)| !key.eq_ignore_ascii_case(name.as_bytes()));
-        map.insert(
-            at.min(map.len()),
-            (name.to_ascii_lowercase().into_bytes(), value.to_vec()),
-        );
+        map.insert(at.min(map.len()), (name.to_ascii_lowercase().into_bytes(), value.to_vec()));
     })
 }
 
 pub fn remove_header(kind: MapKind, name: &str) -> Result<(), Status> {
-    edit(kind, |map| {
-        map.retain(|(key, _)| !key.eq_ignore_ascii_case(name.as_bytes()))
-    })
+    edit(kind, |map| map.retain(|(key, _)| !key.eq_ignore_ascii_case(name.as_bytes())))
 }
 
 fn edit(kind: MapKind, change: impl FnOnce(&mut Vec<Pair>)) -> Result<(), Status> {
@@ -132,51 +110,29 @@ pub fn close_stream(side: Side) {
     });
 }
 
-pub fn send_local_response(
-    status: u32,
-    details: &str,
-    body: &[u8],
-    headers: &[u8],
-) -> Result<(), Status> {
+pub fn send_local_response(status: u32, details: &str, body: &[u8], headers: &[u8]) -> Result<(), Status> {
     World::with(|world| {
         let effective = world.effective;
         let stream = world.stream_mut(effective);
         if stream.reply.is_none() {
             let headers = owned(&Pairs::new(headers.to_vec()));
-            stream.reply = Some(SentReply {
-                status,
-                details: details.to_owned(),
-                body: body.to_vec(),
-                headers,
-            });
+            stream.reply = Some(SentReply { status, details: details.to_owned(), body: body.to_vec(), headers });
         }
     });
     Ok(())
 }
 
 fn owned(pairs: &Pairs) -> Vec<Pair> {
-    pairs
-        .iter()
-        .map(|(name, value)| (name.to_vec(), value.to_vec()))
-        .collect()
+    pairs.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
 }
 
 pub fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: u32) -> Result<u32, Status> {
     World::with(|world| {
-        if world
-            .clusters
-            .as_ref()
-            .is_some_and(|known| known.iter().all(|name| name != cluster))
-        {
+        if world.clusters.as_ref().is_some_and(|known| known.iter().all(|name| name != cluster)) {
             return Err(Status::BAD_ARGUMENT);
         }
         let headers = owned(&Pairs::new(headers.to_vec()));
-        world.calls.push(Call {
-            cluster: cluster.to_owned(),
-            headers,
-            body: body.to_vec(),
-            timeout,
-        });
+        world.calls.push(Call { cluster: cluster.to_owned(), headers, body: body.to_vec(), timeout });
         u32::try_from(world.calls.len()).map_err(|_| Status::INTERNAL_FAILURE)
     })
 }
@@ -192,23 +148,17 @@ pub fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), Status> 
         if token != 0 && cas != 0 && cas != token {
             return Err(Status::CAS_MISMATCH);
         }
-        world
-            .shared
-            .insert(key.to_owned(), (value.to_vec(), token + 1));
+        world.shared.insert(key.to_owned(), (value.to_vec(), token + 1));
         Ok(())
     })
 }
 
 pub fn define_metric(kind: MetricKind, name: &str) -> Result<u32, Status> {
     World::with(|world| {
-        let at = world
-            .metrics
-            .iter()
-            .position(|(_, known, _)| known == name)
-            .unwrap_or_else(|| {
-                world.metrics.push((kind, name.to_owned(), Vec::new()));
-                world.metrics.len() - 1
-            });
+        let at = world.metrics.iter().position(|(_, known, _)| known == name).unwrap_or_else(|| {
+            world.metrics.push((kind, name.to_owned(), Vec::new()));
+            world.metrics.len() - 1
+        });
         u32::try_from(at).map_err(|_| Status::INTERNAL_FAILURE)
     })
 }
@@ -236,22 +186,13 @@ fn dotted(path: &[u8]) -> String {
 
 #[must_use]
 pub fn property(path: &[u8]) -> Option<Vec<u8>> {
-    World::with(|world| {
-        world
-            .streams
-            .get(&world.effective)?
-            .properties
-            .get(&dotted(path))
-            .cloned()
-    })
+    World::with(|world| world.streams.get(&world.effective)?.properties.get(&dotted(path)).cloned())
 }
 
 pub fn set_property(path: &[u8], value: &[u8]) -> Result<(), Status> {
     World::with(|world| {
         let effective = world.effective;
-        world
-            .stream_mut(effective)
-            .set_property(&dotted(path), value);
+        world.stream_mut(effective).set_property(&dotted(path), value);
     });
     Ok(())
 }
@@ -268,9 +209,7 @@ pub fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, St
                 Ok(Vec::new())
             }
             "fyke.route.define.v1" => {
-                world
-                    .routes
-                    .push(serde_json::from_slice(arguments).map_err(|_| Status::BAD_ARGUMENT)?);
+                world.routes.push(serde_json::from_slice(arguments).map_err(|_| Status::BAD_ARGUMENT)?);
                 number(world.routes.len() - 1)
             }
             "fyke.route.select.v1" => {
@@ -281,18 +220,12 @@ pub fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, St
                 Ok(Vec::new())
             }
             "fyke.log.open.v1" => {
-                let at = world
-                    .sinks
-                    .iter()
-                    .position(|(name, _)| name.as_bytes() == arguments);
+                let at = world.sinks.iter().position(|(name, _)| name.as_bytes() == arguments);
                 number(at.ok_or(Status::BAD_ARGUMENT)?)
             }
             "fyke.log.write.v1" => {
                 let (handle, record) = split(arguments)?;
-                let (_, records) = world
-                    .sinks
-                    .get_mut(handle as usize)
-                    .ok_or(Status::BAD_ARGUMENT)?;
+                let (_, records) = world.sinks.get_mut(handle as usize).ok_or(Status::BAD_ARGUMENT)?;
                 records.push(String::from_utf8_lossy(record).into_owned());
                 Ok(Vec::new())
             }
@@ -312,15 +245,9 @@ fn header_values(world: &mut World, arguments: &[u8]) -> Vec<u8> {
         _ => MapKind::ResponseTrailers,
     };
     let map = world.map_mut(kind).cloned().unwrap_or_default();
-    let values: Vec<&Vec<u8>> = map
-        .iter()
-        .filter(|(key, _)| key.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value)
-        .collect();
-    let mut bytes = u32::try_from(values.len())
-        .unwrap_or(0)
-        .to_le_bytes()
-        .to_vec();
+    let values: Vec<&Vec<u8>> =
+        map.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect();
+    let mut bytes = u32::try_from(values.len()).unwrap_or(0).to_le_bytes().to_vec();
     for value in &values {
         bytes.extend_from_slice(&u32::try_from(value.len()).unwrap_or(0).to_le_bytes());
     }
@@ -329,9 +256,7 @@ fn header_values(world: &mut World, arguments: &[u8]) -> Vec<u8> {
 }
 
 fn number(at: usize) -> Result<Vec<u8>, Status> {
-    u32::try_from(at)
-        .map(|at| at.to_le_bytes().to_vec())
-        .map_err(|_| Status::INTERNAL_FAILURE)
+    u32::try_from(at).map(|at| at.to_le_bytes().to_vec()).map_err(|_| Status::INTERNAL_FAILURE)
 }
 
 fn split(bytes: &[u8]) -> Result<(u32, &[u8]), Status> {

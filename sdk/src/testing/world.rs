@@ -145,12 +145,7 @@ impl World {
     pub(super) fn map_mut(&mut self, kind: MapKind) -> Option<&mut Vec<Pair>> {
         match kind {
             MapKind::CallHeaders => Some(&mut self.answer.0),
-            stream => self
-                .streams
-                .entry(self.effective)
-                .or_default()
-                .maps
-                .get_mut(stream as usize),
+            stream => self.streams.entry(self.effective).or_default().maps.get_mut(stream as usize),
         }
     }
 }
@@ -159,10 +154,7 @@ impl StreamState {
     /// Replaces a map.
     pub fn set_headers(&mut self, kind: MapKind, pairs: &[(&str, &str)]) {
         if let Some(map) = self.maps.get_mut(kind as usize) {
-            *map = pairs
-                .iter()
-                .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
-                .collect();
+            *map = pairs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
         }
     }
 
@@ -174,8 +166,7 @@ impl StreamState {
 
     /// Sets a property by dotted path.
     pub fn set_property(&mut self, path: &str, value: impl AsRef<[u8]>) {
-        self.properties
-            .insert(path.to_owned(), value.as_ref().to_vec());
+        self.properties.insert(path.to_owned(), value.as_ref().to_vec());
     }
 }
 

@@ -39,7 +39,9 @@ impl Client {
     }
 
     pub async fn over(io: impl Transport + 'static) -> Self {
-        let (send, connection) = h2::client::handshake(io).await.unwrap();
+        // One stream that is not read must not use up what all of them share: that would be this client's own doing.
+        let mut builder = h2::client::Builder::new();
+        let (send, connection) = builder.initial_connection_window_size(16 * 1024 * 1024).handshake(io).await.unwrap();
         Self { send, connection: tokio::spawn(connection) }
     }
 

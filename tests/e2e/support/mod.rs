@@ -1,5 +1,6 @@
 //! Clients, upstreams and the proxy in between.
 
+pub mod filters;
 pub mod h2;
 pub mod process;
 pub mod proxy;
@@ -18,9 +19,9 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Waits until `look` finds something.
 #[track_caller]
-pub fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
+pub fn eventually<T>(what: impl Into<String>, look: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
     let place = std::panic::Location::caller();
-    let what = what.to_owned();
+    let what = what.into();
     let mut look = look;
     async move {
         let begun = Instant::now();
@@ -36,9 +37,9 @@ pub fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> impl F
 
 /// Waits for a future, but not for ever.
 #[track_caller]
-pub fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
+pub fn soon<T>(what: impl Into<String>, future: impl Future<Output = T>) -> impl Future<Output = T> {
     let place = std::panic::Location::caller();
-    let what = what.to_owned();
+    let what = what.into();
     async move {
         match tokio::time::timeout(DEADLINE, future).await {
             Ok(value) => value,

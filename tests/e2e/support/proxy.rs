@@ -160,13 +160,13 @@ impl Proxy {
     /// Waits for a metric to reach a value.
     #[track_caller]
     pub fn metric_reaches(&self, name: &str, labels: &[(&str, &str)], value: f64) -> impl Future<Output = ()> {
-        eventually(&format!("{name}{labels:?} >= {value}"), async move || (self.metric(name, labels).await >= value).then_some(()))
+        eventually(format!("{name}{labels:?} >= {value}"), async move || (self.metric(name, labels).await >= value).then_some(()))
     }
 
     /// Waits for a line of the log that contains all of `words`.
     #[track_caller]
     pub fn logged(&self, words: &[&str]) -> impl Future<Output = String> {
-        eventually(&format!("a log line with {words:?}"), async move || self.log.with(words))
+        eventually(format!("a log line with {words:?}"), async move || self.log.with(words))
     }
 
     /// Whether the log has such a line now.
@@ -177,14 +177,14 @@ impl Proxy {
     /// Waits for a line on standard output.
     #[track_caller]
     pub fn printed(&self, words: &[&str]) -> impl Future<Output = String> {
-        eventually(&format!("a line on standard output with {words:?}"), async move || self.stdout.with(words))
+        eventually(format!("a line on standard output with {words:?}"), async move || self.stdout.with(words))
     }
 
     /// Waits for a file next to the configuration to have a line with all of `words`.
     #[track_caller]
     pub fn written(&self, name: &str, words: &[&str]) -> impl Future<Output = String> {
         let file = self.path(name);
-        eventually(&format!("a line in {name} with {words:?}"), async move || {
+        eventually(format!("a line in {name} with {words:?}"), async move || {
             let text = std::fs::read_to_string(&file).ok()?;
             text.lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned)
         })
@@ -218,8 +218,8 @@ impl Drop for Proxy {
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- the proxy (ended by itself: {ended:?}) said:\n{}", self.log.all());
-        } else if self.log.with(&["panicked"]).is_some() {
-            panic!("the proxy panicked: {}", self.log.all());
+        } else if let Some(line) = self.log.find(|line| (line.starts_with("thread '") && line.contains(" panicked at ")).then(|| line.to_owned())) {
+            panic!("the proxy panicked: {line}\n{}", self.log.all());
         }
     }
 }

@@ -150,7 +150,7 @@ impl Upstream {
     /// Waits for so many requests.
     #[track_caller]
     pub fn received(&self, count: usize) -> impl Future<Output = Vec<Message>> {
-        eventually(&format!("{count} requests at the upstream"), async move || Some(self.seen()).filter(|seen| seen.len() >= count))
+        eventually(format!("{count} requests at the upstream"), async move || Some(self.seen()).filter(|seen| seen.len() >= count))
     }
 
     /// Connections accepted so far.
@@ -170,8 +170,16 @@ impl Drop for Upstream {
     }
 }
 
-/// An address on which nobody listens.
-pub fn refusing() -> SocketAddr {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap()
+/// An address on which nobody listens for as long as this lives.
+pub struct Refusing {
+    pub address: SocketAddr,
+    _bound: tokio::net::TcpSocket,
+}
+
+impl Refusing {
+    pub fn new() -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self { address: socket.local_addr().unwrap(), _bound: socket }
+    }
 }

@@ -93,6 +93,11 @@ impl Conn {
         .await
     }
 
+    /// For peers that may not read for a long time.
+    pub async fn patient_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.io.write_all(bytes).await
+    }
+
     /// Ends the sending direction.
     pub async fn finish(&mut self) {
         self.io.shutdown().await.unwrap();

@@ -15,12 +15,7 @@ fn get(host: &Host<Router>, path: &str) -> u32 {
 }
 
 fn send(host: &Host<Router>, path: &str, more: &[(&str, &str)]) -> u32 {
-    let mut headers = vec![
-        (":method", "GET"),
-        (":path", path),
-        (":scheme", "http"),
-        (":authority", "a.example"),
-    ];
+    let mut headers = vec![(":method", "GET"), (":path", path), (":scheme", "http"), (":authority", "a.example")];
     headers.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
     headers.extend(more);
     host.request(&headers)
@@ -29,11 +24,7 @@ fn send(host: &Host<Router>, path: &str, more: &[(&str, &str)]) -> u32 {
 /// The name of the selected route.
 fn route(host: &Host<Router>, stream: u32) -> Option<String> {
     let (handle, _, _) = host.stream(stream, |stream| stream.route.clone())?;
-    World::with(|world| {
-        world.routes[handle as usize]["name"]
-            .as_str()
-            .map(str::to_owned)
-    })
+    World::with(|world| world.routes[handle as usize]["name"].as_str().map(str::to_owned))
 }
 
 fn location(host: &Host<Router>, path: &str) -> String {
@@ -75,14 +66,9 @@ fn what_a_route_carries_reaches_the_host() {
 
 #[test]
 fn nothing_that_matches_is_404() {
-    let host = router(
-        r#"{"virtual_hosts": [{"domains": ["b.example"], "routes": [{"cluster": "app"}]}]}"#,
-    );
+    let host = router(r#"{"virtual_hosts": [{"domains": ["b.example"], "routes": [{"cluster": "app"}]}]}"#);
     let reply = host.reply(get(&host, "/")).unwrap();
-    assert_eq!(
-        (reply.status, reply.details.as_str()),
-        (404, "route_not_found")
-    );
+    assert_eq!((reply.status, reply.details.as_str()), (404, "route_not_found"));
     let stream = send(&host, "/", &[(":authority", "B.example:80")]);
     assert!(host.reply(stream).is_none());
 }
@@ -132,11 +118,9 @@ fn many_routes_keep_their_order() {
             text("path").is_some_and(|exact| exact == path)
                 || text("path_prefix").is_some_and(|prefix| path.starts_with(prefix))
                 || text("path_separated_prefix").is_some_and(|prefix| {
-                    path.strip_prefix(prefix)
-                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
                 })
-                || text("path_regex")
-                    .is_some_and(|regex| crate::values::whole_match(regex).unwrap().is_match(&path))
+                || text("path_regex").is_some_and(|regex| crate::values::whole_match(regex).unwrap().is_match(&path))
         });
         assert_eq!(
             route(&host, get(&host, &path)).as_deref(),
@@ -152,12 +136,7 @@ fn conditions_on_method_headers_query_and_cookies_must_all_hold() {
         r#"{"routes": [{"match": {"method": ["GET", "HEAD"], "headers": [{"name": "X-Beta", "exact": "1,2"}],
             "query": [{"name": "v", "present": true}], "cookies": [{"name": "who", "prefix": "a"}]}, "cluster": "c"}]}"#,
     );
-    let good = [
-        ("x-beta", "1"),
-        ("x-beta", "2"),
-        ("cookie", "x=1"),
-        ("cookie", "who=alice"),
-    ];
+    let good = [("x-beta", "1"), ("x-beta", "2"), ("cookie", "x=1"), ("cookie", "who=alice")];
     assert!(route(&host, send(&host, "/?v", &good)).is_some());
     assert!(route(&host, send(&host, "/?w", &good)).is_none());
     assert!(route(&host, send(&host, "/?v", &good[1..])).is_none());
@@ -171,9 +150,7 @@ fn a_fraction_takes_its_share() {
     let host = router(
         r#"{"routes": [{"name": "some", "match": {"fraction": "25%"}, "cluster": "c"}, {"name": "rest", "cluster": "c"}]}"#,
     );
-    let taken = (0..2000)
-        .filter(|_| route(&host, get(&host, "/")).unwrap() == "some")
-        .count();
+    let taken = (0..2000).filter(|_| route(&host, get(&host, "/")).unwrap() == "some").count();
     assert!((400..600).contains(&taken), "{taken}");
 }
 
@@ -184,10 +161,7 @@ fn a_header_names_the_cluster() {
     let (_, flags, fields) = host.stream(stream, |stream| stream.route.clone()).unwrap();
     assert_eq!((flags, fields.as_slice()), (1, &b"\x04\0\0\0blue"[..]));
     let reply = host.reply(get(&host, "/")).unwrap();
-    assert_eq!(
-        (reply.status, reply.details.as_str()),
-        (503, "cluster_not_found")
-    );
+    assert_eq!((reply.status, reply.details.as_str()), (503, "cluster_not_found"));
 }
 
 #[test]
@@ -201,22 +175,11 @@ fn rewrites_keep_the_query_and_name_the_host() {
     let stream = get(&host, "/users/1?x=/users");
     assert_eq!(host.request_header(stream, ":path").unwrap(), "/1?x=/users");
     let (_, flags, fields) = host.stream(stream, |stream| stream.route.clone()).unwrap();
-    assert_eq!(
-        (flags, fields.as_slice()),
-        (4, &b"\x0e\0\0\0users.internal"[..])
-    );
+    assert_eq!((flags, fields.as_slice()), (4, &b"\x0e\0\0\0users.internal"[..]));
     let stream = send(&host, "/p?x", &[("x-host", "h")]);
     assert_eq!(host.request_header(stream, ":path").unwrap(), "/q?x");
-    assert_eq!(
-        host.stream(stream, |stream| stream.route.clone())
-            .unwrap()
-            .1,
-        4
-    );
-    assert_eq!(
-        host.request_header(get(&host, "/v2/x"), ":path").unwrap(),
-        "/2-x"
-    );
+    assert_eq!(host.stream(stream, |stream| stream.route.clone()).unwrap().1, 4);
+    assert_eq!(host.request_header(get(&host, "/v2/x"), ":path").unwrap(), "/2-x");
 }
 
 #[test]
@@ -226,78 +189,36 @@ fn headers_are_removed_set_and_added() {
             "request_headers": {"remove": ["X-Debug"], "set": {"X-Route": "u"}, "add": {"x-many": "2"}},
             "response_headers": {"remove": ["server"], "set": {"x-frame-options": "DENY"}}}]}"#,
     );
-    let stream = send(
-        &host,
-        "/",
-        &[("x-debug", "1"), ("x-route", "evil"), ("x-many", "1")],
-    );
+    let stream = send(&host, "/", &[("x-debug", "1"), ("x-route", "evil"), ("x-many", "1")]);
     assert_eq!(host.request_header(stream, "x-debug"), None);
     assert_eq!(host.request_header(stream, "x-route").unwrap(), "u");
-    let many = host.stream(stream, |stream| {
-        stream.maps[0]
-            .iter()
-            .filter(|(name, _)| name == b"x-many")
-            .count()
-    });
+    let many = host.stream(stream, |stream| stream.maps[0].iter().filter(|(name, _)| name == b"x-many").count());
     assert_eq!(many, 2);
     host.response_headers(stream, &[(":status", "200"), ("server", "x")], true);
     assert_eq!(host.response_header(stream, "server"), None);
-    assert_eq!(
-        host.response_header(stream, "x-frame-options").unwrap(),
-        "DENY"
-    );
+    assert_eq!(host.response_header(stream, "x-frame-options").unwrap(), "DENY");
 }
 
 #[test]
 fn redirects_change_what_they_name() {
     for (redirect, path, expected) in [
-        (
-            r#"{"path": "/new"}"#,
-            "/old?a=1",
-            "http://a.example/new?a=1",
-        ),
-        (
-            r#"{"path": "/new?b=2"}"#,
-            "/old?a=1",
-            "http://a.example/new?b=2",
-        ),
+        (r#"{"path": "/new"}"#, "/old?a=1", "http://a.example/new?a=1"),
+        (r#"{"path": "/new?b=2"}"#, "/old?a=1", "http://a.example/new?b=2"),
         (r#"{"scheme": "https"}"#, "/old", "https://a.example/old"),
-        (
-            r#"{"host": "b.example", "strip_query": true}"#,
-            "/old?a",
-            "http://b.example/old",
-        ),
-        (
-            r#"{"port": 8443, "scheme": "https"}"#,
-            "/old",
-            "https://a.example:8443/old",
-        ),
-        (
-            r#"{"prefix": "/new/"}"#,
-            "/old/x?y",
-            "http://a.example/new/x?y",
-        ),
-        (
-            r#"{"regex": {"pattern": "o(.)d", "substitution": "\\1"}}"#,
-            "/old?o1d",
-            "http://a.example/l?o1d",
-        ),
+        (r#"{"host": "b.example", "strip_query": true}"#, "/old?a", "http://b.example/old"),
+        (r#"{"port": 8443, "scheme": "https"}"#, "/old", "https://a.example:8443/old"),
+        (r#"{"prefix": "/new/"}"#, "/old/x?y", "http://a.example/new/x?y"),
+        (r#"{"regex": {"pattern": "o(.)d", "substitution": "\\1"}}"#, "/old?o1d", "http://a.example/l?o1d"),
     ] {
-        let host = router(&format!(
-            r#"{{"routes": [{{"match": {{"path_prefix": "/old"}}, "redirect": {redirect}}}]}}"#
-        ));
+        let host =
+            router(&format!(r#"{{"routes": [{{"match": {{"path_prefix": "/old"}}, "redirect": {redirect}}}]}}"#));
         assert_eq!(location(&host, path), expected);
         assert_eq!(host.reply(get(&host, path)).unwrap().status, 301);
     }
     let host = router(r#"{"routes": [{"redirect": {"scheme": "https", "code": 308}}]}"#);
     for (authority, expected) in [("a:80", "https://a/"), ("a:8080", "https://a:8080/")] {
-        let reply = host
-            .reply(send(&host, "/", &[(":authority", authority)]))
-            .unwrap();
-        assert_eq!(
-            (reply.status, reply.header("location").unwrap().as_str()),
-            (308, expected)
-        );
+        let reply = host.reply(send(&host, "/", &[(":authority", authority)])).unwrap();
+        assert_eq!((reply.status, reply.header("location").unwrap().as_str()), (308, expected));
     }
 }
 
@@ -309,15 +230,9 @@ fn responses_carry_their_headers_once() {
     );
     let stream = get(&host, "/ping");
     let reply = host.reply(stream).unwrap();
-    assert_eq!(
-        (reply.status, reply.body.as_slice(), reply.details.as_str()),
-        (200, &b"pong"[..], "direct_response")
-    );
+    assert_eq!((reply.status, reply.body.as_slice(), reply.details.as_str()), (200, &b"pong"[..], "direct_response"));
     assert_eq!(reply.header("content-type").unwrap(), "text/plain");
-    assert_eq!(
-        (reply.header("x-a").unwrap(), reply.header("x-b").unwrap()),
-        ("1".to_owned(), "2".to_owned())
-    );
+    assert_eq!((reply.header("x-a").unwrap(), reply.header("x-b").unwrap()), ("1".to_owned(), "2".to_owned()));
     // Hosts that show a filter its own reply.
     host.response_headers(stream, &[(":status", "200"), ("x-b", "2")], false);
     assert_eq!(host.stream(stream, |stream| stream.maps[2].len()), 2);
@@ -336,38 +251,20 @@ fn a_cleared_route_is_decided_anew() {
     // Nothing changed: the same route, the same path, and no header twice.
     host.reroute(stream);
     assert_eq!(
-        (
-            route(&host, stream).unwrap().as_str(),
-            host.request_header(stream, ":path").unwrap().as_str()
-        ),
+        (route(&host, stream).unwrap().as_str(), host.request_header(stream, ":path").unwrap().as_str()),
         ("stable", "/x/1")
     );
-    assert_eq!(
-        host.stream(stream, |stream| stream.maps[0]
-            .iter()
-            .filter(|(name, _)| name == b"x-n")
-            .count()),
-        1
-    );
+    assert_eq!(host.stream(stream, |stream| stream.maps[0].iter().filter(|(name, _)| name == b"x-n").count()), 1);
     // A filter added the header: the other route, which gets the path that the client sent.
-    host.stream(stream, |stream| {
-        stream.maps[0].push((b"x-beta".to_vec(), b"1".to_vec()))
-    });
+    host.stream(stream, |stream| stream.maps[0].push((b"x-beta".to_vec(), b"1".to_vec())));
     host.reroute(stream);
     assert_eq!(
-        (
-            route(&host, stream).unwrap().as_str(),
-            host.request_header(stream, ":path").unwrap().as_str()
-        ),
+        (route(&host, stream).unwrap().as_str(), host.request_header(stream, ":path").unwrap().as_str()),
         ("beta", "/a/1")
     );
     // A filter changed the path itself: that one counts.
-    host.stream(stream, |stream| {
-        stream.maps[0].retain(|(name, _)| name != b":path")
-    });
-    host.stream(stream, |stream| {
-        stream.maps[0].push((b":path".to_vec(), b"/b".to_vec()))
-    });
+    host.stream(stream, |stream| stream.maps[0].retain(|(name, _)| name != b":path"));
+    host.stream(stream, |stream| stream.maps[0].push((b":path".to_vec(), b"/b".to_vec())));
     host.reroute(stream);
     assert_eq!(host.reply(stream).unwrap().status, 404);
 }

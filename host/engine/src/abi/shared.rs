@@ -4,7 +4,7 @@ use wasmtime::{Caller, Linker, Result};
 
 use super::{ENV, NOT_FOUND, OK, View, bytes, enter, give, safe, write_u32};
 use crate::host::SharedData;
-use crate::state::State;
+use crate::state::{Abort, State};
 use crate::types::Status;
 
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
@@ -52,8 +52,11 @@ fn set(
     let View { memory, state, host } = enter(&mut caller, "proxy_set_shared_data")?;
     let key = bytes(memory, key, key_length)?;
     let value = bytes(memory, value, value_length)?;
-    let status = host.set_shared_data(state.effective, key, value, cas);
-    Ok(safe(status, &[Status::CasMismatch], Status::Ok))
+    match host.set_shared_data(state.effective, key, value, cas) {
+        status @ (Status::Ok | Status::CasMismatch) => Ok(status as i32),
+        // No status tells this to a guest, and one that is told OK believes that its value was stored.
+        _ => Err(Abort::NotStored.into()),
+    }
 }
 
 fn register(mut caller: Caller<'_, State>, name: u32, name_length: u32, queue_at: u32) -> Result<i32> {

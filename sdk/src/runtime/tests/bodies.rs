@@ -3,7 +3,10 @@
 use super::{GET, resumed};
 use crate::abi::{Action, Side};
 use crate::testing::Host;
-use crate::{Body, Callbacks, Chunk, Cluster, ConfigError, Env, Error, Flow, HttpFilter, HttpRequest, Present, Request, Response, Result, http_filter};
+use crate::{
+    Body, Callbacks, Chunk, Cluster, ConfigError, Env, Error, Flow, HttpFilter, HttpRequest, Present, Request,
+    Response, Result, http_filter,
+};
 
 /// Wants bodies whole.
 struct Whole;
@@ -17,24 +20,14 @@ impl HttpFilter for Whole {
         Ok(Self)
     }
 
-    async fn on_request_with_body(
-        &self,
-        _: &mut (),
-        request: &mut Request,
-        body: &mut Body,
-    ) -> Result<Flow> {
+    async fn on_request_with_body(&self, _: &mut (), request: &mut Request, body: &mut Body) -> Result<Flow> {
         request.set("x-length", body.len().to_string())?;
         let upper = body.text()?.to_uppercase();
         body.replace(upper)?;
         Ok(Flow::Continue)
     }
 
-    async fn on_response_with_body(
-        &self,
-        _: &mut (),
-        response: &mut Response,
-        body: &mut Body,
-    ) -> Result<Flow> {
+    async fn on_response_with_body(&self, _: &mut (), response: &mut Response, body: &mut Body) -> Result<Flow> {
         response.set("x-length", body.len().to_string())?;
         Ok(Flow::Continue)
     }
@@ -49,14 +42,8 @@ fn a_whole_body_is_held_with_its_headers() {
     let host = Host::<Whole>::configure("").unwrap();
     let stream = host.open();
     assert_eq!(host.request_headers(stream, GET, false), Action::Pause);
-    assert_eq!(
-        host.body(Side::Request, stream, b"abc", false),
-        Action::Pause
-    );
-    assert_eq!(
-        host.body(Side::Request, stream, b"def", true),
-        Action::Continue
-    );
+    assert_eq!(host.body(Side::Request, stream, b"abc", false), Action::Pause);
+    assert_eq!(host.body(Side::Request, stream, b"def", true), Action::Continue);
     assert_eq!(host.request_header(stream, "x-length").unwrap(), "6");
     assert_eq!(host.take_body(Side::Request, stream), b"ABCDEF");
 }
@@ -67,14 +54,8 @@ fn a_message_without_a_body_has_an_empty_one_and_trailers_end_one() {
     let stream = host.request(GET);
     assert_eq!(host.request_header(stream, "x-length").unwrap(), "0");
     host.response_headers(stream, &[(":status", "200")], false);
-    assert_eq!(
-        host.body(Side::Response, stream, b"abc", false),
-        Action::Pause
-    );
-    assert_eq!(
-        host.runtime().on_trailers(Side::Response, stream),
-        Action::Continue
-    );
+    assert_eq!(host.body(Side::Response, stream, b"abc", false), Action::Pause);
+    assert_eq!(host.runtime().on_trailers(Side::Response, stream), Action::Continue);
     assert_eq!(host.response_header(stream, "x-length").unwrap(), "3");
 }
 
@@ -83,10 +64,7 @@ fn a_body_above_the_maximum_is_answered() {
     let host = Host::<Whole>::configure("").unwrap();
     let stream = host.open();
     host.request_headers(stream, GET, false);
-    assert_eq!(
-        host.body(Side::Request, stream, b"123456789", false),
-        Action::Pause
-    );
+    assert_eq!(host.body(Side::Request, stream, b"123456789", false), Action::Pause);
     assert_eq!(host.reply(stream).unwrap().status, 413);
     let stream = host.request(GET);
     host.response_headers(stream, &[(":status", "200")], false);
@@ -119,11 +97,7 @@ impl HttpFilter for Chunks {
     }
 
     fn on_response_chunk(&self, _: &mut (), chunk: &mut Chunk) -> Result<()> {
-        if chunk.bytes() == b"bad" {
-            Err(Error::new("bad"))
-        } else {
-            Ok(())
-        }
+        if chunk.bytes() == b"bad" { Err(Error::new("bad")) } else { Ok(()) }
     }
 }
 
@@ -133,14 +107,8 @@ fn chunks_pass_one_by_one() {
     let stream = host.open();
     assert_eq!(host.request_headers(stream, GET, false), Action::Continue);
     for (chunk, end) in [("ab", false), ("cd", true)] {
-        assert_eq!(
-            host.body(Side::Request, stream, chunk.as_bytes(), end),
-            Action::Continue
-        );
-        assert_eq!(
-            host.take_body(Side::Request, stream),
-            chunk.to_uppercase().into_bytes()
-        );
+        assert_eq!(host.body(Side::Request, stream, chunk.as_bytes(), end), Action::Continue);
+        assert_eq!(host.take_body(Side::Request, stream), chunk.to_uppercase().into_bytes());
     }
 }
 
@@ -148,14 +116,8 @@ fn chunks_pass_one_by_one() {
 fn a_chunk_while_headers_wait_is_held_and_delivered_before_they_go_on() {
     let host = Host::<Chunks>::configure("").unwrap();
     let stream = host.open();
-    assert_eq!(
-        host.request_headers(stream, &[("x-ask", "")], false),
-        Action::Pause
-    );
-    assert_eq!(
-        host.body(Side::Request, stream, b"ab", false),
-        Action::Pause
-    );
+    assert_eq!(host.request_headers(stream, &[("x-ask", "")], false), Action::Pause);
+    assert_eq!(host.body(Side::Request, stream, b"ab", false), Action::Pause);
     assert_eq!(host.body(Side::Request, stream, b"cd", true), Action::Pause);
     host.answer(1, &[(":status", "200")], b"");
     assert_eq!(host.take_body(Side::Request, stream), b"ABCD");
@@ -166,35 +128,16 @@ fn a_chunk_while_headers_wait_is_held_and_delivered_before_they_go_on() {
 fn an_error_in_a_response_that_is_under_way_resets_it() {
     let host = Host::<Chunks>::configure("").unwrap();
     let stream = host.request(GET);
-    assert_eq!(
-        host.body(Side::Response, stream, b"bad", false),
-        Action::Pause
-    );
+    assert_eq!(host.body(Side::Response, stream, b"bad", false), Action::Pause);
     assert!(host.reply(stream).is_none());
-    assert_eq!(
-        host.stream(stream, |stream| stream.closed.clone()),
-        [Side::Response]
-    );
+    assert_eq!(host.stream(stream, |stream| stream.closed.clone()), [Side::Response]);
 }
 
 #[test]
 fn the_macro_sees_which_methods_are_there() {
-    let Callbacks {
-        on_request,
-        on_request_chunk,
-        on_response,
-        on_response_chunk,
-        on_log,
-        ..
-    } = Chunks::CALLBACKS;
+    let Callbacks { on_request, on_request_chunk, on_response, on_response_chunk, on_log, .. } = Chunks::CALLBACKS;
     assert_eq!(
-        [
-            on_request,
-            on_request_chunk,
-            on_response,
-            on_response_chunk,
-            on_log
-        ],
+        [on_request, on_request_chunk, on_response, on_response_chunk, on_log],
         [true, true, false, true, false]
     );
 }

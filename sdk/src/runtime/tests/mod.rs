@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::abi::{Action, Level, Side};
 use crate::testing::{Host, World};
 use crate::{
-    CallError, Cluster, ConfigError, Env, Flow, HttpFilter,
-    HttpRequest, Present, Reply, Request, Response, Result, StreamLog, http_filter,
+    CallError, Cluster, ConfigError, Env, Flow, HttpFilter, HttpRequest, Present, Reply, Request, Response, Result,
+    StreamLog, http_filter,
 };
 
 mod bodies;
@@ -47,9 +47,7 @@ impl HttpFilter for Asking {
     type Ctx = Steps;
 
     fn configure(config: Config, env: &mut Env) -> Result<Self, ConfigError> {
-        Ok(Self {
-            cluster: env.cluster(&config.cluster)?,
-        })
+        Ok(Self { cluster: env.cluster(&config.cluster)? })
     }
 
     async fn on_request(&self, cx: &mut Steps, request: &mut Request) -> Result<Flow> {
@@ -58,20 +56,14 @@ impl HttpFilter for Asking {
         if request.contains("x-skip") {
             return Ok(Flow::Continue);
         }
-        let first = self
-            .cluster
-            .call(HttpRequest::get("/one"))
-            .timeout(Duration::from_millis(100))
-            .await?;
+        let first = self.cluster.call(HttpRequest::get("/one")).timeout(Duration::from_millis(100)).await?;
         cx.0 += 1;
         request.set("x-first", first.body())?;
         if first.status() == 403 {
             return Ok(Reply::new(403).into());
         }
         if first.status() == 202 {
-            self.cluster
-                .call(HttpRequest::post("/two").body("more"))
-                .await?;
+            self.cluster.call(HttpRequest::post("/two").body("more")).await?;
             cx.0 += 1;
         }
         Ok(Flow::Continue)
@@ -107,17 +99,11 @@ fn a_call_pauses_and_its_answer_resumes() {
     assert_eq!(host.request_headers(stream, GET, true), Action::Pause);
     let call = World::with(|world| world.calls[0].clone());
     assert_eq!((call.cluster.as_str(), call.timeout), ("authz", 100));
-    assert!(
-        call.headers
-            .contains(&(b":authority".to_vec(), b"authz".to_vec()))
-    );
+    assert!(call.headers.contains(&(b":authority".to_vec(), b"authz".to_vec())));
     host.answer(1, &[(":status", "200")], b"yes");
     assert_eq!(resumed(&host, stream), [Side::Request]);
     assert_eq!(host.request_header(stream, "x-first").unwrap(), "yes");
-    assert_eq!(
-        host.response_headers(stream, &[(":status", "200")], true),
-        Action::Continue
-    );
+    assert_eq!(host.response_headers(stream, &[(":status", "200")], true), Action::Continue);
     assert_eq!(host.response_header(stream, "x-steps").unwrap(), "2");
     host.finish(stream);
     assert_eq!((LOGGED.get(), host.runtime().streams()), (Some(2), 0));
@@ -138,10 +124,7 @@ fn streams_wait_independently_of_each_other() {
     let host = asking();
     let (first, second) = (host.request(GET), host.request(GET));
     host.answer(2, &[(":status", "200")], b"2");
-    assert_eq!(
-        (resumed(&host, first).len(), resumed(&host, second).len()),
-        (0, 1)
-    );
+    assert_eq!((resumed(&host, first).len(), resumed(&host, second).len()), (0, 1));
     host.answer(1, &[(":status", "200")], b"1");
     assert_eq!(host.request_header(first, "x-first").unwrap(), "1");
     assert_eq!(host.request_header(second, "x-first").unwrap(), "2");
@@ -151,10 +134,7 @@ fn streams_wait_independently_of_each_other() {
 fn a_method_that_does_not_wait_does_not_pause() {
     let host = asking();
     let stream = host.open();
-    assert_eq!(
-        host.request_headers(stream, &[(":method", "GET"), ("x-skip", "")], true),
-        Action::Continue
-    );
+    assert_eq!(host.request_headers(stream, &[(":method", "GET"), ("x-skip", "")], true), Action::Continue);
     assert!(resumed(&host, stream).is_empty());
 }
 
@@ -197,28 +177,14 @@ fn an_answer_without_headers_is_a_failure_and_costs_the_stream() {
     let stream = host.request(GET);
     host.answer(1, &[], b"");
     let reply = host.reply(stream).unwrap();
-    assert_eq!(
-        (reply.status, reply.details.as_str()),
-        (500, "filter_error")
-    );
+    assert_eq!((reply.status, reply.details.as_str()), (500, "filter_error"));
     let (level, line) = World::with(|world| world.logs.pop()).unwrap();
-    assert_eq!(
-        (level, line.as_str()),
-        (
-            Level::Error,
-            "a method of the filter failed: the callout failed on its way"
-        )
-    );
+    assert_eq!((level, line.as_str()), (Level::Error, "a method of the filter failed: the callout failed on its way"));
     let late = host.request(GET);
     World::with(|world| world.now += 200_000_000);
     host.answer(2, &[], b"");
     assert!(host.reply(late).is_some());
-    assert!(
-        World::with(|world| world.logs.pop())
-            .unwrap()
-            .1
-            .ends_with("timed out")
-    );
+    assert!(World::with(|world| world.logs.pop()).unwrap().1.ends_with("timed out"));
 }
 
 #[test]
@@ -227,12 +193,7 @@ fn an_unknown_cluster_is_an_error_at_the_call() {
     World::with(|world| world.clusters = Some(vec![]));
     let stream = host.request(GET);
     assert_eq!(host.reply(stream).unwrap().details, "filter_error");
-    assert!(
-        World::with(|world| world.logs.pop())
-            .unwrap()
-            .1
-            .contains("unknown or not granted")
-    );
+    assert!(World::with(|world| world.logs.pop()).unwrap().1.contains("unknown or not granted"));
 }
 
 #[test]
@@ -251,10 +212,7 @@ fn a_refused_configuration_leaves_the_old_one_and_streams_keep_theirs() {
     let host = asking();
     let old = host.request(GET);
     let error = host.reconfigure(r#"{"clusterr": "x"}"#).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "clusterr: unknown field `clusterr`, expected `cluster`"
-    );
+    assert_eq!(error.to_string(), "clusterr: unknown field `clusterr`, expected `cluster`");
     host.request(GET);
     assert_eq!(World::with(|world| world.calls[1].cluster.clone()), "authz");
     host.reconfigure(r#"{"cluster": "other"}"#).unwrap();
@@ -280,10 +238,7 @@ fn a_stream_without_a_configured_filter_fails_closed() {
     let host = asking();
     host.runtime().on_context_create(500, 499);
     World::with(|world| world.effective = 500);
-    assert_eq!(
-        host.runtime().on_headers(Side::Request, 500, true),
-        Action::Pause
-    );
+    assert_eq!(host.runtime().on_headers(Side::Request, 500, true), Action::Pause);
     assert_eq!(host.reply(500).unwrap().details, "filter_not_configured");
 }
 
@@ -331,10 +286,7 @@ fn roots_of_one_instance_have_their_own_filters() {
     host.runtime().on_context_create(901, 900);
     World::with(|world| world.effective = 901);
     host.runtime().on_headers(Side::Request, 901, true);
-    assert_eq!(
-        World::with(|world| world.calls[0].cluster.clone()),
-        "second"
-    );
+    assert_eq!(World::with(|world| world.calls[0].cluster.clone()), "second");
     host.runtime().on_delete(900);
     host.runtime().on_context_create(902, 900);
     assert_eq!(host.runtime().streams(), 1);
@@ -344,9 +296,7 @@ fn roots_of_one_instance_have_their_own_filters() {
 fn a_call_outside_of_a_stream_is_not_sent() {
     World::reset();
     let mut call = Box::pin(Cluster::new("a").call(HttpRequest::get("/")).into_future());
-    let answer = call
-        .as_mut()
-        .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    let answer = call.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
     assert!(matches!(answer, Poll::Ready(Err(CallError::Cancelled))));
     assert!(World::with(|world| world.calls.is_empty()));
 }

@@ -1,7 +1,8 @@
 //! Breaks where it is told to: by a request's `x-misbehave: PHASE KIND`, or by the same words as configuration for the phases
 //! that belong to no stream.
 //!
-//! Phases are the names of callbacks (`request_headers`, `tick`, `configure`, ...); kinds are `loop`, `panic`, `memory` and `trap`.
+//! Phases are the names of callbacks (`request_headers`, `tick`, `configure`, ...); kinds are `loop`, `panic`, `memory`, `trap`
+//! and `nothing`.
 
 #![allow(missing_docs, reason = "the SDK's macro exports a function without documentation")]
 
@@ -36,6 +37,7 @@ impl Order {
                 "loop" => spin(),
                 "memory" => fill(),
                 "trap" => trap(),
+                "nothing" => {}
                 _ => misbehave(),
             }
         }

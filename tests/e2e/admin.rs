@@ -1,0 +1,179 @@
+//! The admin endpoint, and the end of a process.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::{
+    Conn, Launch, Proxy, Upstream, eventually,
+    filters::{chain, official},
+    h2,
+};
+
+#[tokio::test]
+async fn each_page_tells_what_runs() {
+    let upstream = Upstream::says("x").await;
+    let yaml = chain(upstream.address, &[("f", official("tag a", ""))]) + "sinks: { log: { file: a.log } }\n";
+    let proxy = Proxy::start(yaml).await;
+    assert_eq!(proxy.listeners(), ["web"]);
+    for page in ["/live", "/ready"] {
+        assert_eq!(proxy.ask(page).await.status(), 200);
+    }
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/").await.status(), 200);
+    }
+    let config = proxy.page("/config").await;
+    assert_eq!((config["generation"].as_u64(), config["bound"]["web"].as_str()), (Some(1), Some(proxy.web().to_string().as_str())));
+    let clusters = proxy.page("/clusters").await;
+    let app = &clusters["app"];
+    assert_eq!(app["endpoints"][0]["address"], upstream.address.to_string());
+    assert_eq!((app["requests"]["2xx"].as_u64(), app["connections"]["opened"].as_u64()), (Some(3), Some(1)));
+    let filters = proxy.page("/filters").await;
+    let f = &filters["f"];
+    assert_eq!((f["streams"].as_u64(), f["instances"].as_u64(), f["traps"].as_u64()), (Some(3), Some(1), Some(0)));
+    assert!(f["callbacks"].as_array().unwrap().iter().any(|name| name == "request_headers"), "{f}");
+    assert_eq!(f["sha256"].as_str().unwrap().len(), 64);
+    let missing = proxy.ask("/nothing").await;
+    assert_eq!((missing.status(), missing.text().contains("/metrics")), (404, true));
+    let answer = Conn::to(proxy.admin()).await.exchange("POST /config HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!((answer.status(), answer.header("allow")), (405, Some("GET, HEAD")));
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text_and_add_up() {
+    let upstream = Upstream::says("x").await;
+    let proxy = Proxy::plain(upstream.address).await;
+    for _ in 0..5 {
+        proxy.get("/").await;
+    }
+    proxy.metric_reaches("fyke_listener_requests_total", &[("listener", "web"), ("class", "2xx")], 5.0).await;
+    let page = proxy.ask("/metrics").await;
+    assert!(page.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
+    let text = page.text();
+    let mut typed = std::collections::BTreeMap::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            assert_eq!(typed.insert(name.to_owned(), kind.to_owned()), None, "{name} is described twice");
+        } else if !line.starts_with('#') {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            value.parse::<f64>().unwrap_or_else(|_| panic!("{line:?} has no value"));
+            let name = series.split('{').next().unwrap();
+            let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).filter(|base| typed.contains_key(*base)).unwrap_or(name);
+            assert!(typed.contains_key(base), "{name} has no type");
+        }
+    }
+    for part in ["fyke_listener_", "fyke_cluster_", "fyke_worker_", "fyke_process_"] {
+        assert!(typed.keys().any(|name| name.starts_with(part)), "nothing of {part}");
+    }
+    assert_eq!(proxy.metric("fyke_listener_request_duration_seconds_count", &[("listener", "web")]).await, 5.0);
+}
+
+#[tokio::test]
+async fn secrets_are_not_shown() {
+    let upstream = Upstream::says("x").await;
+    let yaml = chain(upstream.address, &[("f", official("tag visible", "environment: { TOKEN: !env PATH }, "))]);
+    let proxy = Proxy::start(yaml).await;
+    let text = proxy.ask("/config").await.text();
+    assert!(text.contains("tag visible"), "{text}");
+    let secret = std::env::var("PATH").unwrap();
+    assert!(!text.contains(&secret), "the value of an environment variable is on the page");
+}
+
+/// An upstream that answers when the test says so.
+async fn slow() -> (Upstream, std::sync::Arc<tokio::sync::Semaphore>) {
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let hold = gate.clone();
+    let upstream = Upstream::scripted(move |mut conn, _, recorder| {
+        let hold = hold.clone();
+        async move {
+            while let Some(request) = conn.request().await {
+                recorder.saw(&request);
+                hold.acquire().await.unwrap().forget();
+                if conn.try_send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone").await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    (upstream, gate)
+}
+
+#[tokio::test]
+async fn sigterm_lets_requests_finish_and_takes_no_more() {
+    let (upstream, gate) = slow().await;
+    let mut proxy = Launch::new(crate::support::proxy::plain(upstream.address)).workers(2).start().await;
+    let mut idle = proxy.connect().await;
+    gate.add_permits(1);
+    assert_eq!(idle.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.text(), "done");
+    let mut busy = proxy.connect().await;
+    busy.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut second = h2::Client::to(proxy.web()).await;
+    let (answer, _) = second.begin(h2::request("GET", "/"), true).await;
+    upstream.received(3).await;
+    proxy.signal(Signal::TERM);
+    eventually("/ready to say so", async || (proxy.ask("/ready").await.status() == 503).then_some(())).await;
+    assert_eq!(proxy.ask("/live").await.status(), 200);
+    assert!(idle.closed().await, "an idle connection is kept open");
+    let web = proxy.web();
+    eventually("the port to be closed", async || tokio::net::TcpStream::connect(web).await.err()).await;
+    assert!(proxy.is_running());
+    gate.add_permits(2);
+    let last = busy.response("GET").await;
+    assert_eq!((last.status(), last.text().as_str()), (200, "done"));
+    assert!(busy.closed().await);
+    assert_eq!(h2::whole(answer).await.unwrap().body, b"done");
+    assert_eq!(proxy.ended().await, Some(0));
+    proxy.logged(&["ended"]).await;
+}
+
+#[tokio::test]
+async fn a_drain_does_not_last_longer_than_it_may() {
+    let (upstream, _gate) = slow().await;
+    let yaml = crate::support::proxy::plain(upstream.address).replace("cluster: app }", "cluster: app, drain: 1s }");
+    let mut proxy = Proxy::start(yaml).await;
+    let mut stuck = proxy.connect().await;
+    stuck.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    upstream.received(1).await;
+    let begun = std::time::Instant::now();
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.ended().await, Some(0));
+    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert!(stuck.closed().await);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let (upstream, _gate) = slow().await;
+    let mut proxy = Proxy::plain(upstream.address).await;
+    let mut stuck = proxy.connect().await;
+    stuck.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    upstream.received(1).await;
+    proxy.signal(Signal::INT);
+    proxy.logged(&["draining"]).await;
+    eventually("/ready to say so", async || (proxy.ask("/ready").await.status() == 503).then_some(())).await;
+    let begun = std::time::Instant::now();
+    proxy.signal(Signal::INT);
+    assert_eq!(proxy.ended().await, Some(0));
+    // The drain itself would take thirty seconds.
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn access_logs_are_written_before_the_end() {
+    let upstream = Upstream::says("x").await;
+    let yaml = format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [access-log], cluster: app }}\nfilters:\n  access-log: {{ module: builtin:access-log, config: {{ sink: log, template: '%REQ(:path)%' }} }}\nsinks:\n  log: {{ file: access.log }}\nclusters:\n  app: {{ endpoints: ['{}'] }}\n",
+        upstream.address
+    );
+    let mut proxy = Proxy::start(yaml).await;
+    let mut client = proxy.connect().await;
+    for number in 0..200 {
+        client.exchange(&format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+    }
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.ended().await, Some(0));
+    let log = std::fs::read_to_string(proxy.path("access.log")).unwrap();
+    assert_eq!(log.lines().collect::<Vec<_>>(), (0..200).map(|number| format!("/{number}")).collect::<Vec<_>>());
+}

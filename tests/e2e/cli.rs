@@ -1,0 +1,57 @@
+//! The command line.
+
+use std::fs;
+
+use crate::support::process::run;
+
+#[test]
+fn it_tells_its_version() {
+    let ended = run(["--version"]);
+    assert_eq!((ended.code, ended.stdout.trim()), (Some(0), concat!("fyke ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn the_schema_is_json_and_describes_the_configuration() {
+    let ended = run(["schema"]);
+    assert_eq!(ended.code, Some(0));
+    let schema: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let properties = schema["properties"].as_object().unwrap();
+    for key in ["listeners", "filters", "clusters", "sinks", "workers", "admin"] {
+        assert!(properties.contains_key(key), "{key} is missing");
+    }
+    assert_eq!(schema["additionalProperties"], false);
+}
+
+#[test]
+fn validate_accepts_what_is_right_in_every_format_and_touches_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // An address that is in use: nothing is bound by a check.
+    let address = held.local_addr().unwrap();
+    let files = [
+        (
+            "a.yaml",
+            format!("listeners: {{ web: {{ address: '{address}', filters: [access-log], cluster: app }} }}\nfilters: {{ access-log: {{ module: 'builtin:access-log', config: {{ sink: log }} }} }}\nsinks: {{ log: {{ file: {log:?} }} }}\nclusters: {{ app: {{ endpoints: ['127.0.0.1:1'] }} }}\n"),
+        ),
+        ("b.json", format!(r#"{{ "listeners": {{ "web": {{ "address": "{address}", "cluster": "app" }} }}, "clusters": {{ "app": {{ "endpoints": [] }} }} }}"#)),
+        ("c.toml", format!("[listeners.web]\naddress = \"{address}\"\ncluster = \"app\"\n[clusters.app]\nendpoints = []\n")),
+    ];
+    for (name, text) in files {
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        let ended = run(["validate".as_ref(), file.as_os_str()]);
+        assert_eq!(ended.code, Some(0), "{name}: {}", ended.stderr);
+        assert!(ended.stdout.contains("valid") && ended.stderr.is_empty(), "{name}: {}{}", ended.stdout, ended.stderr);
+    }
+    assert!(!log.exists(), "validate has created the file of a sink");
+}
+
+#[test]
+fn a_wrong_command_line_is_code_2() {
+    for arguments in [&["fly"][..], &["run"], &["demo", "--duration", "soon"], &["--log", "fyke=loud", "schema"]] {
+        let ended = run(arguments);
+        assert_eq!(ended.code, Some(2), "{arguments:?}");
+        assert!(!ended.stderr.is_empty() && ended.stdout.is_empty(), "{arguments:?}: {}", ended.stdout);
+    }
+}

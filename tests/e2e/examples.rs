@@ -1,0 +1,26 @@
+//! Every example runs as written: `run.sh --check` starts it, tries the commands of its README, compares, and ends everything.
+
+use std::{collections::BTreeSet, fs, process::Command};
+
+use crate::support::process::{finish, fyke, root};
+
+#[test]
+fn every_example_runs_as_written() {
+    let folder = root().join("examples");
+    let mut ran = BTreeSet::new();
+    for entry in fs::read_dir(&folder).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let example = entry.path();
+        assert!(example.join("README.md").is_file(), "{name} has no README.md");
+        let script = example.join("run.sh");
+        assert!(script.is_file(), "{name} has no run.sh");
+        let mut command = Command::new("bash");
+        command.arg(&script).arg("--check").current_dir(&example).env("FYKE", fyke()).env("FYKE_EXAMPLE_SECONDS", "20");
+        let ended = finish(command);
+        assert_eq!(ended.code, Some(0), "{name} failed:\n{}{}", ended.stdout, ended.stderr);
+        ran.insert(name);
+    }
+    for name in ["front-proxy", "hello-filter", "static-site-and-api"] {
+        assert!(ran.contains(name), "the example {name} is missing");
+    }
+}

@@ -1,0 +1,59 @@
+//! A stream never leaves the thread on which it was accepted. That streams cannot be sent to another thread at all is checked by the
+//! compiler (`host/tests/threads.rs`); here it is seen from outside.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::support::{Launch, Proxy, Reply, Upstream, proxy::plain};
+
+async fn streams(proxy: &Proxy) -> [f64; 2] {
+    [
+        proxy.metric("fyke_worker_streams_total", &[("worker", "0")]).await,
+        proxy.metric("fyke_worker_streams_total", &[("worker", "1")]).await,
+    ]
+}
+
+#[tokio::test]
+async fn all_streams_of_a_connection_run_on_one_worker_and_so_do_their_upstream_connections() {
+    let upstream = Upstream::http(|request| Reply::ok(request.connection.to_string())).await;
+    let proxy = Launch::new(plain(upstream.address)).workers(2).start().await;
+    let mut workers_of: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+    let mut total = 0.0;
+    // The kernel spreads connections by their ports: forty of them leave no worker out but once in a million million times.
+    for _ in 0..40 {
+        let mut client = proxy.connect().await;
+        let before = streams(&proxy).await;
+        let mut used = BTreeSet::new();
+        for _ in 0..10 {
+            used.insert(client.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.text());
+            total += 1.0;
+        }
+        let after = streams(&proxy).await;
+        let grown = [after[0] - before[0], after[1] - before[1]];
+        assert!(grown == [10.0, 0.0] || grown == [0.0, 10.0], "ten requests of one connection were served by both workers: {grown:?}");
+        let worker = usize::from(grown[1] > 0.0);
+        for connection in used {
+            workers_of.entry(connection).or_default().insert(worker);
+        }
+    }
+    assert!(workers_of.values().all(|workers| workers.len() == 1), "an upstream connection was used by both workers: {workers_of:?}");
+    let both: BTreeSet<_> = workers_of.values().flatten().collect();
+    assert_eq!(both.len(), 2, "one worker had nothing to do");
+    let [first, second] = streams(&proxy).await;
+    assert_eq!(first + second, total);
+    assert_eq!(proxy.metric("fyke_listener_requests_total", &[("class", "2xx")]).await, total);
+    // An idle client holds nothing but its connection.
+    assert_eq!(proxy.metric("fyke_worker_streams_active", &[]).await, 0.0);
+}
+
+#[tokio::test]
+async fn there_is_one_thread_for_each_worker() {
+    let upstream = Upstream::says("x").await;
+    for count in [1, 3] {
+        let proxy = Launch::new(plain(upstream.address)).workers(count).start().await;
+        assert_eq!(proxy.get("/").await.status(), 200);
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", proxy.pid())).unwrap();
+        let names: Vec<_> = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok()).collect();
+        let workers = names.iter().filter(|name| name.contains("worker")).count();
+        assert_eq!(workers, count, "{names:?}");
+    }
+}

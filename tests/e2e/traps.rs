@@ -1,0 +1,223 @@
+//! Filters that break: they lose their own streams and nobody else's.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::support::{Conn, Proxy, Upstream, eventually, filters::misbehave};
+
+const KINDS: [&str; 4] = ["panic", "trap", "loop", "memory"];
+
+/// Listener `web` has the filter that breaks; listener `good`, on the same worker, has none.
+async fn beside(order: &str, more: &str, upstream: &Upstream, callout: &Upstream) -> Proxy {
+    let yaml = format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [bad], cluster: app }}\n  good: {{ address: '127.0.0.1:0', cluster: app }}\n\
+         filters:\n  bad: {}\n\
+         clusters:\n  app: {{ endpoints: ['{}'] }}\n  callout: {{ endpoints: ['{}'] }}\n",
+        misbehave(order, &format!("allow: {{ clusters: [callout] }}, limits: {{ memory: 16MiB }}, {more}")),
+        upstream.address,
+        callout.address
+    );
+    Proxy::start(yaml).await
+}
+
+/// Asks the good listener over and over until it is told to stop.
+struct Neighbour {
+    served: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Neighbour {
+    fn of(proxy: &Proxy) -> Self {
+        let address = proxy.listener("good");
+        let served = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&served);
+        let task = tokio::spawn(async move {
+            let mut conn = Conn::to(address).await;
+            loop {
+                let answer = conn.exchange("GET /neighbour HTTP/1.1\r\nhost: a\r\n\r\n").await;
+                assert_eq!(answer.status(), 200, "the neighbour was hurt: {answer:?}");
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        Self { served, task }
+    }
+
+    /// Not one error up to now and in the next twenty requests.
+    async fn unhurt(self) {
+        let until = self.served.load(Ordering::SeqCst) + 20;
+        eventually("the neighbour to be served", async || (self.task.is_finished() || self.served.load(Ordering::SeqCst) >= until).then_some(())).await;
+        assert!(!self.task.is_finished(), "the neighbour was hurt; see above");
+        self.task.abort();
+    }
+}
+
+/// A request with a body and trailers, so that every callback has its turn. `None`: the answer broke off, or none came.
+async fn ask(proxy: &Proxy, order: &str) -> Option<u16> {
+    let mut client = proxy.connect().await;
+    client
+        .send(format!(
+            "POST / HTTP/1.1\r\nhost: a\r\nx-misbehave: {order}\r\nte: trailers\r\ntrailer: x-t\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-t: 1\r\n\r\n"
+        ))
+        .await;
+    let head = client.head().await?;
+    let status = head.status();
+    client.body(head).await.map(|_| status)
+}
+
+/// Answers with chunks and trailers.
+async fn upstream() -> Upstream {
+    Upstream::scripted(|mut conn, _, recorder| async move {
+        while let Some(request) = conn.request().await {
+            recorder.saw(&request);
+            conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-t\r\n\r\n3\r\nabc\r\n0\r\nx-t: 1\r\n\r\n").await;
+        }
+    })
+    .await
+}
+
+async fn every_kind_in(phase: &str, policy: &str, expected: impl Fn(Option<u16>) -> bool) {
+    let (upstream, callout) = (upstream().await, Upstream::says("x").await);
+    let proxy = beside("", &format!("on_failure: {policy}, "), &upstream, &callout).await;
+    let neighbour = Neighbour::of(&proxy);
+    for (round, kind) in KINDS.into_iter().enumerate() {
+        let got = ask(&proxy, &format!("{phase} {kind}")).await;
+        assert!(expected(got), "{phase} {kind} with policy {policy}: {got:?}");
+        proxy.metric_reaches("fyke_filter_traps_total", &[("filter", "bad")], round as f64 + 1.0).await;
+        proxy.logged(&["filter trapped", "bad", phase]).await;
+        // A fresh instance serves the next stream.
+        assert_eq!(ask(&proxy, "never nothing").await, Some(200), "after {phase} {kind}");
+    }
+    assert_eq!(proxy.metric("fyke_filter_traps_total", &[("filter", "bad")]).await, KINDS.len() as f64);
+    neighbour.unhurt().await;
+}
+
+macro_rules! phases {
+    ($($name:ident: $phase:literal $policy:literal => $expected:pat,)*) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                every_kind_in($phase, $policy, |got| matches!(got, $expected)).await;
+            }
+        )*
+    };
+}
+
+phases! {
+    request_headers_closed: "request_headers" "close" => Some(503),
+    request_body_closed: "request_body" "close" => Some(503) | None,
+    request_trailers_closed: "request_trailers" "close" => Some(503) | None,
+    response_headers_closed: "response_headers" "close" => Some(503),
+    // The head is out: what is left is to break the answer off.
+    response_body_closed: "response_body" "close" => Some(503) | None,
+    response_trailers_closed: "response_trailers" "close" => Some(503) | None,
+    http_call_response_closed: "http_call_response" "close" => Some(503),
+    // The client has its answer.
+    log_closed: "log" "close" => Some(200),
+    done_closed: "done" "close" => Some(200),
+    request_headers_open: "request_headers" "open" => Some(200),
+    request_body_open: "request_body" "open" => Some(200),
+    request_trailers_open: "request_trailers" "open" => Some(200),
+    response_headers_open: "response_headers" "open" => Some(200),
+    response_body_open: "response_body" "open" => Some(200),
+    response_trailers_open: "response_trailers" "open" => Some(200),
+    http_call_response_open: "http_call_response" "open" => Some(200),
+}
+
+#[tokio::test]
+async fn a_loop_ends_at_its_call_time() {
+    let (upstream, callout) = (upstream().await, Upstream::says("x").await);
+    let yaml = format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [bad], cluster: app }}\nfilters:\n  bad: {}\nclusters:\n  app: {{ endpoints: ['{}'] }}\n  callout: {{ endpoints: ['{}'] }}\n",
+        misbehave("", "limits: { call_time: 300ms }, "),
+        upstream.address,
+        callout.address
+    );
+    let proxy = Proxy::start(yaml).await;
+    let begun = Instant::now();
+    assert_eq!(ask(&proxy, "request_headers loop").await, Some(503));
+    assert!(begun.elapsed() >= Duration::from_millis(300), "stopped after {:?}, before its time", begun.elapsed());
+    assert_eq!(proxy.metric("fyke_filter_traps_total", &[("reason", "deadline")]).await, 1.0);
+}
+
+#[tokio::test]
+async fn memory_ends_at_its_cap() {
+    let (upstream, callout) = (upstream().await, Upstream::says("x").await);
+    let proxy = beside("", "", &upstream, &callout).await;
+    assert_eq!(ask(&proxy, "never nothing").await, Some(200));
+    let before = proxy.resident();
+    for _ in 0..5 {
+        assert_eq!(ask(&proxy, "request_headers memory").await, Some(503));
+    }
+    let grown = proxy.resident().saturating_sub(before);
+    assert!(grown < 64 * 1024 * 1024, "five instances with a cap of 16 MiB left {grown} bytes behind");
+    assert_eq!(proxy.metric("fyke_filter_traps_total", &[("reason", "memory")]).await, 5.0);
+}
+
+#[tokio::test]
+async fn streams_that_wait_for_a_broken_instance_meet_its_policy_at_once() {
+    for (policy, expected) in [("close", 503), ("open", 200)] {
+        let upstream = upstream().await;
+        // A callout that is never answered.
+        let callout = Upstream::scripted(|mut conn, _, recorder| async move {
+            recorder.saw(&conn.request().await.unwrap());
+            conn.rest().await;
+        })
+        .await;
+        let proxy = beside("", &format!("on_failure: {policy}, "), &upstream, &callout).await;
+        let mut waiting = Vec::new();
+        for _ in 0..5 {
+            let mut client = proxy.connect().await;
+            client.send("GET /waiting HTTP/1.1\r\nhost: a\r\nx-misbehave: http_call_response nothing\r\n\r\n").await;
+            waiting.push(client);
+        }
+        callout.received(5).await;
+        let begun = Instant::now();
+        assert_eq!(ask(&proxy, "request_headers trap").await, Some(expected));
+        for client in &mut waiting {
+            assert_eq!(client.response("GET").await.status(), expected, "{policy}");
+        }
+        // The guest gives its callout five seconds; nobody waited for that.
+        assert!(begun.elapsed() < Duration::from_secs(4), "{policy}: {:?}", begun.elapsed());
+        assert_eq!(proxy.metric("fyke_filter_failed_streams_total", &[("policy", policy)]).await, 6.0);
+    }
+}
+
+#[tokio::test]
+async fn a_tick_that_always_traps_opens_the_breaker_and_hurts_nobody_else() {
+    for (policy, expected) in [("close", 503), ("open", 200)] {
+        let (upstream, callout) = (upstream().await, Upstream::says("x").await);
+        let proxy = beside("tick panic", &format!("on_failure: {policy}, "), &upstream, &callout).await;
+        let neighbour = Neighbour::of(&proxy);
+        proxy.metric_reaches("fyke_filter_breaker_open", &[("filter", "bad")], 1.0).await;
+        proxy.logged(&["filter keeps trapping", "bad"]).await;
+        eventually("a stream that meets the policy", async || (ask(&proxy, "never nothing").await == Some(expected)).then_some(())).await;
+        neighbour.unhurt().await;
+    }
+}
+
+#[tokio::test]
+async fn many_streams_at_once_lose_only_those_that_break() {
+    let (upstream, callout) = (upstream().await, Upstream::says("x").await);
+    let proxy = beside("", "on_failure: open, ", &upstream, &callout).await;
+    let neighbour = Neighbour::of(&proxy);
+    let asks = (0..60).map(|number| {
+        let proxy = &proxy;
+        async move {
+            let order = match number % 4 {
+                0 => "request_headers trap",
+                1 => "response_headers panic",
+                _ => "never nothing",
+            };
+            (order, ask(proxy, order).await)
+        }
+    });
+    for (order, got) in futures_util::future::join_all(asks).await {
+        assert_eq!(got, Some(200), "{order}");
+    }
+    neighbour.unhurt().await;
+}
