@@ -35,10 +35,18 @@ if [[ "$port $admin $site $api" != '8080 9900 3000 3001' ]]; then
     sed "${ports[@]}" -e 's/0\.0\.0\.0/127.0.0.1/' proxy.yaml >"$config"
 fi
 
+listens() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+for setting in PORT="$port" ADMIN_PORT="$admin" SITE_PORT="$site" API_PORT="$api"; do
+    ! listens "${setting#*=}" || { echo "port ${setting#*=} is taken: choose another one with ${setting%%=*}=" >&2; exit 1; }
+done
+
 # Waits until something listens on a port, or until the process that should does not run any more.
 await() {
     local deadline=$((SECONDS + 60))
-    until (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; do
+    until listens "$1"; do
         kill -0 "$2" 2>/dev/null || { echo "what should listen on port $1 has ended" >&2; exit 1; }
         ((SECONDS < deadline)) || { echo "nothing listens on port $1" >&2; exit 1; }
         sleep 0.05

@@ -23,7 +23,10 @@ async fn each_page_tells_what_runs() {
         assert_eq!(proxy.get("/").await.status(), 200);
     }
     let config = proxy.page("/config").await;
-    assert_eq!((config["generation"].as_u64(), config["bound"]["web"].as_str()), (Some(1), Some(proxy.web().to_string().as_str())));
+    assert_eq!(
+        (config["generation"].as_u64(), config["bound"]["web"].as_str()),
+        (Some(1), Some(proxy.web().to_string().as_str()))
+    );
     let clusters = proxy.page("/clusters").await;
     let app = &clusters["app"];
     assert_eq!(app["endpoints"][0]["address"], upstream.address.to_string());
@@ -35,7 +38,8 @@ async fn each_page_tells_what_runs() {
     assert_eq!(f["sha256"].as_str().unwrap().len(), 64);
     let missing = proxy.ask("/nothing").await;
     assert_eq!((missing.status(), missing.text().contains("/metrics")), (404, true));
-    let answer = Conn::to(proxy.admin()).await.exchange("POST /config HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await;
+    let answer =
+        Conn::to(proxy.admin()).await.exchange("POST /config HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!((answer.status(), answer.header("allow")), (405, Some("GET, HEAD")));
 }
 
@@ -59,7 +63,11 @@ async fn metrics_are_prometheus_text_and_add_up() {
             let (series, value) = line.rsplit_once(' ').unwrap();
             value.parse::<f64>().unwrap_or_else(|_| panic!("{line:?} has no value"));
             let name = series.split('{').next().unwrap();
-            let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).filter(|base| typed.contains_key(*base)).unwrap_or(name);
+            let base = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix))
+                .filter(|base| typed.contains_key(*base))
+                .unwrap_or(name);
             assert!(typed.contains_key(base), "{name} has no type");
         }
     }

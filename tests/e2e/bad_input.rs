@@ -70,7 +70,8 @@ async fn bad_chunks_end_the_request_and_nothing_behind_them_is_served() {
         ("data longer than its size", "3\r\nabcdef\r\n0\r\n\r\n"),
         ("a bare LF after the size", "3\nabc\r\n0\r\n\r\n"),
     ] {
-        let got = attack(&proxy, &format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{chunks}")).await;
+        let got =
+            attack(&proxy, &format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{chunks}")).await;
         assert!(!got.contains("/smuggled") && !got.contains(" 200 "), "{name}: {got:?}");
         assert_eq!(upstream.seen().len(), 0, "{name}: it arrived as a whole request");
     }
@@ -79,7 +80,11 @@ async fn bad_chunks_end_the_request_and_nothing_behind_them_is_served() {
 #[tokio::test]
 async fn length_and_chunks_together_are_forwarded_by_chunks_and_the_connection_ends() {
     let (upstream, proxy) = proxy().await;
-    let got = attack(&proxy, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 30\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n").await;
+    let got = attack(
+        &proxy,
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 30\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    )
+    .await;
     assert_eq!(got.matches("HTTP/1.1 ").count(), 1, "{got:?}");
     for seen in upstream.seen() {
         assert_eq!((seen.header("content-length"), seen.text().as_str()), (None, "abc"));
@@ -100,7 +105,9 @@ async fn odd_but_legal_framing_is_framed_anew() {
     .await;
     let proxy = Proxy::plain(upstream.address).await;
     let mut client = proxy.connect().await;
-    client.send("POST / HTTP/1.1\r\nHOST:a\r\ntransfer-encoding: Chunked\r\n\r\n0003;ext=\"x\"\r\nabc\r\n00\r\n\r\n").await;
+    client
+        .send("POST / HTTP/1.1\r\nHOST:a\r\ntransfer-encoding: Chunked\r\n\r\n0003;ext=\"x\"\r\nabc\r\n00\r\n\r\n")
+        .await;
     assert_eq!(client.response("POST").await.status(), 200);
     assert_eq!(upstream.last().header("transfer-encoding"), Some("chunked"));
     let mut client = proxy.connect().await;
@@ -114,7 +121,8 @@ async fn odd_but_legal_framing_is_framed_anew() {
 async fn equal_lengths_are_one_length() {
     let (upstream, proxy) = proxy().await;
     let mut client = proxy.connect().await;
-    let answer = client.exchange("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 3\r\n\r\nabc").await;
+    let answer =
+        client.exchange("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 3\r\n\r\nabc").await;
     match answer.status() {
         200 => assert_eq!(upstream.last().all("content-length"), ["3"]),
         status => assert_eq!(status, 400),
@@ -124,7 +132,13 @@ async fn equal_lengths_are_one_length() {
 #[tokio::test]
 async fn paths_are_made_safe_before_anything_looks_at_them() {
     let (upstream, proxy) = proxy().await;
-    for (written, forwarded) in [("/a/../secret", "/secret"), ("/%2e%2e/secret", "/secret"), ("/a\\..\\b", "/b"), ("/a%2Fb", "/a%2Fb"), ("/%61?x=/../y", "/a?x=/../y")] {
+    for (written, forwarded) in [
+        ("/a/../secret", "/secret"),
+        ("/%2e%2e/secret", "/secret"),
+        ("/a\\..\\b", "/b"),
+        ("/a%2Fb", "/a%2Fb"),
+        ("/%61?x=/../y", "/a?x=/../y"),
+    ] {
         assert_eq!(proxy.get(written).await.status(), 200);
         assert_eq!(upstream.last().path(), forwarded, "{written}");
     }

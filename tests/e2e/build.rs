@@ -50,15 +50,29 @@ fn build() -> Result<(), String> {
 
 fn compile(root: &Path, names: &[String], target_dir: &Path) -> Result<(), String> {
     let mut command = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
-    command.current_dir(root).args(["build", "--quiet", "--profile", "filter", "--target", TARGET, "--target-dir"]).arg(target_dir);
+    command
+        .current_dir(root)
+        .args(["build", "--quiet", "--profile", "filter", "--target", TARGET, "--target-dir"])
+        .arg(target_dir);
     for name in names {
         command.arg("--package").arg(format!("guest-{name}"));
     }
     // What the outer build was told about its own compiler is not meant for WebAssembly.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy().into_owned();
-        let foreign = ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC"];
-        if foreign.contains(&name.as_str()) || name.starts_with("CARGO_PROFILE_") || name.starts_with("CARGO_FEATURE_") || name.starts_with("CARGO_CFG_") {
+        let foreign = [
+            "RUSTC_WRAPPER",
+            "RUSTC_WORKSPACE_WRAPPER",
+            "RUSTFLAGS",
+            "CARGO_ENCODED_RUSTFLAGS",
+            "CARGO_BUILD_TARGET",
+            "RUSTC",
+        ];
+        if foreign.contains(&name.as_str())
+            || name.starts_with("CARGO_PROFILE_")
+            || name.starts_with("CARGO_FEATURE_")
+            || name.starts_with("CARGO_CFG_")
+        {
             command.env_remove(&name);
         }
     }

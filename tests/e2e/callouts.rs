@@ -30,7 +30,10 @@ async fn a_request_waits_for_the_answer_of_a_callout() {
     assert_eq!((answer.status(), answer.text().as_str()), (200, "secret"));
     assert_eq!(upstream.last().header("x-user"), Some("alice"));
     let asked = authz.last();
-    assert_eq!((asked.path(), asked.header("host"), asked.header("authorization")), ("/check", Some("authz"), Some("good")));
+    assert_eq!(
+        (asked.path(), asked.header("host"), asked.header("authorization")),
+        ("/check", Some("authz"), Some("good"))
+    );
     assert_eq!(proxy.metric("fyke_filter_callouts_total", &[("filter", "auth")]).await, 1.0);
 }
 
@@ -41,7 +44,10 @@ async fn a_callout_that_denies_answers_the_client() {
     let mut client = proxy.connect().await;
     for _ in 0..3 {
         let answer = client.exchange("GET / HTTP/1.1\r\nhost: a\r\nauthorization: bad\r\n\r\n").await;
-        assert_eq!((answer.status(), answer.text().as_str(), answer.header("x-denied")), (403, "denied\n", Some("yes")));
+        assert_eq!(
+            (answer.status(), answer.text().as_str(), answer.header("x-denied")),
+            (403, "denied\n", Some("yes"))
+        );
         assert_eq!(answer.all("x-chain"), ["outer"]);
     }
     assert_eq!(upstream.seen().len(), 0);
@@ -70,7 +76,8 @@ async fn a_callout_without_an_answer_is_told_so() {
 #[tokio::test]
 async fn clusters_that_were_not_granted_cannot_be_called() {
     let (upstream, authz) = (Upstream::says("secret").await, authz().await);
-    let yaml = chain(upstream.address, &[("auth", calling("auth authz", "app", ""))]) + &format!("  authz: {{ endpoints: ['{}'] }}\n", authz.address);
+    let yaml = chain(upstream.address, &[("auth", calling("auth authz", "app", ""))])
+        + &format!("  authz: {{ endpoints: ['{}'] }}\n", authz.address);
     let proxy = Proxy::start(yaml).await;
     let answer = proxy.get_with("/", "authorization: good\r\n").await;
     assert_eq!((answer.status(), answer.text().as_str()), (500, "callout refused: BadArgument\n"));
@@ -97,7 +104,10 @@ async fn a_client_that_leaves_during_a_callout_leaves_nothing_behind() {
     slow.received(1).await;
     drop(client);
     // The answer finds nobody; the instance and the next request do not mind.
-    eventually("the stream to be over", async || (proxy.metric("fyke_listener_requests_active", &[]).await == 0.0).then_some(())).await;
+    eventually("the stream to be over", async || {
+        (proxy.metric("fyke_listener_requests_active", &[]).await == 0.0).then_some(())
+    })
+    .await;
     assert_eq!(proxy.get("/stayed").await.status(), 200);
     assert_eq!(upstream.seen().len(), 1);
     assert_eq!(proxy.metric("fyke_filter_traps_total", &[]).await, 0.0);

@@ -32,10 +32,20 @@ fn validate_accepts_what_is_right_in_every_format_and_touches_nothing() {
     let files = [
         (
             "a.yaml",
-            format!("listeners: {{ web: {{ address: '{address}', filters: [access-log], cluster: app }} }}\nfilters: {{ access-log: {{ module: 'builtin:access-log', config: {{ sink: log }} }} }}\nsinks: {{ log: {{ file: {log:?} }} }}\nclusters: {{ app: {{ endpoints: ['127.0.0.1:1'] }} }}\n"),
+            format!(
+                "listeners: {{ web: {{ address: '{address}', filters: [access-log], cluster: app }} }}\nfilters: {{ access-log: {{ module: 'builtin:access-log', config: {{ sink: log }} }} }}\nsinks: {{ log: {{ file: {log:?} }} }}\nclusters: {{ app: {{ endpoints: ['127.0.0.1:1'] }} }}\n"
+            ),
         ),
-        ("b.json", format!(r#"{{ "listeners": {{ "web": {{ "address": "{address}", "cluster": "app" }} }}, "clusters": {{ "app": {{ "endpoints": [] }} }} }}"#)),
-        ("c.toml", format!("[listeners.web]\naddress = \"{address}\"\ncluster = \"app\"\n[clusters.app]\nendpoints = []\n")),
+        (
+            "b.json",
+            format!(
+                r#"{{ "listeners": {{ "web": {{ "address": "{address}", "cluster": "app" }} }}, "clusters": {{ "app": {{ "endpoints": [] }} }} }}"#
+            ),
+        ),
+        (
+            "c.toml",
+            format!("[listeners.web]\naddress = \"{address}\"\ncluster = \"app\"\n[clusters.app]\nendpoints = []\n"),
+        ),
     ];
     for (name, text) in files {
         let file = folder.path().join(name);

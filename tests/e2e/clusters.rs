@@ -56,7 +56,8 @@ async fn round_robin_takes_turns() {
 #[tokio::test]
 async fn weights_divide_the_requests() {
     let (a, b) = (Upstream::says("a").await, Upstream::says("b").await);
-    let cluster = format!("load_balancer: round_robin, endpoints: [{{ address: '{}', weight: 3 }}, '{}']", a.address, b.address);
+    let cluster =
+        format!("load_balancer: round_robin, endpoints: [{{ address: '{}', weight: 3 }}, '{}']", a.address, b.address);
     let proxy = Proxy::start(logged("cluster: app", &cluster)).await;
     for _ in 0..12 {
         assert_eq!(proxy.get("/").await.status(), 200);
@@ -80,7 +81,10 @@ async fn least_request_avoids_a_busy_endpoint() {
         let mut client = proxy.connect().await;
         client.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
         let before = (stuck.seen().len(), quick.seen().len());
-        eventually("either to be asked", async || ((stuck.seen().len(), quick.seen().len()) != before || !quick.seen().is_empty()).then_some(())).await;
+        eventually("either to be asked", async || {
+            ((stuck.seen().len(), quick.seen().len()) != before || !quick.seen().is_empty()).then_some(())
+        })
+        .await;
         hanging.push(client);
         (stuck.seen().len() == 1).then_some(())
     })
@@ -110,7 +114,9 @@ async fn an_endpoint_that_does_not_accept_is_503_after_the_connect_timeout() {
     let full = socket.listen(1).unwrap();
     let address = full.local_addr().unwrap();
     let mut held = Vec::new();
-    while let Ok(Ok(stream)) = tokio::time::timeout(std::time::Duration::from_millis(500), tokio::net::TcpStream::connect(address)).await {
+    while let Ok(Ok(stream)) =
+        tokio::time::timeout(std::time::Duration::from_millis(500), tokio::net::TcpStream::connect(address)).await
+    {
         held.push(stream);
         assert!(held.len() < 100, "the queue does not fill");
     }

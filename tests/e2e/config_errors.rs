@@ -26,7 +26,9 @@ fn refused(yaml: &str, files: &[(&str, &[u8])]) -> String {
     let [ran, validated] = with_files(["run", "validate"], yaml, files);
     assert_eq!((ran.code, validated.code), (Some(2), Some(2)), "{}{}", ran.stderr, validated.stderr);
     assert!(!ran.stderr.contains("listening"), "{}", ran.stderr);
-    let errors = |ended: &Ended| ended.stderr.lines().filter(|line| line.starts_with("error")).map(str::to_owned).collect::<Vec<_>>();
+    let errors = |ended: &Ended| {
+        ended.stderr.lines().filter(|line| line.starts_with("error")).map(str::to_owned).collect::<Vec<_>>()
+    };
     assert_eq!(errors(&ran), errors(&validated));
     ran.stderr
 }
@@ -34,7 +36,10 @@ fn refused(yaml: &str, files: &[(&str, &[u8])]) -> String {
 /// A configuration around filters; line 3 is the first one's.
 fn around(filters: &[(&str, &str)]) -> String {
     let names: Vec<_> = filters.iter().map(|(name, _)| *name).collect();
-    let mut yaml = format!("listeners: {{ web: {{ address: '127.0.0.1:0', filters: [{}], cluster: app }} }}\nfilters:\n", names.join(", "));
+    let mut yaml = format!(
+        "listeners: {{ web: {{ address: '127.0.0.1:0', filters: [{}], cluster: app }} }}\nfilters:\n",
+        names.join(", ")
+    );
     for (name, filter) in filters {
         yaml.push_str(&format!("  {name}: {filter}\n"));
     }
@@ -66,12 +71,21 @@ clusters:
     says(
         &said,
         &[
-            "proxy.yaml:3:5", "adress", "address",
-            "proxy.yaml:5:15", "rooter", "router",
-            "proxy.yaml:6:31", "header_timeout: 10",
-            "proxy.yaml:8:49", "explode", "close",
-            "proxy.yaml:10:22", "nowhere",
-            "proxy.yaml:10:47", "round_robin",
+            "proxy.yaml:3:5",
+            "adress",
+            "address",
+            "proxy.yaml:5:15",
+            "rooter",
+            "router",
+            "proxy.yaml:6:31",
+            "header_timeout: 10",
+            "proxy.yaml:8:49",
+            "explode",
+            "close",
+            "proxy.yaml:10:22",
+            "nowhere",
+            "proxy.yaml:10:47",
+            "round_robin",
             "did you mean",
             "6 errors",
         ],
@@ -93,8 +107,20 @@ fn a_file_that_is_not_there_is_named() {
 
 #[test]
 fn a_missing_module_is_named_with_its_filter() {
-    let said = refused(&around(&[("first", "{ module: nowhere.wasm }"), ("second", "{ module: 'builtin:rooter' }")]), &[]);
-    says(&said, &["filter \"first\"", "nowhere.wasm", "proxy.yaml:3:", "filter \"second\"", "builtin module \"rooter\"", "proxy.yaml:4:", "2 errors"]);
+    let said =
+        refused(&around(&[("first", "{ module: nowhere.wasm }"), ("second", "{ module: 'builtin:rooter' }")]), &[]);
+    says(
+        &said,
+        &[
+            "filter \"first\"",
+            "nowhere.wasm",
+            "proxy.yaml:3:",
+            "filter \"second\"",
+            "builtin module \"rooter\"",
+            "proxy.yaml:4:",
+            "2 errors",
+        ],
+    );
 }
 
 fn wat(text: &str) -> Vec<u8> {
@@ -117,7 +143,13 @@ fn modules_that_cannot_be_loaded_say_why() {
     ]);
     let said = refused(
         &yaml,
-        &[("unknown.wasm", &unknown), ("foreign.wasm", &foreign), ("wrong.wasm", &wrong), ("garbage.wasm", b"#!/bin/sh\n"), ("empty.wasm", b"")],
+        &[
+            ("unknown.wasm", &unknown),
+            ("foreign.wasm", &foreign),
+            ("wrong.wasm", &wrong),
+            ("garbage.wasm", b"#!/bin/sh\n"),
+            ("empty.wasm", b""),
+        ],
     );
     says(&said, &["filter \"unknown-import\"", "proxy_brew_coffee"]);
     says(&said, &["filter \"no-abi\"", "proxy_abi_version"]);
@@ -147,14 +179,26 @@ filters:
 clusters: { app: { endpoints: ['127.0.0.1:1'] } }
 ";
     says(&refused(yaml, &[]), &["filter \"router\"", "routes[1]", "path_regex", "proxy.yaml:8:"]);
-    says(&refused(&yaml.replace("'('", "x").replace("- { cluster: app }", "- { cluster: apq }"), &[]), &["filter \"router\"", "no cluster \"apq\"", "did you mean \"app\"", "routes[0].cluster", "proxy.yaml:7:"]);
-    says(&refused(&yaml.replace("'('", "x").replace("- { cluster: app }", "- { clustre: app }"), &[]), &["filter \"router\"", "clustre", "proxy.yaml:7:"]);
+    says(
+        &refused(&yaml.replace("'('", "x").replace("- { cluster: app }", "- { cluster: apq }"), &[]),
+        &["filter \"router\"", "no cluster \"apq\"", "did you mean \"app\"", "routes[0].cluster", "proxy.yaml:7:"],
+    );
+    says(
+        &refused(&yaml.replace("'('", "x").replace("- { cluster: app }", "- { clustre: app }"), &[]),
+        &["filter \"router\"", "clustre", "proxy.yaml:7:"],
+    );
 }
 
 #[test]
 fn a_trap_in_configure_is_named_with_its_filter() {
     for kind in ["panic", "trap", "loop", "memory"] {
-        let said = refused(&around(&[("broken", &misbehave(&format!("configure {kind}"), "limits: { configure_time: 300ms, memory: 16MiB }, "))]), &[]);
+        let said = refused(
+            &around(&[(
+                "broken",
+                &misbehave(&format!("configure {kind}"), "limits: { configure_time: 300ms, memory: 16MiB }, "),
+            )]),
+            &[],
+        );
         says(&said, &["filter \"broken\"", "proxy.yaml:3:", "1 error"]);
     }
 }
@@ -174,7 +218,9 @@ fn a_configuration_that_a_route_carries_is_checked_as_well() {
 fn an_address_in_use_starts_nothing() {
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = held.local_addr().unwrap();
-    let yaml = format!("listeners:\n  web: {{ address: '127.0.0.1:0', cluster: app }}\n  taken: {{ address: '{address}', cluster: app }}\nclusters: {{ app: {{ endpoints: [] }} }}\n");
+    let yaml = format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', cluster: app }}\n  taken: {{ address: '{address}', cluster: app }}\nclusters: {{ app: {{ endpoints: [] }} }}\n"
+    );
     let [ended] = with_files(["run"], &yaml, &[]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     says(&ended.stderr, &["taken", &address.to_string(), "proxy.yaml:3:"]);
@@ -187,7 +233,8 @@ fn nothing_listens_before_every_filter_is_ready() {
     let free = std::net::TcpListener::bind("127.77.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
-    let yaml = around(&[("slow", &misbehave("configure loop", "limits: { configure_time: 2s }, "))]).replace("127.0.0.1:0", &address.to_string());
+    let yaml = around(&[("slow", &misbehave("configure loop", "limits: { configure_time: 2s }, "))])
+        .replace("127.0.0.1:0", &address.to_string());
     let running = std::thread::spawn(move || with_files(["run"], &yaml, &[]));
     let mut looks = 0;
     while !running.is_finished() {
@@ -216,7 +263,12 @@ fn errors_can_be_read_by_programs() {
     let ended = run(["--output".as_ref(), "json".as_ref(), "validate".as_ref(), file.as_os_str()]);
     assert_eq!(ended.code, Some(2));
     let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
-    let error = report["errors"].as_array().unwrap().iter().find(|error| error["message"].as_str().unwrap().contains("\"nowhere\"")).unwrap();
+    let error = report["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|error| error["message"].as_str().unwrap().contains("\"nowhere\""))
+        .unwrap();
     let origin = &error["origin"];
     assert_eq!(Path::new(origin["file"].as_str().unwrap()).file_name(), Some("proxy.yaml".as_ref()));
     assert_eq!((origin["line"].as_u64(), origin["column"].as_u64()), (Some(1), Some(30)));

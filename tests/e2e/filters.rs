@@ -12,7 +12,11 @@ use crate::{
 #[tokio::test]
 async fn requests_meet_the_outermost_filter_first_and_responses_last() {
     let upstream = Upstream::says("x").await;
-    let proxy = Proxy::start(chain(upstream.address, &[("a", official("tag a", "")), ("b", official("tag b", "")), ("c", official("tag c", ""))])).await;
+    let proxy = Proxy::start(chain(
+        upstream.address,
+        &[("a", official("tag a", "")), ("b", official("tag b", "")), ("c", official("tag c", ""))],
+    ))
+    .await;
     let answer = proxy.get("/").await;
     assert_eq!(upstream.last().all("x-chain"), ["a", "b", "c"]);
     assert_eq!(answer.all("x-chain"), ["c", "b", "a"]);
@@ -47,19 +51,29 @@ async fn an_official_sdk_filter_works_in_a_chain_with_the_builtin_ones() {
     assert_eq!(answer.header("x-request-id"), Some(id));
     assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
     let record: serde_json::Value = serde_json::from_str(&proxy.written("access.log", &["main"]).await).unwrap();
-    assert_eq!(record, serde_json::json!({ "id": id, "route": "main", "guest": "seen", "chain": "guest", "status": 200 }));
+    assert_eq!(
+        record,
+        serde_json::json!({ "id": id, "route": "main", "guest": "seen", "chain": "guest", "status": 200 })
+    );
     proxy.logged(&["done /rewritten 200", "official"]).await;
 }
 
 #[tokio::test]
 async fn a_local_reply_passes_the_filters_outside_of_it_and_no_upstream() {
     let upstream = Upstream::says("x").await;
-    let filters = [("outer", official("tag outer", "")), ("replier", official("respond 418 teapot", "")), ("inner", official("tag inner", ""))];
+    let filters = [
+        ("outer", official("tag outer", "")),
+        ("replier", official("respond 418 teapot", "")),
+        ("inner", official("tag inner", "")),
+    ];
     let proxy = Proxy::start(chain(upstream.address, &filters)).await;
     let mut client = proxy.connect().await;
     for _ in 0..2 {
         let answer = client.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-        assert_eq!((answer.status(), answer.text().as_str(), answer.header("x-replied-by")), (418, "teapot", Some("respond")));
+        assert_eq!(
+            (answer.status(), answer.text().as_str(), answer.header("x-replied-by")),
+            (418, "teapot", Some("respond"))
+        );
         assert_eq!(answer.all("x-chain"), ["outer"]);
         assert_eq!(answer.all("content-length"), ["6"], "the host frames what it sends");
     }
@@ -90,7 +104,9 @@ async fn bodies_can_be_changed_chunk_by_chunk_or_whole() {
     .await;
     for (step, there, back) in [("upper", "ABCDEF", "ONETWO"), ("double", "abcdefabcdef", "onetwoonetwo")] {
         let proxy = Proxy::start(chain(upstream.address, &[("f", official(step, ""))])).await;
-        for framing in ["content-length: 6\r\n\r\nabcdef", "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n"] {
+        for framing in
+            ["content-length: 6\r\n\r\nabcdef", "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n"]
+        {
             let mut client = proxy.connect().await;
             let answer = client.exchange(&format!("POST / HTTP/1.1\r\nhost: a\r\n{framing}")).await;
             assert_eq!((upstream.last().text().as_str(), answer.text().as_str()), (there, back), "{step}, {framing:?}");
@@ -101,7 +117,8 @@ async fn bodies_can_be_changed_chunk_by_chunk_or_whole() {
 #[tokio::test]
 async fn trailers_pass_through_filters_that_add_to_them() {
     let upstream = h2::Upstream::echo().await;
-    let yaml = chain(upstream.address, &[("f", official("trailers; upper", ""))]).replace("endpoints", "protocol: http2, endpoints");
+    let yaml = chain(upstream.address, &[("f", official("trailers; upper", ""))])
+        .replace("endpoints", "protocol: http2, endpoints");
     let proxy = Proxy::start(yaml).await;
     let mut client = h2::Client::to(proxy.web()).await;
     let (response, mut body) = client.begin(h2::request("POST", "/"), false).await;
@@ -114,19 +131,34 @@ async fn trailers_pass_through_filters_that_add_to_them() {
     assert_eq!(answer.body, b"HELLO");
     // The request's trailers had one field and got another; the echo sends both back beside its own, and the guest counts them.
     assert_eq!(trailers.get_all("x-guest-trailer").iter().collect::<Vec<_>>(), ["1", "3"]);
-    assert_eq!((&trailers["x-client"], &trailers["grpc-status"]), (&http::HeaderValue::from_static("1"), &http::HeaderValue::from_static("0")));
+    assert_eq!(
+        (&trailers["x-client"], &trailers["grpc-status"]),
+        (&http::HeaderValue::from_static("1"), &http::HeaderValue::from_static("0"))
+    );
 }
 
 #[tokio::test]
 async fn only_the_callbacks_that_are_wanted_are_called() {
     let upstream = Upstream::says("quiet").await;
     let steps = "tag t; upper; log ended";
-    let proxy = Proxy::start(chain(upstream.address, &[("f", official(steps, "callbacks: [request_headers, response_body], "))])).await;
+    let proxy = Proxy::start(chain(
+        upstream.address,
+        &[("f", official(steps, "callbacks: [request_headers, response_body], "))],
+    ))
+    .await;
     let mut client = proxy.connect().await;
     let answer = client.exchange("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc").await;
     let seen = upstream.last();
-    assert_eq!((seen.text().as_str(), seen.header("x-chain")), ("abc", Some("t")), "request_headers is called, request_body is not");
-    assert_eq!((answer.text().as_str(), answer.header("x-chain")), ("QUIET", None), "response_body is called, response_headers is not");
+    assert_eq!(
+        (seen.text().as_str(), seen.header("x-chain")),
+        ("abc", Some("t")),
+        "request_headers is called, request_body is not"
+    );
+    assert_eq!(
+        (answer.text().as_str(), answer.header("x-chain")),
+        ("QUIET", None),
+        "response_body is called, response_headers is not"
+    );
     proxy.metric_reaches("fyke_listener_requests_total", &[("class", "2xx")], 1.0).await;
     assert!(!proxy.has_logged(&["ended"]), "log was called");
 }
@@ -134,7 +166,8 @@ async fn only_the_callbacks_that_are_wanted_are_called() {
 #[tokio::test]
 async fn set_property_chooses_the_cluster() {
     let (app, other) = (Upstream::says("app").await, Upstream::says("other").await);
-    let yaml = chain(app.address, &[("f", official("cluster other", ""))]) + &format!("  other: {{ endpoints: ['{}'] }}\n", other.address);
+    let yaml = chain(app.address, &[("f", official("cluster other", ""))])
+        + &format!("  other: {{ endpoints: ['{}'] }}\n", other.address);
     assert_eq!(Proxy::start(yaml).await.get("/").await.text(), "other");
     let nowhere = Proxy::start(chain(app.address, &[("f", official("cluster nowhere", ""))])).await.get("/").await;
     assert_eq!((nowhere.status(), nowhere.text().contains("cluster_not_found")), (503, true), "{nowhere:?}");
@@ -144,7 +177,8 @@ async fn set_property_chooses_the_cluster() {
 async fn properties_tell_about_the_stream() {
     let upstream = Upstream::says("x").await;
     let list = "request.path,request.method,request.host,request.scheme,request.query,request.headers.x-a,source.address,destination.port,response.code,response.code_details,upstream.address,cluster_name,plugin_name,request.protocol,mine.own,node.id";
-    let filters = [("setter", official("put mine.own value", "")), ("reader", official(&format!("properties {list}"), ""))];
+    let filters =
+        [("setter", official("put mine.own value", "")), ("reader", official(&format!("properties {list}"), ""))];
     let proxy = Proxy::start(format!("node: {{ id: me }}\n{}", chain(upstream.address, &filters))).await;
     let answer = proxy.get_with("/p?q=1", "x-a: 1\r\nx-a: 2\r\n").await;
     for (name, value) in [
@@ -179,7 +213,10 @@ async fn shared_data_counts_across_workers() {
     counts.sort_unstable();
     assert_eq!(counts, (1..=40).collect::<Vec<_>>());
     for worker in ["0", "1"] {
-        assert!(proxy.metric("fyke_worker_streams_total", &[("worker", worker)]).await > 0.0, "worker {worker} had no stream");
+        assert!(
+            proxy.metric("fyke_worker_streams_total", &[("worker", worker)]).await > 0.0,
+            "worker {worker} had no stream"
+        );
     }
 }
 
@@ -191,16 +228,26 @@ async fn metrics_and_ticks_of_filters_are_exposed() {
         proxy.get("/").await;
     }
     let value = |text: &str, word: &str| -> f64 {
-        text.lines().filter(|line| !line.starts_with('#') && line.contains(word)).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        text.lines()
+            .filter(|line| !line.starts_with('#') && line.contains(word))
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
     };
-    eventually("ticks without any request", async || (value(&proxy.ask("/metrics").await.text(), "heartbeats") >= 3.0).then_some(())).await;
+    eventually("ticks without any request", async || {
+        (value(&proxy.ask("/metrics").await.text(), "heartbeats") >= 3.0).then_some(())
+    })
+    .await;
     assert_eq!(value(&proxy.ask("/metrics").await.text(), "visits"), 3.0);
 }
 
 #[tokio::test]
 async fn shared_data_is_not_granted_by_default() {
     let upstream = Upstream::says("x").await;
-    let proxy = Proxy::start(chain(upstream.address, &[("f", format!("{{ module: {:?}, config: count visits }}", guests::OFFICIAL))])).await;
+    let proxy = Proxy::start(chain(
+        upstream.address,
+        &[("f", format!("{{ module: {:?}, config: count visits }}", guests::OFFICIAL))],
+    ))
+    .await;
     assert_eq!(proxy.get("/").await.status(), 503);
     proxy.logged(&["shared data refused", "allow: { shared_data: true }", "\"filter\":\"f\""]).await;
     assert_eq!(upstream.seen().len(), 0);

@@ -96,7 +96,10 @@ async fn declared_trailers_pass_in_both_directions() {
     let upstream = Upstream::scripted(|mut conn, _, recorder| async move {
         let request = conn.request().await.unwrap();
         recorder.saw(&request);
-        conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 9\r\n\r\n").await;
+        conn.send(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 9\r\n\r\n",
+        )
+        .await;
     })
     .await;
     let proxy = Proxy::plain(upstream.address).await;
@@ -117,7 +120,10 @@ async fn a_content_length_passes_unchanged() {
     let answer = client.exchange("PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: 11\r\n\r\nhello world").await;
     assert_eq!((answer.text().as_str(), answer.header("content-length")), ("hello world", Some("11")));
     let seen = upstream.last();
-    assert_eq!((seen.method(), seen.header("content-length"), seen.header("transfer-encoding")), ("PUT", Some("11"), None));
+    assert_eq!(
+        (seen.method(), seen.header("content-length"), seen.header("transfer-encoding")),
+        ("PUT", Some("11"), None)
+    );
 }
 
 #[tokio::test]
@@ -144,7 +150,8 @@ async fn head_204_and_304_have_no_body_and_keep_the_connection() {
 async fn other_informational_answers_are_dropped() {
     let upstream = Upstream::scripted(|mut conn, _, _| async move {
         while conn.request().await.is_some() {
-            conn.send("HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n").await;
+            conn.send("HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n")
+                .await;
             conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
         }
     })
@@ -178,7 +185,10 @@ async fn a_websocket_is_tunnelled_in_both_directions() {
     let mut client = proxy.connect().await;
     client.send("GET /chat HTTP/1.1\r\nhost: a\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: xyz\r\n\r\n").await;
     let answer = client.head().await.unwrap();
-    assert_eq!((answer.status(), answer.header("upgrade"), answer.header("sec-websocket-accept")), (101, Some("websocket"), Some("abc")));
+    assert_eq!(
+        (answer.status(), answer.header("upgrade"), answer.header("sec-websocket-accept")),
+        (101, Some("websocket"), Some("abc"))
+    );
     assert!(answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade")));
     assert_eq!(client.bytes(7).await, b"welcome");
     let seen = upstream.last();
@@ -199,7 +209,8 @@ async fn a_refused_upgrade_is_an_ordinary_answer() {
     let upstream = Upstream::http(|_| Reply::new(426).header("upgrade", "h2c")).await;
     let proxy = Proxy::plain(upstream.address).await;
     let mut client = proxy.connect().await;
-    let answer = client.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await;
+    let answer =
+        client.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await;
     assert_eq!(answer.status(), 426);
     assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.status(), 426);
 }
@@ -239,7 +250,8 @@ async fn an_absolute_target_names_the_host() {
     let upstream = Upstream::says("x").await;
     let proxy = Proxy::plain(upstream.address).await;
     let mut client = proxy.connect().await;
-    let answer = client.exchange("GET http://real.example:8080/a/../b?q=1 HTTP/1.1\r\nhost: other.example\r\n\r\n").await;
+    let answer =
+        client.exchange("GET http://real.example:8080/a/../b?q=1 HTTP/1.1\r\nhost: other.example\r\n\r\n").await;
     assert_eq!(answer.status(), 200);
     let seen = upstream.last();
     assert_eq!((seen.start.as_str(), seen.all("host")), ("GET /b?q=1 HTTP/1.1", vec!["real.example:8080"]));
@@ -247,14 +259,27 @@ async fn an_absolute_target_names_the_host() {
 
 #[tokio::test]
 async fn what_belongs_to_one_hop_goes() {
-    let upstream = Upstream::http(|_| Reply::ok("x").header("connection", "x-secret").header("x-secret", "1").header("keep-alive", "timeout=5").header("x-kept", "1")).await;
+    let upstream = Upstream::http(|_| {
+        Reply::ok("x")
+            .header("connection", "x-secret")
+            .header("x-secret", "1")
+            .header("keep-alive", "timeout=5")
+            .header("x-kept", "1")
+    })
+    .await;
     let proxy = Proxy::plain(upstream.address).await;
     let mut client = proxy.connect().await;
     let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: x-private\r\nx-private: 1\r\nkeep-alive: 5\r\nproxy-connection: close\r\nte: gzip\r\nupgrade: h2c\r\nx-kept: 1\r\n\r\n";
     let answer = client.exchange(request).await;
-    assert_eq!((answer.header("x-secret"), answer.header("keep-alive"), answer.header("x-kept")), (None, None, Some("1")));
+    assert_eq!(
+        (answer.header("x-secret"), answer.header("keep-alive"), answer.header("x-kept")),
+        (None, None, Some("1"))
+    );
     let seen = upstream.last();
-    let hop: Vec<_> = ["connection", "x-private", "keep-alive", "proxy-connection", "te", "upgrade"].into_iter().filter(|name| seen.header(name).is_some()).collect();
+    let hop: Vec<_> = ["connection", "x-private", "keep-alive", "proxy-connection", "te", "upgrade"]
+        .into_iter()
+        .filter(|name| seen.header(name).is_some())
+        .collect();
     assert!(hop.is_empty(), "{hop:?} were forwarded");
     assert_eq!(seen.header("x-kept"), Some("1"));
 }
@@ -295,7 +320,10 @@ async fn a_client_that_leaves_ends_its_upstream_request() {
     upstream.received(3).await;
     drop(client);
     assert_eq!(upstream.received(4).await[3].start, "connection 2 ended");
-    eventually("no request in flight", async || (proxy.metric("fyke_listener_requests_active", &[]).await == 0.0).then_some(())).await;
+    eventually("no request in flight", async || {
+        (proxy.metric("fyke_listener_requests_active", &[]).await == 0.0).then_some(())
+    })
+    .await;
     assert_eq!(proxy.metric("fyke_cluster_requests_active", &[]).await, 0.0);
 }
 
@@ -303,7 +331,11 @@ async fn a_client_that_leaves_ends_its_upstream_request() {
 async fn an_answer_that_breaks_off_is_not_made_whole() {
     let upstream = Upstream::scripted(|mut conn, _, _| async move {
         let request = conn.request().await.unwrap();
-        let framing = if request.path() == "/chunked" { "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n" } else { "content-length: 100\r\n\r\nhello" };
+        let framing = if request.path() == "/chunked" {
+            "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"
+        } else {
+            "content-length: 100\r\n\r\nhello"
+        };
         conn.send(format!("HTTP/1.1 200 OK\r\n{framing}")).await;
     })
     .await;

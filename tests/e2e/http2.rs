@@ -20,7 +20,10 @@ async fn to_http2(upstream: &two::Upstream) -> Proxy {
 
 #[tokio::test]
 async fn prior_knowledge_works_on_a_plain_listener_beside_http11() {
-    let upstream = Upstream::http(|request| Reply::ok(format!("{} {}", request.path(), request.header("host").unwrap())).header("connection", "keep-alive")).await;
+    let upstream = Upstream::http(|request| {
+        Reply::ok(format!("{} {}", request.path(), request.header("host").unwrap())).header("connection", "keep-alive")
+    })
+    .await;
     let proxy = Proxy::plain(upstream.address).await;
     let mut client = Client::to(proxy.web()).await;
     for _ in 0..3 {
@@ -66,7 +69,10 @@ async fn grpc_passes_with_trailers_in_both_directions() {
     let answer = whole(response).await.unwrap();
     assert_eq!((answer.status, answer.body), (200, b"\0\0\0\0\x05hello".to_vec()));
     let trailers = answer.trailers.unwrap();
-    assert_eq!((&trailers["grpc-status"], &trailers["x-client-trailer"]), (&HeaderValue::from_static("0"), &HeaderValue::from_static("yes")));
+    assert_eq!(
+        (&trailers["grpc-status"], &trailers["x-client-trailer"]),
+        (&HeaderValue::from_static("0"), &HeaderValue::from_static("yes"))
+    );
     assert_eq!(answer.headers["x-path"], "/pkg.Service/Method");
 }
 
@@ -117,7 +123,10 @@ async fn streams_share_one_upstream_connection() {
     for (number, response, mut body) in waiting {
         push(&mut body, format!("{number}"), true).await;
         let answer = whole(response).await.unwrap();
-        assert_eq!((answer.headers["x-path"].to_str().unwrap(), answer.body), (format!("/{number}").as_str(), number.to_string().into_bytes()));
+        assert_eq!(
+            (answer.headers["x-path"].to_str().unwrap(), answer.body),
+            (format!("/{number}").as_str(), number.to_string().into_bytes())
+        );
     }
     assert_eq!(upstream.connections(), 1);
 }
@@ -171,7 +180,11 @@ async fn an_upstream_that_resets_is_503_before_the_head_and_a_reset_after_it() {
     let proxy = to_http2(&upstream).await;
     let mut client = Client::to(proxy.web()).await;
     let answer = client.get("/early").await;
-    assert_eq!((answer.status, String::from_utf8_lossy(&answer.body).contains("upstream_reset")), (503, true), "{answer:?}");
+    assert_eq!(
+        (answer.status, String::from_utf8_lossy(&answer.body).contains("upstream_reset")),
+        (503, true),
+        "{answer:?}"
+    );
     let (response, _) = client.begin(request("GET", "/late"), true).await;
     let mut body = soon("the head", response).await.unwrap().into_body();
     assert_eq!(next(&mut body).await.unwrap().unwrap(), "half");
@@ -214,9 +227,15 @@ async fn a_flood_of_resets_closes_the_connection_and_nothing_else() {
         tokio::task::yield_now().await;
     }
     assert!(opened < 20_000, "nothing stopped the flood");
-    soon("the end of the attacker's connection", &mut attacker.connection).await.unwrap().expect_err("the connection should be closed as broken");
+    soon("the end of the attacker's connection", &mut attacker.connection)
+        .await
+        .unwrap()
+        .expect_err("the connection should be closed as broken");
     assert_eq!(neighbour.get("/after").await.status, 200);
-    eventually("no stream left", async || (proxy.metric("fyke_listener_requests_active", &[]).await == 0.0).then_some(())).await;
+    eventually("no stream left", async || {
+        (proxy.metric("fyke_listener_requests_active", &[]).await == 0.0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -238,7 +257,9 @@ async fn a_reset_after_the_request_was_accepted_counts_as_well() {
     while opened < 5000 {
         let Ok(mut ready) = soon("room for a stream", attacker.send.clone().ready()).await else { break };
         let Ok((response, mut body)) = ready.send_request(request("POST", "/flood"), false) else { break };
-        if tokio::time::timeout(crate::support::DEADLINE, heard.recv()).await.is_err() || attacker.connection.is_finished() {
+        if tokio::time::timeout(crate::support::DEADLINE, heard.recv()).await.is_err()
+            || attacker.connection.is_finished()
+        {
             break;
         }
         body.send_reset(Reason::CANCEL);

@@ -38,7 +38,9 @@ async fn the_number_of_headers_is_limited_on_http2_too() {
     let mut client = h2::Client::to(proxy.web()).await;
     let mut request = h2::request("GET", "/");
     for number in 0..30 {
-        request.headers_mut().insert(http::HeaderName::try_from(format!("x-{number}")).unwrap(), http::HeaderValue::from_static("1"));
+        request
+            .headers_mut()
+            .insert(http::HeaderName::try_from(format!("x-{number}")).unwrap(), http::HeaderValue::from_static("1"));
     }
     let (response, _) = client.begin(request, true).await;
     assert_eq!(h2::whole(response).await.unwrap().status, 431);

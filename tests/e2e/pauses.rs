@@ -30,7 +30,8 @@ async fn gated() -> (Upstream, Arc<Semaphore>) {
 async fn guarded(more: &str, limits: &str) -> (Upstream, Upstream, Arc<Semaphore>, Proxy) {
     let upstream = Upstream::echo().await;
     let (authz, gate) = gated().await;
-    let yaml = chain(upstream.address, &[("auth", calling("auth authz", "authz", more))]) + &format!("  authz: {{ endpoints: ['{}'] }}\n", authz.address);
+    let yaml = chain(upstream.address, &[("auth", calling("auth authz", "authz", more))])
+        + &format!("  authz: {{ endpoints: ['{}'] }}\n", authz.address);
     let proxy = Proxy::start(yaml.replace("cluster: app }", &format!("cluster: app{limits} }}"))).await;
     (upstream, authz, gate, proxy)
 }
@@ -44,7 +45,11 @@ async fn by_default_a_pause_holds_the_body_too() {
     client.send("56789").await;
     gate.add_permits(1);
     assert_eq!(client.response("POST").await.text(), "0123456789");
-    assert_eq!(upstream.last().header("x-seen-before-answer"), Some("0"), "the body was shown while everything was stopped");
+    assert_eq!(
+        upstream.last().header("x-seen-before-answer"),
+        Some("0"),
+        "the body was shown while everything was stopped"
+    );
 }
 
 #[tokio::test]
@@ -63,8 +68,12 @@ async fn with_headers_only_the_body_flows_to_the_filter() {
 #[tokio::test]
 async fn a_filter_can_hold_the_headers_until_it_has_the_body() {
     let upstream = Upstream::echo().await;
-    let proxy = Proxy::start(chain(upstream.address, &[("f", official("wait", "headers_pause: headers_only, "))])).await;
-    for framing in ["content-length: 10\r\n\r\n0123456789", "transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n5\r\n56789\r\n0\r\n\r\n"] {
+    let proxy =
+        Proxy::start(chain(upstream.address, &[("f", official("wait", "headers_pause: headers_only, "))])).await;
+    for framing in [
+        "content-length: 10\r\n\r\n0123456789",
+        "transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n5\r\n56789\r\n0\r\n\r\n",
+    ] {
         let mut client = proxy.connect().await;
         let answer = client.exchange(&format!("POST / HTTP/1.1\r\nhost: a\r\n{framing}")).await;
         assert_eq!((answer.status(), answer.text().as_str()), (200, "0123456789"));
@@ -76,7 +85,8 @@ async fn a_filter_can_hold_the_headers_until_it_has_the_body() {
 #[tokio::test]
 async fn more_than_may_be_held_is_413() {
     let upstream = Upstream::echo().await;
-    let yaml = chain(upstream.address, &[("f", official("double", ""))]).replace("cluster: app }", "cluster: app, limits: { buffer: 64KiB } }");
+    let yaml = chain(upstream.address, &[("f", official("double", ""))])
+        .replace("cluster: app }", "cluster: app, limits: { buffer: 64KiB } }");
     let proxy = Proxy::start(yaml).await;
     let mut client = proxy.connect().await;
     let fits = "x".repeat(60 * 1024);
@@ -87,7 +97,8 @@ async fn more_than_may_be_held_is_413() {
     assert_eq!(upstream.last().body.len(), 2 * fits.len());
     let large = "x".repeat(300 * 1024);
     let mut client = proxy.connect().await;
-    let _ = client.try_send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{large}", large.len())).await;
+    let _ =
+        client.try_send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{large}", large.len())).await;
     let answer = client.response("POST").await;
     assert_eq!((answer.status(), answer.text().contains("request_too_large")), (413, true), "{answer:?}");
     assert_eq!(upstream.seen().len(), 1);

@@ -87,7 +87,10 @@ async fn a_connection_that_was_closed_while_idle_is_not_used() {
         let mut client = proxy.connect().await;
         let answer = client.exchange("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc").await;
         assert_eq!(answer.status(), 200);
-        eventually("the proxy to notice", async || (proxy.metric("fyke_cluster_connections_active", &[]).await == 0.0).then_some(())).await;
+        eventually("the proxy to notice", async || {
+            (proxy.metric("fyke_cluster_connections_active", &[]).await == 0.0).then_some(())
+        })
+        .await;
         assert_eq!(upstream.connections(), number);
     }
 }
@@ -163,7 +166,10 @@ async fn a_client_that_gives_up_waiting_leaves_the_queue() {
     let impatient = ask(&proxy).await;
     proxy.metric_reaches("fyke_cluster_pending_requests", &[], 1.0).await;
     drop(impatient);
-    eventually("the queue to be empty", async || (proxy.metric("fyke_cluster_pending_requests", &[]).await == 0.0).then_some(())).await;
+    eventually("the queue to be empty", async || {
+        (proxy.metric("fyke_cluster_pending_requests", &[]).await == 0.0).then_some(())
+    })
+    .await;
     gate.add_permits(2);
     assert_eq!(first.response("GET").await.status(), 200);
     assert_eq!(proxy.get("/").await.status(), 200);

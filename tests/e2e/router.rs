@@ -1,9 +1,6 @@
 //! The router end to end. Its own tests try every rule; these see that what it decides is what happens.
 
-use crate::support::{
-    Proxy, Upstream,
-    filters::official,
-};
+use crate::support::{Proxy, Upstream, filters::official};
 
 async fn proxy(config: &str) -> (Upstream, Upstream, Proxy) {
     let (a, b) = (Upstream::says("a").await, Upstream::says("b").await);
@@ -99,7 +96,10 @@ async fn each_action_happens() {
     assert_eq!(a.last().path(), "/number/42?q=1");
     let answer = proxy.get_with("/edit", "x-debug: 1\r\nx-route: client\r\n").await;
     assert_eq!((a.last().all("x-route"), a.last().header("x-debug")), (vec!["edited"], None));
-    assert_eq!((answer.header("x-answer"), answer.header("x-response-route_metadata.team")), (Some("edited"), Some("identity")));
+    assert_eq!(
+        (answer.header("x-answer"), answer.header("x-response-route_metadata.team")),
+        (Some("edited"), Some("identity"))
+    );
     let before = a.seen().len();
     let answer = proxy.get("/old?q=1").await;
     assert_eq!((answer.status(), answer.header("location")), (308, Some("http://test.example/new?q=1")));
@@ -111,7 +111,8 @@ async fn each_action_happens() {
 
 #[tokio::test]
 async fn weights_share_out_requests() {
-    let (a, b, proxy) = proxy("{ routes: [{ weighted_clusters: [{ cluster: a, weight: 75 }, { cluster: b, weight: 25 }] }] }").await;
+    let (a, b, proxy) =
+        proxy("{ routes: [{ weighted_clusters: [{ cluster: a, weight: 75 }, { cluster: b, weight: 25 }] }] }").await;
     let mut client = proxy.connect().await;
     for _ in 0..400 {
         assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.status(), 200);
@@ -135,7 +136,9 @@ async fn a_route_configures_later_filters() {
         upstream.address
     );
     let proxy = Proxy::start(yaml).await;
-    for (path, tag, body) in [("/a", "route-a", "x"), ("/b", "route-b", "X"), ("/c", "default", "x"), ("/a", "route-a", "x")] {
+    for (path, tag, body) in
+        [("/a", "route-a", "x"), ("/b", "route-b", "X"), ("/c", "default", "x"), ("/a", "route-a", "x")]
+    {
         let answer = proxy.get(path).await;
         assert_eq!((answer.header("x-chain"), answer.text().as_str()), (Some(tag), body), "{path}");
         assert_eq!(upstream.last().all("x-chain"), [tag]);

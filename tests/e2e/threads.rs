@@ -29,13 +29,19 @@ async fn all_streams_of_a_connection_run_on_one_worker_and_so_do_their_upstream_
         }
         let after = streams(&proxy).await;
         let grown = [after[0] - before[0], after[1] - before[1]];
-        assert!(grown == [10.0, 0.0] || grown == [0.0, 10.0], "ten requests of one connection were served by both workers: {grown:?}");
+        assert!(
+            grown == [10.0, 0.0] || grown == [0.0, 10.0],
+            "ten requests of one connection were served by both workers: {grown:?}"
+        );
         let worker = usize::from(grown[1] > 0.0);
         for connection in used {
             workers_of.entry(connection).or_default().insert(worker);
         }
     }
-    assert!(workers_of.values().all(|workers| workers.len() == 1), "an upstream connection was used by both workers: {workers_of:?}");
+    assert!(
+        workers_of.values().all(|workers| workers.len() == 1),
+        "an upstream connection was used by both workers: {workers_of:?}"
+    );
     let both: BTreeSet<_> = workers_of.values().flatten().collect();
     assert_eq!(both.len(), 2, "one worker had nothing to do");
     let [first, second] = streams(&proxy).await;
@@ -52,7 +58,8 @@ async fn there_is_one_thread_for_each_worker() {
         let proxy = Launch::new(plain(upstream.address)).workers(count).start().await;
         assert_eq!(proxy.get("/").await.status(), 200);
         let tasks = std::fs::read_dir(format!("/proc/{}/task", proxy.pid())).unwrap();
-        let names: Vec<_> = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok()).collect();
+        let names: Vec<_> =
+            tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok()).collect();
         let workers = names.iter().filter(|name| name.contains("worker")).count();
         assert_eq!(workers, count, "{names:?}");
     }

@@ -11,17 +11,23 @@ use crate::support::{
     tls::{self, Authority},
 };
 
-const CERTIFICATES: &str = "certificates: [{ certificate: a.pem, key: a.key }, { certificate: wild.pem, key: wild.key }]";
+const CERTIFICATES: &str =
+    "certificates: [{ certificate: a.pem, key: a.key }, { certificate: wild.pem, key: wild.key }]";
 
 /// A listener with two certificates and more settings of its TLS.
-async fn listener(authority: &Authority, more: &str, upstream: &Upstream) -> (Proxy, tls::Certificate, tls::Certificate) {
+async fn listener(
+    authority: &Authority,
+    more: &str,
+    upstream: &Upstream,
+) -> (Proxy, tls::Certificate, tls::Certificate) {
     let (a, wild) = (authority.issue(&["a.example"]), authority.issue(&["*.wild.example"]));
     let yaml = format!(
         "listeners:\n  web: {{ address: '127.0.0.1:0', cluster: app, tls: {{ {CERTIFICATES}{more} }} }}\nclusters:\n  app: {{ endpoints: ['{}'] }}\n",
         upstream.address
     );
     let launch = Launch::new(yaml).file("ca.pem", authority.pem());
-    let launch = launch.file("a.pem", &a.pem).file("a.key", &a.key).file("wild.pem", &wild.pem).file("wild.key", &wild.key);
+    let launch =
+        launch.file("a.pem", &a.pem).file("a.key", &a.key).file("wild.pem", &wild.pem).file("wild.key", &wild.key);
     (launch.start().await, a, wild)
 }
 
@@ -35,7 +41,8 @@ async fn the_name_that_a_client_asks_for_picks_the_certificate() {
         let mut conn = Conn::over(stream);
         assert_eq!(conn.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.text(), "x");
     }
-    let error = tls::connect(proxy.web(), authority.client(None, &[]), "other.example").await.expect_err("no certificate fits");
+    let error =
+        tls::connect(proxy.web(), authority.client(None, &[]), "other.example").await.expect_err("no certificate fits");
     assert!(error.to_string().contains("certificate"), "{error}");
     proxy.metric_reaches("fyke_listener_connections_refused_total", &[("reason", "tls")], 1.0).await;
 }
@@ -69,7 +76,9 @@ async fn a_client_without_tls_is_not_served() {
 }
 
 /// A TLS server that answers one request a connection over HTTP/1.1, or as many as come over HTTP/2.
-async fn tls_upstream(config: rustls::ServerConfig) -> (std::net::SocketAddr, tokio::sync::mpsc::UnboundedReceiver<(Option<String>, Option<Vec<u8>>)>) {
+async fn tls_upstream(
+    config: rustls::ServerConfig,
+) -> (std::net::SocketAddr, tokio::sync::mpsc::UnboundedReceiver<(Option<String>, Option<Vec<u8>>)>) {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let (told, heard) = tokio::sync::mpsc::unbounded_channel();
@@ -98,7 +107,9 @@ async fn tls_upstream(config: rustls::ServerConfig) -> (std::net::SocketAddr, to
 }
 
 fn cluster(address: std::net::SocketAddr, more: &str) -> String {
-    format!("listeners:\n  web: {{ address: '127.0.0.1:0', cluster: app }}\nclusters:\n  app: {{ endpoints: ['{address}'], {more} }}\n")
+    format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', cluster: app }}\nclusters:\n  app: {{ endpoints: ['{address}'], {more} }}\n"
+    )
 }
 
 #[tokio::test]
@@ -110,10 +121,14 @@ async fn upstreams_are_verified_by_name_and_authority() {
     let proxy = Launch::new(cluster(address, "tls: { ca: ca.pem }")).file("ca.pem", authority.pem()).start().await;
     assert_eq!(proxy.get("/").await.text(), "secret");
     assert_eq!(heard.recv().await.unwrap().0.as_deref(), Some("test.example"));
-    let proxy = Launch::new(cluster(address, "tls: { ca: ca.pem, sni: other.example }")).file("ca.pem", authority.pem()).start().await;
+    let proxy = Launch::new(cluster(address, "tls: { ca: ca.pem, sni: other.example }"))
+        .file("ca.pem", authority.pem())
+        .start()
+        .await;
     let answer = proxy.get("/").await;
     assert_eq!((answer.status(), answer.text().contains("upstream_tls_failure")), (503, true), "{answer:?}");
-    let proxy = Launch::new(cluster(address, "tls: { ca: ca.pem }")).file("ca.pem", Authority::new().pem()).start().await;
+    let proxy =
+        Launch::new(cluster(address, "tls: { ca: ca.pem }")).file("ca.pem", Authority::new().pem()).start().await;
     let answer = proxy.get("/").await;
     assert_eq!((answer.status(), answer.text().contains("upstream_tls_failure")), (503, true), "{answer:?}");
     proxy.logged(&["upstream_tls_failure", &address.to_string()]).await;
@@ -123,16 +138,33 @@ async fn upstreams_are_verified_by_name_and_authority() {
 async fn upstreams_get_a_client_certificate_and_choose_the_version() {
     let authority = Authority::new();
     let (own, mine) = (authority.issue(&["test.example"]), authority.issue(&["proxy"]));
-    for (alpn, spoken) in [(&["h2", "http/1.1"][..], Some(b"h2".to_vec())), (&["http/1.1"][..], Some(b"http/1.1".to_vec()))] {
+    for (alpn, spoken) in
+        [(&["h2", "http/1.1"][..], Some(b"h2".to_vec())), (&["http/1.1"][..], Some(b"http/1.1".to_vec()))]
+    {
         let (address, mut heard) = tls_upstream(authority.server(&own, true, alpn)).await;
-        let yaml = cluster(address, "protocol: auto, tls: { ca: ca.pem, certificate: me.pem, key: me.key, sni: test.example }");
-        let proxy = Launch::new(yaml).file("ca.pem", authority.pem()).file("me.pem", &mine.pem).file("me.key", &mine.key).start().await;
+        let yaml = cluster(
+            address,
+            "protocol: auto, tls: { ca: ca.pem, certificate: me.pem, key: me.key, sni: test.example }",
+        );
+        let proxy = Launch::new(yaml)
+            .file("ca.pem", authority.pem())
+            .file("me.pem", &mine.pem)
+            .file("me.key", &mine.key)
+            .start()
+            .await;
         assert_eq!(proxy.get("/").await.text(), "secret");
         assert_eq!(heard.recv().await.unwrap().1, spoken);
     }
     let (address, _heard) = tls_upstream(authority.server(&own, true, &[])).await;
-    let proxy = Launch::new(cluster(address, "tls: { ca: ca.pem, sni: test.example }")).file("ca.pem", authority.pem()).start().await;
-    assert_eq!(proxy.get("/").await.status(), 503, "an upstream that asks for a certificate must not be reached without");
+    let proxy = Launch::new(cluster(address, "tls: { ca: ca.pem, sni: test.example }"))
+        .file("ca.pem", authority.pem())
+        .start()
+        .await;
+    assert_eq!(
+        proxy.get("/").await.status(),
+        503,
+        "an upstream that asks for a certificate must not be reached without"
+    );
 }
 
 #[tokio::test]

@@ -50,7 +50,10 @@ impl Neighbour {
     /// Not one error up to now and in the next twenty requests.
     async fn unhurt(self) {
         let until = self.served.load(Ordering::SeqCst) + 20;
-        eventually("the neighbour to be served", async || (self.task.is_finished() || self.served.load(Ordering::SeqCst) >= until).then_some(())).await;
+        eventually("the neighbour to be served", async || {
+            (self.task.is_finished() || self.served.load(Ordering::SeqCst) >= until).then_some(())
+        })
+        .await;
         assert!(!self.task.is_finished(), "the neighbour was hurt; see above");
         self.task.abort();
     }
@@ -74,7 +77,10 @@ async fn upstream() -> Upstream {
     Upstream::scripted(|mut conn, _, recorder| async move {
         while let Some(request) = conn.request().await {
             recorder.saw(&request);
-            conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-t\r\n\r\n3\r\nabc\r\n0\r\nx-t: 1\r\n\r\n").await;
+            conn.send(
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-t\r\n\r\n3\r\nabc\r\n0\r\nx-t: 1\r\n\r\n",
+            )
+            .await;
         }
     })
     .await
@@ -195,7 +201,10 @@ async fn a_tick_that_always_traps_opens_the_breaker_and_hurts_nobody_else() {
         let neighbour = Neighbour::of(&proxy);
         proxy.metric_reaches("fyke_filter_breaker_open", &[("filter", "bad")], 1.0).await;
         proxy.logged(&["filter keeps trapping", "bad"]).await;
-        eventually("a stream that meets the policy", async || (ask(&proxy, "never nothing").await == Some(expected)).then_some(())).await;
+        eventually("a stream that meets the policy", async || {
+            (ask(&proxy, "never nothing").await == Some(expected)).then_some(())
+        })
+        .await;
         neighbour.unhurt().await;
     }
 }

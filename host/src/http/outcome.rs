@@ -2,11 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::{
-    cluster::ClusterError,
-    upstream::UpstreamError,
-    wasm::exchange::Reply,
-};
+use crate::{cluster::ClusterError, upstream::UpstreamError, wasm::exchange::Reply};
 
 /// The stream ends without an answer: the connection is closed, or the HTTP/2 stream reset.
 #[derive(Debug, thiserror::Error)]

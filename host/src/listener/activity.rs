@@ -186,7 +186,9 @@ mod tests {
     const HEADER: Duration = Duration::from_secs(8);
     const IDLE: Duration = Duration::from_secs(60);
 
-    fn run(steps: &[(u64, &dyn Fn(&Activity))]) -> Vec<Finding> {
+    type Step<'a> = &'a dyn Fn(&Activity);
+
+    fn run(steps: &[(u64, Step<'_>)]) -> Vec<Finding> {
         let start = Instant::now();
         let activity = Activity::default();
         let mut watch = Watch::new(HEADER, IDLE, start);
@@ -201,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_trickled_head_is_cut_off_although_bytes_keep_coming() {
-        let trickle: &dyn Fn(&Activity) = &|activity| activity.count_received(1);
+        let trickle: Step<'_> = &|activity| activity.count_received(1);
         let found = run(&[(1, trickle), (2, trickle), (4, trickle), (6, trickle), (9, trickle)]);
         assert_eq!(found.last(), Some(&Finding::SlowHead));
         assert!(found[..4].iter().all(|finding| *finding == Finding::Fine));

@@ -371,12 +371,7 @@ fn may_share(settings: Option<&resolved::Filter>) -> bool {
 }
 
 /// `proxy_get_shared_data`; without the grant nothing is ever there.
-pub fn read_shared(
-    scope: &Scope,
-    settings: Option<&resolved::Filter>,
-    key: &[u8],
-    out: &mut Vec<u8>,
-) -> SharedData {
+pub fn read_shared(scope: &Scope, settings: Option<&resolved::Filter>, key: &[u8], out: &mut Vec<u8>) -> SharedData {
     if !may_share(settings) {
         return SharedData::Missing;
     }
@@ -385,13 +380,7 @@ pub fn read_shared(
 
 /// `proxy_set_shared_data`. Without the grant, and over budget, the status is one that no SDK survives: a filter must not go
 /// on in the belief that its value was stored.
-pub fn write_shared(
-    scope: &Scope,
-    settings: Option<&resolved::Filter>,
-    key: &[u8],
-    value: &[u8],
-    cas: u32,
-) -> Status {
+pub fn write_shared(scope: &Scope, settings: Option<&resolved::Filter>, key: &[u8], value: &[u8], cas: u32) -> Status {
     if !may_share(settings) {
         return Status::InternalFailure;
     }
@@ -499,10 +488,7 @@ pub struct PendingCall {
 ///
 /// # Errors
 /// `BadArgument` when the cluster is not granted or the headers do not make a request.
-pub fn callout_request(
-    allow: Option<&resolved::Allow>,
-    call: &HttpCall<'_>,
-) -> Result<callout::http::Request, Status> {
+pub fn callout_request(allow: Option<&resolved::Allow>, call: &HttpCall<'_>) -> Result<callout::http::Request, Status> {
     let cluster = std::str::from_utf8(call.cluster).map_err(|_| Status::BadArgument)?;
     if !allow.is_some_and(|allow| allow.clusters.iter().any(|granted| granted == cluster)) {
         tracing::warn!(target: "fyke::filter", cluster, "callout refused: the filter may not use this cluster; grant it with `allow: {{ clusters: [{cluster}] }}`");

@@ -128,6 +128,9 @@ pub enum Acquired {
     Unavailable,
 }
 
+/// By context id: the stream, and the place of the filter in its chain.
+type Contexts = HashMap<u32, (Weak<RefCell<Exchange>>, usize), BuildHasherDefault<IdHasher>>;
+
 /// One instance and what belongs to it.
 #[derive(Debug)]
 pub struct Slot {
@@ -139,7 +142,7 @@ pub struct Slot {
     pub routes: Vec<Rc<Route>>,
     /// Sinks by handle.
     pub sinks: Vec<SinkHandle>,
-    contexts: RefCell<HashMap<u32, (Weak<RefCell<Exchange>>, usize), BuildHasherDefault<IdHasher>>>,
+    contexts: RefCell<Contexts>,
     timers: RefCell<HashMap<u32, AbortHandle>>,
     next_token: Cell<u32>,
     served: Cell<bool>,

@@ -34,9 +34,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        Ok(Self {
-            stream: BufReader::with_capacity(1024, stream),
-        })
+        Ok(Self { stream: BufReader::with_capacity(1024, stream) })
     }
 
     /// Asks for `path` and returns how many bytes the answer has.
@@ -63,9 +61,7 @@ impl Connection {
         let zeros = vec![0; PIECE];
         let mut left = length;
         while left > 0 {
-            let piece = zeros
-                .get(..usize::try_from(left)?.min(PIECE))
-                .unwrap_or_default();
+            let piece = zeros.get(..usize::try_from(left)?.min(PIECE)).unwrap_or_default();
             let stream = self.stream.get_mut();
             match framing {
                 Framing::Length => stream.write_all(piece)?,
@@ -88,13 +84,8 @@ impl Connection {
 
     /// Reads one answer and returns the length of its body.
     fn answer(&mut self, mut each: impl FnMut(&[u8])) -> anyhow::Result<u64> {
-        let head =
-            Head::read(&mut self.stream)?.context("the connection was closed before the answer")?;
-        ensure!(
-            head.first.split(' ').nth(1) == Some("200"),
-            "answered: {}",
-            head.first
-        );
+        let head = Head::read(&mut self.stream)?.context("the connection was closed before the answer")?;
+        ensure!(head.first.split(' ').nth(1) == Some("200"), "answered: {}", head.first);
         head.body(&mut self.stream, |piece| each(piece))
     }
 }
@@ -113,11 +104,7 @@ impl Head {
         let Some(first) = line(stream)? else {
             return Ok(None);
         };
-        let mut head = Self {
-            first,
-            length: None,
-            chunked: false,
-        };
+        let mut head = Self { first, length: None, chunked: false };
         loop {
             let header = line(stream)?.context("the head was cut short")?;
             if header.is_empty() {
@@ -133,11 +120,7 @@ impl Head {
     }
 
     /// Swallows the body, piece by piece, and returns its length. Without framing there is none.
-    pub fn body(
-        &self,
-        stream: &mut BufReader<TcpStream>,
-        mut each: impl FnMut(&[u8]),
-    ) -> anyhow::Result<u64> {
+    pub fn body(&self, stream: &mut BufReader<TcpStream>, mut each: impl FnMut(&[u8])) -> anyhow::Result<u64> {
         if !self.chunked {
             return swallow(stream, self.length.unwrap_or(0), &mut each);
         }
@@ -147,10 +130,7 @@ impl Head {
             let size = u64::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16)?;
             total += swallow(stream, size, &mut each)?;
             let end = line(stream)?.context("a chunk was cut short")?;
-            ensure!(
-                end.is_empty(),
-                "a chunk is longer than it says, or there are trailers"
-            );
+            ensure!(end.is_empty(), "a chunk is longer than it says, or there are trailers");
             if size == 0 {
                 return Ok(total);
             }
@@ -167,11 +147,7 @@ fn line(stream: &mut BufReader<TcpStream>) -> anyhow::Result<Option<String>> {
     Ok(Some(line.trim_end().to_owned()))
 }
 
-fn swallow(
-    stream: &mut BufReader<TcpStream>,
-    length: u64,
-    each: &mut impl FnMut(&[u8]),
-) -> anyhow::Result<u64> {
+fn swallow(stream: &mut BufReader<TcpStream>, length: u64, each: &mut impl FnMut(&[u8])) -> anyhow::Result<u64> {
     let mut piece = vec![0; PIECE.min(usize::try_from(length)?)];
     let mut left = length;
     while left > 0 {

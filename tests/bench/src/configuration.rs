@@ -27,31 +27,20 @@ pub fn fyke(
         _ => text.push_str("    filters: [request-id, router, header-1, header-2, header-3]\n"),
     }
     if filters > 0 {
-        let timeout = if task.patience == Patience::Long {
-            ", timeout: 5m"
-        } else {
-            ""
-        };
+        let timeout = if task.patience == Patience::Long { ", timeout: 5m" } else { "" };
         writeln!(
             text,
             "filters:\n  router: {{ module: \"builtin:router\", config: {{ routes: [{{ cluster: app{timeout} }}] }} }}"
         )?;
     }
     if filters > 1 {
-        let module = header_filter
-            .context("no header filter")?
-            .display()
-            .to_string();
+        let module = header_filter.context("no header filter")?.display().to_string();
         text.push_str("  request-id: { module: \"builtin:request-id\" }\n");
         for number in 1..=3 {
             writeln!(text, "  header-{number}: {{ module: {module:?} }}")?;
         }
     }
-    writeln!(
-        text,
-        "clusters:\n  app: {{ endpoints: [\"{}\"] }}",
-        task.upstream
-    )?;
+    writeln!(text, "clusters:\n  app: {{ endpoints: [\"{}\"] }}", task.upstream)?;
     Ok(text)
 }
 
@@ -77,8 +66,7 @@ pub fn nginx(task: Task, listen: SocketAddr, folder: &Path) -> String {
          upstream app {{ server {}; keepalive 64; keepalive_requests 1000000000; keepalive_timeout 1h; }}\n  \
          server {{\n    listen {listen} backlog=4096;\n    location / {{ proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}\n  }}\n}}\n",
         task.workers,
-        task.connections
-            .map_or(4_096, |connections| connections + 1_024),
+        task.connections.map_or(4_096, |connections| connections + 1_024),
         task.upstream,
     )
 }
@@ -86,11 +74,7 @@ pub fn nginx(task: Task, listen: SocketAddr, folder: &Path) -> String {
 /// The router and nothing else.
 pub fn envoy(task: Task, listen: SocketAddr) -> String {
     let address = |address: SocketAddr| serde_json::json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } });
-    let timeout = if task.patience == Patience::Long {
-        "300s"
-    } else {
-        "15s"
-    };
+    let timeout = if task.patience == Patience::Long { "300s" } else { "15s" };
     let router = serde_json::json!({ "name": "envoy.filters.http.router", "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" } });
     let manager = serde_json::json!({
         "name": "envoy.filters.network.http_connection_manager",
@@ -119,12 +103,7 @@ mod tests {
     #[test]
     fn the_chain_of_five_is_the_documented_configuration() {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let task = Task {
-            upstream: address(3),
-            workers: 1,
-            connections: None,
-            patience: Patience::Default,
-        };
+        let task = Task { upstream: address(3), workers: 1, connections: None, patience: Patience::Default };
         let text = fyke(task, address(1), address(2), Some(Path::new("/h.wasm")), 5);
         let expected = r#"workers: 1
 admin: { address: "127.0.0.1:2" }

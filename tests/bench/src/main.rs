@@ -14,14 +14,7 @@
 //! given rate. Compare them between contestants; do not read them as promises.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::indexing_slicing,
-        reason = "a test that fails may panic"
-    )
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails may panic"))]
 
 mod client;
 mod configuration;

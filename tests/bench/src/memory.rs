@@ -77,10 +77,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             .with_context(|| candidate.contestant.name())?;
         holdings.push(holding);
     }
-    let section = Section {
-        name: "memory",
-        text: text(options, &candidates, &holdings, &notes)?,
-    };
+    let section = Section { name: "memory", text: text(options, &candidates, &holdings, &notes)? };
     println!("{}", section.text);
     if let Some(path) = &common.write {
         section.write(path)?;
@@ -95,21 +92,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(
-    options: &Options,
-    candidate: &Candidate,
-    upstream: SocketAddr,
-    folder: &Path,
-) -> anyhow::Result<Holding> {
+fn measure(options: &Options, candidate: &Candidate, upstream: SocketAddr, folder: &Path) -> anyhow::Result<Holding> {
     let core = options.common.proxy_core;
     let idle = options.idle as usize;
     // Room for the connections that only looked whether it is up.
-    let task = Task {
-        upstream,
-        workers: WORKERS,
-        connections: Some(idle + 64),
-        patience: Patience::Long,
-    };
+    let task = Task { upstream, workers: WORKERS, connections: Some(idle + 64), patience: Patience::Long };
 
     let name = candidate.contestant.name();
     eprintln!("{name}: {idle} idle connections");
@@ -125,81 +112,35 @@ fn measure(
     let length = u64::from(options.stream) * MEBIBYTE;
     let address = proxy.address;
     let mut transfers = Vec::new();
-    let upload = |framing| {
-        move || {
-            Ok(Connection::open(address)?
-                .post("/sink", length, framing)?
-                .parse()?)
-        }
-    };
-    transfers.push(transfer(
-        name,
-        "upload, Content-Length",
-        length,
-        &proxy.process,
-        upload(Framing::Length),
-    )?);
-    transfers.push(transfer(
-        name,
-        "upload, chunked",
-        length,
-        &proxy.process,
-        upload(Framing::Chunked),
-    )?);
-    transfers.push(transfer(
-        name,
-        "download",
-        length,
-        &proxy.process,
-        move || Connection::open(address)?.get(&format!("/source/{length}")),
-    )?);
-    Ok(Holding {
-        name,
-        empty,
-        with_idle,
-        again,
-        transfers,
-    })
+    let upload = |framing| move || Ok(Connection::open(address)?.post("/sink", length, framing)?.parse()?);
+    transfers.push(transfer(name, "upload, Content-Length", length, &proxy.process, upload(Framing::Length))?);
+    transfers.push(transfer(name, "upload, chunked", length, &proxy.process, upload(Framing::Chunked))?);
+    transfers.push(transfer(name, "download", length, &proxy.process, move || {
+        Connection::open(address)?.get(&format!("/source/{length}"))
+    })?);
+    Ok(Holding { name, empty, with_idle, again, transfers })
 }
 
 /// Resident bytes with all connections idle, and how many of them answered a second request.
 fn hold_idle(options: &Options, proxy: &Running) -> anyhow::Result<(u64, u64)> {
     let mut client = Command::new(std::env::current_exe()?)
-        .args([
-            "hold",
-            "--address",
-            &proxy.address.to_string(),
-            "--count",
-            &options.idle.to_string(),
-        ])
+        .args(["hold", "--address", &proxy.address.to_string(), "--count", &options.idle.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
     let mut input = client.stdin.take().context("no pipe")?;
     let mut lines = BufReader::new(client.stdout.take().context("no pipe")?).lines();
     let mut number = |word: &str| -> anyhow::Result<u64> {
-        let line = lines
-            .next()
-            .context("the client of idle connections gave up")??;
-        Ok(line
-            .strip_prefix(word)
-            .context("an unexpected line")?
-            .trim()
-            .parse()?)
+        let line = lines.next().context("the client of idle connections gave up")??;
+        Ok(line.strip_prefix(word).context("an unexpected line")?.trim().parse()?)
     };
     let held = number("held")?;
-    ensure!(
-        held == u64::from(options.idle),
-        "only {held} connections are held"
-    );
+    ensure!(held == u64::from(options.idle), "only {held} connections are held");
     thread::sleep(options.settle);
     let resident = proxy.process.resident()?;
     input.write_all(b"\n")?;
     let again = number("again")?;
-    ensure!(
-        again == held,
-        "only {again} of {held} idle connections answered again"
-    );
+    ensure!(again == held, "only {again} of {held} idle connections answered again");
     client.wait()?;
     Ok((resident, again))
 }
@@ -222,41 +163,23 @@ fn transfer(
         peak = peak.max(proxy.resident()?);
     }
     let seconds = started.elapsed().as_secs_f64();
-    let passed = running
-        .join()
-        .map_err(|_| anyhow::anyhow!("the transfer panicked"))?
-        .context(name)?;
-    ensure!(
-        passed == length,
-        "{name}: {passed} of {length} bytes arrived"
-    );
-    Ok(Transfer {
-        name,
-        before,
-        peak,
-        seconds,
-    })
+    let passed = running.join().map_err(|_| anyhow::anyhow!("the transfer panicked"))?.context(name)?;
+    ensure!(passed == length, "{name}: {passed} of {length} bytes arrived");
+    Ok(Transfer { name, before, peak, seconds })
 }
 
-fn text(
-    options: &Options,
-    candidates: &[Candidate],
-    holdings: &[Holding],
-    notes: &[String],
-) -> anyhow::Result<String> {
+fn text(options: &Options, candidates: &[Candidate], holdings: &[Holding], notes: &[String]) -> anyhow::Result<String> {
     let mut out = format!(
         "Resident memory (`VmRSS`), two workers, {} idle keep-alive HTTP/1.1 connections that have been served once, transfers of {} MiB.\n\n",
         options.idle, options.stream
     );
-    out.push_str(&report::facts(
-        candidates.iter().map(|found| found.version.as_str()),
-    )?);
-    out.push_str("\n| Proxy | empty | with idle connections | per connection | answered again |\n|---|---|---|---|---|\n");
+    out.push_str(&report::facts(candidates.iter().map(|found| found.version.as_str()))?);
+    out.push_str(
+        "\n| Proxy | empty | with idle connections | per connection | answered again |\n|---|---|---|---|---|\n",
+    );
     let mebibytes = |bytes: u64| process::precise(bytes) / process::precise(MEBIBYTE);
     for holding in holdings {
-        let each = process::precise(holding.with_idle.saturating_sub(holding.empty))
-            / 1024.0
-            / f64::from(options.idle);
+        let each = process::precise(holding.with_idle.saturating_sub(holding.empty)) / 1024.0 / f64::from(options.idle);
         out.push_str(&format!(
             "| {} | {:.1} MiB | {:.1} MiB | {each:.1} KiB | {} |\n",
             holding.name,
@@ -266,12 +189,9 @@ fn text(
         ));
     }
     out.push_str("\n| Proxy | transfer | before | most while it ran | growth | MiB/s |\n|---|---|---|---|---|---|\n");
-    for (holding, transfer) in holdings.iter().flat_map(|holding| {
-        holding
-            .transfers
-            .iter()
-            .map(move |transfer| (holding, transfer))
-    }) {
+    for (holding, transfer) in
+        holdings.iter().flat_map(|holding| holding.transfers.iter().map(move |transfer| (holding, transfer)))
+    {
         out.push_str(&format!(
             "| {} | {} | {:.1} MiB | {:.1} MiB | {:.1} MiB | {:.0} |\n",
             holding.name,

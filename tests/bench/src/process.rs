@@ -42,12 +42,7 @@ pub struct Process {
 
 impl Process {
     /// Starts `program` on `core`; what it prints goes to `log`. It is told to end when this program dies, however it dies.
-    pub fn start(
-        program: &Path,
-        arguments: &[&str],
-        core: usize,
-        log: &Path,
-    ) -> anyhow::Result<Self> {
+    pub fn start(program: &Path, arguments: &[&str], core: usize, log: &Path) -> anyhow::Result<Self> {
         let out = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "TERM", "taskset", "-c", &core.to_string()])
@@ -57,27 +52,15 @@ impl Process {
             .stdout(out.try_clone()?)
             .stderr(out)
             .spawn()
-            .with_context(|| {
-                format!(
-                    "cannot start {} (setpriv and taskset are in util-linux)",
-                    program.display()
-                )
-            })?;
-        Ok(Self {
-            child,
-            log: log.to_owned(),
-        })
+            .with_context(|| format!("cannot start {} (setpriv and taskset are in util-linux)", program.display()))?;
+        Ok(Self { child, log: log.to_owned() })
     }
 
     /// Waits until `ready` is true.
     ///
     /// # Errors
     /// With what the program printed, when it ended or took longer than `patience`.
-    pub fn wait_ready(
-        &mut self,
-        patience: Duration,
-        mut ready: impl FnMut() -> bool,
-    ) -> anyhow::Result<()> {
+    pub fn wait_ready(&mut self, patience: Duration, mut ready: impl FnMut() -> bool) -> anyhow::Result<()> {
         let deadline = Instant::now() + patience;
         while !ready() {
             if let Some(status) = self.child.try_wait()? {
@@ -95,10 +78,7 @@ impl Process {
     fn printed(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        lines
-            .get(lines.len().saturating_sub(20)..)
-            .unwrap_or_default()
-            .join("\n")
+        lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n")
     }
 
     /// User and system time of the process and its children so far. Counts in clock ticks, 10 ms on Linux.
@@ -107,16 +87,10 @@ impl Process {
         for pid in self.tree() {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
             // Fields 14 and 15; the name before them may contain spaces, but ends with the last parenthesis.
-            let fields = stat
-                .rsplit_once(')')
-                .map(|(_, rest)| rest)
-                .unwrap_or_default();
+            let fields = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
             let mut fields = fields.split_whitespace().skip(11);
             for _ in 0..2 {
-                ticks += fields
-                    .next()
-                    .context("a short /proc/PID/stat")?
-                    .parse::<u64>()?;
+                ticks += fields.next().context("a short /proc/PID/stat")?.parse::<u64>()?;
             }
         }
         let tick = 1.0 / precise(rustix::param::clock_ticks_per_second());
@@ -129,9 +103,7 @@ impl Process {
         for pid in self.tree() {
             let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
             let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-            let number = line
-                .and_then(|line| line.split_whitespace().next())
-                .context("no VmRSS")?;
+            let number = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
             kibibytes += number.parse::<u64>()?;
         }
         Ok(kibibytes * 1024)
@@ -145,9 +117,7 @@ impl Process {
                 .into_iter()
                 .flatten()
                 .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-                .filter(|pid| {
-                    !tree.contains(pid) && parent(*pid).is_some_and(|pid| tree.contains(&pid))
-                })
+                .filter(|pid| !tree.contains(pid) && parent(*pid).is_some_and(|pid| tree.contains(&pid)))
                 .collect();
             if found.is_empty() {
                 return tree;
@@ -178,12 +148,7 @@ impl Drop for Process {
 
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Runs a program to its end and returns what it printed on standard output.
@@ -213,10 +178,7 @@ pub fn output(command: &mut Command, patience: Duration) -> anyhow::Result<Strin
     };
     let printed = read_all(&mut out)?;
     if !status.success() {
-        bail!(
-            "{name} ended with {status}: {printed}{}",
-            read_all(&mut err)?
-        );
+        bail!("{name} ended with {status}: {printed}{}", read_all(&mut err)?);
     }
     Ok(printed)
 }
@@ -233,25 +195,12 @@ fn read_all(file: &mut File) -> anyhow::Result<String> {
 pub fn core_busy(core: usize) -> anyhow::Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
     let prefix = format!("cpu{core} ");
-    let line = stat
-        .lines()
-        .find_map(|line| line.strip_prefix(&prefix))
-        .context("no such core in /proc/stat")?;
-    let fields: Vec<u64> = line
-        .split_whitespace()
-        .filter_map(|field| field.parse().ok())
-        .collect();
+    let line = stat.lines().find_map(|line| line.strip_prefix(&prefix)).context("no such core in /proc/stat")?;
+    let fields: Vec<u64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
     // user nice system idle iowait irq softirq steal: all but idle and iowait.
-    let busy: u64 = fields
-        .iter()
-        .take(8)
-        .enumerate()
-        .filter(|(index, _)| *index != 3 && *index != 4)
-        .map(|(_, ticks)| ticks)
-        .sum();
-    Ok(Duration::from_secs_f64(
-        precise(busy) / precise(rustix::param::clock_ticks_per_second()),
-    ))
+    let busy: u64 =
+        fields.iter().take(8).enumerate().filter(|(index, _)| *index != 3 && *index != 4).map(|(_, ticks)| ticks).sum();
+    Ok(Duration::from_secs_f64(precise(busy) / precise(rustix::param::clock_ticks_per_second())))
 }
 
 /// A count as a float: exact up to 2^53.

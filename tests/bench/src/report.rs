@@ -18,24 +18,15 @@ pub struct Section {
 impl Section {
     /// Puts it into the file: between the markers of its name, or with markers at the end. The rest stays as people wrote it.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let old = if path.exists() {
-            fs::read_to_string(path)?
-        } else {
-            "# Benchmarks\n".to_owned()
-        };
-        fs::write(path, self.put_into(&old))
-            .with_context(|| format!("cannot write {}", path.display()))
+        let old = if path.exists() { fs::read_to_string(path)? } else { "# Benchmarks\n".to_owned() };
+        fs::write(path, self.put_into(&old)).with_context(|| format!("cannot write {}", path.display()))
     }
 
     fn put_into(&self, old: &str) -> String {
-        let (begin, end) = (
-            format!("<!-- fyke-bench {} -->", self.name),
-            format!("<!-- end of fyke-bench {} -->", self.name),
-        );
+        let (begin, end) =
+            (format!("<!-- fyke-bench {} -->", self.name), format!("<!-- end of fyke-bench {} -->", self.name));
         let own = format!("{begin}\n{}\n{end}", self.text.trim_end());
-        let inside = old
-            .split_once(&begin)
-            .and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+        let inside = old.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
         match inside {
             Some((before, after)) => format!("{before}{own}{after}"),
             None => format!("{}\n\n{own}\n", old.trim_end()),
@@ -53,19 +44,10 @@ pub fn machine() -> anyhow::Result<Value> {
     let memory = fs::read_to_string("/proc/meminfo")?;
     let kibibytes: u64 = memory
         .lines()
-        .find_map(|line| {
-            line.strip_prefix("MemTotal:")?
-                .split_whitespace()
-                .next()?
-                .parse()
-                .ok()
-        })
+        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok())
         .context("no MemTotal")?;
     let load = fs::read_to_string("/proc/loadavg")?;
-    let date = process::output(
-        Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]),
-        Duration::from_secs(5),
-    )?;
+    let date = process::output(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]), Duration::from_secs(5))?;
     Ok(json!({
         "date": date.trim(),
         "processor": model,
@@ -82,19 +64,11 @@ pub fn facts<'a>(versions: impl Iterator<Item = &'a str>) -> anyhow::Result<Stri
     let word = |name: &str| {
         machine
             .get(name)
-            .map(|value| {
-                value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned)
-            })
+            .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
             .unwrap_or_default()
     };
-    let gibibytes = process::precise(
-        machine
-            .get("memory_bytes")
-            .and_then(Value::as_u64)
-            .unwrap_or_default(),
-    ) / f64::from(1 << 30);
+    let gibibytes =
+        process::precise(machine.get("memory_bytes").and_then(Value::as_u64).unwrap_or_default()) / f64::from(1 << 30);
     let versions: BTreeSet<&str> = versions.collect();
     Ok(format!(
         "{}; {}, {} cores, {gibibytes:.0} GiB, Linux {}. {}.\n",
@@ -108,8 +82,7 @@ pub fn facts<'a>(versions: impl Iterator<Item = &'a str>) -> anyhow::Result<Stri
 
 /// Writes a value, readable.
 pub fn write_json(path: &Path, value: &Value) -> anyhow::Result<()> {
-    fs::write(path, format!("{value:#}\n"))
-        .with_context(|| format!("cannot write {}", path.display()))
+    fs::write(path, format!("{value:#}\n")).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -118,15 +91,9 @@ mod tests {
 
     #[test]
     fn a_section_replaces_its_own_former_text_and_nothing_else() {
-        let section = |text: &str| Section {
-            name: "cpu",
-            text: text.to_owned(),
-        };
+        let section = |text: &str| Section { name: "cpu", text: text.to_owned() };
         let first = section("one").put_into("# Benchmarks\nprose\n");
-        assert_eq!(
-            first,
-            "# Benchmarks\nprose\n\n<!-- fyke-bench cpu -->\none\n<!-- end of fyke-bench cpu -->\n"
-        );
+        assert_eq!(first, "# Benchmarks\nprose\n\n<!-- fyke-bench cpu -->\none\n<!-- end of fyke-bench cpu -->\n");
         let second = section("two").put_into(&format!("{first}more prose\n"));
         assert_eq!(
             second,

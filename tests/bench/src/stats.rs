@@ -18,16 +18,9 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.len() / 2;
         let upper = *sorted.get(middle)?;
-        let median = if sorted.len().is_multiple_of(2) {
-            f64::midpoint(*sorted.get(middle - 1)?, upper)
-        } else {
-            upper
-        };
-        Some(Self {
-            median,
-            min: *sorted.first()?,
-            max: *sorted.last()?,
-        })
+        let median =
+            if sorted.len().is_multiple_of(2) { f64::midpoint(*sorted.get(middle - 1)?, upper) } else { upper };
+        Some(Self { median, min: *sorted.first()?, max: *sorted.last()? })
     }
 }
 
@@ -37,22 +30,8 @@ mod tests {
 
     #[test]
     fn the_median_of_an_even_number_lies_between() {
-        assert_eq!(
-            Spread::of([4.0, 1.0, 3.0, 2.0]),
-            Some(Spread {
-                median: 2.5,
-                min: 1.0,
-                max: 4.0
-            })
-        );
-        assert_eq!(
-            Spread::of([7.0]),
-            Some(Spread {
-                median: 7.0,
-                min: 7.0,
-                max: 7.0
-            })
-        );
+        assert_eq!(Spread::of([4.0, 1.0, 3.0, 2.0]), Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
+        assert_eq!(Spread::of([7.0]), Some(Spread { median: 7.0, min: 7.0, max: 7.0 }));
         assert_eq!(Spread::of([]), None);
     }
 }

@@ -33,8 +33,7 @@ pub struct Static {
 impl Static {
     /// Starts it on `core`, with its files in `folder`.
     pub fn start(folder: &Path, core: usize) -> anyhow::Result<Self> {
-        let nginx =
-            process::find("nginx").context("nginx is missing: apt-get install nginx-light")?;
+        let nginx = process::find("nginx").context("nginx is missing: apt-get install nginx-light")?;
         let address = free_address()?;
         let configuration = folder.join("upstream.conf");
         let home = folder.display();
@@ -50,21 +49,14 @@ impl Static {
         let configuration = configuration.to_string_lossy();
         let arguments = ["-e", "stderr", "-g", "daemon off;", "-c", &configuration];
         let mut process = Process::start(&nginx, &arguments, core, &folder.join("upstream.log"))?;
-        process
-            .wait_ready(Duration::from_secs(10), || answers(address))
-            .context("the upstream nginx")?;
-        Ok(Self {
-            address,
-            _process: process,
-        })
+        process.wait_ready(Duration::from_secs(10), || answers(address)).context("the upstream nginx")?;
+        Ok(Self { address, _process: process })
     }
 }
 
 /// Whether `GET /` is answered with 200.
 pub fn answers(address: SocketAddr) -> bool {
-    Connection::open(address)
-        .and_then(|mut connection| connection.get("/"))
-        .is_ok()
+    Connection::open(address).and_then(|mut connection| connection.get("/")).is_ok()
 }
 
 /// Threads of this program that swallow uploads and pour downloads: `POST /sink` answers the number of bytes received,
@@ -101,23 +93,13 @@ fn serve(stream: TcpStream) -> anyhow::Result<()> {
             write!(out, "HTTP/1.1 200 OK\r\nContent-Length: {left}\r\n\r\n")?;
             let zeros = vec![0; PIECE];
             while left > 0 {
-                let piece = zeros
-                    .get(..usize::try_from(left)?.min(PIECE))
-                    .unwrap_or_default();
+                let piece = zeros.get(..usize::try_from(left)?.min(PIECE)).unwrap_or_default();
                 out.write_all(piece)?;
                 left -= piece.len() as u64;
             }
         } else {
-            let body = if path == "/sink" {
-                received.to_string()
-            } else {
-                "ok".to_owned()
-            };
-            write!(
-                out,
-                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            )?;
+            let body = if path == "/sink" { received.to_string() } else { "ok".to_owned() };
+            write!(out, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
         }
     }
     Ok(())

@@ -115,7 +115,9 @@ pub struct Upstream {
 
 impl Upstream {
     /// Each stream is served by `script`.
-    pub async fn scripted<F>(script: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + Send + Sync + 'static) -> Self
+    pub async fn scripted<F>(
+        script: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -145,7 +147,11 @@ impl Upstream {
     pub async fn echo() -> Self {
         Self::scripted(|request, mut respond| async move {
             let (parts, mut body) = request.into_parts();
-            let response = Response::builder().header("x-path", parts.uri.path()).header("x-method", parts.method.as_str()).body(()).unwrap();
+            let response = Response::builder()
+                .header("x-path", parts.uri.path())
+                .header("x-method", parts.method.as_str())
+                .body(())
+                .unwrap();
             let mut out = respond.send_response(response, false).unwrap();
             while let Ok(Some(data)) = next(&mut body).await {
                 push(&mut out, data, false).await;

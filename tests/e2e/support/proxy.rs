@@ -45,7 +45,12 @@ impl Launch {
     /// Starts the proxy and waits until it listens.
     pub async fn start(self) -> Proxy {
         let file = self.folder.path().join("proxy.yaml");
-        let yaml = format!("workers: {}\nstate: {:?}\nadmin: {{ address: '127.0.0.1:0' }}\n{}", self.workers, scratch(), self.yaml);
+        let yaml = format!(
+            "workers: {}\nstate: {:?}\nadmin: {{ address: '127.0.0.1:0' }}\n{}",
+            self.workers,
+            scratch(),
+            self.yaml
+        );
         std::fs::write(&file, &yaml).unwrap();
         let mut child = Command::new(fyke())
             .args(["--log-format", "json", "--log", "info,fyke=debug", "run"])
@@ -69,7 +74,11 @@ impl Launch {
                 break address;
             }
             let ended = proxy.child.try_wait().unwrap();
-            assert!(ended.is_none(), "the proxy ended ({ended:?}) with this configuration:\n{yaml}\nand said: {}", proxy.log.all());
+            assert!(
+                ended.is_none(),
+                "the proxy ended ({ended:?}) with this configuration:\n{yaml}\nand said: {}",
+                proxy.log.all()
+            );
             assert!(begun.elapsed() < DEADLINE * 2, "the proxy does not start; it said: {}", proxy.log.all());
             std::thread::sleep(Duration::from_millis(5));
         });
@@ -160,7 +169,9 @@ impl Proxy {
     /// Waits for a metric to reach a value.
     #[track_caller]
     pub fn metric_reaches(&self, name: &str, labels: &[(&str, &str)], value: f64) -> impl Future<Output = ()> {
-        eventually(format!("{name}{labels:?} >= {value}"), async move || (self.metric(name, labels).await >= value).then_some(()))
+        eventually(format!("{name}{labels:?} >= {value}"), async move || {
+            (self.metric(name, labels).await >= value).then_some(())
+        })
     }
 
     /// Waits for a line of the log that contains all of `words`.
@@ -218,7 +229,10 @@ impl Drop for Proxy {
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- the proxy (ended by itself: {ended:?}) said:\n{}", self.log.all());
-        } else if let Some(line) = self.log.find(|line| (line.starts_with("thread '") && line.contains(" panicked at ")).then(|| line.to_owned())) {
+        } else if let Some(line) = self
+            .log
+            .find(|line| (line.starts_with("thread '") && line.contains(" panicked at ")).then(|| line.to_owned()))
+        {
             panic!("the proxy panicked: {line}\n{}", self.log.all());
         }
     }
@@ -226,7 +240,9 @@ impl Drop for Proxy {
 
 /// A listener without filters, and everything to one upstream.
 pub fn plain(upstream: SocketAddr) -> String {
-    format!("listeners:\n  web: {{ address: '127.0.0.1:0', cluster: app }}\nclusters:\n  app: {{ endpoints: ['{upstream}'] }}\n")
+    format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', cluster: app }}\nclusters:\n  app: {{ endpoints: ['{upstream}'] }}\n"
+    )
 }
 
 /// One GET on a connection of its own.

@@ -69,9 +69,12 @@ impl Authority {
     /// A server with a certificate, which may ask for one by this authority.
     pub fn server(&self, own: &Certificate, asks: bool, alpn: &[&str]) -> ServerConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+        let builder =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
         let builder = if asks {
-            builder.with_client_cert_verifier(WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider).build().unwrap())
+            builder.with_client_cert_verifier(
+                WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider).build().unwrap(),
+            )
         } else {
             builder.with_no_client_auth()
         };
@@ -89,7 +92,12 @@ impl Certificate {
 }
 
 /// A TLS connection.
-pub async fn connect(address: SocketAddr, config: ClientConfig, name: &'static str) -> std::io::Result<TlsStream<TcpStream>> {
+pub async fn connect(
+    address: SocketAddr,
+    config: ClientConfig,
+    name: &'static str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await.unwrap();
-    soon("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(name).unwrap(), stream)).await
+    soon("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(name).unwrap(), stream))
+        .await
 }

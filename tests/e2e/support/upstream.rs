@@ -98,7 +98,7 @@ impl Upstream {
                 let number = count.fetch_add(1, Ordering::SeqCst) + 1;
                 alive.fetch_add(1, Ordering::SeqCst);
                 let guard = Open(Arc::clone(&alive));
-                let served = script(Conn::over(stream), number, recorder.clone());
+                let served = script(Conn::patient(stream), number, recorder.clone());
                 tasks.spawn(async move {
                     let _guard = guard;
                     served.await;
@@ -150,7 +150,9 @@ impl Upstream {
     /// Waits for so many requests.
     #[track_caller]
     pub fn received(&self, count: usize) -> impl Future<Output = Vec<Message>> {
-        eventually(format!("{count} requests at the upstream"), async move || Some(self.seen()).filter(|seen| seen.len() >= count))
+        eventually(format!("{count} requests at the upstream"), async move || {
+            Some(self.seen()).filter(|seen| seen.len() >= count)
+        })
     }
 
     /// Connections accepted so far.

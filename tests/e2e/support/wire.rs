@@ -17,6 +17,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 pub struct Conn {
     io: Box<dyn Transport>,
     buffer: Vec<u8>,
+    /// An upstream waits for its next request for as long as it takes.
+    patient: bool,
 }
 
 /// A request or a response as it was on the wire.
@@ -38,7 +40,11 @@ impl Message {
     /// Status of a response.
     #[track_caller]
     pub fn status(&self) -> u16 {
-        self.start.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no status in {self:?}"))
+        self.start
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .unwrap_or_else(|| panic!("no status in {self:?}"))
     }
 
     pub fn method(&self) -> &str {
@@ -77,7 +83,12 @@ impl Conn {
     }
 
     pub fn over(io: impl Transport + 'static) -> Self {
-        Self { io: Box::new(io), buffer: Vec::new() }
+        Self { io: Box::new(io), buffer: Vec::new(), patient: false }
+    }
+
+    /// For connections that end with their test.
+    pub fn patient(io: impl Transport + 'static) -> Self {
+        Self { patient: true, ..Self::over(io) }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -105,7 +116,8 @@ impl Conn {
 
     /// Reads some more; `false` at the end. A reset is an end, too.
     async fn fill(&mut self) -> bool {
-        let read = soon("bytes from the peer", self.io.read_buf(&mut self.buffer)).await;
+        let read = self.io.read_buf(&mut self.buffer);
+        let read = if self.patient { read.await } else { soon("bytes from the peer", read).await };
         read.is_ok_and(|count| count > 0)
     }
 

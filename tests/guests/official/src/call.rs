@@ -13,7 +13,8 @@ impl Stream {
     /// Asks, and holds the request until the answer.
     pub fn ask(&mut self, cluster: &str) -> Action {
         let who = self.get_http_request_header("authorization").unwrap_or_default();
-        let headers = vec![(":method", "GET"), (":path", "/check"), (":authority", "authz"), ("authorization", who.as_str())];
+        let headers =
+            vec![(":method", "GET"), (":path", "/check"), (":authority", "authz"), ("authorization", who.as_str())];
         match self.dispatch_http_call(cluster, headers, None, vec![], Duration::from_secs(2)) {
             Ok(_) => {
                 self.waiting = true;
