@@ -158,12 +158,10 @@ async fn idle_connections_cost_little() {
         clients.push(client);
     }
     proxy.metric_reaches("fyke_listener_connections_active", &[], count as f64).await;
-    for n in 0..40 {
-        eprintln!("DBG {n} {}", proxy.resident().saturating_sub(before) / count);
-        tokio::time::sleep(Duration::from_millis(1000)).await;
-    }
     let allowed = 16 * 1024;
     eventually("each connection to cost at most 16 KiB", async || {
+        // A worker without any traffic does not look at its memory: the allocator gives back what is free when it is used next.
+        assert_eq!(proxy.get("/").await.status(), 200);
         (proxy.resident().saturating_sub(before) / count <= allowed).then_some(())
     })
     .await;

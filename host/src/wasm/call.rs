@@ -1,10 +1,6 @@
 //! One call into a guest: the engine's [`Host`] for its length.
 
-use std::{
-    cell::RefCell,
-    rc::Rc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{rc::Rc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use fyke_engine::{
@@ -14,18 +10,14 @@ use fyke_engine::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{
+    call_out,
     env::Env,
     exchange::{Direction, Exchange, Reply},
     foreign,
-    maps::{Fields, Frozen, RequestHead, ResponseHead},
-    properties,
+    maps::{Fields, Frozen, ResponseHead},
+    outside, properties,
     rope::ReadOnly,
     vm::{Slot, Vm},
-};
-use crate::{
-    callout,
-    config::resolved,
-    shared::{Conflict, Scope},
 };
 
 /// The stream that runs.
@@ -62,6 +54,11 @@ impl<'a> Call<'a> {
     /// A call on behalf of a plugin context.
     pub fn for_root(env: &'a Rc<Env>, vm: &'a Rc<Vm>, slot: &'a Rc<Slot>) -> Self {
         Self { env, vm, slot, current: None, answer: None }
+    }
+
+    /// A call on behalf of a plugin context that is given a callout's answer.
+    pub fn for_answer(env: &'a Rc<Env>, vm: &'a Rc<Vm>, slot: &'a Rc<Slot>, answer: Option<&'a mut Answer>) -> Self {
+        Self { answer, ..Self::for_root(env, vm, slot) }
     }
 
     /// A call on behalf of a stream.
@@ -108,50 +105,6 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Writes a guest's log line where the proxy's own go.
-pub fn log(filter: &str, level: LogLevel, message: &[u8]) {
-    let message = String::from_utf8_lossy(message);
-    match level {
-        LogLevel::Trace => tracing::trace!(target: "fyke::filter", filter, "{message}"),
-        LogLevel::Debug => tracing::debug!(target: "fyke::filter", filter, "{message}"),
-        LogLevel::Info => tracing::info!(target: "fyke::filter", filter, "{message}"),
-        LogLevel::Warn => tracing::warn!(target: "fyke::filter", filter, "{message}"),
-        LogLevel::Error | LogLevel::Critical => tracing::error!(target: "fyke::filter", filter, "{message}"),
-    }
-}
-
-/// The lowest level that is written at all.
-#[must_use]
-pub fn log_level() -> LogLevel {
-    match tracing::level_filters::LevelFilter::current().into_level() {
-        Some(tracing::Level::TRACE) => LogLevel::Trace,
-        Some(tracing::Level::DEBUG) => LogLevel::Debug,
-        Some(tracing::Level::INFO) => LogLevel::Info,
-        Some(tracing::Level::WARN) => LogLevel::Warn,
-        Some(tracing::Level::ERROR) => LogLevel::Error,
-        None => LogLevel::Critical,
-    }
-}
-
-/// Nanoseconds since the Unix epoch.
-#[must_use]
-pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-}
-
-/// Fills `out` from the operating system.
-pub fn random(out: &mut [u8]) {
-    let mut filled = 0;
-    while let Some(rest) = out.get_mut(filled..)
-        && !rest.is_empty()
-    {
-        match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
-            Ok(0) | Err(_) => break,
-            Ok(count) => filled += count,
-        }
-    }
-}
-
 fn direction(stream: StreamKind) -> Option<Direction> {
     match stream {
         StreamKind::Request => Some(Direction::Request),
@@ -163,15 +116,15 @@ fn direction(stream: StreamKind) -> Option<Direction> {
 impl Host for Call<'_> {
     fn log(&mut self, cx: ContextId, level: LogLevel, message: &[u8]) {
         let name = self.filter_name(cx);
-        log(&name, level, message);
+        outside::log(&name, level, message);
     }
 
     fn log_level(&self) -> LogLevel {
-        log_level()
+        outside::log_level()
     }
 
     fn now(&self) -> u64 {
-        now()
+        outside::now()
     }
 
     fn monotonic(&self) -> u64 {
@@ -179,7 +132,7 @@ impl Host for Call<'_> {
     }
 
     fn random(&mut self, out: &mut [u8]) {
-        random(out);
+        outside::random(out);
     }
 
     fn set_tick_period(&mut self, root: ContextId, period: Option<Duration>) {
@@ -301,23 +254,23 @@ impl Host for Call<'_> {
 
     fn http_call(&mut self, cx: ContextId, call: HttpCall<'_>) -> Result<u32, Status> {
         let root = self.root(cx);
-        let request = callout_request(self.slot.settings(root).map(|settings| &settings.allow), &call)?;
+        let request = call_out::callout_request(self.slot.settings(root).map(|settings| &settings.allow), &call)?;
         if !self.env.clusters.contains_key(&request.cluster) {
             return Err(Status::BadArgument);
         }
         let token = self.slot.token();
-        begin(self.vm, self.slot, self.env, PendingCall { root, token, request });
+        call_out::begin(self.vm, self.slot, self.env, call_out::PendingCall { root, token, request });
         Ok(token)
     }
 
     fn shared_data(&mut self, cx: ContextId, key: &[u8], out: &mut Vec<u8>) -> SharedData {
         let root = self.root(cx);
-        read_shared(&self.vm.scope, self.slot.settings(root).map(|settings| &**settings), key, out)
+        outside::read_shared(&self.vm.scope, self.slot.settings(root).map(|settings| &**settings), key, out)
     }
 
     fn set_shared_data(&mut self, cx: ContextId, key: &[u8], value: &[u8], cas: u32) -> Status {
         let root = self.root(cx);
-        write_shared(&self.vm.scope, self.slot.settings(root).map(|settings| &**settings), key, value, cas)
+        outside::write_shared(&self.vm.scope, self.slot.settings(root).map(|settings| &**settings), key, value, cas)
     }
 
     fn define_metric(&mut self, cx: ContextId, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {
@@ -352,42 +305,6 @@ impl Host for Call<'_> {
 
     fn foreign_function(&mut self, cx: ContextId, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {
         foreign::call(self, cx, name, args, out)
-    }
-}
-
-/// Whether a filter may use shared data. Modules of the official SDK import these hostcalls whether they call them or not, so
-/// a missing grant can only show when one is used.
-fn may_share(settings: Option<&resolved::Filter>) -> bool {
-    let granted = settings.is_some_and(|settings| settings.allow.shared_data);
-    if !granted {
-        let filter = settings.map_or("", |settings| settings.name.as_str());
-        tracing::error!(
-            target: "fyke::filter",
-            filter,
-            "shared data refused: grant it to this filter with `allow: {{ shared_data: true }}`"
-        );
-    }
-    granted
-}
-
-/// `proxy_get_shared_data`; without the grant nothing is ever there.
-pub fn read_shared(scope: &Scope, settings: Option<&resolved::Filter>, key: &[u8], out: &mut Vec<u8>) -> SharedData {
-    if !may_share(settings) {
-        return SharedData::Missing;
-    }
-    scope.read(key, out).map_or(SharedData::Missing, SharedData::Found)
-}
-
-/// `proxy_set_shared_data`. Without the grant, and over budget, the status is one that no SDK survives: a filter must not go
-/// on in the belief that its value was stored.
-pub fn write_shared(scope: &Scope, settings: Option<&resolved::Filter>, key: &[u8], value: &[u8], cas: u32) -> Status {
-    if !may_share(settings) {
-        return Status::InternalFailure;
-    }
-    match scope.write(key, value, cas) {
-        Ok(()) => Status::Ok,
-        Err(Conflict::Stale) => Status::CasMismatch,
-        Err(Conflict::Full) => Status::InternalFailure,
     }
 }
 
@@ -472,90 +389,3 @@ impl Map for Watched<'_, '_> {
         self.map.replace_all(pairs)
     }
 }
-
-/// A callout that a guest asked for.
-#[derive(Debug)]
-pub struct PendingCall {
-    /// The plugin context that gets the answer.
-    pub root: ContextId,
-    /// Its token.
-    pub token: u32,
-    /// The request.
-    pub request: callout::http::Request,
-}
-
-/// Checks what a guest asks and copies it out of its memory.
-///
-/// # Errors
-/// `BadArgument` when the cluster is not granted or the headers do not make a request.
-pub fn callout_request(allow: Option<&resolved::Allow>, call: &HttpCall<'_>) -> Result<callout::http::Request, Status> {
-    let cluster = std::str::from_utf8(call.cluster).map_err(|_| Status::BadArgument)?;
-    if !allow.is_some_and(|allow| allow.clusters.iter().any(|granted| granted == cluster)) {
-        tracing::warn!(target: "fyke::filter", cluster, "callout refused: the filter may not use this cluster; grant it with `allow: {{ clusters: [{cluster}] }}`");
-        return Err(Status::BadArgument);
-    }
-    let mut head = RequestHead {
-        method: http::Method::GET,
-        path: http::uri::PathAndQuery::from_static("/"),
-        scheme: http::uri::Scheme::HTTP,
-        fields: HeaderMap::with_capacity(call.headers.len()),
-    };
-    for (key, value) in call.headers {
-        Map::add(&mut head, key, value).map_err(|_| Status::BadArgument)?;
-    }
-    let mut trailers = HeaderMap::new();
-    for (key, value) in call.trailers {
-        Fields(&mut trailers).add(key, value).map_err(|_| Status::BadArgument)?;
-    }
-    Ok(callout::http::Request {
-        cluster: cluster.to_owned(),
-        method: head.method,
-        path: head.path,
-        scheme: head.scheme,
-        fields: head.fields,
-        body: Bytes::copy_from_slice(call.body),
-        trailers,
-        timeout: call.timeout,
-    })
-}
-
-/// Sends a callout and gives its answer to the guest.
-pub fn begin(vm: &Rc<Vm>, slot: &Rc<Slot>, env: &Rc<Env>, call: PendingCall) {
-    let vm = Rc::clone(vm);
-    let env = Rc::clone(env);
-    let slot = Rc::downgrade(slot);
-    vm.metrics().calls.inc();
-    tokio::task::spawn_local(async move {
-        let answer = match env.clusters.get(&call.request.cluster) {
-            Some(cluster) => callout::http::call(cluster, call.request).await,
-            None => Err(callout::http::CallError::UnknownCluster),
-        };
-        let Some(slot) = slot.upgrade() else { return };
-        let mut answer = match answer {
-            Ok(answer) => Some(Answer {
-                head: ResponseHead { status: answer.status, fields: answer.fields },
-                body: answer.body,
-                trailers: answer.trailers,
-            }),
-            Err(error) => {
-                vm.metrics().failed_calls.inc();
-                tracing::debug!(filter = &*vm.name, "callout failed: {error}");
-                None
-            }
-        };
-        let (headers, body, trailers) =
-            answer.as_ref().map_or((0, 0, 0), |answer| (answer.head.len(), answer.body.len(), answer.trailers.len()));
-        let result = {
-            let mut host = Call { answer: answer.as_mut(), ..Call::for_root(&env, &vm, &slot) };
-            slot.enter(|instance| {
-                instance.on_http_call_response(&mut host, call.root, call.token, headers, body, trailers)
-            })
-        };
-        if let Some(Err(trap)) = result {
-            vm.trapped(&slot, &env, &trap);
-        }
-    });
-}
-
-/// A stream as callouts and timers find it again.
-pub type SharedExchange = Rc<RefCell<Exchange>>;

@@ -10,10 +10,13 @@
 
 pub mod build;
 pub mod call;
+pub mod call_out;
+mod configuring;
 pub mod env;
 pub mod exchange;
 pub mod foreign;
 pub mod maps;
+pub mod outside;
 pub mod properties;
 pub mod rope;
 pub mod route;

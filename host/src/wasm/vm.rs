@@ -22,13 +22,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    build::Built,
-    call::{self, Call},
-    env::Env,
-    exchange::Exchange,
-    route::Route,
-};
+use super::{build::Built, call::Call, call_out, env::Env, exchange::Exchange, route::Route};
 use crate::{
     config::resolved,
     telemetry::{
@@ -292,7 +286,7 @@ impl Vm {
             self.tick(&slot, env, root, Some(period));
         }
         for call in built.calls {
-            call::begin(self, &slot, env, call);
+            call_out::begin(self, &slot, env, call);
         }
         for waker in self.waiting.borrow_mut().drain(..) {
             waker.wake();

@@ -1,0 +1,247 @@
+//! The way to the upstream: which cluster, the request as it is sent, and the head of the answer.
+
+use std::{future::poll_fn, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{Extensions, HeaderValue, Request, StatusCode, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::{
+    admit,
+    exchange_body::RequestFlow,
+    expect,
+    outcome::Abort,
+    stream::{Stream, Tail, host_reply},
+};
+use crate::{
+    cluster::{RequestBody, lease::Lease, local::LocalCluster},
+    filter::{finish, pump, reply},
+    upstream::{
+        Outgoing, UpstreamError,
+        dispatch::{Answered, dispatch},
+    },
+    wasm::{
+        exchange::{Direction, Waiting},
+        foreign,
+        maps::ResponseHead,
+    },
+};
+
+/// Executes the decision: picks the cluster, sends the request, and puts the answer's head into the exchange.
+pub(super) async fn route(
+    stream: &Rc<Stream>,
+    source: Option<Incoming>,
+    upgrade: Option<&HeaderValue>,
+    expects: bool,
+) -> Result<Tail, Abort> {
+    let decision = decide(stream);
+    let (cluster, timeout) = match decision {
+        Ok(decision) => decision,
+        Err(Undecided::Interrupted) => return Ok(Tail::none()),
+        Err(Undecided::Failed(error)) => {
+            host_reply(stream, &error);
+            return Ok(Tail::none());
+        }
+    };
+    cluster.metrics.active.add(1);
+    // Without filters no time has passed since the request's head was complete.
+    let since = if stream.keeps_heads() { Instant::now() } else { stream.exchange.borrow().started };
+    stream.cluster.replace(Some((Rc::clone(&cluster), since)));
+    let outgoing = prepare(stream, &cluster, source, upgrade, expects);
+    let answer = {
+        let seen = |lease: &Lease| {
+            let mut exchange = stream.exchange.borrow_mut();
+            exchange.upstream = Some(lease.address());
+            exchange.upstream_local = lease.local();
+        };
+        let dispatch = pin!(dispatch(&cluster, outgoing, seen));
+        answered(stream, dispatch, timeout).await
+    };
+    match answer {
+        None => Ok(Tail::none()),
+        Some(Ok(answered)) => Ok(accept(stream, answered, timeout, upgrade.is_some())),
+        Some(Err(error)) => {
+            match &error {
+                UpstreamError::Timeout { .. } => cluster.metrics.timeout.inc(),
+                UpstreamError::Cluster(_) => cluster.metrics.unreachable.inc(),
+                _ => cluster.metrics.reset.inc(),
+            }
+            host_reply(stream, &error);
+            Ok(Tail::none())
+        }
+    }
+}
+
+enum Undecided {
+    Interrupted,
+    Failed(UpstreamError),
+}
+
+type Decision = (Rc<LocalCluster>, Option<Duration>);
+
+fn decide(stream: &Stream) -> Result<Decision, Undecided> {
+    let mut exchange = stream.exchange.borrow_mut();
+    let exchange = &mut *exchange;
+    let env = &stream.runtime.env;
+    finish::route_again(env, exchange);
+    if exchange.is_interrupted() {
+        return Err(Undecided::Interrupted);
+    }
+    let name = exchange
+        .cluster
+        .as_deref()
+        .or_else(|| exchange.selection.as_ref().and_then(|selection| selection.cluster()))
+        .or(stream.runtime.cluster.as_deref());
+    let Some(name) = name else { return Err(Undecided::Failed(UpstreamError::NotRouted)) };
+    let Some(cluster) = env.clusters.get(name) else {
+        return Err(Undecided::Failed(UpstreamError::UnknownCluster { cluster: name.to_owned() }));
+    };
+    let cluster = Rc::clone(cluster);
+    exchange.routed_to = Some(Rc::clone(&cluster.name));
+    // Envoy's default for a route without a timeout; a listener with a fixed cluster gets the same.
+    let timeout = exchange.selection.as_ref().map_or(Some(Duration::from_secs(15)), |selection| selection.timeout());
+    if let Some(selection) = &exchange.selection {
+        foreign::apply_host(&mut exchange.request_head, selection);
+    }
+    Ok((cluster, timeout))
+}
+
+/// Makes the request that goes to the upstream.
+fn prepare(
+    stream: &Rc<Stream>,
+    cluster: &LocalCluster,
+    source: Option<Incoming>,
+    upgrade: Option<&HeaderValue>,
+    expects: bool,
+) -> Outgoing {
+    let chain = &stream.runtime.chain;
+    let mut exchange = stream.exchange.borrow_mut();
+    let exchange = &mut *exchange;
+    let head = &mut exchange.request_head;
+    // Filters may still ask for the request's headers when they see the answer, or log.
+    let mut fields = if stream.keeps_heads() { head.fields.clone() } else { std::mem::take(&mut head.fields) };
+    let mut extensions = Extensions::new();
+    let http1 = cluster.shared.settings.protocol != crate::config::resolved::ClusterProtocol::Http2;
+    if let Some(upgrade) = upgrade
+        && http1
+    {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        fields.insert(header::UPGRADE, upgrade.clone());
+    } else if http1 && fields.contains_key(header::TE) {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    fields.remove(header::TRANSFER_ENCODING);
+    let outlet = &mut exchange.request.outlet;
+    let filtered = chain.request_body;
+    let body = if outlet.head_end {
+        RequestBody::Empty
+    } else if filtered && outlet.end && exchange.request.trailers.is_none() {
+        // The filters have let go of all of it: its length is known.
+        let bytes = collect(outlet.body.len(), std::iter::from_fn(|| outlet.body.pop()));
+        fields.remove(header::EXPECT);
+        fields.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        RequestBody::Full { bytes: Some(bytes), trailers: None }
+    } else {
+        if chain.edits_request {
+            fields.remove(header::CONTENT_LENGTH);
+        }
+        let untouched = exchange.request.bytes == 0;
+        let gate = (expects && http1 && untouched).then(|| Arc::new(expect::Gate::default()));
+        if gate.is_none() {
+            fields.remove(header::EXPECT);
+        }
+        let waiting = gate.as_ref().map(|gate| expect::Waiting::new(Arc::clone(gate)));
+        if let Some(gate) = gate {
+            let mut request = Request::new(());
+            hyper::ext::on_informational(&mut request, move |response| {
+                if response.status() == StatusCode::CONTINUE {
+                    gate.open();
+                }
+            });
+            extensions = std::mem::take(request.extensions_mut());
+        }
+        RequestBody::Stream(Box::pin(RequestFlow::new(stream, source, waiting, filtered)))
+    };
+    Outgoing {
+        method: head.method.clone(),
+        path: head.path.clone(),
+        scheme: head.scheme.clone(),
+        fields,
+        body,
+        extensions,
+    }
+}
+
+fn collect(length: usize, mut chunks: impl Iterator<Item = Bytes>) -> Bytes {
+    let Some(first) = chunks.next() else { return Bytes::new() };
+    if first.len() == length {
+        return first;
+    }
+    let mut all = BytesMut::with_capacity(length);
+    all.extend_from_slice(&first);
+    for chunk in chunks {
+        all.extend_from_slice(&chunk);
+    }
+    all.freeze()
+}
+
+/// Waits for the head of the answer, the route's timeout, or a filter that replies instead (`None`).
+async fn answered(
+    stream: &Stream,
+    mut dispatch: std::pin::Pin<&mut impl Future<Output = Result<Answered, UpstreamError>>>,
+    timeout: Option<Duration>,
+) -> Option<Result<Answered, UpstreamError>> {
+    let mut sleep = pin!(None::<tokio::time::Sleep>);
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = dispatch.as_mut().poll(cx) {
+            return Poll::Ready(Some(result));
+        }
+        let mut exchange = stream.exchange.borrow_mut();
+        if exchange.is_interrupted() {
+            return Poll::Ready(None);
+        }
+        exchange.wait(Waiting::Main, cx.waker());
+        if let Some(timeout) = timeout
+            && let Some(received) = exchange.request_received
+        {
+            if sleep.is_none() {
+                sleep.set(Some(tokio::time::sleep_until(received + timeout)));
+            }
+            if let Some(sleep) = sleep.as_mut().as_pin_mut()
+                && sleep.poll(cx).is_ready()
+            {
+                return Poll::Ready(Some(Err(UpstreamError::Timeout { timeout })));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Puts the head of an answer into the exchange.
+fn accept(stream: &Stream, answered: Answered, timeout: Option<Duration>, upgrading: bool) -> Tail {
+    let Answered { mut response, lease } = answered;
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if switching && !upgrading {
+        reply::by_host(&mut stream.exchange.borrow_mut(), StatusCode::BAD_GATEWAY, "unexpected_upgrade", None);
+        return Tail::none();
+    }
+    let tunnel = switching.then(|| hyper::upgrade::on(&mut response));
+    let (parts, incoming) = response.into_parts();
+    let mut fields = parts.headers;
+    let protocol = if switching { fields.get(header::UPGRADE).cloned() } else { None };
+    admit::strip_hop(&mut fields);
+    if let Some(protocol) = protocol {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        fields.insert(header::UPGRADE, protocol);
+    }
+    let ends = incoming.is_end_stream();
+    let mut exchange = stream.exchange.borrow_mut();
+    exchange.details = "via_upstream".into();
+    exchange.response_head = Some(ResponseHead { status: parts.status, fields });
+    pump::start(&mut exchange, Direction::Response, 0, ends);
+    let deadline = timeout.and_then(|timeout| Some(exchange.request_received? + timeout)).filter(|_| !ends);
+    Tail { source: (!ends).then_some(incoming), lease: Some(lease), deadline, tunnel }
+}

@@ -1,0 +1,270 @@
+//! The engine's host while an instance is configured: no streams, no sockets. What is asked for is remembered, and what is
+//! refused is explained with its place in the configuration.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use fyke_engine::{
+    Buffer, BufferKind, ConfigureError, ContextId, Host, HttpCall, LocalResponse, LogLevel, Map, MapKind, MetricKind,
+    SharedData, Status, StreamKind,
+};
+
+use super::{
+    build::{PluginConfiguration, Refusal, Surroundings, VmPlan},
+    call_out::{self, PendingCall},
+    foreign, outside, properties,
+    route::RouteAction,
+};
+use crate::{
+    config::resolved::{self, Origin},
+    shared,
+    telemetry::SinkHandle,
+};
+
+/// The engine's host while an instance is built: no streams, no sockets; what is asked for is remembered.
+pub(super) struct Configuring<'a> {
+    pub(super) surroundings: &'a Surroundings,
+    pub(super) filters: &'a BTreeMap<String, (usize, usize)>,
+    pub(super) scope: Arc<shared::Scope>,
+    pub(super) settings: Option<Arc<resolved::Filter>>,
+    pub(super) routes: Vec<RouteAction>,
+    pub(super) sinks: Vec<SinkHandle>,
+    pub(super) ticks: Vec<(ContextId, Duration)>,
+    pub(super) calls: Vec<PendingCall>,
+    pub(super) next_token: u32,
+    pub(super) refusal: Option<(String, String)>,
+    pub(super) last_error: Option<String>,
+    /// Why the host said no to a route or a sink, until it says yes again.
+    pub(super) denied: Option<String>,
+    pub(super) started: std::time::Instant,
+}
+
+impl<'a> Configuring<'a> {
+    pub(super) fn new(
+        surroundings: &'a Surroundings,
+        plan: &VmPlan,
+        filters: &'a BTreeMap<String, (usize, usize)>,
+    ) -> Self {
+        Self {
+            surroundings,
+            filters,
+            scope: surroundings.shared.scope(&plan.name),
+            settings: None,
+            routes: Vec::new(),
+            sinks: Vec::new(),
+            ticks: Vec::new(),
+            calls: Vec::new(),
+            next_token: 1,
+            refusal: None,
+            last_error: None,
+            denied: None,
+            started: std::time::Instant::now(),
+        }
+    }
+
+    fn define(&mut self, args: &[u8]) -> Result<u32, String> {
+        let action: RouteAction = serde_json::from_slice(args).map_err(|error| error.to_string())?;
+        let config = &self.surroundings.config;
+        let clusters = action.cluster.iter().chain(action.weighted_clusters.iter().map(|choice| &choice.cluster));
+        for cluster in clusters {
+            if !config.clusters.contains_key(cluster) {
+                return Err(unknown("cluster", cluster, config.clusters.keys()));
+            }
+        }
+        if action.cluster.is_some() && !action.weighted_clusters.is_empty() {
+            return Err("a route has either `cluster` or `weighted_clusters`".to_owned());
+        }
+        if !action.weighted_clusters.is_empty() && action.weighted_clusters.iter().all(|choice| choice.weight == 0) {
+            return Err("the weights of a route must not all be 0".to_owned());
+        }
+        for filter in action.filters.keys() {
+            if !self.filters.contains_key(filter) {
+                return Err(unknown("filter", filter, self.filters.keys()));
+            }
+        }
+        let handle = u32::try_from(self.routes.len()).map_err(|error| error.to_string())?;
+        self.routes.push(action);
+        Ok(handle)
+    }
+
+    pub(super) fn explain(&self, plugin: &PluginConfiguration, index: usize, error: &ConfigureError) -> Refusal {
+        let settings = &plugin.settings;
+        let own = self.filters.get(&settings.name).is_some_and(|(_, number)| *number == index);
+        let (path, message) = match (&self.refusal, &self.last_error) {
+            (Some((path, message)), _) => (path.clone(), message.clone()),
+            (None, Some(message)) => (String::new(), format!("it refused its configuration: {message}")),
+            (None, None) => (String::new(), error.to_string()),
+        };
+        let origin =
+            if own { nearest(&settings.locations, &path) } else { None }.unwrap_or_else(|| settings.origin.clone());
+        let message = if own { message } else { format!("configuration carried by a route: {message}") };
+        let message = if path.is_empty() { message } else { format!("config.{path}: {message}") };
+        Refusal { filter: settings.name.clone(), origin, message, help: None }
+    }
+}
+
+/// What a filter is given of a configuration: text as it is, anything else as JSON.
+pub(super) fn handed_over(configuration: &serde_json::Value) -> String {
+    configuration.as_str().map_or_else(|| configuration.to_string(), str::to_owned)
+}
+
+/// The place of a path, or of the nearest part around it that has one.
+fn nearest(locations: &resolved::Locations, path: &str) -> Option<Origin> {
+    let mut path = path;
+    loop {
+        if let Some(origin) = locations.paths.get(path) {
+            return Some(origin.clone());
+        }
+        if path.is_empty() {
+            return None;
+        }
+        path = path.rfind(['.', '[']).and_then(|end| path.get(..end)).unwrap_or_default();
+    }
+}
+
+fn unknown<'k>(kind: &str, name: &str, known: impl Iterator<Item = &'k String>) -> String {
+    let near = known
+        .map(|known| (strsim::damerau_levenshtein(known, name), known))
+        .min()
+        .filter(|(distance, _)| *distance <= 1 + name.len() / 4);
+    match near {
+        Some((_, near)) => format!("there is no {kind} \"{name}\"; did you mean \"{near}\"?"),
+        None => format!("there is no {kind} \"{name}\""),
+    }
+}
+
+impl Host for Configuring<'_> {
+    fn log(&mut self, _cx: ContextId, level: LogLevel, message: &[u8]) {
+        if level >= LogLevel::Error {
+            self.last_error = Some(String::from_utf8_lossy(message).into_owned());
+        }
+        let name = self.settings.as_ref().map_or("", |settings| settings.name.as_str());
+        // A refusal is reported with its place; saying it twice helps nobody.
+        let level = if level >= LogLevel::Error { LogLevel::Debug } else { level };
+        outside::log(name, level, message);
+    }
+
+    fn log_level(&self) -> LogLevel {
+        outside::log_level()
+    }
+
+    fn now(&self) -> u64 {
+        outside::now()
+    }
+
+    fn monotonic(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn random(&mut self, out: &mut [u8]) {
+        outside::random(out);
+    }
+
+    fn set_tick_period(&mut self, root: ContextId, period: Option<Duration>) {
+        self.ticks.retain(|(id, _)| *id != root);
+        self.ticks.extend(period.map(|period| (root, period)));
+    }
+
+    fn with_map(&mut self, _cx: ContextId, _map: MapKind, _f: &mut dyn FnMut(&mut dyn Map)) -> bool {
+        false
+    }
+
+    fn with_buffer(&mut self, _cx: ContextId, _buffer: BufferKind, _f: &mut dyn FnMut(&mut dyn Buffer)) -> bool {
+        false
+    }
+
+    fn continue_stream(&mut self, _cx: ContextId, _stream: StreamKind) {}
+
+    fn close_stream(&mut self, _cx: ContextId, _stream: StreamKind) {}
+
+    fn send_local_response(&mut self, _cx: ContextId, _response: LocalResponse<'_>) {}
+
+    fn clear_route_cache(&mut self, _cx: ContextId) {}
+
+    fn http_call(&mut self, cx: ContextId, call: HttpCall<'_>) -> Result<u32, Status> {
+        let request = call_out::callout_request(self.settings.as_ref().map(|settings| &settings.allow), &call)?;
+        let token = self.next_token;
+        self.next_token += 1;
+        self.calls.push(PendingCall { root: cx, token, request });
+        Ok(token)
+    }
+
+    fn shared_data(&mut self, _cx: ContextId, key: &[u8], out: &mut Vec<u8>) -> SharedData {
+        outside::read_shared(&self.scope, self.settings.as_deref(), key, out)
+    }
+
+    fn set_shared_data(&mut self, _cx: ContextId, key: &[u8], value: &[u8], cas: u32) -> Status {
+        outside::write_shared(&self.scope, self.settings.as_deref(), key, value, cas)
+    }
+
+    fn define_metric(&mut self, _cx: ContextId, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {
+        let owner = self.settings.as_ref().map_or("", |settings| settings.name.as_str());
+        Ok(foreign::define_metric(&self.surroundings.registry, owner, kind, name))
+    }
+
+    fn record_metric(&mut self, _cx: ContextId, metric: u32, value: u64) -> Status {
+        foreign::metric_status(self.surroundings.registry.filter_metrics().record(metric, value))
+    }
+
+    fn increment_metric(&mut self, _cx: ContextId, metric: u32, delta: i64) -> Status {
+        foreign::metric_status(self.surroundings.registry.filter_metrics().increment(metric, delta))
+    }
+
+    fn metric(&mut self, _cx: ContextId, metric: u32) -> Result<u64, Status> {
+        self.surroundings.registry.filter_metrics().value_of(metric).map_err(|error| foreign::metric_status(Err(error)))
+    }
+
+    fn property(&mut self, _cx: ContextId, path: &[u8], out: &mut Vec<u8>) -> Status {
+        let found = properties::of_plugin(path, self.settings.as_deref(), &self.surroundings.config.node, out);
+        if found { Status::Ok } else { Status::NotFound }
+    }
+
+    fn set_property(&mut self, _cx: ContextId, _path: &[u8], _value: &[u8]) {}
+
+    fn foreign_function(&mut self, _cx: ContextId, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {
+        match name {
+            b"fyke.route.define.v1" => match self.define(args) {
+                Ok(handle) => {
+                    self.denied = None;
+                    out.extend_from_slice(&handle.to_le_bytes());
+                    Status::Ok
+                }
+                Err(message) => {
+                    self.last_error = Some(message.clone());
+                    self.denied = Some(message);
+                    Status::BadArgument
+                }
+            },
+            b"fyke.log.open.v1" => {
+                let name = String::from_utf8_lossy(args);
+                let Some(sink) = self.surroundings.sinks.handle(&name) else {
+                    let message = unknown("sink", &name, self.surroundings.config.sinks.keys());
+                    self.last_error = Some(message.clone());
+                    self.denied = Some(message);
+                    return Status::BadArgument;
+                };
+                out.extend_from_slice(&u32::try_from(self.sinks.len()).unwrap_or(u32::MAX).to_le_bytes());
+                self.sinks.push(sink);
+                Status::Ok
+            }
+            b"fyke.configure.refuse.v1" => {
+                #[derive(serde::Deserialize)]
+                struct Refused {
+                    #[serde(default)]
+                    path: String,
+                    message: String,
+                }
+                let Ok(refused) = serde_json::from_slice::<Refused>(args) else { return Status::BadArgument };
+                // The host knows better why it said no to a route or a sink.
+                self.refusal = Some((refused.path, self.denied.take().unwrap_or(refused.message)));
+                Status::Ok
+            }
+            b"fyke.features.v1" => {
+                foreign::list(out, foreign::FEATURES.iter().map(|name| name.as_bytes()));
+                Status::Ok
+            }
+            b"clear_route_cache" => Status::Ok,
+            b"fyke.route.select.v1" | b"fyke.log.write.v1" | b"fyke.headers.values.v1" => Status::BadArgument,
+            _ => Status::NotFound,
+        }
+    }
+}

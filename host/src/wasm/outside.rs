@@ -1,0 +1,90 @@
+//! What a guest asks of the process rather than of a stream: log, clock, randomness, shared data.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fyke_engine::{LogLevel, SharedData, Status};
+
+use crate::{
+    config::resolved,
+    shared::{Conflict, Scope},
+};
+
+/// Writes a guest's log line where the proxy's own go.
+pub fn log(filter: &str, level: LogLevel, message: &[u8]) {
+    let message = String::from_utf8_lossy(message);
+    match level {
+        LogLevel::Trace => tracing::trace!(target: "fyke::filter", filter, "{message}"),
+        LogLevel::Debug => tracing::debug!(target: "fyke::filter", filter, "{message}"),
+        LogLevel::Info => tracing::info!(target: "fyke::filter", filter, "{message}"),
+        LogLevel::Warn => tracing::warn!(target: "fyke::filter", filter, "{message}"),
+        LogLevel::Error | LogLevel::Critical => tracing::error!(target: "fyke::filter", filter, "{message}"),
+    }
+}
+
+/// The lowest level that is written at all.
+#[must_use]
+pub fn log_level() -> LogLevel {
+    match tracing::level_filters::LevelFilter::current().into_level() {
+        Some(tracing::Level::TRACE) => LogLevel::Trace,
+        Some(tracing::Level::DEBUG) => LogLevel::Debug,
+        Some(tracing::Level::INFO) => LogLevel::Info,
+        Some(tracing::Level::WARN) => LogLevel::Warn,
+        Some(tracing::Level::ERROR) => LogLevel::Error,
+        None => LogLevel::Critical,
+    }
+}
+
+/// Nanoseconds since the Unix epoch.
+#[must_use]
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Fills `out` from the operating system.
+pub fn random(out: &mut [u8]) {
+    let mut filled = 0;
+    while let Some(rest) = out.get_mut(filled..)
+        && !rest.is_empty()
+    {
+        match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => filled += count,
+        }
+    }
+}
+
+/// Whether a filter may use shared data. Modules of the official SDK import these hostcalls whether they call them or not, so
+/// a missing grant can only show when one is used.
+fn may_share(settings: Option<&resolved::Filter>) -> bool {
+    let granted = settings.is_some_and(|settings| settings.allow.shared_data);
+    if !granted {
+        let filter = settings.map_or("", |settings| settings.name.as_str());
+        tracing::error!(
+            target: "fyke::filter",
+            filter,
+            "shared data refused: grant it to this filter with `allow: {{ shared_data: true }}`"
+        );
+    }
+    granted
+}
+
+/// `proxy_get_shared_data`; without the grant nothing is ever there.
+pub fn read_shared(scope: &Scope, settings: Option<&resolved::Filter>, key: &[u8], out: &mut Vec<u8>) -> SharedData {
+    if !may_share(settings) {
+        return SharedData::Missing;
+    }
+    scope.read(key, out).map_or(SharedData::Missing, SharedData::Found)
+}
+
+/// `proxy_set_shared_data`. Without the grant, and over budget, the status is one that no SDK survives: a filter must not go
+/// on in the belief that its value was stored.
+pub fn write_shared(scope: &Scope, settings: Option<&resolved::Filter>, key: &[u8], value: &[u8], cas: u32) -> Status {
+    if !may_share(settings) {
+        return Status::InternalFailure;
+    }
+    match scope.write(key, value, cas) {
+        Ok(()) => Status::Ok,
+        Err(Conflict::Stale) => Status::CasMismatch,
+        Err(Conflict::Full) => Status::InternalFailure,
+    }
+}
