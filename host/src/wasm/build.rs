@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use fyke_engine::{Buffer, CallbackSet, ContextId, Engine, Host, Instance, InstanceOptions, Map, Module};
+use fyke_engine::{CallbackSet, ContextId, Engine, Instance, InstanceOptions, Module};
 
 use super::{
     call_out::PendingCall,
