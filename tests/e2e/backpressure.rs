@@ -160,6 +160,14 @@ async fn filters_that_edit_bodies_are_bounded_as_well() {
     let filters = format!("  one: {}\n  two: {}\n", official("upper", ""), official("upper; trailers", ""));
     let proxy = Proxy::start(streaming(upstream.address, "http1", "one, two, ", &filters)).await;
     let before = proxy.resident();
+    let mut cs = Vec::new();
+    for n in 0..4 {
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    let taken = stalled(&sent).await;
+    eprintln!("DBG {n} {}", proxy.resident() - before);
+    cs.push(client);
+    }
     let mut client = proxy.connect().await;
     client.send("GET / HTTP/1.0\r\n\r\n").await;
     let taken = stalled(&sent).await;
