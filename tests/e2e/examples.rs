@@ -1,8 +1,20 @@
 //! Every example runs as written: `run.sh --check` starts it, tries the commands of its README, compares, and ends everything.
 
-use std::{collections::BTreeSet, fs, process::Command};
+//!
+//! A program of its own, which cargo runs when no other test does: the examples take ports that were free a moment ago.
 
-use crate::support::process::{finish, fyke, root};
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+#![forbid(unsafe_code)]
+
+#[path = "support/process.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod process;
+
+use std::{collections::BTreeSet, fs, process::Command, time::Duration};
+
+use process::{finish, fyke, root};
+
+const DEADLINE: Duration = Duration::from_secs(60);
 
 #[test]
 fn every_example_runs_as_written() {

@@ -30,7 +30,6 @@ mod cli;
 mod clusters;
 mod config_errors;
 mod demo;
-mod examples;
 mod expect;
 mod filters;
 mod http1;

@@ -36,6 +36,9 @@ use crate::{
     wasm::exchange::{Connection, Direction, Exchange, Hold, Reply, Waiting},
 };
 
+/// Bytes of a response that are taken through the filters before its head goes out, where they are there already.
+const READY: usize = 64 * 1024;
+
 /// What a response's body is made of.
 pub enum ResponseBody {
     /// All there.
@@ -191,6 +194,38 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Takes what has already come of a response's body through the filters, without waiting for more. A short answer is whole
+    /// then, and keeps a `Content-Length` although filters may have changed it.
+    async fn take_ready(&self, source: &mut Option<Incoming>) -> Result<(), String> {
+        if !self.runtime.chain.response_body {
+            return Ok(());
+        }
+        poll_fn(|cx| {
+            loop {
+                {
+                    let mut exchange = self.exchange.borrow_mut();
+                    self.pump(&mut exchange, Direction::Response, cx.waker());
+                    let enough = exchange.response.outlet.body.len() >= READY;
+                    if source.is_none()
+                        || enough
+                        || exchange.is_interrupted()
+                        || !exchange.wants_more(Direction::Response)
+                    {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                match poll_source(source, cx) {
+                    Poll::Pending => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(piece)) => feed(self, Direction::Response, piece),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error.to_string())),
+                }
+            }
+        })
+        .await
+    }
+}
+
 impl Drop for Stream {
     fn drop(&mut self) {
         self.end(false);
@@ -292,22 +327,29 @@ pub async fn serve(
             begin_reply(&stream, reply);
         }
         match stream.passed(Direction::Response, &mut tail.source, tail.deadline).await {
-            Passage::Passed => break,
+            Passage::Passed => match stream.take_ready(&mut tail.source).await {
+                Ok(()) if !stream.exchange.borrow().is_interrupted() => break,
+                Ok(()) => {}
+                Err(error) => broken(&stream, &error),
+            },
             Passage::Interrupted => {}
             Passage::Late => {
                 let error = UpstreamError::Timeout { timeout: Duration::ZERO };
                 host_reply(&stream, &error);
             }
-            Passage::Broken(error) => {
-                tracing::debug!("the upstream's answer broke off while filters held its head: {error}");
-                reply::by_host(&mut stream.exchange.borrow_mut(), StatusCode::BAD_GATEWAY, "upstream_reset", None);
-            }
+            Passage::Broken(error) => broken(&stream, &error),
         }
         if stream.exchange.borrow().reply.is_none() && !stream.exchange.borrow().reset {
             return Err(Abort("the stream was answered twice".to_owned()));
         }
     }
     respond(&stream, tail, on_upgrade)
+}
+
+/// The upstream's answer broke off before its head went out: the client can still be told.
+fn broken(stream: &Stream, error: &str) {
+    tracing::debug!("the upstream's answer broke off while filters held it: {error}");
+    reply::by_host(&mut stream.exchange.borrow_mut(), StatusCode::BAD_GATEWAY, "upstream_reset", None);
 }
 
 fn refuse(runtime: &ListenerRuntime, refused: &admit::Refused) -> Response<ResponseBody> {
