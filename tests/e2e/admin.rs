@@ -22,6 +22,7 @@ async fn each_page_tells_what_runs() {
     for _ in 0..3 {
         assert_eq!(proxy.get("/").await.status(), 200);
     }
+    proxy.metric_reaches("fyke_cluster_requests_total", &[("class", "2xx")], 3.0).await;
     let config = proxy.page("/config").await;
     assert_eq!(
         (config["generation"].as_u64(), config["bound"]["web"].as_str()),
@@ -74,7 +75,7 @@ async fn metrics_are_prometheus_text_and_add_up() {
     for part in ["fyke_listener_", "fyke_cluster_", "fyke_worker_", "fyke_process_"] {
         assert!(typed.keys().any(|name| name.starts_with(part)), "nothing of {part}");
     }
-    assert_eq!(proxy.metric("fyke_listener_request_duration_seconds_count", &[("listener", "web")]).await, 5.0);
+    proxy.metric_reaches("fyke_listener_request_duration_seconds_count", &[("listener", "web")], 5.0).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,14 @@
 //!
 //! A program of its own, which cargo runs when no other test does: the examples take ports that were free a moment ago.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests"
+)]
 #![forbid(unsafe_code)]
 
 #[path = "support/process.rs"]

@@ -42,3 +42,4 @@ mod soak;
 mod threads;
 mod tls;
 mod traps;
+mod upgrade;

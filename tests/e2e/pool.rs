@@ -134,6 +134,7 @@ async fn requests_beyond_the_limit_wait_their_turn() {
         clients.push(ask(&proxy).await);
     }
     proxy.metric_reaches("fyke_cluster_pending_requests", &[("cluster", "app")], 4.0).await;
+    upstream.received(2).await;
     assert_eq!(upstream.connections(), 2);
     gate.add_permits(6);
     for client in &mut clients {

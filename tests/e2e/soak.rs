@@ -32,7 +32,8 @@ impl Peak {
         let (most, stop) = (Arc::clone(&peak.most), Arc::clone(&peak.stop));
         std::thread::spawn(move || {
             while !stop.load(Ordering::SeqCst) {
-                most.fetch_max(resident(pid), Ordering::SeqCst);
+                let Some(now) = resident(pid) else { return };
+                most.fetch_max(now, Ordering::SeqCst);
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
@@ -188,24 +189,21 @@ async fn a_filter_that_breaks_all_the_time_costs_nobody_else_anything() {
     let before = proxy.resident();
     let peak = Peak::of(proxy.pid());
     let until = Instant::now() + time;
-    let phases = [
-        "request_headers",
-        "request_body",
-        "response_headers",
-        "response_body",
-        "log",
-        "done",
-        "http_call_response",
-        "never",
-    ];
+    // Every other stream is served: an instance that never serves one is paused for longer and longer, and would trap seldom.
+    let phases =
+        ["request_headers", "request_body", "response_headers", "response_body", "log", "done", "http_call_response"];
     let breakers = (0..4).map(|seed| async move {
         let mut served = 0;
         let mut round = seed;
         while Instant::now() < until {
-            let (phase, kind) = (phases[round % phases.len()], ["panic", "trap", "loop", "memory"][round / 3 % 4]);
-            round += 5;
+            round += 1;
+            let order = if round % 2 == 0 {
+                format!("{} {}", phases[round / 2 % phases.len()], ["panic", "trap", "loop", "memory"][round / 3 % 4])
+            } else {
+                "never nothing".to_owned()
+            };
             let mut client = Conn::to(web).await;
-            let request = format!("POST / HTTP/1.1\r\nhost: a\r\nx-misbehave: {phase} {kind}\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc");
+            let request = format!("POST / HTTP/1.1\r\nhost: a\r\nx-misbehave: {order}\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc");
             client.send(request).await;
             let answer = String::from_utf8_lossy(&client.rest().await).into_owned();
             assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 503"), "{answer}");
@@ -232,7 +230,7 @@ async fn a_filter_that_breaks_all_the_time_costs_nobody_else_anything() {
         "{broken:?} and {served:?} requests only"
     );
     let traps = proxy.metric("fyke_filter_traps_total", &[("filter", "bad")]).await;
-    assert!(traps > 10.0, "{traps} traps only");
+    assert!(traps > 5.0 * time.as_secs_f64(), "{traps} traps only");
     let grown = peak.growth(before);
     assert!(grown < 128 * MIB, "the proxy grew by {grown} bytes over {traps} traps");
     // The instance that stands there now works.

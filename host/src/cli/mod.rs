@@ -72,7 +72,7 @@ enum Command {
         /// End by itself after this time, such as 30s
         #[arg(long, value_name = "TIME", value_parser = duration)]
         duration: Option<Duration>,
-        /// Port of the proxy; the next two are the admin endpoint's and, for TLS, unused. 0 picks free ones
+        /// Port of the proxy; the next one is the admin endpoint's. 0 picks free ones
         #[arg(long, value_name = "PORT", default_value_t = 8080)]
         port: u16,
     },

@@ -203,7 +203,7 @@ impl Proxy {
 
     /// Resident memory in bytes.
     pub fn resident(&self) -> usize {
-        resident(self.pid())
+        resident(self.pid()).expect("the proxy runs")
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
@@ -261,11 +261,11 @@ pub fn metric(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
         .sum()
 }
 
-/// Resident memory of a process in bytes.
-pub fn resident(pid: u32) -> usize {
-    let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
+/// Resident memory of a process in bytes, if it still runs.
+pub fn resident(pid: u32) -> Option<usize> {
+    let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse::<usize>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
 /// What a process writes, line by line.
