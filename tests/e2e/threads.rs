@@ -59,10 +59,12 @@ async fn there_is_one_thread_for_each_worker() {
     for count in [1, 3] {
         let proxy = Launch::new(plain(upstream.address)).workers(count).start().await;
         assert_eq!(proxy.get("/").await.status(), 200);
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", proxy.pid())).unwrap();
-        let names: Vec<_> =
-            tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok()).collect();
-        let workers = names.iter().filter(|name| name.contains("worker")).count();
-        assert_eq!(workers, count, "{names:?}");
+        // A thread has its name a moment after it has begun.
+        eventually(format!("{count} threads that are named workers"), async || {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", proxy.pid())).unwrap();
+            let names = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+            (names.filter(|name| name.contains("worker")).count() == count).then_some(())
+        })
+        .await;
     }
 }

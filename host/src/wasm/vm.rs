@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Instances in a row that trapped before they had served one stream: from here on there is a pause.
-const FAILURES: u32 = 5;
+const FAILURES: u32 = 20;
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 

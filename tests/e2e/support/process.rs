@@ -31,9 +31,10 @@ pub fn fyke() -> &'static Path {
             assert!(path.is_file(), "FYKE names {}, which is no file", path.display());
             return path;
         }
+        // As `tests/run` does it: with another selection of packages, cargo would choose other features and build all of them again.
         let output = Command::new(env!("CARGO"))
             .current_dir(root())
-            .args(["build", "-p", "fyke", "--bin", "fyke", "--message-format=json-render-diagnostics"])
+            .args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"])
             .stderr(Stdio::inherit())
             .output()
             .unwrap();
@@ -42,8 +43,8 @@ pub fn fyke() -> &'static Path {
             .unwrap()
             .lines()
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-            .next_back()
+            .filter(|message| message["target"]["name"] == "fyke" && message["profile"]["test"] == false)
+            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
             .expect("cargo names the binary")
     })
 }
