@@ -2,13 +2,12 @@
 //!
 //! The constants are private to the tests, so a guest that no test uses does not compile (`dead_code`).
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::{Command, ExitCode},
-};
+#[path = "../../host/build_wasm.rs"]
+mod build_wasm;
 
-const TARGET: &str = "wasm32-wasip1";
+use std::{env, fs, path::PathBuf, process::ExitCode};
+
+use build_wasm::TARGET;
 
 fn main() -> ExitCode {
     match build() {
@@ -27,6 +26,7 @@ fn build() -> Result<(), String> {
     let guests = root.join("tests/guests");
     println!("cargo::rerun-if-changed={}", guests.display());
     println!("cargo::rerun-if-changed={}", here.join("build.rs").display());
+    println!("cargo::rerun-if-changed={}", root.join("host/build_wasm.rs").display());
     let mut names = Vec::new();
     for entry in fs::read_dir(&guests).map_err(|error| error.to_string())?.flatten() {
         if entry.path().join("Cargo.toml").is_file() {
@@ -36,7 +36,9 @@ fn build() -> Result<(), String> {
     names.sort();
     // OUT_DIR is <target>/<profile>/build/<package>/out.
     let target_dir = out.ancestors().nth(4).unwrap_or(&out).join("guests");
-    compile(root, &names, &target_dir)?;
+    let packages: Vec<String> = names.iter().map(|name| format!("guest-{name}")).collect();
+    let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+    build_wasm::compile(root, &packages, &target_dir)?;
     let mut constants = String::new();
     for name in &names {
         let module = target_dir.join(TARGET).join("filter").join(format!("guest_{}.wasm", name.replace('-', "_")));
@@ -46,40 +48,4 @@ fn build() -> Result<(), String> {
         constants.push_str(&format!("pub const {}: &str = {:?};\n", name.replace('-', "_").to_uppercase(), module));
     }
     fs::write(out.join("guests.rs"), constants).map_err(|error| error.to_string())
-}
-
-fn compile(root: &Path, names: &[String], target_dir: &Path) -> Result<(), String> {
-    let mut command = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
-    command
-        .current_dir(root)
-        .args(["build", "--quiet", "--profile", "filter", "--target", TARGET, "--target-dir"])
-        .arg(target_dir);
-    for name in names {
-        command.arg("--package").arg(format!("guest-{name}"));
-    }
-    // What the outer build was told about its own compiler is not meant for WebAssembly.
-    for (name, _) in env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        let foreign = [
-            "RUSTC_WRAPPER",
-            "RUSTC_WORKSPACE_WRAPPER",
-            "RUSTFLAGS",
-            "CARGO_ENCODED_RUSTFLAGS",
-            "CARGO_BUILD_TARGET",
-            "RUSTC",
-        ];
-        if foreign.contains(&name.as_str())
-            || name.starts_with("CARGO_PROFILE_")
-            || name.starts_with("CARGO_FEATURE_")
-            || name.starts_with("CARGO_CFG_")
-        {
-            command.env_remove(&name);
-        }
-    }
-    let output = command.output().map_err(|error| format!("cannot run cargo for the guests: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    eprintln!("{}", String::from_utf8_lossy(&output.stderr));
-    Err(format!("the guests do not build for {TARGET}; their errors are above"))
 }

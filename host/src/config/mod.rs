@@ -31,7 +31,7 @@ mod resolve;
 pub mod resolved;
 mod schema;
 mod source;
-mod suggest;
+pub(crate) mod suggest;
 mod syntax;
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ use crate::{
     config::resolved::{HeadersPause, OnFailure},
     wasm::{
         env::Env,
-        exchange::{BodyHold, Direction, Exchange, Hold},
+        exchange::{BodyHold, Direction, Exchange, Hold, Stage},
         vm::Acquired,
     },
 };
@@ -84,19 +84,10 @@ impl Exchange {
             })
     }
 
-    fn push_into(
-        &mut self,
-        direction: Direction,
-        position: usize,
-        f: impl FnOnce(&mut crate::wasm::exchange::Stage),
-    ) -> bool {
+    fn push_into(&mut self, direction: Direction, position: usize, f: impl FnOnce(&mut Stage)) {
         let index = self.index(direction, position);
-        match self.filters.get_mut(index) {
-            Some(filter) if position < usize::MAX => {
-                f(filter.stage(direction));
-                true
-            }
-            _ => false,
+        if let Some(filter) = self.filters.get_mut(index) {
+            f(filter.stage(direction));
         }
     }
 }
@@ -184,7 +175,7 @@ impl Pump<'_> {
                         Admitted::Yes => {}
                         Admitted::Wait => return false,
                         Admitted::No => {
-                            fail(exchange, direction, index);
+                            fail(exchange, index);
                             if exchange.is_interrupted() {
                                 return false;
                             }
@@ -211,7 +202,7 @@ impl Pump<'_> {
                 Ok(HeadersAction::Pause | HeadersAction::PauseAllAndWatermark) => Hold::AllAndWatermark,
                 Ok(HeadersAction::PauseAllAndBuffer) => Hold::AllAndBuffer,
                 Err(Gone) => {
-                    fail(exchange, direction, index);
+                    fail(exchange, index);
                     Hold::None
                 }
             };
@@ -238,7 +229,7 @@ impl Pump<'_> {
         }
         if gone {
             stage.hold = Hold::None;
-            fail(exchange, direction, index);
+            fail(exchange, index);
             if !exchange.is_interrupted() {
                 exchange.half(direction).outlet.head += 1;
                 return true;
@@ -341,10 +332,10 @@ impl Pump<'_> {
                     stage.body_hold = BodyHold::Watermark;
                 }
                 // `fail` decides by what the filter had held before this call.
-                Err(Gone) => fail(exchange, direction, index),
+                Err(Gone) => fail(exchange, index),
             }
         } else if gone && stage.body_hold != BodyHold::None {
-            fail(exchange, direction, index);
+            fail(exchange, index);
         }
         if exchange.is_interrupted() {
             return;
@@ -386,7 +377,7 @@ impl Pump<'_> {
                 }
                 // Held like a body: `continue_stream` lets everything go.
                 Ok(_) => stage.body_hold = BodyHold::Watermark,
-                Err(Gone) => fail(exchange, direction, index),
+                Err(Gone) => fail(exchange, index),
             }
         }
         let Some(filter) = exchange.filters.get_mut(index) else { return };
@@ -457,20 +448,18 @@ fn release_head(exchange: &mut Exchange, direction: Direction, position: usize, 
 }
 
 /// Applies `on_failure` to a stream whose filter is gone.
-fn fail(exchange: &mut Exchange, direction: Direction, index: usize) {
+fn fail(exchange: &mut Exchange, index: usize) {
     let sent = exchange.response_sent;
     let Some(filter) = exchange.filters.get_mut(index) else { return };
     filter.plugin.metrics.failures.inc();
     let held = filter.request.body_hold != BodyHold::None || filter.response.body_hold != BodyHold::None;
+    filter.skipped = true;
     if filter.plugin.settings.on_failure == OnFailure::Open && !filter.altered && !held {
-        filter.skipped = true;
         for stage in [&mut filter.request, &mut filter.response] {
             stage.hold = Hold::None;
         }
         return;
     }
-    filter.skipped = true;
-    let _ = direction;
     if sent {
         exchange.reset = true;
     } else {

@@ -23,7 +23,7 @@ pub struct ListenerRuntime {
     pub cluster: Option<String>,
     /// Its limits.
     pub limits: ListenerLimits,
-    /// Whether the proxy is draining: answers close their connections.
+    /// What is counted of it.
     pub metrics: Rc<ListenerMetrics>,
 }
 

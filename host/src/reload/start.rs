@@ -16,9 +16,8 @@ use crate::{
         accept::{Admission, Count},
         socket,
     },
-    shared::SharedData,
     snapshot::Snapshot,
-    telemetry::{Registry, SinkTarget, Sinks, names},
+    telemetry::{Gauge, Registry, SinkTarget, Sinks, names},
     wasm::{
         build::{Blueprint, Refusal, Surroundings},
         vm::Rebuild,
@@ -37,13 +36,14 @@ pub struct Proxy {
     pub registry: Registry,
     workers: Vec<Worker>,
     sinks: Arc<Sinks>,
+    /// A gauge lives as long as its handle.
+    _facts: [Gauge; 3],
 }
 
 /// A checked configuration with every filter compiled and configured; nothing is bound yet.
 pub struct Prepared {
     config: Arc<Config>,
     registry: Registry,
-    shared: Arc<SharedData>,
     sinks: Arc<Sinks>,
     blueprint: Arc<Blueprint>,
 }
@@ -71,16 +71,15 @@ pub fn prepare(config: Config, dry: bool) -> Result<Prepared, Report> {
         (name.clone(), target)
     });
     let sinks = Arc::new(Sinks::open(targets, &registry).map_err(|error| whole(error.to_string()))?);
-    let shared = Arc::new(SharedData::default());
     let surroundings = Surroundings {
         engine,
         registry: registry.clone(),
-        shared: Arc::clone(&shared),
+        shared: Arc::default(),
         sinks: Arc::clone(&sinks),
         config: Arc::clone(&config),
     };
     let blueprint = Blueprint::new(surroundings).map_err(|refusals| report(&config, refusals))?;
-    Ok(Prepared { config, registry, shared, sinks, blueprint: Arc::new(blueprint) })
+    Ok(Prepared { config, registry, sinks, blueprint: Arc::new(blueprint) })
 }
 
 fn report(config: &Config, refusals: Vec<Refusal>) -> Report {
@@ -99,7 +98,7 @@ impl Prepared {
     /// # Errors
     /// Everything that is wrong; nothing has started then.
     pub fn start(self) -> Result<Proxy, Report> {
-        let Self { config, registry, shared, sinks, blueprint } = self;
+        let Self { config, registry, sinks, blueprint } = self;
         let mut problems = Report::new(Arc::clone(&config.sources));
         let process = Arc::new(Count::new(connections(&config)));
         let ids = Arc::new(AtomicU64::new(1));
@@ -157,7 +156,6 @@ impl Prepared {
                 vms,
                 listeners,
                 clusters: clusters.clone(),
-                shared: Arc::clone(&shared),
                 registry: registry.clone(),
                 node: Arc::new(config.node.clone()),
                 rebuild: rebuild.clone(),
@@ -177,7 +175,7 @@ impl Prepared {
             return Err(problems);
         }
         tokio::spawn(rebuild_instances(Arc::clone(&blueprint), requests));
-        describe_process(&registry);
+        let facts = describe_process(&registry);
         let snapshot = Arc::new(Snapshot {
             generation: 1,
             since: SystemTime::now(),
@@ -186,7 +184,7 @@ impl Prepared {
             clusters,
             listeners: bound,
         });
-        Ok(Proxy { snapshot, registry, workers, sinks })
+        Ok(Proxy { snapshot, registry, workers, sinks, _facts: facts })
     }
 }
 
@@ -213,7 +211,7 @@ fn connections(config: &Config) -> usize {
     wanted.min(possible)
 }
 
-fn describe_process(registry: &Registry) {
+fn describe_process(registry: &Registry) -> [Gauge; 3] {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let start = registry.gauge(&names::PROCESS_START, &[]);
     start.set(i64::try_from(since).unwrap_or(0));
@@ -224,8 +222,7 @@ fn describe_process(registry: &Registry) {
         &[("version", env!("CARGO_PKG_VERSION")), ("commit", option_env!("FYKE_COMMIT").unwrap_or("unknown"))],
     );
     build.set(1);
-    // A gauge lives as long as its handle: these live as long as the process.
-    std::mem::forget((start, generation, build));
+    [start, generation, build]
 }
 
 impl Proxy {

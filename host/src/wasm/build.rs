@@ -150,8 +150,9 @@ impl Blueprint {
             let grew = blueprint.vms.get(number).is_some_and(|vm| known.get(number) != Some(&vm.plugins.len()));
             let routed = instance.routes.iter().any(|route| !route.action.filters.is_empty());
             if grew {
-                if let Err(refusal) = blueprint.build_vm(number) {
-                    refusals.push(refusal);
+                match blueprint.build_vm(number) {
+                    Ok(instance) => blueprint.keep_spare(number, instance),
+                    Err(refusal) => refusals.push(refusal),
                 }
             } else if !routed {
                 blueprint.keep_spare(number, instance);

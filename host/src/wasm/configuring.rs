@@ -15,7 +15,7 @@ use super::{
     route::RouteAction,
 };
 use crate::{
-    config::resolved::{self, Origin},
+    config::{resolved, suggest},
     shared,
     telemetry::SinkHandle,
 };
@@ -94,8 +94,8 @@ impl<'a> Configuring<'a> {
             (None, Some(message)) => (String::new(), format!("it refused its configuration: {message}")),
             (None, None) => (String::new(), error.to_string()),
         };
-        let origin =
-            if own { nearest(&settings.locations, &path) } else { None }.unwrap_or_else(|| settings.origin.clone());
+        let place = if own { settings.locations.nearest(&path) } else { None };
+        let origin = place.unwrap_or(&settings.origin).clone();
         let message = if own { message } else { format!("configuration carried by a route: {message}") };
         let message = if path.is_empty() { message } else { format!("config.{path}: {message}") };
         Refusal { filter: settings.name.clone(), origin, message, help: None }
@@ -107,27 +107,9 @@ pub(super) fn handed_over(configuration: &serde_json::Value) -> String {
     configuration.as_str().map_or_else(|| configuration.to_string(), str::to_owned)
 }
 
-/// The place of a path, or of the nearest part around it that has one.
-fn nearest(locations: &resolved::Locations, path: &str) -> Option<Origin> {
-    let mut path = path;
-    loop {
-        if let Some(origin) = locations.paths.get(path) {
-            return Some(origin.clone());
-        }
-        if path.is_empty() {
-            return None;
-        }
-        path = path.rfind(['.', '[']).and_then(|end| path.get(..end)).unwrap_or_default();
-    }
-}
-
 fn unknown<'k>(kind: &str, name: &str, known: impl Iterator<Item = &'k String>) -> String {
-    let near = known
-        .map(|known| (strsim::damerau_levenshtein(known, name), known))
-        .min()
-        .filter(|(distance, _)| *distance <= 1 + name.len() / 4);
-    match near {
-        Some((_, near)) => format!("there is no {kind} \"{name}\"; did you mean \"{near}\"?"),
+    match suggest::nearest(name, known.map(String::as_str)) {
+        Some(near) => format!("there is no {kind} \"{name}\"; did you mean \"{near}\"?"),
         None => format!("there is no {kind} \"{name}\""),
     }
 }

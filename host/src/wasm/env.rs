@@ -4,7 +4,7 @@ use std::{collections::HashMap, rc::Rc, sync::Arc};
 
 use tokio::time::Instant;
 
-use crate::{cluster::local::LocalCluster, config::resolved, shared::SharedData, telemetry::Registry};
+use crate::{cluster::local::LocalCluster, config::resolved, telemetry::Registry};
 
 /// A worker's surroundings. One per worker and generation; parts receive it, nothing is global.
 pub struct Env {
@@ -12,8 +12,6 @@ pub struct Env {
     pub worker: usize,
     /// Clusters by name, with this worker's pools.
     pub clusters: HashMap<String, Rc<LocalCluster>>,
-    /// Shared data of the process.
-    pub shared: Arc<SharedData>,
     /// Metrics of the process.
     pub registry: Registry,
     /// `node:`

@@ -18,7 +18,6 @@ use crate::{
         accept::{self, Admission, LocalListener},
         drain::Drain,
     },
-    shared::SharedData,
     telemetry::{names, registry::Registry},
     wasm::{
         build::{Built, FilterFacts},
@@ -59,8 +58,6 @@ pub struct WorkerParts {
     pub listeners: Vec<ListenerParts>,
     /// Clusters.
     pub clusters: Vec<Arc<SharedCluster>>,
-    /// Shared data.
-    pub shared: Arc<SharedData>,
     /// Metrics.
     pub registry: Registry,
     /// `node:`
@@ -120,7 +117,6 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
     let env = Rc::new(Env {
         worker: number,
         clusters,
-        shared: parts.shared,
         registry: parts.registry.clone(),
         node: parts.node,
         epoch: Instant::now(),
