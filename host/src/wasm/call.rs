@@ -132,7 +132,7 @@ impl Host for Call<'_> {
     }
 
     fn random(&mut self, out: &mut [u8]) {
-        outside::random(out);
+        self.env.entropy.fill(out);
     }
 
     fn set_tick_period(&mut self, root: ContextId, period: Option<Duration>) {

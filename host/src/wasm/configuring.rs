@@ -11,7 +11,7 @@ use fyke_engine::{
 use super::{
     build::{PluginConfiguration, Refusal, Surroundings, VmPlan},
     call_out::{self, PendingCall},
-    foreign, outside, properties,
+    entropy, foreign, outside, properties,
     route::RouteAction,
 };
 use crate::{
@@ -138,7 +138,7 @@ impl Host for Configuring<'_> {
     }
 
     fn random(&mut self, out: &mut [u8]) {
-        outside::random(out);
+        entropy::from_system(out);
     }
 
     fn set_tick_period(&mut self, root: ContextId, period: Option<Duration>) {

@@ -12,6 +12,7 @@ pub mod build;
 pub mod call;
 pub mod call_out;
 mod configuring;
+pub mod entropy;
 pub mod env;
 pub mod exchange;
 pub mod foreign;

@@ -1,4 +1,4 @@
-//! What a guest asks of the process rather than of a stream: log, clock, randomness, shared data.
+//! What a guest asks of the process rather than of a stream: log, clock, shared data.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -38,19 +38,6 @@ pub fn log_level() -> LogLevel {
 #[must_use]
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-}
-
-/// Fills `out` from the operating system.
-pub fn random(out: &mut [u8]) {
-    let mut filled = 0;
-    while let Some(rest) = out.get_mut(filled..)
-        && !rest.is_empty()
-    {
-        match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
-            Ok(0) | Err(_) => break,
-            Ok(count) => filled += count,
-        }
-    }
 }
 
 /// Whether a filter may use shared data. Modules of the official SDK import these hostcalls whether they call them or not, so

@@ -21,6 +21,7 @@ use crate::{
     telemetry::{names, registry::Registry},
     wasm::{
         build::{Built, FilterFacts},
+        entropy::Entropy,
         env::Env,
         vm::{Plugin, PluginMetrics, Rebuild, Vm, VmMetrics},
     },
@@ -119,6 +120,7 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
         clusters,
         registry: parts.registry.clone(),
         node: parts.node,
+        entropy: Entropy::default(),
         epoch: Instant::now(),
     });
     let vms: Vec<Rc<Vm>> = parts
