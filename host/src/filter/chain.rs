@@ -100,6 +100,8 @@ pub(super) fn enter<T>(
         Some(Ok(value)) => Ok(value),
         Some(Err(trap)) => {
             vm.trapped(&slot, env, &trap);
+            // Other filters of this stream may have stood on the same instance.
+            exchange.unsettle();
             Err(Gone)
         }
         None => Err(Gone),

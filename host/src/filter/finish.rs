@@ -5,8 +5,15 @@ use std::rc::Rc;
 use fyke_engine::Callback;
 use tokio::time::Instant;
 
-use super::chain::{enter, wants};
-use crate::wasm::{env::Env, exchange::Exchange, foreign};
+use super::{
+    chain::{enter, wants},
+    failure::fail,
+};
+use crate::wasm::{
+    env::Env,
+    exchange::{Exchange, FilterState},
+    foreign,
+};
 
 /// Ends the stream; further calls do nothing.
 pub fn finish(env: &Rc<Env>, exchange: &mut Exchange, now: Instant) {
@@ -43,9 +50,15 @@ pub fn route_again(env: &Rc<Env>, exchange: &mut Exchange) {
         return;
     }
     let Some(by) = exchange.selection.as_ref().map(|selection| selection.by) else { return };
-    if wants(exchange, by, Callback::ForeignFunction) {
-        let _ = enter(env, exchange, by, |instance, call, context| {
+    let gone = |filter: &FilterState| filter.slot.as_ref().is_some_and(|slot| slot.is_condemned());
+    if exchange.filters.get(by).is_some_and(gone) {
+        fail(exchange, by);
+    } else if wants(exchange, by, Callback::ForeignFunction) {
+        let asked = enter(env, exchange, by, |instance, call, context| {
             instance.on_foreign_function(call, context, foreign::ROUTE_AGAIN, &[])
         });
+        if asked.is_err() {
+            fail(exchange, by);
+        }
     }
 }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`chain`] says which filters there are; [`pump`] moves headers, bytes and trailers from one to the next, holds them where
-//! a filter pauses, and turns a filter's failure into its policy; [`reply`] sends a filter's own answer through the filters
+//! a filter pauses; [`flow`] says what may come in, `failure` turns a filter's failure into its policy; [`reply`] sends a filter's own answer through the filters
 //! outside of it; [`finish`] ends the stream. Nothing here awaits and nothing here knows a socket or the ABI: whoever has
 //! bytes pushes them, takes what has come through, and is woken when a filter lets go.
 //!
@@ -18,6 +18,8 @@
 //! (`on_failure: open`), later it cannot.
 
 pub mod chain;
+mod failure;
 pub mod finish;
+pub mod flow;
 pub mod pump;
 pub mod reply;

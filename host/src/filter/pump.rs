@@ -1,8 +1,9 @@
 //! Moves a message through the filters of one direction.
 //!
-//! Each filter has a [`Stage`](crate::wasm::exchange::Stage) with an inbox. [`pump`] walks the stages in order and lets each
+//! Each filter has a [`Stage`](crate::wasm::exchange::Stage) with an inbox. [`Pump::run`] walks the stages in order and lets each
 //! do what it can: show the headers, show new bytes, pass on what is not held. Data reaches a stage only after the
-//! headers did, trailers only after the data, so one walk from the front settles everything.
+//! headers did, trailers only after the data, so one walk from the front settles everything: until something new arrives or a
+//! filter is told to go on, walking again would find nothing to do.
 
 use std::{
     cell::RefCell,
@@ -10,19 +11,18 @@ use std::{
     task::Waker,
 };
 
-use bytes::Bytes;
 use fyke_engine::{DataAction, HeadersAction};
 use http::HeaderMap;
 
 use super::{
     chain::{self, Gone, callbacks, wants},
-    reply,
+    failure::{fail, release_head, too_large},
 };
 use crate::{
-    config::resolved::{HeadersPause, OnFailure},
+    config::resolved::HeadersPause,
     wasm::{
         env::Env,
-        exchange::{BodyHold, Direction, Exchange, Hold, Stage},
+        exchange::{BodyHold, Direction, Exchange, Hold},
         vm::Acquired,
     },
 };
@@ -37,204 +37,79 @@ pub struct Pump<'a> {
     pub waker: Option<&'a Waker>,
 }
 
-impl Exchange {
-    fn index(&self, direction: Direction, position: usize) -> usize {
-        match direction {
-            Direction::Request => position,
-            Direction::Response => (self.filters.len() - 1).saturating_sub(position),
-        }
-    }
-
-    /// Whether the headers have passed every filter.
-    #[must_use]
-    pub fn head_passed(&mut self, direction: Direction) -> bool {
-        let count = self.filters.len();
-        let outlet = &self.half(direction).outlet;
-        outlet.started && outlet.head >= count
-    }
-
-    /// Whether the stream must stop here: a filter replied, or it is to be reset.
-    #[must_use]
-    pub fn is_interrupted(&self) -> bool {
-        self.reply.is_some() || self.reset
-    }
-
-    /// Bytes that are held in one direction.
-    #[must_use]
-    pub fn buffered(&mut self, direction: Direction) -> usize {
-        let stages: usize = self
-            .filters
-            .iter_mut()
-            .map(|filter| {
-                let stage = filter.stage(direction);
-                stage.inbox.len() + stage.held.len()
-            })
-            .sum();
-        stages + self.half(direction).outlet.body.len()
-    }
-
-    /// Whether more bytes may be read for one direction: below the limit, or where too much is an error that has to be found.
-    #[must_use]
-    pub fn wants_more(&mut self, direction: Direction) -> bool {
-        let limit = self.limit;
-        self.buffered(direction) < limit
-            || self.filters.iter_mut().any(|filter| {
-                let stage = filter.stage(direction);
-                stage.body_hold == BodyHold::Buffer || stage.hold == Hold::AllAndBuffer
-            })
-    }
-
-    fn push_into(&mut self, direction: Direction, position: usize, f: impl FnOnce(&mut Stage)) {
-        let index = self.index(direction, position);
-        if let Some(filter) = self.filters.get_mut(index) {
-            f(filter.stage(direction));
-        }
-    }
-}
-
-/// Begins a direction at filter number `position` of its order; `end` says that there is no body.
-pub fn start(exchange: &mut Exchange, direction: Direction, position: usize, end: bool) {
-    let outlet = &mut exchange.half(direction).outlet;
-    outlet.started = true;
-    outlet.head = position;
-    outlet.head_end = end;
-}
-
-/// Hands over body bytes that have arrived.
-pub fn push_data(exchange: &mut Exchange, direction: Direction, position: usize, bytes: Bytes) {
-    exchange.half(direction).bytes += bytes.len() as u64;
-    if position >= exchange.filters.len() {
-        exchange.half(direction).outlet.body.push(bytes);
-    } else {
-        exchange.push_into(direction, position, |stage| stage.inbox.push(bytes));
-    }
-}
-
-/// Says that the body has ended, with or without trailers.
-pub fn push_end(exchange: &mut Exchange, direction: Direction, position: usize, trailers: Option<HeaderMap>) {
-    let has_trailers = trailers.is_some();
-    exchange.half(direction).trailers = trailers;
-    if position >= exchange.filters.len() {
-        exchange.half(direction).outlet.end = true;
-    } else {
-        exchange.push_into(direction, position, |stage| {
-            stage.end = true;
-            stage.trailers = has_trailers;
-        });
-    }
+/// A filter's place in the walk.
+#[derive(Clone, Copy)]
+struct Place {
+    direction: Direction,
+    /// Number in the direction's order.
+    position: usize,
+    /// Number in the chain.
+    index: usize,
 }
 
 impl Pump<'_> {
     /// Lets every filter of a direction do what it can now.
     pub fn run(&self, exchange: &mut Exchange, direction: Direction) {
-        if !exchange.half(direction).outlet.started {
+        let half = exchange.half(direction);
+        if !half.outlet.started || half.settled {
             return;
         }
+        half.settled = true;
         for position in 0..exchange.filters.len() {
+            if exchange.half(direction).outlet.head < position {
+                return;
+            }
+            self.advance(exchange, Place { direction, position, index: exchange.index(direction, position) });
             if exchange.is_interrupted() {
                 return;
             }
-            self.advance(exchange, direction, position);
         }
     }
 
-    fn advance(&self, exchange: &mut Exchange, direction: Direction, position: usize) {
-        let head = exchange.half(direction).outlet.head;
-        if head < position {
+    fn advance(&self, exchange: &mut Exchange, place: Place) {
+        if exchange.half(place.direction).outlet.head == place.position && !self.headers(exchange, place) {
             return;
         }
-        let index = exchange.index(direction, position);
-        if head == position && !self.headers(exchange, direction, index) {
+        let Some(filter) = exchange.filters.get_mut(place.index) else { return };
+        if filter.stage(place.direction).is_idle() || exchange.is_interrupted() {
             return;
         }
+        self.body(exchange, place);
         if exchange.is_interrupted() {
             return;
         }
-        self.body(exchange, direction, position, index);
+        self.trailers(exchange, place);
         if exchange.is_interrupted() {
             return;
         }
-        self.trailers(exchange, direction, position, index);
-        if exchange.is_interrupted() {
-            return;
-        }
-        self.forward(exchange, direction, position, index);
+        forward(exchange, place);
     }
 
     /// Shows the headers to a filter. Returns whether the body may flow to it.
-    fn headers(&self, exchange: &mut Exchange, direction: Direction, index: usize) -> bool {
+    fn headers(&self, exchange: &mut Exchange, place: Place) -> bool {
+        let Place { direction, index, .. } = place;
         let Some(filter) = exchange.filters.get_mut(index) else { return false };
-        let seen = filter.stage(direction).headers_seen;
-        if !seen {
-            if filter.slot.is_none() && !filter.skipped {
-                if direction == Direction::Response {
-                    // It has never met this stream: the answer came from outside of it.
-                    filter.skipped = true;
-                } else {
-                    match self.admit(exchange, index) {
-                        Admitted::Yes => {}
-                        Admitted::Wait => return false,
-                        Admitted::No => {
-                            fail(exchange, index);
-                            if exchange.is_interrupted() {
-                                return false;
-                            }
-                        }
-                    }
-                }
-            }
-            let action = if wants(exchange, index, callbacks(direction).headers) {
-                self.show_headers(exchange, direction, index)
-            } else {
-                Ok(HeadersAction::Continue)
-            };
-            let pause = exchange
-                .filters
-                .get(index)
-                .map_or(HeadersPause::StopAll, |filter| filter.plugin.settings.headers_pause);
-            let hold = match action {
-                Ok(HeadersAction::Continue) => Hold::None,
-                Ok(HeadersAction::ContinueAndEndStream) => {
-                    exchange.half(direction).outlet.head_end = true;
-                    Hold::None
-                }
-                Ok(HeadersAction::Pause) if pause == HeadersPause::HeadersOnly => Hold::HeadersOnly,
-                Ok(HeadersAction::Pause | HeadersAction::PauseAllAndWatermark) => Hold::AllAndWatermark,
-                Ok(HeadersAction::PauseAllAndBuffer) => Hold::AllAndBuffer,
-                Err(Gone) => {
-                    fail(exchange, index);
-                    Hold::None
-                }
-            };
-            let Some(filter) = exchange.filters.get_mut(index) else { return false };
-            let stage = filter.stage(direction);
-            stage.headers_seen = true;
-            stage.hold = hold;
-            if hold == Hold::None {
-                stage.resume = false;
-                exchange.half(direction).outlet.head += 1;
-                return true;
-            }
+        if !filter.stage(direction).headers_seen && !self.first_headers(exchange, place) {
+            return false;
         }
         let limit = exchange.limit;
         let Some(filter) = exchange.filters.get_mut(index) else { return false };
         let gone = filter.slot.as_ref().is_some_and(|slot| slot.is_condemned());
         let stage = filter.stage(direction);
-        if std::mem::take(&mut stage.resume) {
-            stage.hold = Hold::None;
-            // One continue is for all that the filter holds: a body that it paused meanwhile goes on as well.
-            stage.body_hold = BodyHold::None;
+        if stage.hold == Hold::None {
+            // Not held, or seen before an answer was replaced by a local reply: the head goes on.
             exchange.half(direction).outlet.head += 1;
             return true;
         }
+        if std::mem::take(&mut stage.resume) {
+            // One continue is for all that the filter holds: a body that it paused meanwhile goes on as well.
+            stage.body_hold = BodyHold::None;
+            release_head(exchange, direction, index);
+            return true;
+        }
         if gone {
-            stage.hold = Hold::None;
             fail(exchange, index);
-            if !exchange.is_interrupted() {
-                exchange.half(direction).outlet.head += 1;
-                return true;
-            }
-            return false;
+            return !exchange.is_interrupted();
         }
         match stage.hold {
             Hold::HeadersOnly => true,
@@ -244,6 +119,61 @@ impl Pump<'_> {
             }
             _ => false,
         }
+    }
+
+    /// Shows the headers to a filter that has not seen them. `false`: the walk ends here for now.
+    fn first_headers(&self, exchange: &mut Exchange, Place { direction, index, .. }: Place) -> bool {
+        let Some(filter) = exchange.filters.get_mut(index) else { return false };
+        if filter.slot.is_none() && !filter.skipped {
+            if direction == Direction::Response {
+                // It has never met this stream: the answer came from outside of it.
+                filter.skipped = true;
+            } else {
+                match self.admit(exchange, index) {
+                    Admitted::Yes => {}
+                    Admitted::Wait => {
+                        exchange.half(direction).settled = false;
+                        return false;
+                    }
+                    Admitted::No => {
+                        fail(exchange, index);
+                        if exchange.is_interrupted() {
+                            return false;
+                        }
+                    }
+                }
+            }
+        }
+        let action = if wants(exchange, index, callbacks(direction).headers) {
+            if let Some(filter) = exchange.filters.get_mut(index) {
+                // A continue that came before there was anything to hold is for nothing.
+                filter.stage(direction).resume = false;
+            }
+            self.show_headers(exchange, direction, index)
+        } else {
+            Ok(HeadersAction::Continue)
+        };
+        let pause =
+            exchange.filters.get(index).map_or(HeadersPause::StopAll, |filter| filter.plugin.settings.headers_pause);
+        let hold = match action {
+            Ok(HeadersAction::Continue) => Hold::None,
+            Ok(HeadersAction::ContinueAndEndStream) => {
+                exchange.half(direction).outlet.head_end = true;
+                Hold::None
+            }
+            Ok(HeadersAction::Pause) if pause == HeadersPause::HeadersOnly => Hold::HeadersOnly,
+            Ok(HeadersAction::Pause | HeadersAction::PauseAllAndWatermark) => Hold::AllAndWatermark,
+            Ok(HeadersAction::PauseAllAndBuffer) => Hold::AllAndBuffer,
+            Err(Gone) => {
+                fail(exchange, index);
+                Hold::None
+            }
+        };
+        let Some(filter) = exchange.filters.get_mut(index) else { return false };
+        let stage = filter.stage(direction);
+        stage.headers_seen = true;
+        stage.hold = hold;
+        !exchange.is_interrupted()
     }
 
     fn show_headers(&self, exchange: &mut Exchange, direction: Direction, index: usize) -> Result<HeadersAction, Gone> {
@@ -299,10 +229,15 @@ impl Pump<'_> {
     }
 
     /// Shows new bytes, and the end, to a filter that looks at bodies.
-    fn body(&self, exchange: &mut Exchange, direction: Direction, position: usize, index: usize) {
+    fn body(&self, exchange: &mut Exchange, place: Place) {
+        let Place { direction, index, .. } = place;
         let wanted = wants(exchange, index, callbacks(direction).body);
         let limit = exchange.limit;
         let trailers = exchange.half(direction).trailers.is_some();
+        if resume(exchange, place) {
+            // What it let go was shown to it already: it must not be counted again with what is new.
+            forward(exchange, place);
+        }
         let Some(filter) = exchange.filters.get_mut(index) else { return };
         let gone = filter.slot.as_ref().is_some_and(|slot| slot.is_condemned());
         let stage = filter.stage(direction);
@@ -323,7 +258,7 @@ impl Pump<'_> {
                 Ok(DataAction::Continue) => {
                     stage.body_hold = BodyHold::None;
                     stage.resume = false;
-                    release_head(exchange, direction, position, index);
+                    release_head(exchange, direction, index);
                 }
                 Ok(DataAction::PauseAndBuffer) => stage.body_hold = BodyHold::Buffer,
                 Ok(DataAction::PauseAndWatermark) => stage.body_hold = BodyHold::Watermark,
@@ -340,18 +275,17 @@ impl Pump<'_> {
         if exchange.is_interrupted() {
             return;
         }
+        resume(exchange, place);
         let Some(filter) = exchange.filters.get_mut(index) else { return };
         let stage = filter.stage(direction);
-        if stage.body_hold != BodyHold::None && std::mem::take(&mut stage.resume) {
-            stage.body_hold = BodyHold::None;
-            release_head(exchange, direction, position, index);
-        } else if stage.body_hold == BodyHold::Buffer && stage.held.len() > limit {
+        if stage.body_hold == BodyHold::Buffer && stage.held.len() > limit {
             too_large(exchange, direction, index);
         }
     }
 
     /// Shows the trailers to a filter once it has seen the whole body.
-    fn trailers(&self, exchange: &mut Exchange, direction: Direction, position: usize, index: usize) {
+    fn trailers(&self, exchange: &mut Exchange, place: Place) {
+        let Place { direction, index, .. } = place;
         let wanted = wants(exchange, index, callbacks(direction).trailers);
         let count = exchange.half(direction).trailers.as_ref().map_or(0, HeaderMap::len);
         let Some(filter) = exchange.filters.get_mut(index) else { return };
@@ -373,60 +307,67 @@ impl Pump<'_> {
             match action {
                 Ok(HeadersAction::Continue | HeadersAction::ContinueAndEndStream) => {
                     stage.body_hold = BodyHold::None;
-                    release_head(exchange, direction, position, index);
+                    release_head(exchange, direction, index);
                 }
                 // Held like a body: `continue_stream` lets everything go.
                 Ok(_) => stage.body_hold = BodyHold::Watermark,
                 Err(Gone) => fail(exchange, index),
             }
         }
-        let Some(filter) = exchange.filters.get_mut(index) else { return };
-        let stage = filter.stage(direction);
-        if stage.body_hold != BodyHold::None && std::mem::take(&mut stage.resume) {
-            stage.body_hold = BodyHold::None;
-            release_head(exchange, direction, position, index);
-        }
+        resume(exchange, place);
     }
+}
 
-    /// Passes on what the filter does not hold.
-    fn forward(&self, exchange: &mut Exchange, direction: Direction, position: usize, index: usize) {
-        if exchange.half(direction).outlet.head <= position {
-            return;
-        }
-        let wanted = wants(exchange, index, callbacks(direction).body);
-        let last = position + 1 >= exchange.filters.len();
-        let made_trailers = exchange.half(direction).trailers.is_some();
-        let Some(filter) = exchange.filters.get_mut(index) else { return };
-        let stage = filter.stage(direction);
-        if stage.body_hold != BodyHold::None || stage.finished {
-            return;
-        }
-        stage.resume = false;
-        let mut bytes = std::mem::take(&mut stage.held);
-        if !wanted {
-            bytes.append(&mut stage.inbox);
-            stage.end_seen = stage.end;
-        }
-        let through = stage.end
-            && stage.inbox.is_empty()
-            && (stage.end_seen || stage.trailers)
-            && (!stage.trailers || stage.trailers_seen);
-        if through {
-            stage.finished = true;
-        }
-        if last {
-            let outlet = &mut exchange.half(direction).outlet;
-            outlet.body.append(&mut bytes);
-            outlet.end |= through;
-        } else {
-            exchange.push_into(direction, position + 1, |stage| {
-                stage.inbox.append(&mut bytes);
-                if through {
-                    stage.end = true;
-                    stage.trailers = made_trailers;
-                }
-            });
-        }
+/// Lets go of what a filter held and was told to let go. Returns whether there was such a thing.
+fn resume(exchange: &mut Exchange, Place { direction, index, .. }: Place) -> bool {
+    let Some(filter) = exchange.filters.get_mut(index) else { return false };
+    let stage = filter.stage(direction);
+    let held = stage.body_hold != BodyHold::None && std::mem::take(&mut stage.resume);
+    if held {
+        stage.body_hold = BodyHold::None;
+        release_head(exchange, direction, index);
+    }
+    held
+}
+
+/// Passes on what the filter does not hold.
+fn forward(exchange: &mut Exchange, Place { direction, position, index }: Place) {
+    if exchange.half(direction).outlet.head <= position {
+        return;
+    }
+    let wanted = wants(exchange, index, callbacks(direction).body);
+    let last = position + 1 >= exchange.filters.len();
+    let made_trailers = exchange.half(direction).trailers.is_some();
+    let Some(filter) = exchange.filters.get_mut(index) else { return };
+    let stage = filter.stage(direction);
+    if stage.body_hold != BodyHold::None || stage.finished {
+        return;
+    }
+    stage.resume = false;
+    let mut bytes = std::mem::take(&mut stage.held);
+    if !wanted {
+        bytes.append(&mut stage.inbox);
+        stage.end_seen = stage.end;
+    }
+    let through = stage.end
+        && stage.inbox.is_empty()
+        && (stage.end_seen || stage.trailers)
+        && (!stage.trailers || stage.trailers_seen);
+    if through {
+        stage.finished = true;
+    }
+    if last {
+        let outlet = &mut exchange.half(direction).outlet;
+        outlet.body.append(&mut bytes);
+        outlet.end |= through;
+    } else {
+        exchange.push_into(direction, position + 1, |stage| {
+            stage.inbox.append(&mut bytes);
+            if through {
+                stage.end = true;
+                stage.trailers = made_trailers;
+            }
+        });
     }
 }
 
@@ -434,51 +375,4 @@ enum Admitted {
     Yes,
     Wait,
     No,
-}
-
-/// A filter that lets its body go lets its headers go first.
-fn release_head(exchange: &mut Exchange, direction: Direction, position: usize, index: usize) {
-    let outlet = &mut exchange.half(direction).outlet;
-    if outlet.head == position {
-        outlet.head += 1;
-        if let Some(filter) = exchange.filters.get_mut(index) {
-            filter.stage(direction).hold = Hold::None;
-        }
-    }
-}
-
-/// Applies `on_failure` to a stream whose filter is gone.
-fn fail(exchange: &mut Exchange, index: usize) {
-    let sent = exchange.response_sent;
-    let Some(filter) = exchange.filters.get_mut(index) else { return };
-    filter.plugin.metrics.failures.inc();
-    let held = filter.request.body_hold != BodyHold::None || filter.response.body_hold != BodyHold::None;
-    filter.skipped = true;
-    if filter.plugin.settings.on_failure == OnFailure::Open && !filter.altered && !held {
-        for stage in [&mut filter.request, &mut filter.response] {
-            stage.hold = Hold::None;
-        }
-        return;
-    }
-    if sent {
-        exchange.reset = true;
-    } else {
-        reply::by_host(exchange, http::StatusCode::SERVICE_UNAVAILABLE, "filter_failed", Some(index));
-        if exchange.reply.is_none() {
-            exchange.reset = true;
-        }
-    }
-}
-
-fn too_large(exchange: &mut Exchange, direction: Direction, index: usize) {
-    if exchange.response_sent {
-        exchange.details = "response_too_large".into();
-        exchange.reset = true;
-        return;
-    }
-    let (status, details) = match direction {
-        Direction::Request => (http::StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),
-        Direction::Response => (http::StatusCode::BAD_GATEWAY, "response_too_large"),
-    };
-    reply::by_host(exchange, status, details, Some(index));
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::pump;
+use super::flow;
 use crate::wasm::{
     exchange::{Direction, Exchange, Half, Reply, Stage},
     maps::ResponseHead,
@@ -40,7 +40,7 @@ pub fn begin(exchange: &mut Exchange, reply: Reply) {
     let reached = exchange.filters.iter().rposition(|filter| filter.slot.is_some()).map_or(0, |last| last + 1);
     // The filters outside of the one that replied; for the host's own reply all that have met the stream.
     let outside = reply.from.unwrap_or(reached);
-    exchange.response = Half { bytes: exchange.response.bytes, ..Half::default() };
+    exchange.response = Half::default();
     for (index, filter) in exchange.filters.iter_mut().enumerate() {
         let seen = filter.response.headers_seen;
         filter.response = Stage::default();
@@ -50,13 +50,17 @@ pub fn begin(exchange: &mut Exchange, reply: Reply) {
     }
     exchange.details = reply.details;
     let mut head = reply.head;
-    let end = reply.body.is_empty();
-    head.fields.insert(header::CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
+    // RFC 9110, sections 9.3.2, 15.3.5 and 15.4.5: the length may be told, the body must not follow.
+    let bodiless = exchange.is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let end = bodiless || reply.body.is_empty();
+    if head.status != StatusCode::NO_CONTENT {
+        head.fields.insert(header::CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
+    }
     exchange.response_head = Some(head);
     let position = count.saturating_sub(outside);
-    pump::start(exchange, Direction::Response, position, end);
+    flow::start(exchange, Direction::Response, position, end);
     if !end {
-        pump::push_data(exchange, Direction::Response, position, reply.body);
-        pump::push_end(exchange, Direction::Response, position, None);
+        flow::push_data(exchange, Direction::Response, position, reply.body);
+        flow::push_end(exchange, Direction::Response, position, None);
     }
 }

@@ -2,12 +2,12 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
-    header::{self, CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{self, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE},
     uri::{PathAndQuery, Scheme},
 };
 
 use super::super::listener::path;
-use crate::wasm::maps::RequestHead;
+use crate::wasm::{exchange::Connection, maps::RequestHead};
 
 /// Why a request is not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +27,8 @@ const fn refused(status: StatusCode, details: &'static str) -> Refused {
 pub struct Admitted {
     /// Its head, without what belongs to this hop.
     pub head: RequestHead,
-    /// The protocol that the client wants to change to.
-    pub upgrade: Option<HeaderValue>,
+    /// The client wants to change the protocol to what `upgrade` says, which filters see and may take away.
+    pub upgrades: bool,
     /// The client waits for `100 Continue`.
     pub expects: bool,
 }
@@ -42,9 +42,12 @@ pub fn request(
     uri: Uri,
     version: Version,
     mut fields: HeaderMap,
-    tls: bool,
+    connection: &Connection,
     most: usize,
 ) -> Result<Admitted, Refused> {
+    if version >= Version::HTTP_2 {
+        join_cookies(&mut fields);
+    }
     if fields.len() > most {
         return Err(refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers"));
     }
@@ -52,15 +55,18 @@ pub fn request(
         return Err(refused(StatusCode::NOT_IMPLEMENTED, "connect_not_supported"));
     }
     let uri = uri.into_parts();
+    let several = fields.get_all(HOST).iter().nth(1).is_some();
+    if several {
+        return Err(refused(StatusCode::BAD_REQUEST, "several_hosts"));
+    }
     if version < Version::HTTP_2 {
-        // RFC 9112, section 3.2: exactly one Host, whatever the form of the target.
-        let mut hosts = fields.get_all(HOST).iter();
-        let (first, second) = (hosts.next(), hosts.next());
-        if second.is_some() || (first.is_none() && version == Version::HTTP_11) {
-            return Err(refused(
-                StatusCode::BAD_REQUEST,
-                if second.is_some() { "several_hosts" } else { "missing_host" },
-            ));
+        // RFC 9112, section 3.2.3: a target that is nothing but an authority belongs to CONNECT.
+        if uri.authority.is_some() && uri.scheme.is_none() {
+            return Err(refused(StatusCode::BAD_REQUEST, "bad_target"));
+        }
+        // Section 3.2: a Host, whatever the form of the target.
+        if version == Version::HTTP_11 && !fields.contains_key(HOST) {
+            return Err(refused(StatusCode::BAD_REQUEST, "missing_host"));
         }
         // Section 6.1: such a message from an HTTP/1.0 client has no framing that both sides agree on.
         if version == Version::HTTP_10 && fields.contains_key(TRANSFER_ENCODING) {
@@ -76,6 +82,15 @@ pub fn request(
         }
         fields.insert(HOST, host);
     }
+    if !fields.contains_key(HOST) {
+        if version >= Version::HTTP_2 {
+            return Err(refused(StatusCode::BAD_REQUEST, "missing_host"));
+        }
+        // HTTP/1.0 may leave it out, HTTP/1.1 towards the upstream may not: the address that was asked stands in.
+        if let Ok(host) = HeaderValue::from_str(&connection.local.to_string()) {
+            fields.insert(HOST, host);
+        }
+    }
     if let Some(host) = fields.get(HOST)
         && !legal_host(host.as_bytes())
     {
@@ -88,18 +103,23 @@ pub fn request(
         Err(path::Escapes) => return Err(refused(StatusCode::BAD_REQUEST, "bad_path")),
     };
     let mut admitted = Admitted {
-        head: RequestHead { method, path: target, scheme: if tls { Scheme::HTTPS } else { Scheme::HTTP }, fields },
-        upgrade: None,
+        head: RequestHead { method, path: target, scheme: if connection.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }, fields },
+        upgrades: false,
         expects: false,
     };
     let fields = &mut admitted.head.fields;
     if version == Version::HTTP_11 && fields.contains_key(UPGRADE) && lists(fields, &CONNECTION, "upgrade") {
-        admitted.upgrade = fields.get(UPGRADE).cloned();
+        // Cleartext HTTP/2 would be a way past the filters, and RFC 9113 has dropped it (section 3.1).
+        admitted.upgrades = !lists(fields, &UPGRADE, "h2c");
     }
+    let protocol = if admitted.upgrades { fields.get(UPGRADE).cloned() } else { None };
     let trailers = lists(fields, &TE, "trailers");
     strip_hop(fields);
     if trailers {
         fields.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(protocol) = protocol {
+        fields.insert(UPGRADE, protocol);
     }
     if let Some(expect) = fields.get(header::EXPECT) {
         if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") {
@@ -111,6 +131,20 @@ pub fn request(
         }
     }
     Ok(admitted)
+}
+
+/// HTTP/2 clients may send a cookie in crumbs; anything else wants it whole (RFC 9113, section 8.2.3).
+fn join_cookies(fields: &mut HeaderMap) {
+    let mut crumbs = fields.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let mut whole = [first.as_bytes(), b"; ", second.as_bytes()].concat();
+    for crumb in crumbs {
+        whole.extend_from_slice(b"; ");
+        whole.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(whole) = HeaderValue::from_bytes(&whole) {
+        fields.insert(COOKIE, whole);
+    }
 }
 
 /// Whether a list header has a member, in any case.
@@ -178,15 +212,36 @@ mod tests {
         list.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
+    fn connection() -> Connection {
+        let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        Connection { id: 1, remote: address(50_000), local: address(80), listener: "web".into(), tls: None }
+    }
+
     fn admit(version: Version, target: &str, list: &[(&'static str, &'static str)]) -> Result<Admitted, Refused> {
-        request(Method::GET, target.parse().unwrap(), version, fields(list), false, 100)
+        request(Method::GET, target.parse().unwrap(), version, fields(list), &connection(), 100)
     }
 
     #[test]
     fn http11_needs_exactly_one_host() {
         assert_eq!(admit(Version::HTTP_11, "/", &[]).unwrap_err().details, "missing_host");
         assert_eq!(admit(Version::HTTP_11, "/", &[("host", "a"), ("host", "b")]).unwrap_err().details, "several_hosts");
-        assert!(admit(Version::HTTP_10, "/", &[]).is_ok());
+        assert_eq!(admit(Version::HTTP_2, "/", &[("host", "a"), ("host", "b")]).unwrap_err().details, "several_hosts");
+        assert_eq!(admit(Version::HTTP_2, "/", &[]).unwrap_err().details, "missing_host");
+        assert_eq!(admit(Version::HTTP_10, "/", &[]).unwrap().head.authority(), b"127.0.0.1:80");
+    }
+
+    #[test]
+    fn a_target_that_is_only_an_authority_belongs_to_connect() {
+        assert_eq!(admit(Version::HTTP_11, "a.example:80", &[("host", "a")]).unwrap_err().details, "bad_target");
+    }
+
+    #[test]
+    fn crumbs_of_cookies_are_joined_for_http2_only() {
+        let crumbs = [("host", "a"), ("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")];
+        let joined = admit(Version::HTTP_2, "/", &crumbs).unwrap().head.fields;
+        assert_eq!(joined.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
+        let apart = admit(Version::HTTP_11, "/", &crumbs).unwrap().head.fields;
+        assert_eq!(apart.get_all(COOKIE).iter().count(), 3);
     }
 
     #[test]
@@ -231,9 +286,13 @@ mod tests {
             &[("host", "a"), ("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")],
         )
         .unwrap();
-        assert_eq!(both.upgrade.unwrap(), "websocket");
-        let one = admit(Version::HTTP_11, "/", &[("host", "a"), ("upgrade", "h2c")]).unwrap();
-        assert!(one.upgrade.is_none() && !one.head.fields.contains_key(UPGRADE));
+        assert!(both.upgrades);
+        assert_eq!(both.head.fields[UPGRADE], "websocket", "filters see it");
+        let one = admit(Version::HTTP_11, "/", &[("host", "a"), ("upgrade", "websocket")]).unwrap();
+        assert!(!one.upgrades && !one.head.fields.contains_key(UPGRADE));
+        let h2c = [("host", "a"), ("connection", "upgrade"), ("upgrade", "websocket, h2c")];
+        let none = admit(Version::HTTP_11, "/", &h2c).unwrap();
+        assert!(!none.upgrades && !none.head.fields.contains_key(UPGRADE));
     }
 
     #[test]
@@ -250,7 +309,7 @@ mod tests {
         for host in ["a b", "a/b", "a@b", "a\\b", "a,b?"] {
             let mut list = HeaderMap::new();
             list.insert(HOST, HeaderValue::from_str(host).unwrap());
-            let result = request(Method::GET, Uri::from_static("/"), Version::HTTP_11, list, false, 100);
+            let result = request(Method::GET, Uri::from_static("/"), Version::HTTP_11, list, &connection(), 100);
             assert_eq!(result.unwrap_err().details, "bad_host", "{host}");
         }
     }

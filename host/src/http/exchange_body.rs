@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 use super::{expect, stream::Stream};
 use crate::{
     cluster::{body::BodyError, lease::Lease},
-    filter::pump::{self, Pump},
+    filter::{flow, pump::Pump},
     wasm::exchange::{Direction, Waiting},
 };
 
@@ -55,7 +55,14 @@ impl Body for RequestFlow {
             return poll_filtered(&stream, Direction::Request, &mut this.source, &mut this.trailers_sent, cx);
         }
         let Some(source) = &mut this.source else { return Poll::Ready(None) };
-        let polled = std::task::ready!(Pin::new(&mut *source).poll_frame(cx));
+        let polled = match Pin::new(&mut *source).poll_frame(cx) {
+            Poll::Ready(polled) => polled,
+            Poll::Pending => {
+                // The answer may be through before the request is: whoever ends the stream wakes this.
+                stream.exchange.borrow_mut().wait(Waiting::RequestBody, cx.waker());
+                return Poll::Pending;
+            }
+        };
         let ended = polled.is_none() || source.is_end_stream();
         let mut exchange = stream.exchange.borrow_mut();
         if let Some(Ok(frame)) = &polled
@@ -145,6 +152,15 @@ impl Body for ResponseFlow {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = &mut *self;
+        if !this.filtered && this.stream.keeps_heads() {
+            // A filter of the request may cut the stream off.
+            let mut exchange = this.stream.exchange.borrow_mut();
+            if exchange.is_interrupted() {
+                drop(exchange);
+                return cut_off(&this.stream);
+            }
+            exchange.wait(Waiting::ResponseBody, cx.waker());
+        }
         let polled = if this.filtered {
             let stream = Rc::clone(&this.stream);
             poll_filtered(&stream, Direction::Response, &mut this.source, &mut this.trailers_sent, cx)
@@ -220,6 +236,11 @@ impl Body for ResponseFlow {
     }
 }
 
+fn cut_off(stream: &Stream) -> Polled {
+    stream.failed("a filter cut the response off");
+    Poll::Ready(Some(Err("a filter cut the response off".into())))
+}
+
 /// Takes what has come through the filters, and feeds them from `source` while they take more.
 fn poll_filtered(
     stream: &Rc<Stream>,
@@ -243,8 +264,7 @@ fn poll_filtered(
                     return Poll::Pending;
                 }
                 drop(exchange);
-                stream.failed("a filter cut the response off");
-                return Poll::Ready(Some(Err("a filter cut the response off".into())));
+                return cut_off(stream);
             }
             let half = exchange.half(direction);
             if let Some(bytes) = half.outlet.body.pop() {
@@ -306,12 +326,12 @@ pub fn feed(stream: &Stream, direction: Direction, piece: Piece) {
     let mut exchange = stream.exchange.borrow_mut();
     let ended = !matches!(piece, Piece::Data(_));
     match piece {
-        Piece::Data(data) => pump::push_data(&mut exchange, direction, 0, data),
+        Piece::Data(data) => flow::push_data(&mut exchange, direction, 0, data),
         Piece::Last(data) => {
-            pump::push_data(&mut exchange, direction, 0, data);
-            pump::push_end(&mut exchange, direction, 0, None);
+            flow::push_data(&mut exchange, direction, 0, data);
+            flow::push_end(&mut exchange, direction, 0, None);
         }
-        Piece::End(trailers) => pump::push_end(&mut exchange, direction, 0, trailers),
+        Piece::End(trailers) => flow::push_end(&mut exchange, direction, 0, trailers),
     }
     if ended && direction == Direction::Request && exchange.request_received.is_none() {
         exchange.request_received = Some(Instant::now());

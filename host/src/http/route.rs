@@ -11,13 +11,13 @@ use tokio::time::Instant;
 use super::{
     admit,
     exchange_body::RequestFlow,
-    expect,
+    expect, framing,
     outcome::Abort,
     stream::{Stream, Tail, host_reply},
 };
 use crate::{
     cluster::{RequestBody, lease::Lease, local::LocalCluster},
-    filter::{finish, pump, reply},
+    filter::{finish, flow, reply},
     upstream::{
         Outgoing, UpstreamError,
         dispatch::{Answered, dispatch},
@@ -33,7 +33,7 @@ use crate::{
 pub(super) async fn route(
     stream: &Rc<Stream>,
     source: Option<Incoming>,
-    upgrade: Option<&HeaderValue>,
+    upgrading: bool,
     expects: bool,
 ) -> Result<Tail, Abort> {
     let decision = decide(stream);
@@ -49,7 +49,7 @@ pub(super) async fn route(
     // Without filters no time has passed since the request's head was complete.
     let since = if stream.keeps_heads() { Instant::now() } else { stream.exchange.borrow().started };
     stream.cluster.replace(Some((Rc::clone(&cluster), since)));
-    let outgoing = prepare(stream, &cluster, source, upgrade, expects);
+    let outgoing = prepare(stream, &cluster, source, upgrading, expects);
     let answer = {
         let seen = |lease: &Lease| {
             let mut exchange = stream.exchange.borrow_mut();
@@ -61,7 +61,7 @@ pub(super) async fn route(
     };
     match answer {
         None => Ok(Tail::none()),
-        Some(Ok(answered)) => Ok(accept(stream, answered, timeout, upgrade.is_some())),
+        Some(Ok(answered)) => Ok(accept(stream, answered, timeout, upgrading)),
         Some(Err(error)) => {
             match &error {
                 UpstreamError::Timeout { .. } => cluster.metrics.timeout.inc(),
@@ -113,39 +113,50 @@ fn prepare(
     stream: &Rc<Stream>,
     cluster: &LocalCluster,
     source: Option<Incoming>,
-    upgrade: Option<&HeaderValue>,
+    upgrading: bool,
     expects: bool,
 ) -> Outgoing {
     let chain = &stream.runtime.chain;
     let mut exchange = stream.exchange.borrow_mut();
     let exchange = &mut *exchange;
+    // What was fed to filters on the way can only be had from them.
+    let filtered = chain.request_body || exchange.was_fed(Direction::Request);
+    let edits = chain.edits_request;
     let head = &mut exchange.request_head;
     // Filters may still ask for the request's headers when they see the answer, or log.
     let mut fields = if stream.keeps_heads() { head.fields.clone() } else { std::mem::take(&mut head.fields) };
     let mut extensions = Extensions::new();
     let http1 = cluster.shared.settings.protocol != crate::config::resolved::ClusterProtocol::Http2;
-    if let Some(upgrade) = upgrade
-        && http1
-    {
+    if upgrading && http1 && fields.contains_key(header::UPGRADE) {
         fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        fields.insert(header::UPGRADE, upgrade.clone());
-    } else if http1 && fields.contains_key(header::TE) {
-        fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    } else {
+        if upgrading {
+            fields.remove(header::UPGRADE);
+        }
+        if http1 && fields.contains_key(header::TE) {
+            fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        }
     }
     fields.remove(header::TRANSFER_ENCODING);
     let outlet = &mut exchange.request.outlet;
-    let filtered = chain.request_body;
     let body = if outlet.head_end {
+        framing::without_body(&mut fields);
         RequestBody::Empty
     } else if filtered && outlet.end && exchange.request.trailers.is_none() {
         // The filters have let go of all of it: its length is known.
         let bytes = collect(outlet.body.len(), std::iter::from_fn(|| outlet.body.pop()));
         fields.remove(header::EXPECT);
-        fields.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        framing::set_length(&mut fields, bytes.len() as u64);
         RequestBody::Full { bytes: Some(bytes), trailers: None }
     } else {
-        if chain.edits_request {
-            fields.remove(header::CONTENT_LENGTH);
+        let left = source.as_ref().and_then(|source| source.size_hint().exact());
+        match left.filter(|_| !edits).map(|left| left + exchange.request.bytes) {
+            Some(length) => framing::set_length(&mut fields, length),
+            None => {
+                fields.remove(header::CONTENT_LENGTH);
+                // Said outright, because hyper sends no body with a GET whose length it is not told.
+                fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
         }
         let untouched = exchange.request.bytes == 0;
         let gate = (expects && http1 && untouched).then(|| Arc::new(expect::Gate::default()));
@@ -241,7 +252,7 @@ fn accept(stream: &Stream, answered: Answered, timeout: Option<Duration>, upgrad
     let mut exchange = stream.exchange.borrow_mut();
     exchange.details = "via_upstream".into();
     exchange.response_head = Some(ResponseHead { status: parts.status, fields });
-    pump::start(&mut exchange, Direction::Response, 0, ends);
+    flow::start(&mut exchange, Direction::Response, 0, ends);
     let deadline = timeout.and_then(|timeout| Some(exchange.request_received? + timeout)).filter(|_| !ends);
-    Tail { source: (!ends).then_some(incoming), lease: Some(lease), deadline, tunnel }
+    Tail { source: (!ends).then_some(incoming), lease: Some(lease), timeout, deadline, tunnel }
 }

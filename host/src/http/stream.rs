@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::{
     admit::{self, Admitted},
     exchange_body::{ResponseFlow, feed, poll_source},
+    framing,
     outcome::{self, Abort},
     route,
     runtime::ListenerRuntime,
@@ -27,13 +28,14 @@ use super::{
 use crate::{
     cluster::{lease::Lease, local::LocalCluster},
     filter::{
-        finish,
-        pump::{self, Pump},
+        chain::Chain,
+        finish, flow,
+        pump::Pump,
         reply,
     },
     listener::activity::{Activity, Busy},
     upstream::UpstreamError,
-    wasm::exchange::{Connection, Direction, Exchange, Hold, Reply, Waiting},
+    wasm::exchange::{Connection, Direction, Exchange, Half, Hold, Reply, Waiting},
 };
 
 /// Bytes of a response that are taken through the filters before its head goes out, where they are there already.
@@ -243,13 +245,15 @@ enum Passage {
 pub(super) struct Tail {
     pub(super) source: Option<Incoming>,
     pub(super) lease: Option<Lease>,
+    /// The route's timeout, and when it is over.
+    pub(super) timeout: Option<Duration>,
     pub(super) deadline: Option<Instant>,
     pub(super) tunnel: Option<OnUpgrade>,
 }
 
 impl Tail {
     pub(super) fn none() -> Self {
-        Self { source: None, lease: None, deadline: None, tunnel: None }
+        Self { source: None, lease: None, timeout: None, deadline: None, tunnel: None }
     }
 }
 
@@ -274,7 +278,7 @@ pub async fn serve(
         parts.uri,
         version,
         parts.headers,
-        connection.tls.is_some(),
+        &connection,
         runtime.limits.headers,
     ) {
         Ok(admitted) => admitted,
@@ -283,7 +287,7 @@ pub async fn serve(
             return Ok(refuse(&runtime, &refused));
         }
     };
-    let Admitted { head, upgrade, expects } = admitted;
+    let Admitted { head, upgrades, expects } = admitted;
     let metrics = &runtime.metrics;
     metrics.requests_active.add(1);
     metrics.worker_active.add(1);
@@ -305,11 +309,11 @@ pub async fn serve(
         if ends {
             exchange.request_received = Some(exchange.started);
         }
-        pump::start(&mut exchange, Direction::Request, 0, ends);
+        flow::start(&mut exchange, Direction::Request, 0, ends);
     }
     let mut source = (!ends).then_some(incoming);
     let mut tail = match stream.passed(Direction::Request, &mut source, None).await {
-        Passage::Passed => route::route(&stream, source, upgrade.as_ref(), expects).await?,
+        Passage::Passed => route::route(&stream, source, upgrades, expects).await?,
         Passage::Broken(error) => return Err(Abort(error)),
         Passage::Interrupted | Passage::Late => Tail::none(),
     };
@@ -334,8 +338,10 @@ pub async fn serve(
             },
             Passage::Interrupted => {}
             Passage::Late => {
-                let error = UpstreamError::Timeout { timeout: Duration::ZERO };
-                host_reply(&stream, &error);
+                if let Some((cluster, _)) = &*stream.cluster.borrow() {
+                    cluster.metrics.timeout.inc();
+                }
+                host_reply(&stream, &UpstreamError::Timeout { timeout: tail.timeout.unwrap_or_default() });
             }
             Passage::Broken(error) => broken(&stream, &error),
         }
@@ -388,23 +394,30 @@ pub(super) fn host_reply(stream: &Stream, error: &UpstreamError) {
 }
 
 /// Makes the answer that goes to the client.
-fn respond(stream: &Rc<Stream>, tail: Tail, on_upgrade: Option<OnUpgrade>) -> Result<Response<ResponseBody>, Abort> {
+fn respond(
+    stream: &Rc<Stream>,
+    mut tail: Tail,
+    on_upgrade: Option<OnUpgrade>,
+) -> Result<Response<ResponseBody>, Abort> {
     let chain = &stream.runtime.chain;
-    let (status, fields, version) = {
+    let local = tail.source.is_none() && tail.lease.is_none();
+    let (status, fields, version, filtered) = {
         let mut exchange = stream.exchange.borrow_mut();
         let exchange = &mut *exchange;
+        let fed = exchange.was_fed(Direction::Response);
         let Some(head) = &mut exchange.response_head else { return Err(Abort("no answer".to_owned())) };
         let mut fields = if stream.keeps_heads() { head.fields.clone() } else { std::mem::take(&mut head.fields) };
         fields.remove(header::TRANSFER_ENCODING);
-        let no_body = exchange.response.outlet.head_end;
-        if !no_body && (chain.edits_response && chain.response_body) && tail.source.is_some() {
-            // A filter may change the length: let the framing say it.
-            fields.remove(header::CONTENT_LENGTH);
-        } else if !no_body && exchange.response.outlet.end && exchange.response.trailers.is_none() {
-            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(exchange.response.outlet.body.len()));
+        if exchange.is_head && !exchange.response.outlet.head_end {
+            // A filter made something else of the client's HEAD: the upstream's body has nowhere to go.
+            exchange.response.outlet.head_end = true;
+            tail.source = None;
+        }
+        if tail.tunnel.is_none() && !exchange.is_head && !chain.is_empty() {
+            frame(&exchange.response, &tail, chain, head.status, &mut fields);
         }
         exchange.response_sent = true;
-        (head.status, fields, exchange.version)
+        (head.status, fields, exchange.version, chain.response_body || local || fed)
     };
     match (tail.tunnel, on_upgrade) {
         (Some(upstream), Some(downstream)) if status == StatusCode::SWITCHING_PROTOCOLS => {
@@ -413,10 +426,32 @@ fn respond(stream: &Rc<Stream>, tail: Tail, on_upgrade: Option<OnUpgrade>) -> Re
         }
         (Some(_), _) => Err(Abort("the connection cannot change its protocol".to_owned())),
         (None, _) => {
-            let local = tail.source.is_none() && tail.lease.is_none();
-            let filtered = chain.response_body || local;
             let flow = ResponseFlow::new(Rc::clone(stream), tail.source, tail.lease, filtered, tail.deadline);
             Ok(build(status, fields, version, ResponseBody::Flow(flow)))
+        }
+    }
+}
+
+/// Says how long the answer is, where that is known: filters may have changed the body, or written what they like into the head.
+fn frame(half: &Half, tail: &Tail, chain: &Chain, status: StatusCode, fields: &mut HeaderMap) {
+    if status == StatusCode::NO_CONTENT {
+        fields.remove(header::CONTENT_LENGTH);
+    } else if half.outlet.head_end {
+        // What a 304 says of a length is that of the body it stands for.
+        if status != StatusCode::NOT_MODIFIED {
+            framing::without_body(fields);
+        }
+    } else if half.outlet.end && half.trailers.is_none() {
+        framing::set_length(fields, half.outlet.body.len() as u64);
+    } else {
+        let left = match &tail.source {
+            Some(source) => source.size_hint().exact(),
+            None => Some(0),
+        };
+        let edits = chain.edits_response && chain.response_body;
+        match left.filter(|_| !edits && half.trailers.is_none()) {
+            Some(left) => framing::set_length(fields, half.bytes + left),
+            None => drop(fields.remove(header::CONTENT_LENGTH)),
         }
     }
 }

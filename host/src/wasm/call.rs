@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::{
     call_out,
     env::Env,
-    exchange::{Direction, Exchange, Reply},
+    exchange::{BodyHold, Direction, Exchange, Hold, Reply},
     foreign,
     maps::{Fields, Frozen, ResponseHead},
     outside, properties,
@@ -181,10 +181,13 @@ impl Host for Call<'_> {
         let Some(direction) = direction(stream) else { return };
         let running = self.is_current(cx);
         self.stream(cx, |exchange, index| {
-            if let Some(filter) = exchange.filters.get_mut(index) {
-                filter.stage(direction).resume = true;
-            }
-            if !running {
+            let Some(filter) = exchange.filters.get_mut(index) else { return };
+            let stage = filter.stage(direction);
+            stage.resume = true;
+            let holds = stage.hold != Hold::None || stage.body_hold != BodyHold::None;
+            exchange.half(direction).settled = false;
+            // A callback of one direction may let the other one go, whose task then sleeps.
+            if !running || holds {
                 exchange.wake();
             }
         });
@@ -232,10 +235,17 @@ impl Host for Call<'_> {
             if exchange.response_sent {
                 // Too late to say anything else: the only honest answer is to cut the response off.
                 exchange.reset = true;
-            } else if exchange.reply_with(reply)
-                && let Some(filter) = exchange.filters.get(index)
-            {
-                filter.plugin.metrics.replies.inc();
+            } else {
+                let accepted = exchange.reply_with(reply);
+                let Some(filter) = exchange.filters.get_mut(index) else { return };
+                if accepted {
+                    filter.plugin.metrics.replies.inc();
+                } else {
+                    // The filter thinks that it has answered and will not let anything go. What it holds is another one's answer.
+                    filter.request.resume = true;
+                    filter.response.resume = true;
+                    exchange.unsettle();
+                }
             }
             if !running {
                 exchange.wake();

@@ -8,7 +8,7 @@ use std::{borrow::Cow, net::SocketAddr, rc::Rc, task::Waker, time::SystemTime};
 
 use bytes::Bytes;
 use fyke_engine::ContextId;
-use http::{HeaderMap, Version};
+use http::{HeaderMap, Method, Version};
 use tokio::time::Instant;
 
 use super::{
@@ -106,6 +106,25 @@ pub struct Stage {
     pub resume: bool,
 }
 
+impl Stage {
+    /// Bytes that wait here.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.inbox.len() + self.held.len()
+    }
+
+    /// Whether nothing of a body is here, or all of it has gone on.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.finished
+            || (!self.end
+                && !self.trailers
+                && self.body_hold == BodyHold::None
+                && self.inbox.is_empty()
+                && self.held.is_empty())
+    }
+}
+
 /// One filter's part of a stream.
 #[derive(Debug)]
 pub struct FilterState {
@@ -191,6 +210,8 @@ pub struct Half {
     pub trailers: Option<HeaderMap>,
     /// Body bytes that came in.
     pub bytes: u64,
+    /// The filters have done what they can with what is here.
+    pub settled: bool,
 }
 
 /// One request and its response.
@@ -206,6 +227,8 @@ pub struct Exchange {
     pub request_received: Option<Instant>,
     /// HTTP version downstream.
     pub version: Version,
+    /// The client asked with HEAD: whatever the answer is, it has no body.
+    pub is_head: bool,
     /// The request's head.
     pub request_head: RequestHead,
     /// The request's body and trailers.
@@ -236,8 +259,8 @@ pub struct Exchange {
     pub properties: Vec<(Vec<u8>, Vec<u8>)>,
     /// A reply that waits to be sent.
     pub reply: Option<Reply>,
-    /// A reply was given: later ones are ignored.
-    pub replied: bool,
+    /// A reply was given, and this many filters are outside of whoever gave it: they may reply in its place, others may not.
+    pub replied: Option<usize>,
     /// The stream must be reset.
     pub reset: bool,
     /// The response's head has been sent downstream.
@@ -278,6 +301,7 @@ impl Exchange {
             ended: None,
             request_received: None,
             version,
+            is_head: head.method == Method::HEAD,
             request_head: head,
             request: Half::default(),
             response_head: None,
@@ -293,7 +317,7 @@ impl Exchange {
             upstream_failure: None,
             properties: Vec::new(),
             reply: None,
-            replied: false,
+            replied: None,
             reset: false,
             response_sent: false,
             logging: false,
@@ -331,8 +355,15 @@ impl Exchange {
         }
     }
 
-    /// Wakes everybody who waits.
+    /// Says that the filters of both directions may have something to do again.
+    pub fn unsettle(&mut self) {
+        self.request.settled = false;
+        self.response.settled = false;
+    }
+
+    /// Wakes everybody who waits, and lets the filters be walked again.
     pub fn wake(&mut self) {
+        self.unsettle();
         for waker in &mut self.wakers {
             if let Some(waker) = waker.take() {
                 waker.wake();
@@ -340,12 +371,13 @@ impl Exchange {
         }
     }
 
-    /// Records a reply unless one was given before. Returns whether it was recorded.
+    /// Records a reply. Only filters outside of an earlier one's origin may put another in its place. Returns whether it was recorded.
     pub fn reply_with(&mut self, reply: Reply) -> bool {
-        if self.replied {
+        let outside = reply.from.unwrap_or(usize::MAX);
+        if self.replied.is_some_and(|earlier| outside >= earlier) {
             return false;
         }
-        self.replied = true;
+        self.replied = Some(outside);
         self.reply = Some(reply);
         true
     }
