@@ -103,7 +103,12 @@ pub fn request(
         Err(path::Escapes) => return Err(refused(StatusCode::BAD_REQUEST, "bad_path")),
     };
     let mut admitted = Admitted {
-        head: RequestHead { method, path: target, scheme: if connection.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }, fields },
+        head: RequestHead {
+            method,
+            path: target,
+            scheme: if connection.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
+            fields,
+        },
         upgrades: false,
         expects: false,
     };

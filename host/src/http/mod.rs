@@ -11,8 +11,8 @@
 pub mod admit;
 pub mod exchange_body;
 pub mod expect;
-pub mod outcome;
 mod framing;
+pub mod outcome;
 mod route;
 pub mod runtime;
 pub mod stream;

@@ -27,12 +27,7 @@ use super::{
 };
 use crate::{
     cluster::{lease::Lease, local::LocalCluster},
-    filter::{
-        chain::Chain,
-        finish, flow,
-        pump::Pump,
-        reply,
-    },
+    filter::{chain::Chain, finish, flow, pump::Pump, reply},
     listener::activity::{Activity, Busy},
     upstream::UpstreamError,
     wasm::exchange::{Connection, Direction, Exchange, Half, Hold, Reply, Waiting},
@@ -273,20 +268,14 @@ pub async fn serve(
     let on_upgrade = request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let (parts, incoming) = request.into_parts();
     let version = parts.version;
-    let admitted = match admit::request(
-        parts.method,
-        parts.uri,
-        version,
-        parts.headers,
-        &connection,
-        runtime.limits.headers,
-    ) {
-        Ok(admitted) => admitted,
-        Err(refused) => {
-            busy.answered();
-            return Ok(refuse(&runtime, &refused));
-        }
-    };
+    let admitted =
+        match admit::request(parts.method, parts.uri, version, parts.headers, &connection, runtime.limits.headers) {
+            Ok(admitted) => admitted,
+            Err(refused) => {
+                busy.answered();
+                return Ok(refuse(&runtime, &refused));
+            }
+        };
     let Admitted { head, upgrades, expects } = admitted;
     let metrics = &runtime.metrics;
     metrics.requests_active.add(1);

@@ -85,6 +85,9 @@ impl HttpContext for Stream {
         if settings.step("upper").is_some() || settings.step("double").is_some() {
             self.set_http_request_header("content-length", None);
         }
+        if let Some(length) = settings.step("length") {
+            self.set_http_request_header("content-length", Some(length));
+        }
         if self.respond("respond") {
             return Action::Pause;
         }
@@ -139,6 +142,12 @@ impl HttpContext for Stream {
         let settings = Rc::clone(&self.settings);
         if let Some(name) = settings.step("tag") {
             self.add_http_response_header("x-chain", name);
+        }
+        if let Some(length) = settings.step("length") {
+            self.set_http_response_header("content-length", Some(length));
+        }
+        if settings.step("hold").is_some() {
+            return Action::Pause;
         }
         if let Some(count) = self.count {
             self.set_http_response_header("x-count", Some(&count.to_string()));
