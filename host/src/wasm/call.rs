@@ -14,9 +14,10 @@ use super::{
     env::Env,
     exchange::{BodyHold, Direction, Exchange, Hold, Reply},
     foreign,
-    maps::{Fields, Frozen, ResponseHead},
+    maps::{Fields, Frozen, Put, ResponseHead, Written},
     outside, properties,
     rope::ReadOnly,
+    scribe::Scribe,
     vm::{Slot, Vm},
 };
 
@@ -150,7 +151,8 @@ impl Host for Call<'_> {
             MapKind::GrpcInitialMetadata | MapKind::GrpcTrailingMetadata => return false,
             _ => {}
         }
-        self.stream(cx, |exchange, index| with_stream_map(exchange, index, map, f)).unwrap_or(false)
+        let scribe = &self.env.scribe;
+        self.stream(cx, |exchange, index| with_stream_map(scribe, exchange, index, map, f)).unwrap_or(false)
     }
 
     fn with_buffer(&mut self, cx: ContextId, buffer: BufferKind, f: &mut dyn FnMut(&mut dyn Buffer)) -> bool {
@@ -318,14 +320,19 @@ impl Host for Call<'_> {
     }
 }
 
-fn with_stream_map(exchange: &mut Exchange, index: usize, map: MapKind, f: &mut dyn FnMut(&mut dyn Map)) -> bool {
+fn with_stream_map(
+    scribe: &Scribe,
+    exchange: &mut Exchange,
+    index: usize,
+    map: MapKind,
+    f: &mut dyn FnMut(&mut dyn Map),
+) -> bool {
     let logging = exchange.logging;
-    let mut run = |map: &mut dyn Map, altered: &mut bool| {
+    let mut run = |map: &mut dyn Written, written: &mut bool| {
         if logging {
             f(&mut Frozen(map));
         } else {
-            let mut watched = Watched { map, written: altered };
-            f(&mut watched);
+            f(&mut Watched { map, written, scribe });
         }
     };
     let Some(filter) = exchange.filters.get_mut(index) else { return false };
@@ -367,12 +374,13 @@ fn with_stream_map(exchange: &mut Exchange, index: usize, map: MapKind, f: &mut 
 }
 
 /// Notes whether a guest wrote to a map: a filter that has altered something cannot be left out any more.
-struct Watched<'a, 'b> {
-    map: &'a mut dyn Map,
-    written: &'b mut bool,
+struct Watched<'a> {
+    map: &'a mut dyn Written,
+    written: &'a mut bool,
+    scribe: &'a Scribe,
 }
 
-impl Map for Watched<'_, '_> {
+impl Map for Watched<'_> {
     fn len(&self) -> usize {
         self.map.len()
     }
@@ -384,11 +392,11 @@ impl Map for Watched<'_, '_> {
     }
     fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), fyke_engine::Refused> {
         *self.written = true;
-        self.map.add(key, value)
+        self.map.write(Some(self.scribe), key, value, Put::Beside)
     }
     fn replace(&mut self, key: &[u8], value: &[u8]) -> Result<(), fyke_engine::Refused> {
         *self.written = true;
-        self.map.replace(key, value)
+        self.map.write(Some(self.scribe), key, value, Put::Instead)
     }
     fn remove(&mut self, key: &[u8]) -> Result<(), fyke_engine::Refused> {
         *self.written = true;

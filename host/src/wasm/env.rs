@@ -4,7 +4,7 @@ use std::{collections::HashMap, rc::Rc, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::entropy::Entropy;
+use super::{entropy::Entropy, scribe::Scribe};
 use crate::{cluster::local::LocalCluster, config::resolved, telemetry::Registry};
 
 /// A worker's surroundings. One per worker and generation; parts receive it, nothing is global.
@@ -17,6 +17,8 @@ pub struct Env {
     pub registry: Registry,
     /// `node:`
     pub node: Arc<resolved::Node>,
+    /// Writes header fields for its guests.
+    pub scribe: Scribe,
     /// Random bytes for its guests.
     pub entropy: Entropy,
     /// Zero of the guests' monotonic clock.

@@ -10,32 +10,53 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 
-/// Where the fields of a map stand when none was sent.
-fn parse(key: &[u8], value: &[u8]) -> Result<(HeaderName, HeaderValue), Refused> {
-    let name = HeaderName::from_bytes(key).map_err(|_| Refused)?;
-    let value = HeaderValue::from_bytes(value).map_err(|_| Refused)?;
-    Ok((name, value))
+use super::scribe::Scribe;
+
+/// Whether a field is put beside those of its name, or in their place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// Beside.
+    Beside,
+    /// In their place.
+    Instead,
 }
 
-fn add_field(fields: &mut HeaderMap, key: &[u8], value: &[u8]) -> Result<(), Refused> {
-    let (name, value) = parse(key, value)?;
-    fields.try_append(name, value).map(|_| ()).map_err(|_| Refused)
+/// A map that a guest writes to.
+pub trait Written: Map {
+    /// Writes one field, with the worker's stock of names and values where there is one.
+    ///
+    /// # Errors
+    /// [`Refused`] when the name or the value is not legal, or the map has no room.
+    fn write(&mut self, scribe: Option<&Scribe>, key: &[u8], value: &[u8], put: Put) -> Result<(), Refused>;
 }
 
-fn replace_field(fields: &mut HeaderMap, key: &[u8], value: &[u8]) -> Result<(), Refused> {
-    let (name, value) = parse(key, value)?;
-    fields.try_insert(name, value).map(|_| ()).map_err(|_| Refused)
+fn write_field(
+    fields: &mut HeaderMap,
+    scribe: Option<&Scribe>,
+    key: &[u8],
+    value: &[u8],
+    put: Put,
+) -> Result<(), Refused> {
+    let (name, value) = match scribe {
+        Some(scribe) => (scribe.name(key), scribe.value(value)),
+        None => (HeaderName::from_bytes(key).ok(), HeaderValue::from_bytes(value).ok()),
+    };
+    let (Some(name), Some(value)) = (name, value) else { return Err(Refused) };
+    match put {
+        Put::Beside => fields.try_append(name, value).map(|_| ()),
+        Put::Instead => fields.try_insert(name, value).map(|_| ()),
+    }
+    .map_err(|_| Refused)
 }
 
 fn remove_field(fields: &mut HeaderMap, key: &[u8]) {
-    if let Ok(key) = HeaderName::from_bytes(key) {
+    if let Ok(key) = std::str::from_utf8(key) {
         fields.remove(key);
     }
 }
 
 fn field<'a>(fields: &'a HeaderMap, key: &[u8]) -> Option<&'a [u8]> {
-    let key = HeaderName::from_bytes(key).ok()?;
-    fields.get(key).map(HeaderValue::as_bytes)
+    fields.get(std::str::from_utf8(key).ok()?).map(HeaderValue::as_bytes)
 }
 
 /// The head of a request.
@@ -117,20 +138,11 @@ impl Map for RequestHead {
     }
 
     fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
-        if key.first() == Some(&b':') {
-            return self.set_pseudo(key, value);
-        }
-        if key.eq_ignore_ascii_case(b"host") {
-            return replace_field(&mut self.fields, key, value);
-        }
-        add_field(&mut self.fields, key, value)
+        self.write(None, key, value, Put::Beside)
     }
 
     fn replace(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
-        if key.first() == Some(&b':') {
-            return self.set_pseudo(key, value);
-        }
-        replace_field(&mut self.fields, key, value)
+        self.write(None, key, value, Put::Instead)
     }
 
     fn remove(&mut self, key: &[u8]) -> Result<(), Refused> {
@@ -154,6 +166,17 @@ impl Map for RequestHead {
         }
         *self = next;
         Ok(())
+    }
+}
+
+impl Written for RequestHead {
+    fn write(&mut self, scribe: Option<&Scribe>, key: &[u8], value: &[u8], put: Put) -> Result<(), Refused> {
+        if key.first() == Some(&b':') {
+            return self.set_pseudo(key, value);
+        }
+        // There is one host, whatever is said.
+        let put = if key.eq_ignore_ascii_case(b"host") { Put::Instead } else { put };
+        write_field(&mut self.fields, scribe, key, value, put)
     }
 }
 
@@ -201,17 +224,11 @@ impl Map for ResponseHead {
     }
 
     fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
-        if key.first() == Some(&b':') {
-            return self.set_status(key, value);
-        }
-        add_field(&mut self.fields, key, value)
+        self.write(None, key, value, Put::Beside)
     }
 
     fn replace(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
-        if key.first() == Some(&b':') {
-            return self.set_status(key, value);
-        }
-        replace_field(&mut self.fields, key, value)
+        self.write(None, key, value, Put::Instead)
     }
 
     fn remove(&mut self, key: &[u8]) -> Result<(), Refused> {
@@ -229,6 +246,15 @@ impl Map for ResponseHead {
         }
         *self = next;
         Ok(())
+    }
+}
+
+impl Written for ResponseHead {
+    fn write(&mut self, scribe: Option<&Scribe>, key: &[u8], value: &[u8], put: Put) -> Result<(), Refused> {
+        if key.first() == Some(&b':') {
+            return self.set_status(key, value);
+        }
+        write_field(&mut self.fields, scribe, key, value, put)
     }
 }
 
@@ -252,11 +278,11 @@ impl Map for Fields<'_> {
     }
 
     fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
-        add_field(self.0, key, value)
+        self.write(None, key, value, Put::Beside)
     }
 
     fn replace(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
-        replace_field(self.0, key, value)
+        self.write(None, key, value, Put::Instead)
     }
 
     fn remove(&mut self, key: &[u8]) -> Result<(), Refused> {
@@ -267,10 +293,16 @@ impl Map for Fields<'_> {
     fn replace_all(&mut self, pairs: &[(&[u8], &[u8])]) -> Result<(), Refused> {
         let mut next = HeaderMap::with_capacity(pairs.len());
         for (key, value) in pairs {
-            add_field(&mut next, key, value)?;
+            write_field(&mut next, None, key, value, Put::Beside)?;
         }
         *self.0 = next;
         Ok(())
+    }
+}
+
+impl Written for Fields<'_> {
+    fn write(&mut self, scribe: Option<&Scribe>, key: &[u8], value: &[u8], put: Put) -> Result<(), Refused> {
+        write_field(self.0, scribe, key, value, put)
     }
 }
 

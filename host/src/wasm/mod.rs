@@ -21,5 +21,6 @@ pub mod outside;
 pub mod properties;
 pub mod rope;
 pub mod route;
+pub mod scribe;
 pub mod source;
 pub mod vm;

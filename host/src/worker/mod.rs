@@ -23,6 +23,7 @@ use crate::{
         build::{Built, FilterFacts},
         entropy::Entropy,
         env::Env,
+        scribe::Scribe,
         vm::{Plugin, PluginMetrics, Rebuild, Vm, VmMetrics},
     },
 };
@@ -120,6 +121,7 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
         clusters,
         registry: parts.registry.clone(),
         node: parts.node,
+        scribe: Scribe::default(),
         entropy: Entropy::default(),
         epoch: Instant::now(),
     });
