@@ -33,10 +33,7 @@ impl HttpFilter for RequestId {
     }
 
     async fn on_request(&self, cx: &mut Ctx, request: &mut Request) -> Result<Flow> {
-        let id = self.identify(request)?;
-        if self.response {
-            cx.id = Some(id);
-        }
+        self.identify(cx, request)?;
         self.forwarded.apply(request)?;
         Ok(Flow::Continue)
     }
@@ -51,16 +48,24 @@ impl HttpFilter for RequestId {
 
 impl RequestId {
     /// Leaves exactly one id on the request.
-    fn identify(&self, request: &mut Request) -> Result<Box<[u8]>> {
+    fn identify(&self, cx: &mut Ctx, request: &mut Request) -> Result<()> {
+        // Most requests have none: then there is no need to ask for all of them.
         if self.incoming == Incoming::Keep
+            && request.contains("x-request-id")
             && let Ok([only]) = <[Vec<u8>; 1]>::try_from(request.values("x-request-id"))
             && identity::is_sane(&only)
         {
-            return Ok(only.into());
+            if self.response {
+                cx.id = Some(only.into());
+            }
+            return Ok(());
         }
         let id = identity::create();
         request.set("x-request-id", id)?;
-        Ok(Box::new(id))
+        if self.response {
+            cx.id = Some(Box::new(id));
+        }
+        Ok(())
     }
 }
 

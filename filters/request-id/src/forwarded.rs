@@ -2,6 +2,8 @@
 
 use fyke_sdk::{Request, Result, property::Path};
 
+const FOR: &str = "x-forwarded-for";
+
 /// Who sent a request, told in headers.
 #[derive(Debug)]
 pub struct Forwarded {
@@ -38,15 +40,16 @@ impl Forwarded {
     }
 
     fn append_peer(&self, request: &mut Request, peer: &[u8]) -> Result<()> {
+        if !self.trusted {
+            return if peer.is_empty() { request.remove(FOR) } else { request.set(FOR, peer) };
+        }
         let mut list = Vec::new();
-        if self.trusted {
-            // All of them: what stands in a second header is as much a part of the list.
-            for value in request.values("x-forwarded-for") {
-                push(&mut list, &value);
-            }
+        // All of them: what stands in a second header is as much a part of the list.
+        for value in request.values(FOR) {
+            push(&mut list, &value);
         }
         push(&mut list, peer);
-        if list.is_empty() { request.remove("x-forwarded-for") } else { request.set("x-forwarded-for", list) }
+        if list.is_empty() { request.remove(FOR) } else { request.set(FOR, list) }
     }
 }
 

@@ -22,11 +22,17 @@ fn format(mut bytes: [u8; 16]) -> [u8; 36] {
     let [_, _, _, _, _, _, version, _, variant, ..] = &mut bytes;
     *version = (*version & 0x0f) | 0x40;
     *variant = (*variant & 0x3f) | 0x80;
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
     let mut id = [b'-'; 36];
-    let places = id.iter_mut().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23)).map(|(_, place)| place);
-    for (place, digit) in places.zip(digits) {
-        *place = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
+    let mut places = id.iter_mut();
+    for (at, byte) in bytes.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            places.next();
+        }
+        for digit in [byte >> 4, byte & 0xf] {
+            if let Some(place) = places.next() {
+                *place = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
+            }
+        }
     }
     id
 }

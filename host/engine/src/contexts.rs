@@ -1,36 +1,12 @@
 //! The contexts of an instance.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::{BuildHasherDefault, Hasher};
-
+use crate::id_map::IdMap;
 use crate::types::ContextId;
-
-/// A hasher for context ids: they are handed out in sequence, by us, so one multiplication is enough.
-#[derive(Default)]
-pub(crate) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u32(u32::from(*byte));
-        }
-    }
-
-    #[inline]
-    fn write_u32(&mut self, value: u32) {
-        self.0 = (self.0 ^ u64::from(value)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-}
 
 /// The contexts of an instance, and the root of each.
 #[derive(Debug, Default)]
 pub(crate) struct Contexts {
-    roots: HashMap<ContextId, ContextId, BuildHasherDefault<IdHasher>>,
+    roots: IdMap<ContextId>,
     last: u32,
 }
 
@@ -40,25 +16,24 @@ impl Contexts {
         loop {
             self.last = self.last.wrapping_add(1).max(1);
             let id = ContextId(self.last);
-            if let Entry::Vacant(place) = self.roots.entry(id) {
-                place.insert(root.unwrap_or(id));
+            if self.roots.insert(id, root.unwrap_or(id)) {
                 return id;
             }
         }
     }
 
     pub(crate) fn remove(&mut self, id: ContextId) {
-        self.roots.remove(&id);
+        self.roots.remove(id);
     }
 
     #[inline]
     pub(crate) fn contains(&self, id: ContextId) -> bool {
-        self.roots.contains_key(&id)
+        self.roots.get(id).is_some()
     }
 
     /// The root of `id`; of an unknown one, itself.
     pub(crate) fn root(&self, id: ContextId) -> ContextId {
-        self.roots.get(&id).copied().unwrap_or(id)
+        self.roots.get(id).copied().unwrap_or(id)
     }
 }
 

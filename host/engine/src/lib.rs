@@ -36,7 +36,7 @@
 //!
 //! # The files
 //! `engine`, `module` and `instance` are the public nouns; `scan` reads a module before it is
-//! compiled, `cache` keeps compiled ones on disk, `ticker` moves the epoch, `state` is what a store holds, with `contexts` and `limits`,
+//! compiled, `cache` keeps compiled ones on disk, `ticker` moves the epoch, `state` is what a store holds, with `contexts` (in an `id_map`) and `limits`,
 //! `exports` what is called in a guest, `enter` how, `calls` the callbacks as methods, `abi/` what a guest calls here (one file per family of hostcalls).
 //!
 //! # Example
@@ -67,6 +67,7 @@ mod enter;
 mod error;
 mod exports;
 mod host;
+mod id_map;
 mod instance;
 mod limits;
 mod module;
@@ -80,6 +81,7 @@ pub use self::callback::{Callback, CallbackSet};
 pub use self::engine::{Engine, EngineOptions};
 pub use self::error::{ConfigureError, EngineError, LoadError, Trap, TrapKind};
 pub use self::host::{Buffer, GrpcCall, Host, HttpCall, LocalResponse, Map, Refused, SharedData};
+pub use self::id_map::IdMap;
 pub use self::instance::{Instance, InstanceOptions};
 pub use self::module::{AbiVersion, Module};
 pub use self::types::{

@@ -8,14 +8,13 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
     rc::{Rc, Weak},
     sync::Arc,
     task::Waker,
     time::Duration,
 };
 
-use fyke_engine::{CallbackSet, ContextId, Instance, Trap, TrapKind};
+use fyke_engine::{CallbackSet, ContextId, IdMap, Instance, Trap, TrapKind};
 use tokio::{
     sync::{mpsc, oneshot},
     task::AbortHandle,
@@ -123,7 +122,7 @@ pub enum Acquired {
 }
 
 /// By context id: the stream, and the place of the filter in its chain.
-type Contexts = HashMap<u32, (Weak<RefCell<Exchange>>, usize), BuildHasherDefault<IdHasher>>;
+type Contexts = IdMap<(Weak<RefCell<Exchange>>, usize)>;
 
 /// One instance and what belongs to it.
 #[derive(Debug)]
@@ -140,25 +139,6 @@ pub struct Slot {
     timers: RefCell<HashMap<u32, AbortHandle>>,
     next_token: Cell<u32>,
     served: Cell<bool>,
-}
-
-/// Context ids are small consecutive numbers: they are their own hash.
-#[derive(Debug, Default)]
-pub struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        // The table takes its control bits from the top seven: spread the low ones there.
-        self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 << 8) | u64::from(*byte);
-        }
-    }
-    fn write_u32(&mut self, value: u32) {
-        self.0 = u64::from(value);
-    }
 }
 
 impl Drop for Slot {
@@ -193,12 +173,12 @@ impl Slot {
 
     /// Remembers which stream a context stands for.
     pub fn adopt(&self, context: ContextId, exchange: &Weak<RefCell<Exchange>>, index: usize) {
-        self.contexts.borrow_mut().insert(context.0, (Weak::clone(exchange), index));
+        self.contexts.borrow_mut().insert(context, (Weak::clone(exchange), index));
     }
 
     /// Forgets a context that was deleted.
     pub fn forget(&self, context: ContextId) {
-        self.contexts.borrow_mut().remove(&context.0);
+        self.contexts.borrow_mut().remove(context);
         self.served.set(true);
     }
 
@@ -206,7 +186,7 @@ impl Slot {
     #[must_use]
     pub fn stream(&self, context: ContextId) -> Option<(Rc<RefCell<Exchange>>, usize)> {
         let contexts = self.contexts.borrow();
-        let (exchange, index) = contexts.get(&context.0)?;
+        let (exchange, index) = contexts.get(context)?;
         Some((exchange.upgrade()?, *index))
     }
 

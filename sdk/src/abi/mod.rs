@@ -1,11 +1,12 @@
 //! The ABI, Proxy-Wasm 0.2.1: numbers, encodings, and one safe function per hostcall.
 //!
-//! This is the only part of the SDK with `unsafe` in it, and all of that is in `guest.rs`, which exists on wasm32 only.
+//! This is the only part of the SDK with `unsafe` in it, and all of that is in `guest.rs`, which exists on wasm32 only, and in `allocator.rs`.
 //! On every other target the same functions are served by [`crate::testing`], so that filters and their tests run natively.
 //! Nothing above this module knows which of the two it is talking to.
 //!
 //! Invariants: no function here panics, whatever the host answers; a status that the ABI does not name is carried, not interpreted.
 
+pub mod allocator;
 mod pairs;
 
 #[cfg(target_arch = "wasm32")]
@@ -17,6 +18,10 @@ pub use guest::*;
 pub use crate::testing::hostcalls::*;
 
 pub use pairs::{Pairs, encode_pairs};
+
+#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+#[global_allocator]
+static ALLOCATOR: allocator::Allocator = allocator::Allocator::new();
 
 /// What a hostcall answered. A number, because hosts answer more than the specification names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
