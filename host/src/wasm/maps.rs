@@ -12,6 +12,12 @@ use http::{
 
 use super::scribe::Scribe;
 
+/// Fields of a map, and bytes of them, that guests may write; what the ABI's serialised form may hold as well (PROXY-WASM.md 1.4).
+const MOST_FIELDS: usize = 1024;
+const MOST_BYTES: usize = 1 << 20;
+const FEW_FIELDS: usize = 128;
+const SMALL_FIELD: usize = 4096;
+
 /// Whether a field is put beside those of its name, or in their place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
@@ -42,11 +48,24 @@ fn write_field(
         None => (HeaderName::from_bytes(key).ok(), HeaderValue::from_bytes(value).ok()),
     };
     let (Some(name), Some(value)) = (name, value) else { return Err(Refused) };
+    if !has_room(fields, name.as_str().len() + value.len()) {
+        return Err(Refused);
+    }
     match put {
         Put::Beside => fields.try_append(name, value).map(|_| ()),
         Put::Instead => fields.try_insert(name, value).map(|_| ()),
     }
     .map_err(|_| Refused)
+}
+
+/// Whether a map may hold one more field. `http` allows any number of values under one name, and panics near 24,576 names.
+fn has_room(fields: &HeaderMap, bytes: usize) -> bool {
+    // Few small fields cannot add up to much: only then is there anything to count.
+    if fields.len() < FEW_FIELDS && bytes <= SMALL_FIELD {
+        return true;
+    }
+    let held: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    fields.len() < MOST_FIELDS && held + bytes <= MOST_BYTES
 }
 
 fn remove_field(fields: &mut HeaderMap, key: &[u8]) {
@@ -336,5 +355,28 @@ impl Map for Frozen<'_> {
 
     fn replace_all(&mut self, _pairs: &[(&[u8], &[u8])]) -> Result<(), Refused> {
         Err(Refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_takes_a_bounded_number_of_fields_and_bytes() {
+        let mut many = HeaderMap::new();
+        for _ in 0..2 * MOST_FIELDS {
+            let _ = write_field(&mut many, None, b"x-same", b"1", Put::Beside);
+        }
+        assert_eq!(many.len(), MOST_FIELDS);
+        let mut names = HeaderMap::new();
+        for number in 0..2 * MOST_FIELDS {
+            let _ = write_field(&mut names, None, format!("x-{number}").as_bytes(), b"1", Put::Instead);
+        }
+        assert_eq!(names.len(), MOST_FIELDS);
+        let mut large = HeaderMap::new();
+        let value = vec![b'a'; MOST_BYTES / 4];
+        let written = (0..8).filter(|_| write_field(&mut large, None, b"x-large", &value, Put::Beside).is_ok()).count();
+        assert_eq!(written, 3, "with their names, four are more than the limit");
     }
 }

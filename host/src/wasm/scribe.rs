@@ -74,7 +74,10 @@ impl Scribe {
 fn place(name: &[u8]) -> usize {
     let byte = |at: usize| name.get(at).copied().map_or(0, usize::from);
     let length = name.len();
-    (length.wrapping_mul(31) ^ byte(0).wrapping_mul(7) ^ byte(length / 2).wrapping_mul(13) ^ byte(length.wrapping_sub(1)))
+    (length.wrapping_mul(31)
+        ^ byte(0).wrapping_mul(7)
+        ^ byte(length / 2).wrapping_mul(13)
+        ^ byte(length.wrapping_sub(1)))
         % NAMES
 }
 

@@ -15,6 +15,7 @@
 //! - each stream keeps the filter value with which it began; a refused configuration leaves the old value in its place.
 
 mod stream;
+mod streams;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use crate::hash::FastHash;
 use crate::log::StreamLog;
 use crate::request::Request;
 use crate::runtime::stream::{Stream, Waiting};
+use crate::runtime::streams::Streams;
 use crate::runtime::task::{Job, Phase, Task};
 
 /// Finished tasks that are kept for later streams.
@@ -43,7 +45,7 @@ const IDLE_TASKS: usize = 32;
 pub struct Runtime<F: HttpFilter + Present> {
     /// By root context. `None`: created, but its configuration was not accepted (yet).
     roots: RefCell<HashMap<u32, Option<Rc<F>>, FastHash>>,
-    streams: RefCell<HashMap<u32, Stream<F>, FastHash>>,
+    streams: RefCell<Streams<Stream<F>>>,
     idle: RefCell<Vec<Task<F>>>,
 }
 
@@ -59,7 +61,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
     pub const fn new() -> Self {
         Self {
             roots: RefCell::new(HashMap::with_hasher(FastHash::new())),
-            streams: RefCell::new(HashMap::with_hasher(FastHash::new())),
+            streams: RefCell::new(Streams::new()),
             idle: RefCell::new(Vec::new()),
         }
     }
@@ -211,7 +213,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
     /// `proxy_on_delete`: of a stream or of a root.
     pub fn on_delete(&self, context: u32) {
         // Taken out first: dropping it runs the author's code, which must find nothing borrowed.
-        let stream = self.streams.borrow_mut().remove(&context);
+        let stream = self.streams.borrow_mut().remove(context);
         if stream.is_none() {
             let root = self.roots.borrow_mut().remove(&context);
             drop(root);
@@ -233,7 +235,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
     }
 
     fn with_stream<T>(&self, context: u32, look: impl FnOnce(&mut Stream<F>) -> T) -> Option<T> {
-        self.streams.borrow_mut().get_mut(&context).map(look)
+        self.streams.borrow_mut().get_mut(context).map(look)
     }
 
     /// Runs a method up to its first wait. `None`: it waits.
