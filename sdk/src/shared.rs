@@ -51,7 +51,9 @@ impl<T: Serialize + DeserializeOwned> Shared<T> {
             // The ABI cannot delete: an empty value stands for none.
             Some((bytes, cas)) if bytes.is_empty() => Ok((None, cas)),
             Some((bytes, cas)) => Ok((Some(serde_json::from_slice(&bytes)?), cas)),
-            None => Ok((None, 0)),
+            // Not zero, which would store unconditionally: whoever finds a value there meanwhile loses to it. A host ignores the token
+            // of a key that it does not have.
+            None => Ok((None, u32::MAX)),
         }
     }
 }

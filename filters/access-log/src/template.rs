@@ -23,6 +23,7 @@ impl Template {
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('%') {
             literal.push_str(before);
+            one_line(&literal)?;
             if let Some(after) = after.strip_prefix('%') {
                 literal.push('%');
                 rest = after;
@@ -36,9 +37,7 @@ impl Template {
             rest = after;
         }
         literal.push_str(rest);
-        if literal.contains(['\n', '\r']) {
-            return Err("a record is one line; the sink ends it".to_owned());
-        }
+        one_line(&literal)?;
         if !literal.is_empty() {
             pieces.push(Piece::Literal(literal));
         }
@@ -91,4 +90,10 @@ fn command(text: &str) -> Result<(Piece, &str), String> {
 fn unclosed(text: &str) -> String {
     let beginning: String = text.chars().take(20).collect();
     format!("\"%{beginning}\" has no closing '%'; a percent sign itself is written %%")
+}
+fn one_line(literal: &str) -> Result<(), String> {
+    if literal.contains(['\n', '\r']) {
+        return Err("a record is one line; the sink ends it".to_owned());
+    }
+    Ok(())
 }

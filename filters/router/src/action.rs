@@ -11,10 +11,10 @@ use crate::table::strip_port;
 pub enum Action {
     /// To a cluster.
     Forward(Forward),
-    /// Somewhere else.
-    Redirect(Redirect),
-    /// The answer, ready to be sent.
-    Respond(Reply),
+    /// Somewhere else, and the route's name.
+    Redirect(Redirect, RouteHandle),
+    /// The answer, ready to be sent, and the route's name.
+    Respond(Reply, RouteHandle),
 }
 
 /// To a cluster.

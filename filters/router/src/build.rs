@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fyke_sdk::{ConfigError, Reply, RouteAction, Routes, WeightedCluster};
+use fyke_sdk::{ConfigError, Reply, RouteAction, RouteHandle, Routes, WeightedCluster};
 
 use crate::action::{Action, Forward, HeaderChanges, HostRewrite, Redirect};
 use crate::config::{self, Config};
@@ -73,15 +73,26 @@ fn route(mut raw: config::Route, virtual_host: &str, place: &str, routes: &Route
     let response_headers =
         changes(raw.response_headers.take(), false).map_err(|error| error.under("response_headers"))?;
     let action = if let Some(redirect) = raw.redirect.take() {
-        Action::Redirect(
-            self::redirect(redirect, &matcher.path, &response_headers).map_err(|error| error.under("redirect"))?,
-        )
+        let redirect =
+            self::redirect(redirect, &matcher.path, &response_headers).map_err(|error| error.under("redirect"))?;
+        Action::Redirect(redirect, named(raw, virtual_host, place, routes)?)
     } else if let Some(respond) = raw.respond.take() {
-        Action::Respond(self::respond(respond, &response_headers).map_err(|error| error.under("respond"))?)
+        let reply = self::respond(respond, &response_headers).map_err(|error| error.under("respond"))?;
+        Action::Respond(reply, named(raw, virtual_host, place, routes)?)
     } else {
         Action::Forward(forward(raw, &matcher.path, virtual_host, place, routes)?)
     };
     Ok(Route { matcher, action, request_headers, response_headers })
+}
+
+/// A route that goes nowhere: logs and later filters read its name and metadata.
+fn named(raw: config::Route, virtual_host: &str, place: &str, routes: &Routes) -> Result<RouteHandle, ConfigError> {
+    routes.define(&RouteAction {
+        name: raw.name.unwrap_or_else(|| place.to_owned()),
+        virtual_host: virtual_host.to_owned(),
+        metadata: raw.metadata,
+        ..RouteAction::default()
+    })
 }
 
 /// Exactly one action, and nothing that it would ignore.
@@ -100,7 +111,6 @@ fn one_action(raw: &config::Route) -> Result<(), ConfigError> {
                 ("rewrite", raw.rewrite.is_some()),
                 ("timeout", raw.timeout.is_some()),
                 ("request_headers", raw.request_headers.is_some()),
-                ("metadata", !raw.metadata.is_empty()),
                 ("filters", !raw.filters.is_empty()),
             ];
             match useless.iter().find(|(_, given)| *given) {

@@ -1,6 +1,6 @@
 //! The filter.
 
-use fyke_sdk::{ConfigError, Env, Flow, HttpFilter, Reply, Request, Response, Result, http_filter};
+use fyke_sdk::{ConfigError, Env, Flow, HttpFilter, Reply, Request, Response, Result, RouteOverrides, http_filter};
 
 use crate::action::Action;
 use crate::build;
@@ -64,8 +64,14 @@ impl Router {
         };
         let forward = match &route.action {
             Action::Forward(forward) => forward,
-            Action::Redirect(redirect) => return Ok(redirect.reply(&subject, matched).into()),
-            Action::Respond(reply) => return Ok(reply.clone().into()),
+            Action::Redirect(redirect, name) => {
+                request.select_route(name, &RouteOverrides::default())?;
+                return Ok(redirect.reply(&subject, matched).into());
+            }
+            Action::Respond(reply, name) => {
+                request.select_route(name, &RouteOverrides::default())?;
+                return Ok(reply.clone().into());
+            }
         };
         if let Some(reply) = forward.select(request)? {
             return Ok(reply.into());

@@ -74,6 +74,8 @@ pub(crate) struct Budget {
     allowance: Duration,
     /// The thread's CPU clock at the first tick inside the call.
     base: Option<Duration>,
+    /// The tick at which the clock was last looked at.
+    seen: u32,
 }
 
 /// Which of the two budgets a call has.
@@ -85,7 +87,7 @@ pub(crate) enum Pace {
 
 impl Budget {
     pub(crate) fn new(clock: Arc<Clock>, call: Duration, configure: Duration) -> Budget {
-        Budget { clock, call, configure, allowance: Duration::ZERO, base: None }
+        Budget { clock, call, configure, allowance: Duration::ZERO, base: None, seen: 0 }
     }
 
     #[inline]
@@ -96,22 +98,37 @@ impl Budget {
             Pace::Configure => self.configure,
         };
         self.base = None;
+        self.seen = self.clock.ticks();
+    }
+
+    /// Looked at by every hostcall: compiled code looks for itself at loops and calls only, and a long row of hostcalls has
+    /// neither.
+    #[inline]
+    pub(crate) fn check(&mut self) -> Result<(), Abort> {
+        let now = self.clock.ticks();
+        if now == self.seen {
+            return Ok(());
+        }
+        self.seen = now;
+        self.spend()
+    }
+
+    /// Whether some of the budget is left.
+    #[cold]
+    fn spend(&mut self) -> Result<(), Abort> {
+        self.clock.mark();
+        let now = clock_gettime(ClockId::ThreadCPUTime);
+        let now = Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0));
+        let base = *self.base.get_or_insert(now);
+        if now.saturating_sub(base) < self.allowance { Ok(()) } else { Err(Abort::Deadline(self.allowance)) }
     }
 }
 
 /// Called by running guest code when the epoch has moved. Looks at the CPU clock of the thread, so that a
 /// guest whose thread was descheduled is not blamed for the time that somebody else used.
 pub(crate) fn on_epoch(mut store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
-    let budget = &mut store.data_mut().budget;
-    budget.clock.mark();
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    let now = Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0));
-    let base = *budget.base.get_or_insert(now);
-    if now.saturating_sub(base) < budget.allowance {
-        Ok(UpdateDeadline::Continue(1))
-    } else {
-        Err(Abort::Deadline(budget.allowance).into())
-    }
+    store.data_mut().budget.spend()?;
+    Ok(UpdateDeadline::Continue(1))
 }
 
 #[cfg(test)]

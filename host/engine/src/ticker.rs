@@ -10,7 +10,7 @@
 //! noticed late, never not at all.
 
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -33,6 +33,8 @@ const QUIET_TICKS: u32 = 20;
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     activity: AtomicU8,
+    /// Ticks so far.
+    ticks: AtomicU32,
     thread: OnceLock<Thread>,
 }
 
@@ -43,6 +45,12 @@ impl Clock {
         if self.activity.load(Ordering::Relaxed) != BUSY {
             self.mark_slow();
         }
+    }
+
+    /// Ticks so far, modulo 2^32.
+    #[inline]
+    pub(crate) fn ticks(&self) -> u32 {
+        self.ticks.load(Ordering::Relaxed)
     }
 
     #[cold]
@@ -69,6 +77,7 @@ fn run(engine: &EngineWeak, clock: &Clock, tick: Duration) {
     let mut quiet = 0_u32;
     while let Some(engine) = engine.upgrade() {
         engine.increment_epoch();
+        clock.ticks.fetch_add(1, Ordering::Relaxed);
         drop(engine);
         if clock.activity.swap(QUIET, Ordering::AcqRel) == BUSY {
             quiet = 0;

@@ -38,6 +38,15 @@ pub struct Request {
     pub timeout: Option<Duration>,
 }
 
+impl Request {
+    /// Bytes that it keeps until it is answered.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let fields = self.fields.iter().chain(&self.trailers).map(|(name, value)| name.as_str().len() + value.len());
+        self.body.len() + self.path.as_str().len() + fields.sum::<usize>()
+    }
+}
+
 /// Its answer.
 #[derive(Debug, Default)]
 pub struct Answer {

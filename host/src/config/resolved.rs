@@ -130,7 +130,7 @@ impl Default for ListenerLimits {
 }
 
 /// One of `filters:`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Filter {
     /// Its key.
     pub name: String,
@@ -158,6 +158,17 @@ pub struct Filter {
     pub callbacks: Option<Vec<String>>,
     /// What PAUSE from a headers callback means.
     pub headers_pause: HeadersPause,
+}
+
+impl std::fmt::Debug for Filter {
+    /// Without configuration and environment: there may be secrets in them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Filter")
+            .field("name", &self.name)
+            .field("module", &self.module)
+            .field("vm", &self.vm)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Paths inside a filter's `config` and where they were written.

@@ -207,7 +207,7 @@ impl Pump<'_> {
         let Some((root, _)) = slot.roots.get(number) else { return Admitted::No };
         let root = *root;
         let created = {
-            let mut call = crate::wasm::call::Call::for_root(self.env, &plugin.vm, &slot);
+            let mut call = crate::wasm::call::Call::for_new_stream(self.env, &plugin.vm, &slot, root);
             slot.enter(|instance| instance.create_stream(&mut call, root))
         };
         match created {

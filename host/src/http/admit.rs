@@ -6,7 +6,7 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 
-use super::super::listener::path;
+use super::path;
 use crate::wasm::{exchange::Connection, maps::RequestHead};
 
 /// Why a request is not forwarded.

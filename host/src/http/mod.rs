@@ -1,6 +1,6 @@
 //! HTTP/1.1 and HTTP/2 streams: from a request's head to the last byte of its answer.
 //!
-//! hyper frames; this part decides nothing about what a request means. [`admit`] refuses what must not be forwarded and
+//! hyper frames; this part decides nothing about what a request means. [`admit`] refuses what must not be forwarded, makes the path safe to match on ([`path`]) and
 //! takes off what belongs to one hop; [`stream`] drives a request through the chain and back, `route` from the chain to its cluster;
 //! [`exchange_body`] are the bodies in both directions; [`expect`] holds a request's body until the upstream asked for it;
 //! [`upgrade`] turns a stream into a tunnel; `framing` says how long messages are; [`outcome`] is the one place that maps errors to answers.
@@ -13,6 +13,7 @@ pub mod exchange_body;
 pub mod expect;
 mod framing;
 pub mod outcome;
+pub mod path;
 mod route;
 pub mod runtime;
 pub mod stream;

@@ -13,6 +13,7 @@ use super::{
     exchange_body::RequestFlow,
     expect, framing,
     outcome::Abort,
+    path,
     stream::{Stream, Tail, host_reply},
 };
 use crate::{
@@ -104,6 +105,17 @@ fn decide(stream: &Stream) -> Result<Decision, Undecided> {
     let timeout = exchange.selection.as_ref().map_or(Some(Duration::from_secs(15)), |selection| selection.timeout());
     if let Some(selection) = &exchange.selection {
         foreign::apply_host(&mut exchange.request_head, selection);
+    }
+    // A rewrite must not make a dot segment out of two harmless halves: `/static../x` with `/static` taken off.
+    if !stream.runtime.chain.is_empty() {
+        match path::normalize(&exchange.request_head.path) {
+            Ok(None) => {}
+            Ok(Some(normal)) => exchange.request_head.path = normal,
+            Err(path::Escapes) => {
+                reply::by_host(exchange, StatusCode::BAD_REQUEST, "bad_path", None);
+                return Err(Undecided::Interrupted);
+            }
+        }
     }
     Ok((cluster, timeout))
 }

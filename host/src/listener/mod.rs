@@ -3,7 +3,7 @@
 //! [`socket`] binds one socket per worker to the same address; [`accept`] takes connections within the limits;
 //! [`connection`] finds out what a connection speaks and serves it; [`http1`] parks idle connections so that ten thousand of them
 //! cost little; [`activity`] is what timers know of a connection without asking the clock for every read; [`io`] is
-//! the transport; [`path`] makes paths safe to match on, the one thing about a request that is decided before any filter.
+//! the transport.
 
 pub mod accept;
 pub mod activity;
@@ -12,5 +12,4 @@ pub mod drain;
 pub mod http1;
 pub mod http2;
 pub mod io;
-pub mod path;
 pub mod socket;

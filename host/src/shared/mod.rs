@@ -7,6 +7,9 @@ use dashmap::DashMap;
 /// Keys and values of one VM may take this much together; more is refused, which traps the guest.
 const LIMIT: usize = 64 * 1024 * 1024;
 
+/// What an entry takes besides its bytes.
+const ENTRY: usize = 96;
+
 /// `proxy_get_shared_data` and `proxy_set_shared_data`.
 #[derive(Debug)]
 pub struct SharedData {
@@ -23,7 +26,8 @@ pub struct Scope {
 
 #[derive(Debug)]
 struct Value {
-    bytes: Vec<u8>,
+    /// Exactly as large as they are counted.
+    bytes: Box<[u8]>,
     cas: u32,
 }
 
@@ -83,13 +87,12 @@ impl Scope {
                     return Err(Conflict::Stale);
                 }
                 self.reserve(bytes.len(), value.bytes.len())?;
-                value.bytes.clear();
-                value.bytes.extend_from_slice(bytes);
+                value.bytes = bytes.into();
                 value.cas = next();
             }
             dashmap::Entry::Vacant(entry) => {
-                self.reserve(key.len() + bytes.len(), 0)?;
-                entry.insert(Value { bytes: bytes.to_vec(), cas: next() });
+                self.reserve(ENTRY + key.len() + bytes.len(), 0)?;
+                entry.insert(Value { bytes: bytes.into(), cas: next() });
             }
         }
         Ok(())
@@ -148,6 +151,14 @@ mod tests {
         assert_eq!(scope.write(b"b", &half, 0), Err(Conflict::Full));
         scope.write(b"a", b"", 0).unwrap();
         assert_eq!(scope.write(b"b", &half, 0), Ok(()));
+    }
+
+    #[test]
+    fn many_small_keys_are_counted_with_what_they_take() {
+        let scope = SharedData::default().scope("vm");
+        let most = LIMIT / ENTRY;
+        let stored = (0..2 * most).filter(|key| scope.write(&key.to_le_bytes(), b"", 0).is_ok()).count();
+        assert!(stored <= most, "{stored} keys");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod dispatch;
 pub mod error;
+pub mod flags;
 
 pub use dispatch::{Outgoing, dispatch};
 pub use error::UpstreamError;

@@ -207,7 +207,9 @@ impl Blueprint {
     #[must_use]
     pub fn describe(&self, vm: usize) -> Option<(&str, Arc<shared::Scope>)> {
         let plan = self.vms.get(vm)?;
-        Some((&plan.name, self.surroundings.shared.scope(&plan.name)))
+        // A filter is never in the scope of a VM that happens to be called like it.
+        let kind = if plan.plugins.iter().any(|plugin| plugin.settings.vm.is_some()) { "vm" } else { "filter" };
+        Some((&plan.name, self.surroundings.shared.scope(&format!("{kind}:{}", plan.name))))
     }
 
     /// An instance for a worker.

@@ -21,6 +21,9 @@ use super::{
     vm::{Slot, Vm},
 };
 
+/// What a guest may make of a body that it holds, where four times `limits.buffer` is less.
+const MOST_HELD: usize = 64 * 1024 * 1024;
+
 /// The stream that runs.
 pub struct Current<'a> {
     /// Its context.
@@ -48,13 +51,20 @@ pub struct Call<'a> {
     vm: &'a Rc<Vm>,
     slot: &'a Rc<Slot>,
     current: Option<Current<'a>>,
+    /// The plugin context of a stream that is not known to the instance yet.
+    root: Option<ContextId>,
     answer: Option<&'a mut Answer>,
 }
 
 impl<'a> Call<'a> {
     /// A call on behalf of a plugin context.
     pub fn for_root(env: &'a Rc<Env>, vm: &'a Rc<Vm>, slot: &'a Rc<Slot>) -> Self {
-        Self { env, vm, slot, current: None, answer: None }
+        Self { env, vm, slot, current: None, root: None, answer: None }
+    }
+
+    /// A call that makes a stream's context under a plugin context.
+    pub fn for_new_stream(env: &'a Rc<Env>, vm: &'a Rc<Vm>, slot: &'a Rc<Slot>, root: ContextId) -> Self {
+        Self { root: Some(root), ..Self::for_root(env, vm, slot) }
     }
 
     /// A call on behalf of a plugin context that is given a callout's answer.
@@ -64,7 +74,7 @@ impl<'a> Call<'a> {
 
     /// A call on behalf of a stream.
     pub fn for_stream(env: &'a Rc<Env>, vm: &'a Rc<Vm>, slot: &'a Rc<Slot>, current: Current<'a>) -> Self {
-        Self { env, vm, slot, current: Some(current), answer: None }
+        Self { env, vm, slot, current: Some(current), root: None, answer: None }
     }
 
     /// Surroundings.
@@ -93,7 +103,10 @@ impl<'a> Call<'a> {
 
     /// The plugin context of a context: a stream's root, or the root itself.
     fn root(&mut self, cx: ContextId) -> ContextId {
-        self.stream(cx, |exchange, index| exchange.filters.get(index).map(|filter| filter.root)).flatten().unwrap_or(cx)
+        self.stream(cx, |exchange, index| exchange.filters.get(index).map(|filter| filter.root))
+            .flatten()
+            .or_else(|| self.root.filter(|_| self.slot.settings(cx).is_none()))
+            .unwrap_or(cx)
     }
 
     fn filter_name(&mut self, cx: ContextId) -> String {
@@ -163,6 +176,7 @@ impl Host for Call<'_> {
             _ => return false,
         };
         self.stream(cx, |exchange, index| {
+            let most_held = exchange.limit.saturating_mul(4).max(MOST_HELD);
             let Some(filter) = exchange.filters.get_mut(index) else { return false };
             let stage = filter.stage(direction);
             // The buffer exists from the first body callback until the body has gone on.
@@ -171,8 +185,12 @@ impl Host for Call<'_> {
             }
             let before = stage.held.len();
             f(&mut stage.held);
-            if stage.held.len() != before {
-                filter.altered = true;
+            let now = stage.held.len();
+            filter.altered |= now != before;
+            // A guest may make a body larger, but not without end; what is cut off here is told to the peer.
+            if now > before && now > most_held {
+                exchange.reset = true;
+                exchange.details = "buffer_overflow".into();
             }
             true
         })
@@ -270,8 +288,12 @@ impl Host for Call<'_> {
         if !self.env.clusters.contains_key(&request.cluster) {
             return Err(Status::BadArgument);
         }
+        let Some(place) = self.slot.room_for_call(request.size()) else {
+            self.vm.metrics().failed_calls.inc();
+            return Err(Status::InternalFailure);
+        };
         let token = self.slot.token();
-        call_out::begin(self.vm, self.slot, self.env, call_out::PendingCall { root, token, request });
+        call_out::begin(self.vm, self.slot, self.env, call_out::PendingCall { root, token, request }, place);
         Ok(token)
     }
 

@@ -1,10 +1,11 @@
 //! `proxy_http_call`: from what a guest asked to the answer in its hands.
 
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc};
 
 use bytes::Bytes;
 use fyke_engine::{ContextId, HttpCall, Map, Status};
 use http::HeaderMap;
+use tokio::sync::Notify;
 
 use super::{
     call::{Answer, Call},
@@ -60,40 +61,120 @@ pub fn callout_request(allow: Option<&resolved::Allow>, call: &HttpCall<'_>) -> 
     })
 }
 
-/// Sends a callout and gives its answer to the guest.
-pub fn begin(vm: &Rc<Vm>, slot: &Rc<Slot>, env: &Rc<Env>, call: PendingCall) {
+/// Callouts of one instance that may wait for their answers at the same time.
+pub const MOST_CALLS: usize = 4096;
+/// Bytes that their requests may keep meanwhile.
+const MOST_BYTES: usize = 32 * 1024 * 1024;
+
+/// The callouts of one instance that wait for their answers.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    calls: Cell<usize>,
+    bytes: Cell<usize>,
+    /// Nobody waits any more: the instance has trapped.
+    over: Notify,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub struct Place {
+    of: Rc<Waiting>,
+    bytes: usize,
+}
+
+impl Waiting {
+    /// Room for one more of this size, while it waits.
+    pub fn enter(self: &Rc<Self>, bytes: usize) -> Option<Place> {
+        let (calls, held) = (self.calls.get() + 1, self.bytes.get().saturating_add(bytes));
+        if calls > MOST_CALLS || held > MOST_BYTES {
+            return None;
+        }
+        self.calls.set(calls);
+        self.bytes.set(held);
+        Some(Place { of: Rc::clone(self), bytes })
+    }
+
+    /// Ends all of them.
+    pub fn end(&self) {
+        self.over.notify_waiters();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.of.calls.set(self.of.calls.get().saturating_sub(1));
+        self.of.bytes.set(self.of.bytes.get().saturating_sub(self.bytes));
+    }
+}
+
+/// Sends a callout and gives its answer to the guest. When the instance traps meanwhile, the call is dropped.
+pub fn begin(vm: &Rc<Vm>, slot: &Rc<Slot>, env: &Rc<Env>, call: PendingCall, place: Place) {
     let vm = Rc::clone(vm);
     let env = Rc::clone(env);
     let slot = Rc::downgrade(slot);
     vm.metrics().calls.inc();
     tokio::task::spawn_local(async move {
-        let answer = match env.clusters.get(&call.request.cluster) {
-            Some(cluster) => callout::http::call(cluster, call.request).await,
-            None => Err(callout::http::CallError::UnknownCluster),
-        };
-        let Some(slot) = slot.upgrade() else { return };
-        let mut answer = match answer {
-            Ok(answer) => Some(Answer {
-                head: ResponseHead { status: answer.status, fields: answer.fields },
-                body: answer.body,
-                trailers: answer.trailers,
-            }),
-            Err(error) => {
-                vm.metrics().failed_calls.inc();
-                tracing::debug!(filter = &*vm.name, "callout failed: {error}");
-                None
+        let made = async {
+            match env.clusters.get(&call.request.cluster) {
+                Some(cluster) => callout::http::call(cluster, call.request).await,
+                None => Err(callout::http::CallError::UnknownCluster),
             }
         };
-        let (headers, body, trailers) =
-            answer.as_ref().map_or((0, 0, 0), |answer| (answer.head.len(), answer.body.len(), answer.trailers.len()));
-        let result = {
-            let mut host = Call::for_answer(&env, &vm, &slot, answer.as_mut());
-            slot.enter(|instance| {
-                instance.on_http_call_response(&mut host, call.root, call.token, headers, body, trailers)
-            })
+        let answer = tokio::select! {
+            answer = made => answer,
+            () = place.of.over.notified() => return,
         };
-        if let Some(Err(trap)) = result {
-            vm.trapped(&slot, &env, &trap);
-        }
+        drop(place);
+        let Some(slot) = slot.upgrade() else { return };
+        deliver(&vm, &slot, &env, (call.root, call.token), answer);
     });
+}
+
+fn deliver(
+    vm: &Rc<Vm>,
+    slot: &Rc<Slot>,
+    env: &Rc<Env>,
+    (root, token): (ContextId, u32),
+    answer: Result<callout::http::Answer, callout::http::CallError>,
+) {
+    let mut answer = match answer {
+        Ok(answer) => Some(Answer {
+            head: ResponseHead { status: answer.status, fields: answer.fields },
+            body: answer.body,
+            trailers: answer.trailers,
+        }),
+        Err(error) => {
+            vm.metrics().failed_calls.inc();
+            tracing::debug!(filter = &*vm.name, "callout failed: {error}");
+            None
+        }
+    };
+    let (headers, body, trailers) =
+        answer.as_ref().map_or((0, 0, 0), |answer| (answer.head.len(), answer.body.len(), answer.trailers.len()));
+    let result = {
+        let mut host = Call::for_answer(env, vm, slot, answer.as_mut());
+        slot.enter(|instance| instance.on_http_call_response(&mut host, root, token, headers, body, trailers))
+    };
+    if let Some(Err(trap)) = result {
+        vm.trapped(slot, env, &trap);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callouts_that_wait_are_bounded_by_number_and_by_bytes() {
+        let waiting = Rc::new(Waiting::default());
+        let places: Vec<_> = (0..MOST_CALLS).map_while(|_| waiting.enter(1)).collect();
+        assert_eq!(places.len(), MOST_CALLS);
+        assert!(waiting.enter(1).is_none());
+        drop(places);
+        let large = waiting.enter(MOST_BYTES).unwrap();
+        assert!(waiting.enter(1).is_none());
+        drop(large);
+        assert!(waiting.enter(MOST_BYTES + 1).is_none());
+        assert!(waiting.enter(1).is_some());
+    }
 }

@@ -81,6 +81,9 @@ impl<'a> Configuring<'a> {
                 return Err(unknown("filter", filter, self.filters.keys()));
             }
         }
+        if self.routes.len() >= MOST_ROUTES {
+            return Err(format!("a filter may define {MOST_ROUTES} routes"));
+        }
         let handle = u32::try_from(self.routes.len()).map_err(|error| error.to_string())?;
         self.routes.push(action);
         Ok(handle)
@@ -106,6 +109,13 @@ impl<'a> Configuring<'a> {
 pub(super) fn handed_over(configuration: &serde_json::Value) -> String {
     configuration.as_str().map_or_else(|| configuration.to_string(), str::to_owned)
 }
+
+/// Routes that one instance may define.
+const MOST_ROUTES: usize = 1_000_000;
+/// Sinks that one instance may open.
+const MOST_SINKS: usize = 1024;
+/// Callouts that one instance may begin before it serves.
+const MOST_CALLS: usize = 64;
 
 fn unknown<'k>(kind: &str, name: &str, known: impl Iterator<Item = &'k String>) -> String {
     match suggest::nearest(name, known.map(String::as_str)) {
@@ -164,6 +174,9 @@ impl Host for Configuring<'_> {
 
     fn http_call(&mut self, cx: ContextId, call: HttpCall<'_>) -> Result<u32, Status> {
         let request = call_out::callout_request(self.settings.as_ref().map(|settings| &settings.allow), &call)?;
+        if self.calls.len() >= MOST_CALLS {
+            return Err(Status::InternalFailure);
+        }
         let token = self.next_token;
         self.next_token += 1;
         self.calls.push(PendingCall { root: cx, token, request });
@@ -224,6 +237,9 @@ impl Host for Configuring<'_> {
                     self.denied = Some(message);
                     return Status::BadArgument;
                 };
+                if self.sinks.len() >= MOST_SINKS {
+                    return Status::BadArgument;
+                }
                 out.extend_from_slice(&u32::try_from(self.sinks.len()).unwrap_or(u32::MAX).to_le_bytes());
                 self.sinks.push(sink);
                 Status::Ok

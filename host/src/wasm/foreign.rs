@@ -82,6 +82,11 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &
             let Some(map) = args.u32().and_then(MapKind::from_abi) else { return Status::BadArgument };
             let mut values: Vec<Vec<u8>> = Vec::new();
             host.with_map(cx, map, &mut |map| {
+                // Shown as `:authority`, and known as either.
+                if args.0.eq_ignore_ascii_case(b"host") {
+                    values.extend(map.get(b"host").map(<[u8]>::to_vec));
+                    return;
+                }
                 map.for_each(&mut |key, value| {
                     if key.eq_ignore_ascii_case(args.0) {
                         values.push(value.to_vec());

@@ -9,9 +9,12 @@ use crate::{
     shared::{Conflict, Scope},
 };
 
+/// What is longer is cut off.
+const LONGEST_LINE: usize = 64 * 1024;
+
 /// Writes a guest's log line where the proxy's own go.
 pub fn log(filter: &str, level: LogLevel, message: &[u8]) {
-    let message = String::from_utf8_lossy(message);
+    let message = String::from_utf8_lossy(message.get(..LONGEST_LINE).unwrap_or(message));
     match level {
         LogLevel::Trace => tracing::trace!(target: "fyke::filter", filter, "{message}"),
         LogLevel::Debug => tracing::debug!(target: "fyke::filter", filter, "{message}"),

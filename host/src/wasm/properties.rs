@@ -7,7 +7,10 @@ use fyke_engine::Map;
 use http::{HeaderMap, Version, header};
 
 use super::exchange::Exchange;
-use crate::config::resolved;
+use crate::{config::resolved, upstream::flags};
+
+/// No cluster has a longer name.
+const LONGEST_NAME: usize = 1024;
 
 fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     // A trailing NUL ends the path and does not begin another segment.
@@ -150,18 +153,19 @@ pub fn of_stream(exchange: &Exchange, path: &[u8], out: &mut Vec<u8>) -> bool {
 pub fn set(exchange: &mut Exchange, path: &[u8], value: &[u8]) {
     let path = path.strip_suffix(&[0]).unwrap_or(path);
     if path == b"fyke\0cluster" {
-        exchange.cluster = String::from_utf8(value.to_vec()).ok().filter(|name| !name.is_empty());
-        return;
-    }
-    if let Some((_, old)) = exchange.properties.iter_mut().find(|(key, _)| key == path) {
-        old.clear();
-        old.extend_from_slice(value);
+        let name = value.get(..LONGEST_NAME).is_none().then(|| std::str::from_utf8(value).ok()).flatten();
+        exchange.cluster = name.filter(|name| !name.is_empty()).map(str::to_owned);
         return;
     }
     // Bounded: a filter that floods its own stream gets no more than a buffer's worth.
-    let used: usize = exchange.properties.iter().map(|(key, value)| key.len() + value.len()).sum();
-    if used + path.len() + value.len() <= exchange.limit {
-        exchange.properties.push((path.to_vec(), value.to_vec()));
+    let others: usize =
+        exchange.properties.iter().filter(|(key, _)| key != path).map(|(key, value)| key.len() + value.len()).sum();
+    if others + path.len() + value.len() > exchange.limit {
+        return;
+    }
+    match exchange.properties.iter_mut().find(|(key, _)| key == path) {
+        Some((_, old)) => *old = value.to_vec(),
+        None => exchange.properties.push((path.to_vec(), value.to_vec())),
     }
 }
 
@@ -242,7 +246,7 @@ fn response(exchange: &Exchange, part: &[u8], name: Option<&[u8]>, out: &mut Vec
         return !exchange.details.is_empty() && text(out, exchange.details.as_bytes());
     }
     if part == b"flags" {
-        return number(out, 0);
+        return number(out, flags::of(&exchange.details));
     }
     let Some(head) = &exchange.response_head else { return false };
     match part {

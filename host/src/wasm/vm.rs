@@ -137,6 +137,7 @@ pub struct Slot {
     pub sinks: Vec<SinkHandle>,
     contexts: RefCell<Contexts>,
     timers: RefCell<HashMap<u32, AbortHandle>>,
+    calls: Rc<call_out::Waiting>,
     next_token: Cell<u32>,
     served: Cell<bool>,
 }
@@ -203,8 +204,15 @@ impl Slot {
         token
     }
 
+    /// Room for one more callout, while it waits for its answer.
+    #[must_use]
+    pub fn room_for_call(&self, bytes: usize) -> Option<call_out::Place> {
+        self.calls.enter(bytes)
+    }
+
     fn condemn(&self) {
         self.condemned.set(true);
+        self.calls.end();
         for (_, timer) in self.timers.borrow_mut().drain() {
             timer.abort();
         }
@@ -257,6 +265,7 @@ impl Vm {
             sinks: built.sinks,
             contexts: RefCell::default(),
             timers: RefCell::default(),
+            calls: Rc::default(),
             next_token: Cell::new(built.next_token),
             served: Cell::new(false),
         });
@@ -266,7 +275,9 @@ impl Vm {
             self.tick(&slot, env, root, Some(period));
         }
         for call in built.calls {
-            call_out::begin(self, &slot, env, call);
+            if let Some(place) = slot.room_for_call(call.request.size()) {
+                call_out::begin(self, &slot, env, call, place);
+            }
         }
         for waker in self.waiting.borrow_mut().drain(..) {
             waker.wake();
@@ -301,6 +312,19 @@ impl Vm {
         match &*self.state.borrow() {
             State::Ready(slot) => Some(Rc::clone(slot)),
             _ => None,
+        }
+    }
+
+    /// Says goodbye to the plugin contexts, when no stream is left (PROXY-WASM.md 1.7): done, then delete.
+    pub fn end(self: &Rc<Self>, env: &Rc<Env>) {
+        let Some(slot) = self.slot() else { return };
+        slot.calls.end();
+        for (root, _) in &slot.roots {
+            let mut call = Call::for_root(env, self, &slot);
+            if let Some(Err(trap)) = slot.enter(|instance| instance.delete_root(&mut call, *root)) {
+                tracing::warn!(filter = &*self.name, "filter trapped at its end: {}", trap.message);
+                return;
+            }
         }
     }
 

@@ -171,7 +171,7 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
             }
         });
     }
-    let housekeeping = tokio::task::spawn_local(keep_house(Rc::clone(&env), vms));
+    let housekeeping = tokio::task::spawn_local(keep_house(Rc::clone(&env), vms.clone()));
     let patience = match commands.recv().await {
         Some(Command::Drain(patience)) => patience,
         None => Duration::ZERO,
@@ -196,6 +196,9 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
         cluster.close_idle();
     }
     housekeeping.abort();
+    for vm in &vms {
+        vm.end(&env);
+    }
 }
 
 fn plugin(facts: &FilterFacts, vms: &[Rc<Vm>], registry: &Registry) -> Option<Rc<Plugin>> {

@@ -160,8 +160,11 @@ pub fn now() -> u64 {
 
 /// `random_get`.
 pub fn random(bytes: &mut [u8]) {
-    // SAFETY: the pointer and length are a live slice's.
-    unsafe { raw::random_get(bytes.as_mut_ptr(), bytes.len()) };
+    // Hosts give no more than 64 KiB at once.
+    for part in bytes.chunks_mut(64 * 1024) {
+        // SAFETY: the pointer and length are a live slice's.
+        unsafe { raw::random_get(part.as_mut_ptr(), part.len()) };
+    }
 }
 
 /// `proxy_set_effective_context`.

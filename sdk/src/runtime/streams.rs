@@ -75,7 +75,8 @@ mod tests {
         assert_eq!(streams.len(), 5);
         assert!(ids.iter().all(|id| streams.get_mut(*id).copied() == Some(*id)));
         assert_eq!(streams.remove(1), Some(1));
-        assert_eq!((streams.get_mut(1), streams.get_mut(65)), (None, Some(&mut 65)));
+        assert_eq!(streams.get_mut(1), None);
+        assert_eq!(streams.get_mut(65), Some(&mut 65));
         streams.insert(193, 193);
         streams.insert(65, 7);
         assert_eq!((streams.remove(65), streams.remove(65), streams.len()), (Some(7), None, 4));

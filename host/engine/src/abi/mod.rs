@@ -69,6 +69,7 @@ fn enter<'a>(caller: &'a mut Caller<'_, State>, hostcall: &'static str) -> Resul
     if caller.data().mode != Mode::Running {
         return Err(refused(caller.data().mode, hostcall));
     }
+    caller.data_mut().budget.check()?;
     view(caller)
 }
 

@@ -46,6 +46,15 @@ fn an_endless_loop_of_hostcalls_ends_at_its_deadline() {
 }
 
 #[test]
+fn a_long_row_of_bulk_work_without_a_loop_ends_at_its_deadline() {
+    // Compiled code looks at the epoch at loops and function entries, of which a straight line has none.
+    let fill = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 131072))";
+    let row = format!("{}{GET_KEY}", fill.repeat(200));
+    let trap = trap(&row.repeat(60), host());
+    assert_eq!(trap.kind, TrapKind::Deadline);
+}
+
+#[test]
 fn an_endless_loop_in_the_allocator_ends_at_its_deadline() {
     assert_eq!(allocator_trap("(loop $again (br $again)) unreachable").kind, TrapKind::Deadline);
 }

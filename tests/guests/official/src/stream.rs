@@ -114,6 +114,14 @@ impl HttpContext for Stream {
             }
             return Action::Pause;
         }
+        if self.settings.step("blow").is_some() {
+            let more = vec![b'x'; 30 * 1024 * 1024];
+            for _ in 0..4 {
+                let now = self.get_http_request_body(0, 1).map_or(0, |_| usize::MAX);
+                self.set_http_request_body(now, 0, &more);
+            }
+            return Action::Pause;
+        }
         if self.settings.step("double").is_some() {
             if !end {
                 return Action::Pause;

@@ -1,0 +1,69 @@
+//! `response.flags`: Envoy's bits for what became of a stream (`CoreResponseFlag` of Envoy 1.40), read off `response.code_details`.
+
+/// Bits, in Envoy's order.
+mod bit {
+    pub const NO_HEALTHY_UPSTREAM: u64 = 1 << 1;
+    pub const UPSTREAM_REQUEST_TIMEOUT: u64 = 1 << 2;
+    pub const LOCAL_RESET: u64 = 1 << 3;
+    pub const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
+    pub const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
+    pub const UPSTREAM_OVERFLOW: u64 = 1 << 7;
+    pub const NO_ROUTE_FOUND: u64 = 1 << 8;
+    pub const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 1 << 14;
+    pub const STREAM_IDLE_TIMEOUT: u64 = 1 << 16;
+    pub const DOWNSTREAM_PROTOCOL_ERROR: u64 = 1 << 18;
+    pub const UPSTREAM_PROTOCOL_ERROR: u64 = 1 << 23;
+    pub const NO_CLUSTER_FOUND: u64 = 1 << 24;
+}
+
+/// The flags of a cause. An answer of the upstream's or of a filter's own has none.
+#[must_use]
+pub fn of(details: &str) -> u64 {
+    match details {
+        "no_endpoint" => bit::NO_HEALTHY_UPSTREAM,
+        "upstream_timeout" => bit::UPSTREAM_REQUEST_TIMEOUT,
+        "closed_by_filter" | "response_too_large" | "buffer_overflow" => bit::LOCAL_RESET,
+        "upstream_connect_timeout"
+        | "upstream_connect_failure"
+        | "upstream_tls_failure"
+        | "upstream_handshake_failure" => bit::UPSTREAM_CONNECTION_FAILURE,
+        "upstream_reset" | "upstream_reset_after_response" => bit::UPSTREAM_CONNECTION_TERMINATION,
+        "upstream_pool_exhausted" => bit::UPSTREAM_OVERFLOW,
+        "route_not_found" | "not_routed" => bit::NO_ROUTE_FOUND,
+        "downstream_disconnected" => bit::DOWNSTREAM_CONNECTION_TERMINATION,
+        "stream_idle_timeout" => bit::STREAM_IDLE_TIMEOUT,
+        "downstream_body_error" => bit::DOWNSTREAM_PROTOCOL_ERROR,
+        "upstream_protocol_error" | "unexpected_upgrade" => bit::UPSTREAM_PROTOCOL_ERROR,
+        "cluster_not_found" => bit::NO_CLUSTER_FOUND,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{cluster::ClusterError, upstream::UpstreamError};
+
+    #[test]
+    fn every_failure_of_an_upstream_has_a_flag() {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let cluster = || "c".to_owned();
+        let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let errors: [(UpstreamError, u64); 8] = [
+            (ClusterError::NoEndpoint { cluster: cluster() }.into(), 1 << 1),
+            (UpstreamError::Timeout { timeout: Duration::ZERO }, 1 << 2),
+            (ClusterError::Connect { address, error: refused() }.into(), 1 << 5),
+            (ClusterError::Tls { address, error: refused() }.into(), 1 << 5),
+            (ClusterError::ConnectTimeout { address, timeout: Duration::ZERO }.into(), 1 << 5),
+            (ClusterError::PoolExhausted { cluster: cluster(), limit: 1, waited: Duration::ZERO }.into(), 1 << 7),
+            (UpstreamError::NotRouted, 1 << 8),
+            (UpstreamError::UnknownCluster { cluster: cluster() }, 1 << 24),
+        ];
+        for (error, flag) in errors {
+            assert_eq!(of(error.label()), flag, "{error}");
+        }
+        assert_eq!(of("via_upstream"), 0);
+    }
+}
