@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Proxy, Upstream, eventually, h2};
+use crate::support::{Proxy, Upstream, eventually, h2, soon};
 
 async fn limited(limits: &str) -> (Upstream, Proxy) {
     let upstream = Upstream::echo().await;
@@ -164,4 +164,44 @@ async fn open_streams_of_a_connection_are_limited() {
     let proxy = Proxy::start(yaml).await;
     let client = h2::Client::to(proxy.web()).await;
     eventually("the settings", async || (client.send.current_max_send_streams() == 5).then_some(())).await;
+}
+
+/// The preface, settings, and a header block that does not end.
+fn open_head() -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    // HEADERS without END_HEADERS: `:method: GET` from the static table.
+    bytes.extend_from_slice(&[0, 0, 1, 1, 1, 0, 0, 0, 1, 0x82]);
+    bytes
+}
+
+#[tokio::test]
+async fn a_head_that_trickles_in_continuations_is_cut_off() {
+    let (upstream, proxy) = limited("{ header_timeout: 500ms, idle_timeout: 60s }").await;
+    let mut client = proxy.connect().await;
+    client.send(open_head()).await;
+    // One CONTINUATION of 16 KiB, byte by byte.
+    client.send([0, 0x40, 0, 9, 0, 0, 0, 0, 1]).await;
+    let trickle = async {
+        while client.try_send([0]).await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    soon("the end of a connection that trickles", trickle).await;
+    proxy.metric_reaches("fyke_listener_header_timeouts_total", &[], 1.0).await;
+    assert_eq!(upstream.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn pings_keep_no_connection_without_streams() {
+    let (_upstream, proxy) = limited("{ header_timeout: 500ms, idle_timeout: 1s }").await;
+    let mut client = proxy.connect().await;
+    client.send(&open_head()[..33]).await;
+    let ping = async {
+        while client.try_send([0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]).await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    soon("the end of a connection that only pings", ping).await;
+    proxy.metric_reaches("fyke_listener_idle_timeouts_total", &[], 1.0).await;
 }

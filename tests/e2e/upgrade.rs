@@ -64,3 +64,74 @@ async fn a_101_that_nobody_asked_for_is_a_bad_gateway() {
     let proxy = Proxy::plain(upstream.address).await;
     assert_eq!(proxy.get("/").await.status(), 502);
 }
+
+/// A server that changes the protocol and sends back what it is sent.
+async fn echo() -> Upstream {
+    Upstream::scripted(|mut conn, _, _| async move {
+        if conn.head().await.is_none() {
+            return;
+        }
+        conn.send("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n").await;
+        loop {
+            let bytes = conn.some().await;
+            if bytes.is_empty() || conn.try_send(bytes).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await
+}
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+
+async fn tunnel(proxy: &Proxy) -> crate::support::Conn {
+    let mut client = proxy.connect().await;
+    client.send(UPGRADE).await;
+    assert_eq!(client.head().await.unwrap().status(), 101);
+    client
+}
+
+async fn is_open(client: &mut crate::support::Conn) {
+    client.send("hello").await;
+    assert_eq!(client.bytes(5).await, b"hello");
+}
+
+#[tokio::test]
+async fn a_tunnel_is_a_connection_that_counts_on_both_sides() {
+    let upstream = echo().await;
+    let yaml = format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', cluster: app, limits: {{ connections: 2 }} }}\nclusters:\n  \
+           app: {{ endpoints: ['{}'], connect_timeout: 300ms, pool: {{ connections: 1 }} }}\n",
+        upstream.address
+    );
+    let proxy = Proxy::start(yaml).await;
+    let mut first = tunnel(&proxy).await;
+    is_open(&mut first).await;
+    assert_eq!(proxy.metric("fyke_listener_connections_active", &[("listener", "web")]).await, 1.0);
+    assert_eq!(proxy.metric("fyke_cluster_connections_active", &[("cluster", "app")]).await, 1.0);
+    // The pool's only connection is the tunnel's.
+    let mut second = proxy.connect().await;
+    assert_eq!(second.exchange(UPGRADE).await.status(), 503);
+    assert!(proxy.connect().await.closed().await, "a third connection is one too many");
+    drop(first);
+    proxy.metric_reaches("fyke_cluster_connections_active", &[("cluster", "app")], 0.0).await;
+    is_open(&mut tunnel(&proxy).await).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_outlives_the_beginning_of_a_drain() {
+    let upstream = echo().await;
+    let yaml = format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', cluster: app, drain: 20s }}\nclusters:\n  app: {{ endpoints: ['{}'] }}\n",
+        upstream.address
+    );
+    let mut proxy = Proxy::start(yaml).await;
+    let mut client = tunnel(&proxy).await;
+    is_open(&mut client).await;
+    proxy.signal(rustix::process::Signal::TERM);
+    proxy.logged(&["draining"]).await;
+    is_open(&mut client).await;
+    assert!(proxy.is_running());
+    drop(client);
+    assert_eq!(proxy.ended().await, Some(0));
+}

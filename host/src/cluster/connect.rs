@@ -37,11 +37,13 @@ pub enum Sender {
 }
 
 /// A fresh connection.
-pub struct Opened {
+pub struct Opened<K> {
     /// Takes requests.
     pub sender: Sender,
     /// Our address.
     pub local: Option<SocketAddr>,
+    /// What the connection keeps while it is open. Whoever turns it into a tunnel keeps it too: for hyper it is over then.
+    pub kept: Rc<K>,
 }
 
 /// Opens a connection and runs it in a task of its own; `kept` is dropped when the connection is closed.
@@ -55,15 +57,16 @@ pub async fn open<K: 'static>(
     address: SocketAddr,
     host: Option<&str>,
     kept: K,
-) -> Result<Opened, ClusterError> {
+) -> Result<Opened<K>, ClusterError> {
+    let kept = Rc::new(kept);
     let stream = TcpStream::connect(address).await.map_err(|error| ClusterError::Connect { address, error })?;
     // Small writes must not wait for acknowledgements.
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().ok();
     let Some(tls) = &settings.tls else {
         let http2 = settings.protocol == ClusterProtocol::Http2;
-        let sender = handshake(stream, http2, address, kept).await?;
-        return Ok(Opened { sender, local });
+        let sender = handshake(stream, http2, address, Rc::clone(&kept)).await?;
+        return Ok(Opened { sender, local, kept });
     };
     let name = server_name(tls, address, host).map_err(|error| ClusterError::Tls { address, error })?;
     let stream = tokio_rustls::TlsConnector::from(std::sync::Arc::clone(&tls.config))
@@ -80,8 +83,8 @@ pub async fn open<K: 'static>(
             return Err(ClusterError::Tls { address, error });
         }
     };
-    let sender = handshake(stream, http2, address, kept).await?;
-    Ok(Opened { sender, local })
+    let sender = handshake(stream, http2, address, Rc::clone(&kept)).await?;
+    Ok(Opened { sender, local, kept })
 }
 
 fn server_name(tls: &ClusterTls, address: SocketAddr, host: Option<&str>) -> io::Result<ServerName<'static>> {
@@ -109,7 +112,7 @@ pub fn strip_port(authority: &str) -> &str {
     }
 }
 
-async fn handshake<I, K>(io: I, http2: bool, address: SocketAddr, kept: K) -> Result<Sender, ClusterError>
+async fn handshake<I, K>(io: I, http2: bool, address: SocketAddr, kept: Rc<K>) -> Result<Sender, ClusterError>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     K: 'static,
@@ -134,8 +137,7 @@ where
     }
 }
 
-fn drive<K: 'static>(connection: impl Future<Output = hyper::Result<()>> + 'static, address: SocketAddr, kept: K) {
-    let kept = Rc::new(kept);
+fn drive<K: 'static>(connection: impl Future<Output = hyper::Result<()>> + 'static, address: SocketAddr, kept: Rc<K>) {
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%address, "upstream connection ended: {error}");

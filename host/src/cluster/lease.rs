@@ -10,7 +10,7 @@ use hyper::{
 
 use super::{
     RequestBody,
-    local::{LocalCluster, LocalEndpoint, Multiplexed},
+    local::{LocalCluster, LocalEndpoint, Multiplexed, Open},
 };
 
 /// The connection itself.
@@ -22,6 +22,8 @@ pub enum Link {
         sender: http1::SendRequest<RequestBody>,
         /// Requests before this one.
         served: u64,
+        /// Its place in the pool, which a tunnel keeps when hyper has let go of the connection.
+        open: Rc<Open>,
     },
     /// HTTP/2.
     Http2 {
@@ -93,7 +95,7 @@ impl Lease {
     /// [`SendError`].
     pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
         let result = match &mut self.link {
-            Some(Link::Http1 { sender, served }) => {
+            Some(Link::Http1 { sender, served, .. }) => {
                 *served += 1;
                 sender.try_send_request(request).await
             }
@@ -106,8 +108,9 @@ impl Lease {
 
     /// The request and its answer are through: the connection can serve another one.
     pub fn finish(mut self) {
-        if let Some(Link::Http1 { sender, served }) = self.link.take_if(|link| matches!(link, Link::Http1 { .. })) {
-            self.cluster.give_back(&self.endpoint, sender, self.local, served);
+        if let Some(Link::Http1 { sender, served, open }) = self.link.take_if(|link| matches!(link, Link::Http1 { .. }))
+        {
+            self.cluster.give_back(&self.endpoint, sender, self.local, (served, &open));
         }
     }
 }

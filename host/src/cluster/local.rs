@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     net::SocketAddr,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
 };
@@ -23,6 +23,7 @@ use super::{
     lease::{Lease, Link},
     shared::SharedCluster,
 };
+use crate::config::resolved::{ClusterProtocol, Pool};
 use crate::telemetry::{
     names,
     registry::{Counter, Gauge, Histogram, Registry},
@@ -107,6 +108,8 @@ pub struct LocalEndpoint {
     /// An HTTP/2 connection is being opened: others wait for it instead of opening more.
     opening: Cell<bool>,
     opened: Notify,
+    /// What was agreed on with it last: HTTP/2. Matters for `protocol: auto`.
+    multiplexes: Cell<bool>,
 }
 
 /// A pooled HTTP/1.1 connection.
@@ -115,6 +118,7 @@ pub struct Idle {
     sender: http1::SendRequest<RequestBody>,
     local: Option<SocketAddr>,
     served: u64,
+    open: Weak<Open>,
     /// Number of the sweep before it became idle: the clock is not asked on the way of a request.
     since: u64,
 }
@@ -130,6 +134,16 @@ pub struct Multiplexed {
 }
 
 impl Multiplexed {
+    /// Whether it has served as many requests as one connection may.
+    fn is_worn(&self, pool: &Pool) -> bool {
+        pool.requests_per_connection > 0 && self.served.get() >= pool.requests_per_connection
+    }
+
+    /// Worn, and its last stream has ended.
+    fn is_over(&self, pool: &Pool) -> bool {
+        self.streams.get() == 0 && self.is_worn(pool)
+    }
+
     /// A stream on it has ended.
     pub fn release(&self) {
         self.streams.set(self.streams.get().saturating_sub(1));
@@ -157,9 +171,15 @@ impl LocalEndpoint {
 }
 
 /// Counts an open connection for as long as it lives.
-struct Open {
+pub struct Open {
     cluster: Rc<LocalCluster>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Open").field("cluster", &self.cluster.name).finish_non_exhaustive()
+    }
 }
 
 impl Drop for Open {
@@ -195,6 +215,7 @@ impl LocalCluster {
                     multiplexed: RefCell::default(),
                     opening: Cell::new(false),
                     opened: Notify::new(),
+                    multiplexes: Cell::new(true),
                 })
             })
             .collect();
@@ -269,24 +290,25 @@ impl LocalCluster {
             while let Some(index) = place.checked_sub(1) {
                 place = index;
                 let candidate = idle.get(index)?;
-                if candidate.sender.is_closed() {
+                let open = candidate.open.upgrade().filter(|_| !candidate.sender.is_closed());
+                let Some(open) = open else {
                     idle.remove(index);
                     self.metrics.idle.sub(1);
-                } else if candidate.sender.is_ready() {
+                    continue;
+                };
+                if candidate.sender.is_ready() {
                     let idle = idle.remove(index)?;
                     self.metrics.idle.sub(1);
-                    let link = Link::Http1 { sender: idle.sender, served: idle.served };
+                    let link = Link::Http1 { sender: idle.sender, served: idle.served, open };
                     return Some(Lease::new(Rc::clone(self), Rc::clone(endpoint), link, idle.local, true));
                 }
             }
         }
         let mut connections = endpoint.multiplexed.borrow_mut();
-        connections.retain(|connection| !connection.sender.is_closed());
-        let found = connections.iter().find(|connection| {
-            let worn =
-                settings.requests_per_connection > 0 && connection.served.get() >= settings.requests_per_connection;
-            connection.streams.get() < HTTP2_STREAMS && !worn
-        })?;
+        connections.retain(|connection| !connection.sender.is_closed() && !connection.is_over(settings));
+        let found = connections
+            .iter()
+            .find(|connection| connection.streams.get() < HTTP2_STREAMS && !connection.is_worn(settings))?;
         found.streams.set(found.streams.get() + 1);
         found.served.set(found.served.get() + 1);
         let link = Link::Http2 { sender: found.sender.clone(), connection: Rc::clone(found) };
@@ -299,7 +321,12 @@ impl LocalCluster {
         host: Option<&str>,
         fresh: bool,
     ) -> Result<Lease, ClusterError> {
-        let multiplexed = self.shared.settings.protocol != crate::config::resolved::ClusterProtocol::Http1;
+        let multiplexed = match self.shared.settings.protocol {
+            ClusterProtocol::Http1 => false,
+            ClusterProtocol::Http2 => true,
+            // Until an endpoint has said otherwise, it may want one connection for all.
+            ClusterProtocol::Auto => endpoint.multiplexes.get(),
+        };
         if multiplexed {
             while endpoint.opening.get() {
                 endpoint.opened.notified().await;
@@ -323,9 +350,11 @@ impl LocalCluster {
         let link = match opened.sender {
             Sender::Http1(mut sender) => {
                 sender.ready().await.map_err(|error| ClusterError::Handshake { address: endpoint.address, error })?;
-                Link::Http1 { sender, served: 0 }
+                endpoint.multiplexes.set(false);
+                Link::Http1 { sender, served: 0, open: opened.kept }
             }
             Sender::Http2(mut sender) => {
+                endpoint.multiplexes.set(true);
                 sender.ready().await.map_err(|error| ClusterError::Handshake { address: endpoint.address, error })?;
                 let connection = Rc::new(Multiplexed {
                     sender: sender.clone(),
@@ -371,6 +400,11 @@ impl LocalCluster {
                 self.metrics.idle.sub(1);
                 return;
             }
+            let mut connections = endpoint.multiplexed.borrow_mut();
+            if let Some(idle) = connections.iter().position(|connection| connection.streams.get() == 0) {
+                connections.swap_remove(idle);
+                return;
+            }
         }
     }
 
@@ -380,7 +414,7 @@ impl LocalCluster {
         endpoint: &LocalEndpoint,
         sender: http1::SendRequest<RequestBody>,
         local: Option<SocketAddr>,
-        served: u64,
+        (served, open): (u64, &Rc<Open>),
     ) {
         let pool = &self.shared.settings.pool;
         let worn = pool.requests_per_connection > 0 && served >= pool.requests_per_connection;
@@ -391,7 +425,8 @@ impl LocalCluster {
             // A request on another worker waits for a permit: closing this connection gives it one.
             return;
         }
-        endpoint.idle.borrow_mut().push_back(Idle { sender, local, served, since: self.sweeps.get() });
+        let open = Rc::downgrade(open);
+        endpoint.idle.borrow_mut().push_back(Idle { sender, local, served, open, since: self.sweeps.get() });
         self.metrics.idle.add(1);
         if self.metrics.pending.own() > 0 {
             self.freed.notify_one();
@@ -418,7 +453,10 @@ impl LocalCluster {
             self.metrics.idle.sub(i64::try_from(before - idle.len()).unwrap_or(0));
             endpoint.multiplexed.borrow_mut().retain(|connection| {
                 !connection.sender.is_closed()
-                    && (connection.streams.get() > 0 || connection.since.get().elapsed() < limit)
+                    && (connection.streams.get() > 0
+                        || (!starving
+                            && !connection.is_over(&self.shared.settings.pool)
+                            && connection.since.get().elapsed() < limit))
             });
         }
     }

@@ -219,7 +219,14 @@ mod tests {
 
     fn connection() -> Connection {
         let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        Connection { id: 1, remote: address(50_000), local: address(80), listener: "web".into(), tls: None }
+        Connection {
+            id: 1,
+            remote: address(50_000),
+            local: address(80),
+            listener: "web".into(),
+            tls: None,
+            place: Box::new(()),
+        }
     }
 
     fn admit(version: Version, target: &str, list: &[(&'static str, &'static str)]) -> Result<Admitted, Refused> {

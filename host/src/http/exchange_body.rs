@@ -64,6 +64,7 @@ impl Body for RequestFlow {
             }
         };
         let ended = polled.is_none() || source.is_end_stream();
+        stream.move_on();
         let mut exchange = stream.exchange.borrow_mut();
         if let Some(Ok(frame)) = &polled
             && let Some(data) = frame.data_ref()
@@ -191,6 +192,7 @@ impl Body for ResponseFlow {
                 }
             }
             Poll::Ready(Some(Ok(frame))) => {
+                this.stream.move_on();
                 if !this.filtered {
                     let mut exchange = this.stream.exchange.borrow_mut();
                     if let Some(data) = frame.data_ref() {
@@ -323,6 +325,7 @@ pub fn poll_source(source: &mut Option<Incoming>, cx: &mut Context<'_>) -> Poll<
 
 /// Gives a piece to the first filter of a direction.
 pub fn feed(stream: &Stream, direction: Direction, piece: Piece) {
+    stream.move_on();
     let mut exchange = stream.exchange.borrow_mut();
     let ended = !matches!(piece, Piece::Data(_));
     match piece {

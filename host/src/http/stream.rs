@@ -90,6 +90,11 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// Notes that a piece of a body has moved.
+    pub fn move_on(&self) {
+        self.busy.move_on();
+    }
+
     /// Notes that the stream broke after its answer had begun.
     pub fn failed(&self, why: &str) {
         if !self.failed.replace(true) {
@@ -110,7 +115,8 @@ impl Stream {
         let now = Instant::now();
         let metrics = &self.runtime.metrics;
         let mut exchange = self.exchange.borrow_mut();
-        if exchange.response_sent {
+        // What did not end well, and neither by an upstream's fault nor by a filter's, the client gave up.
+        if whole || self.failed.get() || exchange.reset {
             self.busy.answered();
         }
         if !whole && !self.failed.get() && exchange.details == "via_upstream" {

@@ -42,10 +42,14 @@ async fn tunnel(downstream: Upgraded, upstream: Upgraded, idle: Duration, stream
     let (mut down_read, mut down_write) = tokio::io::split(TokioIo::new(downstream));
     let (mut up_read, mut up_write) = tokio::io::split(TokioIo::new(upstream));
     let last = Cell::new(Instant::now());
-    let sent =
-        pipe(&mut down_read, &mut up_write, &last, idle, |count| stream.exchange.borrow_mut().request.bytes += count);
-    let received =
-        pipe(&mut up_read, &mut down_write, &last, idle, |count| stream.exchange.borrow_mut().response.bytes += count);
+    let sent = pipe(&mut down_read, &mut up_write, &last, idle, |count| {
+        stream.exchange.borrow_mut().request.bytes += count;
+        stream.runtime.metrics.received.add(count);
+    });
+    let received = pipe(&mut up_read, &mut down_write, &last, idle, |count| {
+        stream.exchange.borrow_mut().response.bytes += count;
+        stream.runtime.metrics.sent.add(count);
+    });
     tokio::try_join!(sent, received).map(|_| ())
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    net::SocketAddr,
     rc::Rc,
     sync::{
         Arc,
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{connection, drain::Drain};
 use crate::http::runtime::ListenerRuntime;
@@ -109,25 +110,25 @@ impl LocalListener {
     }
 }
 
-/// Accepts until the worker drains.
+/// Accepts until the worker drains, and then what is in the queue already: closing a socket resets those who wait there.
 pub async fn run(listener: Rc<LocalListener>, socket: TcpListener) {
     loop {
         let accepted = tokio::select! {
+            biased;
             accepted = socket.accept() => accepted,
-            () = listener.drain.begun() => return,
-        };
-        let runtime = listener.current();
-        match accepted {
-            Ok((stream, remote)) => {
-                let Some(entered) = listener.admission.enter() else {
-                    // Closing at once tells the client more than a connection that nobody reads.
-                    runtime.metrics.refused_limit.inc();
-                    continue;
-                };
-                runtime.metrics.accepted.inc();
-                let listener = Rc::clone(&listener);
-                tokio::task::spawn_local(connection::serve(listener, stream, remote, entered));
+            () = listener.drain.begun() => {
+                let Ok(socket) = socket.into_std() else { return };
+                while let Ok((stream, remote)) = socket.accept() {
+                    let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                    if let Ok(stream) = stream {
+                        begin(&listener, stream, remote);
+                    }
+                }
+                return;
             }
+        };
+        match accepted {
+            Ok((stream, remote)) => begin(&listener, stream, remote),
             Err(error) => {
                 // Out of files, most likely: wait for some to be closed rather than spin.
                 tracing::error!(
@@ -138,4 +139,15 @@ pub async fn run(listener: Rc<LocalListener>, socket: TcpListener) {
             }
         }
     }
+}
+
+fn begin(listener: &Rc<LocalListener>, stream: TcpStream, remote: SocketAddr) {
+    let runtime = listener.current();
+    let Some(entered) = listener.admission.enter() else {
+        // Closing at once tells the client more than a connection that nobody reads.
+        runtime.metrics.refused_limit.inc();
+        return;
+    };
+    runtime.metrics.accepted.inc();
+    tokio::task::spawn_local(connection::serve(Rc::clone(listener), stream, remote, entered));
 }

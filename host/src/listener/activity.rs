@@ -19,6 +19,8 @@ pub struct Activity {
     streams: AtomicU32,
     /// Streams begun.
     begun: AtomicU64,
+    /// Streams begun, ended, and pieces of bodies that have moved.
+    progress: AtomicU64,
     /// Streams that the peer gave up before they were answered.
     given_up: AtomicU32,
     received: AtomicU64,
@@ -36,6 +38,17 @@ impl Activity {
         if self.streams.load(Relaxed) == 0 {
             self.reading_head.store(true, Relaxed);
         }
+    }
+
+    /// Bytes of HTTP/2 were read; `head` says that a request's head is open behind them.
+    pub fn count_frames(&self, count: usize, head: bool) {
+        self.received.store(self.received.load(Relaxed) + count as u64, Relaxed);
+        self.reading_head.store(head, Relaxed);
+    }
+
+    /// A stream has moved on.
+    pub fn move_on(&self) {
+        self.progress.store(self.progress.load(Relaxed) + 1, Relaxed);
     }
 
     /// Bytes were written.
@@ -61,15 +74,21 @@ impl Activity {
         self.streams.load(Relaxed)
     }
 
-    /// Streams that the peer gave up, since the last call.
-    pub fn take_given_up(&self) -> u32 {
-        self.given_up.swap(0, Relaxed)
+    /// Streams begun so far.
+    #[must_use]
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Relaxed)
     }
 
-    /// Streams that the peer gave up, since [`Activity::take_given_up`] was called.
+    /// Streams that the peer gave up, of late.
     #[must_use]
     pub fn given_up(&self) -> u32 {
         self.given_up.load(Relaxed)
+    }
+
+    /// Half of them are forgotten.
+    pub fn forgive(&self) {
+        self.given_up.store(self.given_up.load(Relaxed) / 2, Relaxed);
     }
 
     /// The head that was being read came to nothing (or was a part of the protocol): wait for the next one.
@@ -92,7 +111,13 @@ impl Busy {
         activity.streams.store(activity.streams.load(Relaxed) + 1, Relaxed);
         activity.begun.store(activity.begun.load(Relaxed) + 1, Relaxed);
         activity.reading_head.store(false, Relaxed);
+        activity.move_on();
         Self { activity, answered: std::cell::Cell::new(false) }
+    }
+
+    /// A piece of a body has moved.
+    pub fn move_on(&self) {
+        self.activity.move_on();
     }
 
     /// The answer went out: its end is not the peer's giving up.
@@ -105,6 +130,7 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let streams = &self.activity.streams;
         streams.store(streams.load(Relaxed).saturating_sub(1), Relaxed);
+        self.activity.move_on();
         if !self.answered.get() {
             self.activity.given_up.store(self.activity.given_up.load(Relaxed) + 1, Relaxed);
         }
@@ -124,11 +150,22 @@ pub enum Finding {
     Idle,
 }
 
+/// What a connection is measured by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// Bytes in both directions.
+    Bytes,
+    /// Streams and their bodies.
+    Streams,
+}
+
 /// A connection's timer: looks at its activity once a period.
 #[derive(Debug)]
 pub struct Watch {
     header_timeout: Duration,
     idle_timeout: Duration,
+    /// What counts as moving: bytes, or with HTTP/2, whose pings and settings are bytes too, streams.
+    measure: Measure,
     seen: (u64, u64),
     begun: u64,
     moved: Instant,
@@ -138,8 +175,8 @@ pub struct Watch {
 impl Watch {
     /// A watch that begins now.
     #[must_use]
-    pub fn new(header_timeout: Duration, idle_timeout: Duration, now: Instant) -> Self {
-        Self { header_timeout, idle_timeout, seen: (0, 0), begun: 0, moved: now, head: None }
+    pub fn new(measure: Measure, header_timeout: Duration, idle_timeout: Duration, now: Instant) -> Self {
+        Self { header_timeout, idle_timeout, measure, seen: (0, 0), begun: 0, moved: now, head: None }
     }
 
     /// How often to look.
@@ -150,10 +187,13 @@ impl Watch {
 
     /// Looks.
     pub fn look(&mut self, activity: &Activity, now: Instant) -> Finding {
-        let bytes = activity.bytes();
-        let moved = bytes != self.seen;
+        let count = match self.measure {
+            Measure::Bytes => activity.bytes(),
+            Measure::Streams => (activity.progress.load(Relaxed), 0),
+        };
+        let moved = count != self.seen;
         if moved {
-            self.seen = bytes;
+            self.seen = count;
             self.moved = now;
         }
         let begun = activity.begun.load(Relaxed);
@@ -161,7 +201,8 @@ impl Watch {
             self.begun = begun;
             self.head = None;
         }
-        if activity.reading_head.load(Relaxed) {
+        // While an answer still waits to be read, the next head is not late: there is no place for a 408 to go.
+        if activity.reading_head.load(Relaxed) && !activity.blocked.load(Relaxed) {
             // The head began at most one period before it is seen here for the first time.
             let since = *self.head.get_or_insert(now);
             if now.duration_since(since) + self.period() > self.header_timeout {
@@ -191,7 +232,7 @@ mod tests {
     fn run(steps: &[(u64, Step<'_>)]) -> Vec<Finding> {
         let start = Instant::now();
         let activity = Activity::default();
-        let mut watch = Watch::new(HEADER, IDLE, start);
+        let mut watch = Watch::new(Measure::Bytes, HEADER, IDLE, start);
         steps
             .iter()
             .map(|(second, step)| {
@@ -213,7 +254,7 @@ mod tests {
     fn a_stream_in_flight_is_neither_quiet_nor_slow() {
         let start = Instant::now();
         let activity = Arc::new(Activity::default());
-        let mut watch = Watch::new(HEADER, IDLE, start);
+        let mut watch = Watch::new(Measure::Bytes, HEADER, IDLE, start);
         activity.count_received(10);
         let busy = Busy::begin(Arc::clone(&activity));
         assert_eq!(watch.look(&activity, start + Duration::from_secs(30)), Finding::Fine);
@@ -232,5 +273,30 @@ mod tests {
             (4, &|_| {}),
         ]);
         assert_eq!(found, [Finding::Fine, Finding::Fine, Finding::Fine, Finding::Quiet]);
+    }
+
+    #[test]
+    fn frames_that_belong_to_no_stream_keep_no_connection_alive() {
+        let start = Instant::now();
+        let activity = Activity::default();
+        let mut watch = Watch::new(Measure::Streams, HEADER, IDLE, start);
+        for second in [10, 30, 50] {
+            activity.count_frames(17, false);
+            assert_ne!(watch.look(&activity, start + Duration::from_secs(second)), Finding::Idle);
+        }
+        activity.count_frames(17, false);
+        assert_eq!(watch.look(&activity, start + Duration::from_secs(60)), Finding::Idle);
+    }
+
+    #[test]
+    fn an_answer_that_nobody_reads_is_no_slow_head() {
+        let start = Instant::now();
+        let activity = Activity::default();
+        let mut watch = Watch::new(Measure::Bytes, HEADER, IDLE, start);
+        activity.block();
+        activity.count_received(5);
+        assert_eq!(watch.look(&activity, start + Duration::from_secs(1)), Finding::Fine);
+        assert_eq!(watch.look(&activity, start + Duration::from_secs(30)), Finding::Fine);
+        assert_eq!(watch.look(&activity, start + Duration::from_secs(90)), Finding::Idle);
     }
 }

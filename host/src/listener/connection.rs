@@ -38,7 +38,7 @@ pub async fn serve(listener: Rc<LocalListener>, stream: TcpStream, remote: Socke
     let metrics = Rc::clone(&runtime.metrics);
     metrics.active.add(1);
     metrics.worker_connections.add(1);
-    let _counted = Counted(Rc::clone(&metrics));
+    let counted = Counted(Rc::clone(&metrics));
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let limits = runtime.limits.clone();
@@ -72,14 +72,18 @@ pub async fn serve(listener: Rc<LocalListener>, stream: TcpStream, remote: Socke
             }
         },
     };
-    let connection = Rc::new(Connection { id: entered.id, remote, local, listener: Rc::clone(&listener.name), tls });
-    let mut io = Io { transport, prefix: Bytes::new(), activity };
+    let (id, name) = (entered.id, Rc::clone(&listener.name));
+    let place = Box::new((entered, counted));
+    let connection = Rc::new(Connection { id, remote, local, listener: name, tls, place });
+    let mut io = Io { transport, prefix: Bytes::new(), activity, heads: None };
     let http2 = match agreed {
         Some(http2) => http2,
         // Nobody agreed on anything: what the client says first tells.
         None => {
             let left = (limits.idle_timeout.min(limits.header_timeout)).saturating_sub(started.elapsed());
             tokio::select! {
+                // What is here already is served.
+                biased;
                 sniffed = timeout(left, sniff(&mut io)) => match sniffed {
                     Ok(Ok(http2)) => http2,
                     Ok(Err(_)) => return,
@@ -97,7 +101,6 @@ pub async fn serve(listener: Rc<LocalListener>, stream: TcpStream, remote: Socke
     } else {
         http1::serve(&listener, connection, io, &limits, &metrics).await;
     }
-    drop(entered);
 }
 
 /// Reads until it is clear whether the client speaks HTTP/2; what was read becomes the transport's prefix.

@@ -18,7 +18,7 @@ use tokio::{io::AsyncWriteExt, time::Instant};
 
 use super::{
     accept::LocalListener,
-    activity::{Finding, Watch},
+    activity::{Finding, Measure, Watch},
     io::Io,
 };
 use crate::{
@@ -73,6 +73,7 @@ pub async fn serve(
         };
         if io.prefix.is_empty() {
             tokio::select! {
+                biased;
                 readable = io.transport.socket().readable() => if readable.is_err() { return },
                 () = tokio::time::sleep(limits.idle_timeout) => {
                     metrics.idle_timeouts.inc();
@@ -102,7 +103,7 @@ async fn busy(listener: &Rc<LocalListener>, connection: &Rc<Connection>, io: Io,
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(16 * 1024));
     let mut served = Some(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
-    let mut watch = Watch::new(limits.header_timeout, limits.idle_timeout, Instant::now());
+    let mut watch = Watch::new(Measure::Bytes, limits.header_timeout, limits.idle_timeout, Instant::now());
     let period = watch.period();
     let mut timer = pin!(tokio::time::sleep(period));
     let mut drained = pin!(async {

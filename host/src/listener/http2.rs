@@ -14,7 +14,8 @@ use tokio::time::Instant;
 
 use super::{
     accept::LocalListener,
-    activity::{Finding, Watch},
+    activity::{Finding, Measure, Watch},
+    heads::Heads,
     io::Io,
 };
 use crate::{
@@ -28,11 +29,14 @@ use crate::{
 pub async fn serve(
     listener: &Rc<LocalListener>,
     connection: Rc<Connection>,
-    io: Io,
+    mut io: Io,
     limits: &ListenerLimits,
     metrics: &ListenerMetrics,
 ) {
     let activity = Arc::clone(&io.activity);
+    io.heads = Some(Heads::default());
+    // The preface is no request's head.
+    activity.head_done();
     let service = {
         let listener = Rc::clone(listener);
         let activity = Arc::clone(&activity);
@@ -49,13 +53,15 @@ pub async fn serve(
         .initial_stream_window_size(256 * 1024)
         .max_send_buf_size(256 * 1024);
     let mut served = Box::pin(builder.serve_connection(TokioIo::new(io), service));
-    let mut watch = Watch::new(limits.header_timeout, limits.idle_timeout, Instant::now());
+    let mut watch = Watch::new(Measure::Streams, limits.header_timeout, limits.idle_timeout, Instant::now());
     let period = watch.period();
     let mut timer = pin!(tokio::time::sleep(period));
     let mut drained = pin!(listener.drain.begun());
     let mut draining = false;
-    // Streams that a client may open and give up within one period before it is taken for an attack (CVE-2023-44487).
+    // Streams that a client may open and give up before it is taken for an attack (CVE-2023-44487), where they are more than half
+    // of those it opened meanwhile. Half of both is forgotten each period.
     let most_given_up = limits.streams.saturating_mul(2).max(200);
+    let mut forgotten = 0;
     poll_fn(|cx| {
         loop {
             match served.as_mut().poll(cx) {
@@ -67,7 +73,8 @@ pub async fn serve(
                 }
                 Poll::Pending => {}
             }
-            if activity.given_up() > most_given_up {
+            let given_up = activity.given_up();
+            if given_up > most_given_up && u64::from(given_up) * 2 > activity.begun() - forgotten {
                 metrics.resets.inc();
                 tracing::warn!(
                     listener = &*listener.name,
@@ -85,15 +92,18 @@ pub async fn serve(
             }
             let now = Instant::now();
             timer.as_mut().reset(now + period);
-            activity.take_given_up();
+            activity.forgive();
+            forgotten += (activity.begun() - forgotten) / 2;
             match watch.look(&activity, now) {
                 Finding::Idle => {
                     metrics.idle_timeouts.inc();
                     return Poll::Ready(());
                 }
-                // Frames that open no stream (settings, pings, acknowledgements) are no request's head, and a head
-                // that is trickled in continuations is bounded by hyper; the idle timeout ends it.
-                Finding::SlowHead | Finding::Fine | Finding::Quiet => activity.head_done(),
+                Finding::SlowHead => {
+                    metrics.header_timeouts.inc();
+                    return Poll::Ready(());
+                }
+                Finding::Fine | Finding::Quiet => {}
             }
         }
     })

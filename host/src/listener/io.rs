@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::activity::Activity;
+use super::{activity::Activity, heads::Heads};
 use crate::transport;
 
 /// TCP, or TLS over it.
@@ -46,26 +46,34 @@ pub struct Io {
     pub prefix: Bytes,
     /// Where it counts.
     pub activity: Arc<Activity>,
+    /// With HTTP/2: follows the frames.
+    pub heads: Option<Heads>,
 }
 
 impl AsyncRead for Io {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.prefix.is_empty() {
-            let count = self.prefix.len().min(buffer.remaining());
-            let taken = self.prefix.get(..count).unwrap_or_default();
+        let this = &mut *self;
+        if !this.prefix.is_empty() {
+            let count = this.prefix.len().min(buffer.remaining());
+            let taken = this.prefix.get(..count).unwrap_or_default();
             buffer.put_slice(taken);
-            self.prefix.advance(count);
-            self.activity.count_received(count);
+            // Counted when it was read.
+            if let Some(heads) = &mut this.heads {
+                heads.follow(taken);
+            }
+            this.prefix.advance(count);
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        let polled = match &mut self.transport {
+        let polled = match &mut this.transport {
             Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
         };
-        let count = buffer.filled().len() - before;
-        if count > 0 {
-            self.activity.count_received(count);
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        match &mut this.heads {
+            _ if read.is_empty() => {}
+            Some(heads) => this.activity.count_frames(read.len(), heads.follow(read)),
+            None => this.activity.count_received(read.len()),
         }
         polled
     }

@@ -2,13 +2,14 @@
 //!
 //! [`socket`] binds one socket per worker to the same address; [`accept`] takes connections within the limits;
 //! [`connection`] finds out what a connection speaks and serves it; [`http1`] parks idle connections so that ten thousand of them
-//! cost little; [`activity`] is what timers know of a connection without asking the clock for every read; [`io`] is
-//! the transport.
+//! cost little; [`activity`] is what timers know of a connection without asking the clock for every read; [`heads`] knows when
+//! an HTTP/2 client is in the middle of one; [`io`] is the transport.
 
 pub mod accept;
 pub mod activity;
 pub mod connection;
 pub mod drain;
+pub mod heads;
 pub mod http1;
 pub mod http2;
 pub mod io;

@@ -75,7 +75,9 @@ pub async fn dispatch(
         Ok(response) => return Ok(Answered { response, lease }),
         Err(failed) => failed,
     };
-    if !lease.is_reused() {
+    // Over HTTP/2 a stream may fail alone; then the connection was not stale, and another one would not help.
+    let whole = !lease.is_http2() || failed.unsent.is_some() || not_processed(&failed.error);
+    if !lease.is_reused() || !whole {
         return Err(classify(&lease, failed));
     }
     let again = match (failed.unsent, copy) {
@@ -101,6 +103,19 @@ async fn again_on_fresh(
         Ok(response) => Ok(Answered { response, lease }),
         Err(failed) => Err(classify(&lease, failed)),
     }
+}
+
+/// Whether an HTTP/2 peer says that it has not looked at the request: a refused stream, or one above a GOAWAY's last
+/// (RFC 9113, section 8.7), or the connection has broken.
+fn not_processed(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            return error.reason() == Some(h2::Reason::REFUSED_STREAM) || error.is_go_away() || error.is_io();
+        }
+        source = cause.source();
+    }
+    error.is_closed() || error.is_canceled() || error.is_incomplete_message()
 }
 
 fn classify(lease: &Lease, failed: SendError) -> UpstreamError {

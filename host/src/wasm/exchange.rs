@@ -19,7 +19,6 @@ use super::{
 };
 
 /// What is known of the connection that a stream came in on.
-#[derive(Debug)]
 pub struct Connection {
     /// Unique within the process.
     pub id: u64,
@@ -31,6 +30,14 @@ pub struct Connection {
     pub listener: Rc<str>,
     /// Set on TLS connections.
     pub tls: Option<Tls>,
+    /// Lives as long as anything of the connection does, a tunnel too: its place among those that may be open.
+    pub place: Box<dyn std::any::Any>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("id", &self.id).field("remote", &self.remote).finish_non_exhaustive()
+    }
 }
 
 /// What is known of a TLS connection.
