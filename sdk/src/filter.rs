@@ -45,8 +45,8 @@ pub trait HttpFilter: Sized + 'static {
     /// The whole request is here, headers and body (an empty one, if there is none). A body above
     /// [`maximum_body`](HttpFilter::maximum_body) was answered with 413 instead.
     ///
-    /// Holding the headers while the body comes needs the plugin's `headers_pause: headers_only` (Envoy:
-    /// `allow_on_headers_stop_iteration`).
+    /// The headers are held while the body comes. Fyke knows that from the module (its custom section `fyke.manifest`); Envoy
+    /// has to be told (`allow_on_headers_stop_iteration`).
     ///
     /// # Errors
     /// Costs the stream.

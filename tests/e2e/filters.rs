@@ -252,3 +252,19 @@ async fn shared_data_is_not_granted_by_default() {
     proxy.logged(&["shared data refused", "allow: { shared_data: true }", "\"filter\":\"f\""]).await;
     assert_eq!(upstream.seen().len(), 0);
 }
+
+#[tokio::test]
+async fn a_filter_of_whole_bodies_needs_no_setting() {
+    let upstream = Upstream::echo().await;
+    let whole = format!("{{ module: {:?}, config: {{}} }}", guests::WHOLE);
+    let proxy = Proxy::start(chain(upstream.address, &[("whole", whole)])).await;
+    let mut client = proxy.connect().await;
+    for framing in [
+        "content-length: 10\r\n\r\n0123456789",
+        "transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n5\r\n56789\r\n0\r\n\r\n",
+    ] {
+        let answer = client.exchange(&format!("POST / HTTP/1.1\r\nhost: a\r\n{framing}")).await;
+        assert_eq!((answer.status(), answer.text().as_str()), (200, "9876543210"));
+        assert_eq!((upstream.last().header("x-length"), answer.header("x-length")), (Some("10"), Some("10")));
+    }
+}

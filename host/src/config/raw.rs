@@ -240,9 +240,9 @@ pub struct Filter {
     /// Only these callbacks are called; without it all that the module has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callbacks: Option<Vec<Callback>>,
-    /// What it means when the filter pauses in a headers callback.
-    #[serde(default)]
-    pub headers_pause: HeadersPause,
+    /// What it means when the filter pauses in a headers callback; without it what the module says itself, else `stop_all`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers_pause: Option<HeadersPause>,
 }
 
 /// What becomes of the requests that need a filter which has failed.
@@ -267,11 +267,10 @@ pub enum Isolation {
 }
 
 /// What it means when a filter pauses in a headers callback.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadersPause {
     /// Nothing of the request goes on.
-    #[default]
     StopAll,
     /// The headers wait while the body flows to the filter.
     HeadersOnly,

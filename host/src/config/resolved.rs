@@ -156,8 +156,8 @@ pub struct Filter {
     pub allow: Allow,
     /// Names of the callbacks to call; `None`: all that the module exports.
     pub callbacks: Option<Vec<String>>,
-    /// What PAUSE from a headers callback means.
-    pub headers_pause: HeadersPause,
+    /// What PAUSE from a headers callback means; `None`: what the module's manifest says, else to stop everything.
+    pub headers_pause: Option<HeadersPause>,
 }
 
 impl std::fmt::Debug for Filter {

@@ -153,8 +153,7 @@ impl Pump<'_> {
         } else {
             Ok(HeadersAction::Continue)
         };
-        let pause =
-            exchange.filters.get(index).map_or(HeadersPause::StopAll, |filter| filter.plugin.settings.headers_pause);
+        let pause = exchange.filters.get(index).map_or(HeadersPause::StopAll, |filter| filter.plugin.headers_pause);
         let hold = match action {
             Ok(HeadersAction::Continue) => Hold::None,
             Ok(HeadersAction::ContinueAndEndStream) => {

@@ -16,11 +16,12 @@ use fyke_engine::{CallbackSet, ContextId, Engine, Instance, InstanceOptions, Mod
 use super::{
     call_out::PendingCall,
     configuring::{Configuring, handed_over},
+    manifest::Manifest,
     route::Route,
     source,
 };
 use crate::{
-    config::resolved::{self, Origin},
+    config::resolved::{self, HeadersPause, Origin},
     shared,
     telemetry::{Registry, SinkHandle, Sinks},
 };
@@ -108,6 +109,8 @@ pub struct FilterFacts {
     pub callbacks: CallbackSet,
     /// Whether the module can change bodies.
     pub edits_bodies: bool,
+    /// What PAUSE from a headers callback means.
+    pub headers_pause: HeadersPause,
     /// Content hash of the module.
     pub hash: String,
     /// Its ABI version.
@@ -185,6 +188,7 @@ impl Blueprint {
             index,
             callbacks,
             edits_bodies: plan.module.imports().iter().any(|name| name == "proxy_set_buffer_bytes"),
+            headers_pause: settings.headers_pause.unwrap_or_else(|| Manifest::of(&plan.module).headers_pause()),
             hash: plan.module.hash().to_owned(),
             abi: plan.module.abi().to_string(),
             settings,

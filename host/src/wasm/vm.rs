@@ -48,6 +48,8 @@ pub struct Plugin {
     pub callbacks: CallbackSet,
     /// Whether the module can change bodies at all (it imports `proxy_set_buffer_bytes`).
     pub edits_bodies: bool,
+    /// What PAUSE from a headers callback means.
+    pub headers_pause: resolved::HeadersPause,
     /// What is counted of it.
     pub metrics: PluginMetrics,
 }

@@ -212,6 +212,7 @@ fn plugin(facts: &FilterFacts, vms: &[Rc<Vm>], registry: &Registry) -> Option<Rc
         index: facts.index,
         callbacks: facts.callbacks,
         edits_bodies: facts.edits_bodies,
+        headers_pause: facts.headers_pause,
         metrics: PluginMetrics {
             streams: registry.counter(&names::FILTER_STREAMS, &[("filter", name)]),
             replies: registry.counter(&names::FILTER_LOCAL_REPLIES, &[("filter", name)]),

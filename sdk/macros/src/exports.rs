@@ -15,6 +15,17 @@ pub fn exports(methods: &Methods, filter: &Type) -> TokenStream {
     let response_body = methods.on_response_with_body || methods.on_response_chunk;
     let response_trailers = methods.on_response_with_body || (methods.on_response_chunk && methods.waits);
 
+    // A method that wants the whole body holds the headers meanwhile: the host must let the body come.
+    let manifest = (methods.on_request_with_body || methods.on_response_with_body).then(|| {
+        let text = proc_macro2::Literal::byte_string(br#"{"headers_pause":"headers_only"}"#);
+        let length = proc_macro2::Literal::usize_unsuffixed(br#"{"headers_pause":"headers_only"}"#.len());
+        quote! {
+            #[used]
+            #[unsafe(link_section = "fyke.manifest")]
+            static MANIFEST: [u8; #length] = *#text;
+        }
+    });
+
     let optional: TokenStream = [
         (request_headers, headers("proxy_on_request_headers", "Request")),
         (request_body, body("proxy_on_request_body", "Request")),
@@ -71,6 +82,8 @@ pub fn exports(methods: &Methods, filter: &Type) -> TokenStream {
             }
 
             #optional
+
+            #manifest
         };
     }
 }

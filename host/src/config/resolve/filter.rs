@@ -53,10 +53,10 @@ impl Resolver<'_, '_> {
             limits,
             allow,
             callbacks: raw.callbacks.as_ref().map(|callbacks| callbacks.iter().map(callback).collect()),
-            headers_pause: match raw.headers_pause {
+            headers_pause: raw.headers_pause.map(|pause| match pause {
                 raw::HeadersPause::StopAll => HeadersPause::StopAll,
                 raw::HeadersPause::HeadersOnly => HeadersPause::HeadersOnly,
-            },
+            }),
         })
     }
 

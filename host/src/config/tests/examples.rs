@@ -85,7 +85,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(listener.limits.header_timeout, Duration::from_secs(10));
     assert_eq!(listener.limits.idle_timeout, Duration::from_secs(300));
     let filter = &config.filters["router"];
-    assert_eq!((filter.on_failure, filter.headers_pause), (OnFailure::Close, HeadersPause::StopAll));
+    assert_eq!((filter.on_failure, filter.headers_pause), (OnFailure::Close, None));
     assert_eq!((filter.limits.memory, filter.limits.call_time), (64 << 20, Duration::from_millis(10)));
     assert_eq!(filter.limits.configure_time, Duration::from_secs(10));
     assert!(filter.callbacks.is_none() && !filter.allow.shared_data);
@@ -116,7 +116,10 @@ fn everything_that_can_be_said_is_heard() {
     assert!(a.sha256.as_ref().unwrap().starts_with("0123456789abcdef"));
     assert_eq!((a.configuration.as_slice(), a.vm.as_deref()), (b"plain text".as_slice(), Some("shared")));
     assert_eq!(a.environment, [("A".to_owned(), String::new()), ("KEY".to_owned(), "value".to_owned())]);
-    assert_eq!((a.on_failure, a.headers_pause, a.limits.memory), (OnFailure::Open, HeadersPause::HeadersOnly, 4 << 30));
+    assert_eq!(
+        (a.on_failure, a.headers_pause, a.limits.memory),
+        (OnFailure::Open, Some(HeadersPause::HeadersOnly), 4 << 30)
+    );
     assert_eq!((a.allow.clusters.as_slice(), a.allow.shared_data), (["users".to_owned()].as_slice(), true));
     assert_eq!(a.callbacks, Some(vec!["request_headers".to_owned(), "log".to_owned()]));
     let users = &config.clusters["users"];

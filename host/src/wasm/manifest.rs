@@ -1,0 +1,51 @@
+//! What a module says of itself: its custom section `fyke.manifest`, JSON. A module without one says nothing.
+
+use fyke_engine::Module;
+use serde::Deserialize;
+
+use crate::config::resolved::HeadersPause;
+
+/// The parts that the host reads; others may be there.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Manifest {
+    #[serde(default)]
+    headers_pause: Option<String>,
+}
+
+impl Manifest {
+    /// The manifest of a module. One that cannot be read counts as none, and is logged.
+    #[must_use]
+    pub fn of(module: &Module) -> Self {
+        module.manifest().map_or_else(Self::default, Self::parse)
+    }
+
+    fn parse(bytes: &[u8]) -> Self {
+        serde_json::from_slice(bytes).unwrap_or_else(|error| {
+            tracing::warn!("a module's manifest (custom section fyke.manifest) cannot be read: {error}");
+            Self::default()
+        })
+    }
+
+    /// What PAUSE from a headers callback means to it, where the configuration does not say.
+    #[must_use]
+    pub fn headers_pause(&self) -> HeadersPause {
+        match self.headers_pause.as_deref() {
+            Some("headers_only") => HeadersPause::HeadersOnly,
+            _ => HeadersPause::StopAll,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_says_what_its_pauses_mean() {
+        let pause = |text: &str| Manifest::parse(text.as_bytes()).headers_pause();
+        assert_eq!(pause(r#"{"headers_pause":"headers_only","name":"x"}"#), HeadersPause::HeadersOnly);
+        for other in ["{}", "not json", "", r#"{"headers_pause":"stop_all"}"#, r#"{"headers_pause":null}"#] {
+            assert_eq!(pause(other), HeadersPause::StopAll, "{other}");
+        }
+    }
+}
