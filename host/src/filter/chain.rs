@@ -20,6 +20,9 @@ pub struct Chain {
     pub request_body: bool,
     /// Some filter looks at response bodies or trailers.
     pub response_body: bool,
+    /// Some filter may look at the answer's head after it has gone out: in a body or trailers, in its log, or when something that it
+    /// waited for comes back.
+    pub reads_response_late: bool,
     /// Some filter can change request bodies.
     pub edits_request: bool,
     /// Some filter can change response bodies.
@@ -34,7 +37,21 @@ impl Chain {
             plugins.iter().any(|plugin| plugin.callbacks.contains(body) || plugin.callbacks.contains(trailers))
         };
         let edits = |body| plugins.iter().any(|plugin| plugin.edits_bodies && plugin.callbacks.contains(body));
+        let late = [
+            Callback::ResponseBody,
+            Callback::ResponseTrailers,
+            Callback::Log,
+            Callback::Done,
+            Callback::HttpCallResponse,
+            Callback::GrpcReceiveInitialMetadata,
+            Callback::GrpcReceive,
+            Callback::GrpcReceiveTrailingMetadata,
+            Callback::GrpcClose,
+            Callback::Tick,
+            Callback::QueueReady,
+        ];
         Self {
+            reads_response_late: plugins.iter().any(|plugin| late.iter().any(|one| plugin.callbacks.contains(*one))),
             request_body: any(Callback::RequestBody, Callback::RequestTrailers),
             response_body: any(Callback::ResponseBody, Callback::ResponseTrailers),
             edits_request: edits(Callback::RequestBody),

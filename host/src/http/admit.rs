@@ -87,7 +87,7 @@ pub fn request(
             return Err(refused(StatusCode::BAD_REQUEST, "missing_host"));
         }
         // HTTP/1.0 may leave it out, HTTP/1.1 towards the upstream may not: the address that was asked stands in.
-        if let Ok(host) = HeaderValue::from_str(&connection.local.to_string()) {
+        if let Ok(host) = HeaderValue::from_str(connection.local.text()) {
             fields.insert(HOST, host);
         }
     }
@@ -221,8 +221,8 @@ mod tests {
         let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
         Connection {
             id: 1,
-            remote: address(50_000),
-            local: address(80),
+            remote: address(50_000).into(),
+            local: address(80).into(),
             listener: "web".into(),
             tls: None,
             place: Box::new(()),

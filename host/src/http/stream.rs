@@ -401,7 +401,7 @@ fn respond(
         let exchange = &mut *exchange;
         let fed = exchange.was_fed(Direction::Response);
         let Some(head) = &mut exchange.response_head else { return Err(Abort("no answer".to_owned())) };
-        let mut fields = if stream.keeps_heads() { head.fields.clone() } else { std::mem::take(&mut head.fields) };
+        let mut fields = if chain.reads_response_late { head.fields.clone() } else { std::mem::take(&mut head.fields) };
         fields.remove(header::TRANSFER_ENCODING);
         if exchange.is_head && !exchange.response.outlet.head_end {
             // A filter made something else of the client's HEAD: the upstream's body has nowhere to go.

@@ -74,7 +74,7 @@ pub async fn serve(listener: Rc<LocalListener>, stream: TcpStream, remote: Socke
     };
     let (id, name) = (entered.id, Rc::clone(&listener.name));
     let place = Box::new((entered, counted));
-    let connection = Rc::new(Connection { id, remote, local, listener: name, tls, place });
+    let connection = Rc::new(Connection { id, remote: remote.into(), local: local.into(), listener: name, tls, place });
     let mut io = Io { transport, prefix: Bytes::new(), activity, heads: None };
     let http2 = match agreed {
         Some(http2) => http2,

@@ -4,7 +4,7 @@
 //! [`super::call::Call`] lends it to the guest that runs, and a callout that completes later finds it again through
 //! the instance's context table. Everything here is synchronous: nobody holds a borrow across an await.
 
-use std::{borrow::Cow, net::SocketAddr, rc::Rc, task::Waker, time::SystemTime};
+use std::{borrow::Cow, cell::OnceCell, net::SocketAddr, rc::Rc, task::Waker, time::SystemTime};
 
 use bytes::Bytes;
 use fyke_engine::ContextId;
@@ -23,9 +23,9 @@ pub struct Connection {
     /// Unique within the process.
     pub id: u64,
     /// The client's address.
-    pub remote: SocketAddr,
+    pub remote: Peer,
     /// Our address.
-    pub local: SocketAddr,
+    pub local: Peer,
     /// Name of the listener.
     pub listener: Rc<str>,
     /// Set on TLS connections.
@@ -37,6 +37,28 @@ pub struct Connection {
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection").field("id", &self.id).field("remote", &self.remote).finish_non_exhaustive()
+    }
+}
+
+/// An address, and its text once somebody has asked for it: filters ask on every request.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The address.
+    pub address: SocketAddr,
+    text: OnceCell<Box<str>>,
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, text: OnceCell::new() }
+    }
+}
+
+impl Peer {
+    /// `10.0.0.1:80`, `[::1]:80`.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.text.get_or_init(|| self.address.to_string().into())
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 use fyke_engine::Map;
 use http::{HeaderMap, Version, header};
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Peer};
 use crate::{config::resolved, upstream::flags};
 
 /// No cluster has a longer name.
@@ -118,8 +118,8 @@ pub fn of_stream(exchange: &Exchange, path: &[u8], out: &mut Vec<u8>) -> bool {
     let found = match path.next().unwrap_or_default() {
         b"request" => request(exchange, path.next().unwrap_or_default(), path.next(), out),
         b"response" => response(exchange, path.next().unwrap_or_default(), path.next(), out),
-        b"source" => address(out, Some(exchange.connection.remote), path.next()),
-        b"destination" => address(out, Some(exchange.connection.local), path.next()),
+        b"source" => peer(out, &exchange.connection.remote, path.next()),
+        b"destination" => peer(out, &exchange.connection.local, path.next()),
         b"connection" => connection(exchange, path.next().unwrap_or_default(), out),
         b"upstream" => match path.next() {
             Some(b"local_address") => optional(out, exchange.upstream_local.map(|address| address.to_string())),
@@ -180,6 +180,13 @@ fn cluster(exchange: &Exchange) -> Option<&str> {
         .as_deref()
         .or(exchange.cluster.as_deref())
         .or_else(|| exchange.selection.as_ref().and_then(|selection| selection.cluster()))
+}
+
+fn peer(out: &mut Vec<u8>, peer: &Peer, part: Option<&[u8]>) -> bool {
+    match part {
+        Some(b"address") => text(out, peer.text()),
+        part => address(out, Some(peer.address), part),
+    }
 }
 
 fn address(out: &mut Vec<u8>, address: Option<std::net::SocketAddr>, part: Option<&[u8]>) -> bool {
