@@ -33,8 +33,10 @@ async fn a_rewrite_cannot_make_a_dot_segment() {
     let upstream = Upstream::echo().await;
     let router = "{ module: 'builtin:router', config: { routes: [{ match: { path_prefix: /static }, rewrite: { prefix: /files/ }, cluster: app }] } }";
     let proxy = Proxy::start(chain(upstream.address, &[("router", router.to_owned())])).await;
-    assert_eq!(proxy.get("/static../secret").await.status(), 200);
-    assert_eq!(upstream.last().path(), "/secret", "not /files/../secret");
+    assert_eq!(proxy.get("/static../secret").await.status(), 400, "neither /files/../secret nor /secret");
+    assert_eq!(upstream.seen().len(), 0);
+    assert_eq!(proxy.get("/static/./..a/x").await.status(), 200);
+    assert_eq!(upstream.last().path(), "/files/..a/x");
 }
 
 #[tokio::test]
