@@ -57,3 +57,25 @@ impl<T: Serialize + DeserializeOwned> Shared<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_who_both_find_nothing_lose_no_update() {
+        let shared = Shared::<u32>::new("visits");
+        let mut runs = 0;
+        shared
+            .update(|old| {
+                runs += 1;
+                if runs == 1 {
+                    // Another worker is faster, between the read and the write.
+                    Shared::<u32>::new("visits").update(|old| old.unwrap_or(0) + 1).unwrap();
+                }
+                old.unwrap_or(0) + 1
+            })
+            .unwrap();
+        assert_eq!((shared.load().unwrap(), runs), (Some(2), 2));
+    }
+}

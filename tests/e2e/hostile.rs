@@ -1,8 +1,11 @@
 //! Filters that ask for more than there is: the host stays as it was, and says why.
 
+use rustix::process::Signal;
+
 use crate::support::{
-    Proxy, Upstream,
+    Launch, Proxy, Upstream,
     filters::{chain, official},
+    proxy::get,
 };
 
 #[tokio::test]
@@ -33,8 +36,10 @@ async fn a_rewrite_cannot_make_a_dot_segment() {
     let upstream = Upstream::echo().await;
     let router = "{ module: 'builtin:router', config: { routes: [{ match: { path_prefix: /static }, rewrite: { prefix: /files/ }, cluster: app }] } }";
     let proxy = Proxy::start(chain(upstream.address, &[("router", router.to_owned())])).await;
-    assert_eq!(proxy.get("/static../secret").await.status(), 200);
-    assert_eq!(upstream.last().path(), "/secret", "not /files/../secret");
+    assert_eq!(proxy.get("/static../secret").await.status(), 400, "neither /files/../secret nor /secret");
+    assert_eq!(upstream.seen().len(), 0);
+    assert_eq!(proxy.get("/static/./..a/x").await.status(), 200);
+    assert_eq!(upstream.last().path(), "/files/..a/x");
 }
 
 #[tokio::test]
@@ -49,4 +54,50 @@ async fn a_body_that_a_filter_blows_up_is_cut_off() {
     assert!(client.closed().await, "the stream ends");
     assert!(proxy.resident() < before + 300 * 1024 * 1024);
     assert_eq!(proxy.get("/").await.status(), 200, "others do not notice");
+}
+
+#[tokio::test]
+async fn a_vm_and_a_filter_of_one_name_share_nothing() {
+    let upstream = Upstream::says("x").await;
+    let yaml = format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [a], cluster: app }}\n  other: {{ address: '127.0.0.1:0', filters: [b], cluster: app }}\n\
+         filters:\n  a: {}\n  b: {}\nclusters:\n  app: {{ endpoints: ['{}'] }}\n",
+        official("seed visits; count visits", ""),
+        official("count visits", "vm: a, "),
+        upstream.address
+    );
+    let proxy = Proxy::start(yaml).await;
+    assert_eq!(proxy.get("/").await.header("x-count"), Some("101"), "what it stored while it was configured is there");
+    assert_eq!(get(proxy.listener("other"), "/", "").await.header("x-count"), Some("1"));
+}
+
+#[tokio::test]
+async fn a_context_has_its_filter_while_it_is_made_and_when_another_one_runs() {
+    let upstream = Upstream::echo().await;
+    let filters = [("one", official("born", "vm: v, ")), ("two", official("sibling", "vm: v, "))];
+    let proxy = Proxy::start(chain(upstream.address, &filters)).await;
+    assert_eq!(proxy.get("/").await.status(), 200);
+    let seen = upstream.last();
+    assert_eq!((seen.header("x-born"), seen.header("x-sibling")), (Some("one"), Some("one")));
+}
+
+#[tokio::test]
+async fn a_flood_of_log_lines_is_cut_and_said() {
+    let upstream = Upstream::says("x").await;
+    let flood = official("flood 20000", "limits: { call_time: 60s }, ");
+    let proxy = Proxy::start(chain(upstream.address, &[("f", flood)])).await;
+    assert_eq!(proxy.get("/").await.status(), 200);
+    proxy.logged(&["suppressed", "\"filter\":\"f\""]).await;
+    proxy.logged(&["flood 0"]).await;
+}
+
+#[tokio::test]
+async fn plugins_say_goodbye_when_the_proxy_ends() {
+    let upstream = Upstream::says("x").await;
+    let yaml = chain(upstream.address, &[("f", official("goodbye farewell", ""))]);
+    let mut proxy = Launch::new(yaml).workers(2).start().await;
+    assert_eq!(proxy.get("/").await.status(), 200);
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.ended().await, Some(0));
+    proxy.logged(&["farewell", "\"filter\":\"f\""]).await;
 }

@@ -160,6 +160,8 @@ mod tests {
                 "template",
                 "%START_TIME% has one format, RFC 3339 with milliseconds",
             ),
+            (r#"{"template":"a\n%REQ(x)%"}"#, "template", "a record is one line; the sink ends it"),
+            (r#"{"template":"%REQ(x)%\nb"}"#, "template", "a record is one line; the sink ends it"),
             (r#"{"fields":{}}"#, "fields", "belongs to `format: json`"),
             (
                 r#"{"format":"json","fields":{"a":"request..path"}}"#,

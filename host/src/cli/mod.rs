@@ -96,16 +96,21 @@ pub fn main() -> ExitCode {
         }
         (None, _) => None,
     };
-    if let Err(error) = logging::init(level.as_deref(), format) {
-        eprintln!("error: {error}");
-        return ExitCode::from(BAD_CONFIGURATION);
-    }
+    let log = match logging::init(level.as_deref(), format) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
     let code = match arguments.command {
         Command::Run { file } => run::run(&file, arguments.output),
         Command::Validate { file } => validate::run(&file, arguments.output),
         Command::Demo { duration, port } => demo::run(duration, port),
         Command::Schema => schema::run(),
     };
+    // The last lines are written before the process ends.
+    drop(log);
     ExitCode::from(code)
 }
 

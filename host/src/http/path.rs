@@ -31,6 +31,13 @@ pub fn normalize(target: &PathAndQuery) -> Result<Option<PathAndQuery>, Escapes>
     PathAndQuery::try_from(normal.as_slice()).map(Some).map_err(|_| Escapes)
 }
 
+/// Whether a segment of the path leads up, in whatever way it is written.
+#[must_use]
+pub fn climbs(target: &PathAndQuery) -> bool {
+    unescape(target.path().as_bytes())
+        .is_ok_and(|path| path.split(|byte| *byte == b'/').any(|segment| segment == b".."))
+}
+
 fn unescape(path: &[u8]) -> Result<Vec<u8>, Escapes> {
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -120,6 +127,23 @@ mod tests {
             ("/..", "/"),
         ] {
             assert_eq!(normal(path).as_deref(), Ok(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_leads_up_is_found_however_it_is_written() {
+        for (path, up) in [
+            ("/a/../b", true),
+            ("/a/%2e%2E/b", true),
+            ("/a\\..\\b", true),
+            ("/a/..", true),
+            ("/a/./b", false),
+            ("/a../b", false),
+            ("/..a", false),
+            ("/a%2f..%2fb", false),
+            ("/a?b=/../", false),
+        ] {
+            assert_eq!(climbs(&path.parse().unwrap()), up, "{path}");
         }
     }
 

@@ -106,12 +106,13 @@ fn decide(stream: &Stream) -> Result<Decision, Undecided> {
     if let Some(selection) = &exchange.selection {
         foreign::apply_host(&mut exchange.request_head, selection);
     }
-    // A rewrite must not make a dot segment out of two harmless halves: `/static../x` with `/static` taken off.
+    // A rewrite must not make a dot segment out of two harmless halves: `/static../x` with `/static` taken off. Removing the
+    // segment would lead out of the prefix just as the upstream would, so such a request goes nowhere.
     if !stream.runtime.chain.is_empty() {
         match path::normalize(&exchange.request_head.path) {
             Ok(None) => {}
-            Ok(Some(normal)) => exchange.request_head.path = normal,
-            Err(path::Escapes) => {
+            Ok(Some(normal)) if !path::climbs(&exchange.request_head.path) => exchange.request_head.path = normal,
+            Ok(Some(_)) | Err(path::Escapes) => {
                 reply::by_host(exchange, StatusCode::BAD_REQUEST, "bad_path", None);
                 return Err(Undecided::Interrupted);
             }

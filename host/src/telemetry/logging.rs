@@ -3,9 +3,13 @@
 //! Levels: ERROR means that a human must act; WARN that something failed and the proxy coped; INFO what an operator wants to have
 //! seen (started, reloaded, drained); DEBUG what one needs to find out why; TRACE every step of a stream.
 
+mod writer;
+
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::{EnvFilter, filter::ParseError};
+
+pub use writer::Log;
 
 /// The environment variable that holds the level when the command line gives none.
 pub const VARIABLE: &str = "FYKE_LOG";
@@ -38,20 +42,26 @@ pub enum LoggingError {
     /// Something else in this process has already set it up.
     #[error("logging was set up twice")]
     Twice,
+    /// The system gives no thread for it.
+    #[error("cannot start the thread of the log: {0}")]
+    Thread(io::Error),
 }
 
 /// Sets up the log of the process, once. `level` is the command line's `--log`; without it `FYKE_LOG` counts, then `info`.
+/// Lines are written by a thread of their own, and nobody waits for it; what is queued is written when the [`Log`] is dropped.
 ///
 /// # Errors
 /// When the level cannot be read, or logging was set up before.
-pub fn init(level: Option<&str>, format: Format) -> Result<(), LoggingError> {
+pub fn init(level: Option<&str>, format: Format) -> Result<Log, LoggingError> {
     let filter = filter(level, std::env::var(VARIABLE).ok().as_deref())?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let log = writer::start(format).map_err(LoggingError::Thread)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.queue());
     match format {
         Format::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),
     }
-    .map_err(|_| LoggingError::Twice)
+    .map_err(|_| LoggingError::Twice)?;
+    Ok(log)
 }
 
 fn filter(level: Option<&str>, variable: Option<&str>) -> Result<EnvFilter, LoggingError> {

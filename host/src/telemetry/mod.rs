@@ -10,7 +10,7 @@
 //! * [`filter_metrics`] holds what filters define for themselves, found by number, process-wide.
 //! * [`prometheus`] writes all of it as text.
 //! * [`sink`] takes finished log records from workers and writes them on threads of its own.
-//! * [`logging`] sets up `tracing` for the process's own messages.
+//! * [`logging`] sets up `tracing` for the process's own messages, which a thread of theirs writes.
 //!
 //! # What this is not
 //! It has no opinion on what is worth counting, formats no access-log record and serves no HTTP: the admin

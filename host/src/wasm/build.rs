@@ -88,6 +88,14 @@ pub(super) struct VmPlan {
     plugins: Vec<PluginConfiguration>,
 }
 
+impl VmPlan {
+    /// Key of its shared data. A filter is never in the scope of a VM that happens to be called like it.
+    pub(super) fn scope(&self) -> String {
+        let kind = if self.plugins.iter().any(|plugin| plugin.settings.vm.is_some()) { "vm" } else { "filter" };
+        format!("{kind}:{}", self.name)
+    }
+}
+
 /// All VMs of a generation.
 pub struct Blueprint {
     surroundings: Surroundings,
@@ -211,9 +219,7 @@ impl Blueprint {
     #[must_use]
     pub fn describe(&self, vm: usize) -> Option<(&str, Arc<shared::Scope>)> {
         let plan = self.vms.get(vm)?;
-        // A filter is never in the scope of a VM that happens to be called like it.
-        let kind = if plan.plugins.iter().any(|plugin| plugin.settings.vm.is_some()) { "vm" } else { "filter" };
-        Some((&plan.name, self.surroundings.shared.scope(&format!("{kind}:{}", plan.name))))
+        Some((&plan.name, self.surroundings.shared.scope(&plan.scope())))
     }
 
     /// An instance for a worker.

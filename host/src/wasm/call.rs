@@ -97,6 +97,12 @@ impl<'a> Call<'a> {
             return Some(f(current.exchange, current.index));
         }
         let (exchange, index) = self.slot.stream(cx)?;
+        // Another filter's context of the stream that runs, which is borrowed already: they share the instance.
+        if let Some(current) = &mut self.current
+            && std::ptr::eq(exchange.as_ptr(), &raw const *current.exchange)
+        {
+            return Some(f(current.exchange, index));
+        }
         let mut exchange = exchange.try_borrow_mut().ok()?;
         Some(f(&mut exchange, index))
     }
@@ -130,7 +136,7 @@ fn direction(stream: StreamKind) -> Option<Direction> {
 impl Host for Call<'_> {
     fn log(&mut self, cx: ContextId, level: LogLevel, message: &[u8]) {
         let name = self.filter_name(cx);
-        outside::log(&name, level, message);
+        outside::log(&self.vm.lines, &name, level, message);
     }
 
     fn log_level(&self) -> LogLevel {
@@ -176,6 +182,10 @@ impl Host for Call<'_> {
             _ => return false,
         };
         self.stream(cx, |exchange, index| {
+            // What has been cut off once does not grow any further, however long the guest goes on.
+            if exchange.reset {
+                return false;
+            }
             let most_held = exchange.limit.saturating_mul(4).max(MOST_HELD);
             let Some(filter) = exchange.filters.get_mut(index) else { return false };
             let stage = filter.stage(direction);
@@ -284,7 +294,8 @@ impl Host for Call<'_> {
 
     fn http_call(&mut self, cx: ContextId, call: HttpCall<'_>) -> Result<u32, Status> {
         let root = self.root(cx);
-        let request = call_out::callout_request(self.slot.settings(root).map(|settings| &settings.allow), &call)?;
+        let request =
+            call_out::callout_request(&self.vm.lines, self.slot.settings(root).map(|settings| &**settings), &call)?;
         if !self.env.clusters.contains_key(&request.cluster) {
             return Err(Status::BadArgument);
         }
@@ -299,12 +310,23 @@ impl Host for Call<'_> {
 
     fn shared_data(&mut self, cx: ContextId, key: &[u8], out: &mut Vec<u8>) -> SharedData {
         let root = self.root(cx);
-        outside::read_shared(&self.vm.scope, self.slot.settings(root).map(|settings| &**settings), key, out)
+        outside::read_shared(
+            (&self.vm.scope, &self.vm.lines),
+            self.slot.settings(root).map(|settings| &**settings),
+            key,
+            out,
+        )
     }
 
     fn set_shared_data(&mut self, cx: ContextId, key: &[u8], value: &[u8], cas: u32) -> Status {
         let root = self.root(cx);
-        outside::write_shared(&self.vm.scope, self.slot.settings(root).map(|settings| &**settings), key, value, cas)
+        outside::write_shared(
+            (&self.vm.scope, &self.vm.lines),
+            self.slot.settings(root).map(|settings| &**settings),
+            key,
+            value,
+            cas,
+        )
     }
 
     fn define_metric(&mut self, cx: ContextId, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::{
     call::{Answer, Call},
     env::Env,
+    lines::Lines,
     maps::{Fields, RequestHead, ResponseHead},
     vm::{Slot, Vm},
 };
@@ -30,10 +31,17 @@ pub struct PendingCall {
 ///
 /// # Errors
 /// `BadArgument` when the cluster is not granted or the headers do not make a request.
-pub fn callout_request(allow: Option<&resolved::Allow>, call: &HttpCall<'_>) -> Result<callout::http::Request, Status> {
+pub fn callout_request(
+    lines: &Lines,
+    settings: Option<&resolved::Filter>,
+    call: &HttpCall<'_>,
+) -> Result<callout::http::Request, Status> {
     let cluster = std::str::from_utf8(call.cluster).map_err(|_| Status::BadArgument)?;
-    if !allow.is_some_and(|allow| allow.clusters.iter().any(|granted| granted == cluster)) {
-        tracing::warn!(target: "fyke::filter", cluster, "callout refused: the filter may not use this cluster; grant it with `allow: {{ clusters: [{cluster}] }}`");
+    if !settings.is_some_and(|settings| settings.allow.clusters.iter().any(|granted| granted == cluster)) {
+        let filter = settings.map_or("", |settings| settings.name.as_str());
+        if lines.admit(filter) {
+            tracing::warn!(target: "fyke::filter", filter, cluster, "callout refused: the filter may not use this cluster; grant it with `allow: {{ clusters: [{cluster}] }}`");
+        }
         return Err(Status::BadArgument);
     }
     let mut head = RequestHead {
@@ -71,8 +79,9 @@ const MOST_BYTES: usize = 32 * 1024 * 1024;
 pub struct Waiting {
     calls: Cell<usize>,
     bytes: Cell<usize>,
-    /// Nobody waits any more: the instance has trapped.
-    over: Notify,
+    /// Nobody waits any more: the instance has trapped, or is gone.
+    over: Cell<bool>,
+    told: Notify,
 }
 
 /// One of them.
@@ -94,9 +103,21 @@ impl Waiting {
         Some(Place { of: Rc::clone(self), bytes })
     }
 
-    /// Ends all of them.
+    /// Ends all of them, those included whose tasks have not begun.
     pub fn end(&self) {
-        self.over.notify_waiters();
+        self.over.set(true);
+        self.told.notify_waiters();
+    }
+}
+
+impl Place {
+    /// Waits until nobody wants the answer any more.
+    async fn over(&self) {
+        let told = self.of.told.notified();
+        // The end may have come between the guest's call and the first turn of the task that makes it.
+        if !self.of.over.get() {
+            told.await;
+        }
     }
 }
 
@@ -121,8 +142,9 @@ pub fn begin(vm: &Rc<Vm>, slot: &Rc<Slot>, env: &Rc<Env>, call: PendingCall, pla
             }
         };
         let answer = tokio::select! {
+            biased;
+            () = place.over() => return,
             answer = made => answer,
-            () = place.of.over.notified() => return,
         };
         drop(place);
         let Some(slot) = slot.upgrade() else { return };
@@ -176,5 +198,13 @@ mod tests {
         drop(large);
         assert!(waiting.enter(MOST_BYTES + 1).is_none());
         assert!(waiting.enter(1).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_callout_of_an_instance_that_has_trapped_ends_though_it_had_not_begun() {
+        let waiting = Rc::new(Waiting::default());
+        let place = waiting.enter(1).unwrap();
+        waiting.end();
+        assert!(tokio::time::timeout(std::time::Duration::from_secs(5), place.over()).await.is_ok());
     }
 }

@@ -11,7 +11,9 @@ use fyke_engine::{
 use super::{
     build::{PluginConfiguration, Refusal, Surroundings, VmPlan},
     call_out::{self, PendingCall},
-    entropy, foreign, outside, properties,
+    entropy, foreign,
+    lines::Lines,
+    outside, properties,
     route::RouteAction,
 };
 use crate::{
@@ -25,6 +27,7 @@ pub(super) struct Configuring<'a> {
     pub(super) surroundings: &'a Surroundings,
     pub(super) filters: &'a BTreeMap<String, (usize, usize)>,
     pub(super) scope: Arc<shared::Scope>,
+    lines: Lines,
     pub(super) settings: Option<Arc<resolved::Filter>>,
     pub(super) routes: Vec<RouteAction>,
     pub(super) sinks: Vec<SinkHandle>,
@@ -47,7 +50,8 @@ impl<'a> Configuring<'a> {
         Self {
             surroundings,
             filters,
-            scope: surroundings.shared.scope(&plan.name),
+            scope: surroundings.shared.scope(&plan.scope()),
+            lines: Lines::default(),
             settings: None,
             routes: Vec::new(),
             sinks: Vec::new(),
@@ -87,6 +91,13 @@ impl<'a> Configuring<'a> {
         let handle = u32::try_from(self.routes.len()).map_err(|error| error.to_string())?;
         self.routes.push(action);
         Ok(handle)
+    }
+
+    /// Says no, and keeps the reason for the report.
+    fn deny(&mut self, message: String) -> Status {
+        self.last_error = Some(message.clone());
+        self.denied = Some(message);
+        Status::BadArgument
     }
 
     pub(super) fn explain(&self, plugin: &PluginConfiguration, index: usize, error: &ConfigureError) -> Refusal {
@@ -132,7 +143,7 @@ impl Host for Configuring<'_> {
         let name = self.settings.as_ref().map_or("", |settings| settings.name.as_str());
         // A refusal is reported with its place; saying it twice helps nobody.
         let level = if level >= LogLevel::Error { LogLevel::Debug } else { level };
-        outside::log(name, level, message);
+        outside::log(&self.lines, name, level, message);
     }
 
     fn log_level(&self) -> LogLevel {
@@ -173,7 +184,7 @@ impl Host for Configuring<'_> {
     fn clear_route_cache(&mut self, _cx: ContextId) {}
 
     fn http_call(&mut self, cx: ContextId, call: HttpCall<'_>) -> Result<u32, Status> {
-        let request = call_out::callout_request(self.settings.as_ref().map(|settings| &settings.allow), &call)?;
+        let request = call_out::callout_request(&self.lines, self.settings.as_deref(), &call)?;
         if self.calls.len() >= MOST_CALLS {
             return Err(Status::InternalFailure);
         }
@@ -184,11 +195,11 @@ impl Host for Configuring<'_> {
     }
 
     fn shared_data(&mut self, _cx: ContextId, key: &[u8], out: &mut Vec<u8>) -> SharedData {
-        outside::read_shared(&self.scope, self.settings.as_deref(), key, out)
+        outside::read_shared((&self.scope, &self.lines), self.settings.as_deref(), key, out)
     }
 
     fn set_shared_data(&mut self, _cx: ContextId, key: &[u8], value: &[u8], cas: u32) -> Status {
-        outside::write_shared(&self.scope, self.settings.as_deref(), key, value, cas)
+        outside::write_shared((&self.scope, &self.lines), self.settings.as_deref(), key, value, cas)
     }
 
     fn define_metric(&mut self, _cx: ContextId, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {
@@ -223,23 +234,16 @@ impl Host for Configuring<'_> {
                     out.extend_from_slice(&handle.to_le_bytes());
                     Status::Ok
                 }
-                Err(message) => {
-                    self.last_error = Some(message.clone());
-                    self.denied = Some(message);
-                    Status::BadArgument
-                }
+                Err(message) => self.deny(message),
             },
             b"fyke.log.open.v1" => {
                 let name = String::from_utf8_lossy(args);
-                let Some(sink) = self.surroundings.sinks.handle(&name) else {
-                    let message = unknown("sink", &name, self.surroundings.config.sinks.keys());
-                    self.last_error = Some(message.clone());
-                    self.denied = Some(message);
-                    return Status::BadArgument;
-                };
                 if self.sinks.len() >= MOST_SINKS {
-                    return Status::BadArgument;
+                    return self.deny(format!("an instance may open {MOST_SINKS} sinks"));
                 }
+                let Some(sink) = self.surroundings.sinks.handle(&name) else {
+                    return self.deny(unknown("sink", &name, self.surroundings.config.sinks.keys()));
+                };
                 out.extend_from_slice(&u32::try_from(self.sinks.len()).unwrap_or(u32::MAX).to_le_bytes());
                 self.sinks.push(sink);
                 Status::Ok

@@ -16,6 +16,7 @@ pub mod entropy;
 pub mod env;
 pub mod exchange;
 pub mod foreign;
+pub mod lines;
 pub mod manifest;
 pub mod maps;
 pub mod outside;

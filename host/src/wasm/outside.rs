@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fyke_engine::{LogLevel, SharedData, Status};
 
+use super::lines::Lines;
 use crate::{
     config::resolved,
     shared::{Conflict, Scope},
@@ -13,7 +14,10 @@ use crate::{
 const LONGEST_LINE: usize = 64 * 1024;
 
 /// Writes a guest's log line where the proxy's own go.
-pub fn log(filter: &str, level: LogLevel, message: &[u8]) {
+pub fn log(lines: &Lines, filter: &str, level: LogLevel, message: &[u8]) {
+    if level < log_level() || !lines.admit(filter) {
+        return;
+    }
     let message = String::from_utf8_lossy(message.get(..LONGEST_LINE).unwrap_or(message));
     match level {
         LogLevel::Trace => tracing::trace!(target: "fyke::filter", filter, "{message}"),
@@ -45,10 +49,10 @@ pub fn now() -> u64 {
 
 /// Whether a filter may use shared data. Modules of the official SDK import these hostcalls whether they call them or not, so
 /// a missing grant can only show when one is used.
-fn may_share(settings: Option<&resolved::Filter>) -> bool {
+fn may_share(lines: &Lines, settings: Option<&resolved::Filter>) -> bool {
     let granted = settings.is_some_and(|settings| settings.allow.shared_data);
-    if !granted {
-        let filter = settings.map_or("", |settings| settings.name.as_str());
+    let filter = settings.map_or("", |settings| settings.name.as_str());
+    if !granted && lines.admit(filter) {
         tracing::error!(
             target: "fyke::filter",
             filter,
@@ -59,8 +63,13 @@ fn may_share(settings: Option<&resolved::Filter>) -> bool {
 }
 
 /// `proxy_get_shared_data`; without the grant nothing is ever there.
-pub fn read_shared(scope: &Scope, settings: Option<&resolved::Filter>, key: &[u8], out: &mut Vec<u8>) -> SharedData {
-    if !may_share(settings) {
+pub fn read_shared(
+    (scope, lines): (&Scope, &Lines),
+    settings: Option<&resolved::Filter>,
+    key: &[u8],
+    out: &mut Vec<u8>,
+) -> SharedData {
+    if !may_share(lines, settings) {
         return SharedData::Missing;
     }
     scope.read(key, out).map_or(SharedData::Missing, SharedData::Found)
@@ -68,8 +77,14 @@ pub fn read_shared(scope: &Scope, settings: Option<&resolved::Filter>, key: &[u8
 
 /// `proxy_set_shared_data`. Without the grant, and over budget, the status is one that no SDK survives: a filter must not go
 /// on in the belief that its value was stored.
-pub fn write_shared(scope: &Scope, settings: Option<&resolved::Filter>, key: &[u8], value: &[u8], cas: u32) -> Status {
-    if !may_share(settings) {
+pub fn write_shared(
+    (scope, lines): (&Scope, &Lines),
+    settings: Option<&resolved::Filter>,
+    key: &[u8],
+    value: &[u8],
+    cas: u32,
+) -> Status {
+    if !may_share(lines, settings) {
         return Status::InternalFailure;
     }
     match scope.write(key, value, cas) {

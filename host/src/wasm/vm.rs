@@ -21,7 +21,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{build::Built, call::Call, call_out, env::Env, exchange::Exchange, route::Route};
+use super::{build::Built, call::Call, call_out, env::Env, exchange::Exchange, lines::Lines, route::Route};
 use crate::{
     config::resolved,
     telemetry::{
@@ -83,6 +83,8 @@ pub struct Vm {
     pub name: Rc<str>,
     /// Scope of shared data.
     pub scope: Arc<crate::shared::Scope>,
+    /// Its lines in the log.
+    pub lines: Lines,
     state: RefCell<State>,
     waiting: RefCell<Vec<Waker>>,
     failures: Cell<u32>,
@@ -146,6 +148,7 @@ pub struct Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        self.calls.end();
         for timer in self.timers.borrow().values() {
             timer.abort();
         }
@@ -243,6 +246,7 @@ impl Vm {
             number,
             name,
             scope,
+            lines: Lines::default(),
             state: RefCell::new(State::Rebuilding),
             waiting: RefCell::new(Vec::new()),
             failures: Cell::new(0),

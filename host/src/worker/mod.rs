@@ -242,6 +242,7 @@ async fn keep_house(env: Rc<Env>, vms: Vec<Rc<Vm>>) {
             let slot = vm.slot();
             memory.set(slot.as_ref().map_or(0, |slot| i64::try_from(slot.memory()).unwrap_or(i64::MAX)));
             instances.set(i64::from(slot.is_some()));
+            vm.lines.report(&vm.name);
         }
         let now = thread_time();
         cpu.add_time(now.saturating_sub(used));

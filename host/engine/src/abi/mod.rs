@@ -77,7 +77,7 @@ fn enter<'a>(caller: &'a mut Caller<'_, State>, hostcall: &'static str) -> Resul
 #[inline]
 fn enter_starting<'a>(caller: &'a mut Caller<'_, State>, hostcall: &'static str) -> Result<View<'a>> {
     match caller.data().mode {
-        Mode::Running | Mode::Starting => view(caller),
+        Mode::Running | Mode::Starting => enter_always(caller),
         mode => Err(refused(mode, hostcall)),
     }
 }
@@ -85,6 +85,7 @@ fn enter_starting<'a>(caller: &'a mut Caller<'_, State>, hostcall: &'static str)
 /// Into a hostcall that is permitted always, in the guest's allocator too.
 #[inline]
 fn enter_always<'a>(caller: &'a mut Caller<'_, State>) -> Result<View<'a>> {
+    caller.data_mut().budget.check()?;
     view(caller)
 }
 

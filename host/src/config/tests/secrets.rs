@@ -35,6 +35,8 @@ filters:
     let written = config.sources.as_written().to_string();
     assert!(written.contains("!env TOKEN") && !written.contains("s3cret"), "{written}");
     assert!(!format!("{:?}", config.sources).contains("s3cret"));
+    let shown = format!("{:?}", config.filters);
+    assert!(shown.contains("m.wasm") && !shown.contains("s3cret"), "{shown}");
 }
 
 #[test]

@@ -18,6 +18,11 @@
 //! | `properties A,B` | puts properties into response headers `x-p-A`, in the request phase and again in the response's |
 //! | `put PATH VALUE` | sets a property |
 //! | `count KEY` | counts requests in shared data, into the response header `x-count` |
+//! | `seed KEY` | stores 100 in shared data while it is configured, for `count` to go on from |
+//! | `born` | asks for `plugin_name` while its stream is made, into the request header `x-born` |
+//! | `sibling` | asks for `plugin_name` on behalf of the stream context made before its own, into `x-sibling` |
+//! | `flood NUMBER` | logs so many lines for each request |
+//! | `goodbye TEXT` | logs TEXT when the plugin is done |
 //! | `metric NAME` | counts requests in a metric |
 //! | `tick METRIC` | counts ticks in a metric |
 //! | `trailers` | adds `x-guest-trailer: NUMBER` to the trailers of both directions |
@@ -69,7 +74,14 @@ struct Root {
     ticks: Option<u32>,
 }
 
-impl Context for Root {}
+impl Context for Root {
+    fn on_done(&mut self) -> bool {
+        if let Some(text) = self.settings.step("goodbye") {
+            let _ = hostcalls::log(LogLevel::Info, text);
+        }
+        true
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, _size: usize) -> bool {
@@ -89,6 +101,9 @@ impl RootContext for Root {
             self.ticks = hostcalls::define_metric(MetricType::Counter, name).ok();
             self.set_tick_period(Duration::from_millis(20));
         }
+        if let Some(key) = settings.step("seed") {
+            let _ = self.set_shared_data(key, Some(&100_u64.to_le_bytes()), None);
+        }
         let refused = settings.step("refuse").is_some();
         self.settings = Rc::new(settings);
         !refused
@@ -100,8 +115,8 @@ impl RootContext for Root {
         }
     }
 
-    fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(Rc::clone(&self.settings))))
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(Rc::clone(&self.settings), id)))
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -1,6 +1,6 @@
 //! One stream.
 
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc};
 
 use proxy_wasm::{
     hostcalls,
@@ -10,8 +10,17 @@ use proxy_wasm::{
 
 use crate::Settings;
 
+thread_local! {
+    /// The context made last.
+    static LAST: Cell<u32> = const { Cell::new(0) };
+}
+
 /// One stream.
 pub struct Stream {
+    id: u32,
+    /// The context made before this one.
+    before: u32,
+    born: Option<Vec<u8>>,
     pub settings: Rc<Settings>,
     /// Body bytes that were seen while the headers waited.
     pub seen: usize,
@@ -21,8 +30,10 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub fn new(settings: Rc<Settings>) -> Self {
-        Self { settings, seen: 0, waiting: false, properties: Vec::new(), count: None }
+    pub fn new(settings: Rc<Settings>, id: u32) -> Self {
+        let born = settings.step("born").and_then(|_| hostcalls::get_property(vec!["plugin_name"]).ok().flatten());
+        let before = LAST.replace(id);
+        Self { id, before, born, settings, seen: 0, waiting: false, properties: Vec::new(), count: None }
     }
 
     fn read_properties(&mut self, phase: &str) {
@@ -68,6 +79,18 @@ impl HttpContext for Stream {
         let settings = Rc::clone(&self.settings);
         if let Some(name) = settings.step("tag") {
             self.add_http_request_header("x-chain", name);
+        }
+        if let Some(born) = self.born.take() {
+            self.set_http_request_header_bytes("x-born", Some(&born));
+        }
+        if settings.step("sibling").is_some() {
+            let _ = hostcalls::set_effective_context(self.before);
+            let name = self.get_property(vec!["plugin_name"]);
+            let _ = hostcalls::set_effective_context(self.id);
+            self.set_http_request_header_bytes("x-sibling", name.as_deref());
+        }
+        for line in 0..settings.step("flood").and_then(|number| number.parse().ok()).unwrap_or(0) {
+            let _ = hostcalls::log(LogLevel::Info, &format!("flood {line}"));
         }
         if let Some((path, value)) = settings.pair("put") {
             self.set_property(path.split('.').collect(), Some(value.as_bytes()));
