@@ -50,8 +50,12 @@ fn a_long_row_of_bulk_work_without_a_loop_ends_at_its_deadline() {
     // Compiled code looks at the epoch at loops and function entries, of which a straight line has none.
     let fill = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 131072))";
     for hostcall in [GET_KEY, "(drop (call $proxy_log (i32.const 2) (i32.const 0) (i32.const 0)))"] {
-        let row = format!("{}{hostcall}", fill.repeat(200));
-        assert_eq!(trap(&row.repeat(60), host()).kind, TrapKind::Deadline, "{hostcall}");
+        // Tens of milliseconds of work, with a hostcall every few tenths of one.
+        let row = format!("{}{hostcall}", fill.repeat(200)).repeat(60);
+        let options = InstanceOptions { call_time: Duration::from_millis(1), ..InstanceOptions::default() };
+        let mut host = host();
+        let mut guest = Guest::with(&on_headers(&row), &options, &mut host);
+        assert_eq!(guest.headers(&mut host).expect_err("a trap").kind, TrapKind::Deadline, "{hostcall}");
     }
 }
 
