@@ -161,8 +161,6 @@ async fn idle_connections_cost_little() {
     proxy.metric_reaches("fyke_listener_connections_active", &[], count as f64).await;
     let allowed = 16 * 1024;
     eventually("each connection to cost at most 16 KiB", async || {
-        // A worker without any traffic does not look at its memory: the allocator gives back what is free when it is used next.
-        assert_eq!(proxy.get("/").await.status(), 200);
         (proxy.resident().saturating_sub(before) / count <= allowed).then_some(())
     })
     .await;
