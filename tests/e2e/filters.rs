@@ -268,3 +268,41 @@ async fn a_filter_of_whole_bodies_needs_no_setting() {
         assert_eq!((upstream.last().header("x-length"), answer.header("x-length")), (Some("10"), Some("10")));
     }
 }
+
+#[tokio::test]
+async fn claims_of_a_trusted_proxy_are_kept_and_those_of_a_client_are_not() {
+    let upstream = Upstream::says("x").await;
+    for (hops, sent_for, sent_proto) in [(0, "127.0.0.1", "http"), (1, "6.6.6.6, 127.0.0.1", "https")] {
+        let filter = format!("{{ module: 'builtin:request-id', config: {{ trusted_hops: {hops} }} }}");
+        let proxy = Proxy::start(chain(upstream.address, &[("request-id", filter)])).await;
+        let claims = "x-forwarded-for: 6.6.6.6\r\nx-forwarded-proto: https\r\nx-request-id: abc\r\n";
+        assert_eq!(proxy.get_with("/", claims).await.status(), 200);
+        let seen = upstream.last();
+        assert_eq!(seen.all("x-forwarded-for"), [sent_for]);
+        assert_eq!((seen.header("x-forwarded-proto"), seen.header("x-request-id")), (Some(sent_proto), Some("abc")));
+    }
+}
+
+#[tokio::test]
+async fn compiled_modules_are_kept_for_the_next_start() {
+    let upstream = Upstream::says("x").await;
+    let state = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(state.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let file = state.path().join("proxy.yaml");
+    let config = chain(upstream.address, &[("f", official("tag a", ""))]);
+    std::fs::write(&file, format!("state: {:?}\n{config}", state.path())).unwrap();
+    let modules = || {
+        let folder = std::fs::read_dir(state.path().join("modules")).unwrap();
+        let mut found: Vec<_> = folder
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name(), entry.metadata().unwrap().modified().unwrap()))
+            .collect();
+        found.sort();
+        found
+    };
+    assert_eq!(crate::support::process::run(["validate".as_ref(), file.as_os_str()]).code, Some(0));
+    let first = modules();
+    assert!(!first.is_empty());
+    assert_eq!(crate::support::process::run(["validate".as_ref(), file.as_os_str()]).code, Some(0));
+    assert_eq!(modules(), first, "nothing was compiled again");
+}

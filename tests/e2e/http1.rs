@@ -285,3 +285,22 @@ async fn an_answer_that_breaks_off_is_not_made_whole() {
         assert!(client.body(head).await.is_none(), "{path}: the client was told that the answer is whole");
     }
 }
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_its_body_is_no_fault_of_the_cluster() {
+    let upstream = Upstream::scripted(|mut conn, _, recorder| async move {
+        if let Some(head) = conn.head().await {
+            recorder.saw(&head);
+            conn.rest().await;
+        }
+    })
+    .await;
+    let proxy = Proxy::plain(upstream.address).await;
+    let mut client = proxy.connect().await;
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf").await;
+    upstream.received(1).await;
+    drop(client);
+    proxy.logged(&["request broken off", "downstream_body_error"]).await;
+    assert_eq!(proxy.metric("fyke_cluster_requests_total", &[("cluster", "app"), ("class", "reset")]).await, 0.0);
+    assert!(!proxy.has_logged(&["WARN", "upstream"]));
+}

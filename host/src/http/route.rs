@@ -67,6 +67,8 @@ pub(super) async fn route(
             match &error {
                 UpstreamError::Timeout { .. } => cluster.metrics.timeout.inc(),
                 UpstreamError::Cluster(_) => cluster.metrics.unreachable.inc(),
+                // The client's doing: nothing is wrong with the cluster.
+                UpstreamError::RequestBody { .. } => {}
                 _ => cluster.metrics.reset.inc(),
             }
             host_reply(stream, &error);

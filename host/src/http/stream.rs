@@ -377,15 +377,19 @@ fn begin_reply(stream: &Stream, mut given: Reply) {
     reply::begin(&mut exchange, given);
 }
 
-/// Answers in the upstream's place, and says why in the log.
+/// Answers in the upstream's place, and says why in the log. What a client does to its own request worries no operator.
 pub(super) fn host_reply(stream: &Stream, error: &UpstreamError) {
     let mut exchange = stream.exchange.borrow_mut();
     exchange.upstream_failure = Some(error.to_string());
-    tracing::warn!(
-        listener = &*exchange.connection.listener, cluster = exchange.routed_to.as_deref().unwrap_or("none"), method = %exchange.request_head.method,
-        path = exchange.request_head.path.path(), details = error.label(), "no answer from upstream: {error}"
-    );
-    reply::by_host(&mut exchange, outcome::status(error), error.label(), None);
+    let (listener, details) = (&*exchange.connection.listener, error.label());
+    let cluster = exchange.routed_to.as_deref().unwrap_or("none");
+    let (method, path) = (&exchange.request_head.method, exchange.request_head.path.path());
+    if matches!(error, UpstreamError::RequestBody { .. }) {
+        tracing::debug!(listener, cluster, %method, path, details, "request broken off: {error}");
+    } else {
+        tracing::warn!(listener, cluster, %method, path, details, "no answer from upstream: {error}");
+    }
+    reply::by_host(&mut exchange, outcome::status(error), details, None);
 }
 
 /// Makes the answer that goes to the client.
