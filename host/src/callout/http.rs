@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 
 use crate::{
     cluster::{RequestBody, local::LocalCluster},
-    upstream::{Outgoing, UpstreamError, dispatch},
+    upstream::{Outgoing, UpstreamError, dispatch, dispatch::Replay},
 };
 
 /// An answer larger than this is a failure: it has to fit into a guest.
@@ -112,7 +112,7 @@ async fn collect(cluster: &Rc<LocalCluster>, request: Request) -> Result<Answer,
         body,
         extensions: Extensions::new(),
     };
-    let answered = dispatch(cluster, outgoing, |_| {}).await?;
+    let answered = dispatch(cluster, outgoing, Replay::Copy, |_| {}).await?;
     let (parts, mut incoming) = answered.response.into_parts();
     let mut answer = Answer { status: parts.status, fields: parts.headers, ..Answer::default() };
     while let Some(frame) = incoming.frame().await {

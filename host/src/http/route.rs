@@ -21,7 +21,7 @@ use crate::{
     filter::{finish, flow, reply},
     upstream::{
         Outgoing, UpstreamError,
-        dispatch::{Answered, dispatch},
+        dispatch::{Answered, Replay, dispatch},
     },
     wasm::{
         exchange::{Direction, Waiting},
@@ -57,7 +57,10 @@ pub(super) async fn route(
             exchange.upstream = Some(lease.address());
             exchange.upstream_local = lease.local();
         };
-        let dispatch = pin!(dispatch(&cluster, outgoing, seen));
+        // Where the head is kept for filters, it need not be copied once more in case the connection is stale.
+        let again = || prepare(stream, &cluster, None, upgrading, false);
+        let replay = if stream.keeps_heads() { Replay::Make(&again) } else { Replay::Copy };
+        let dispatch = pin!(dispatch(&cluster, outgoing, replay, seen));
         answered(stream, dispatch, timeout).await
     };
     match answer {

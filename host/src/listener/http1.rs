@@ -92,7 +92,8 @@ async fn busy(listener: &Rc<LocalListener>, connection: &Rc<Connection>, io: Io,
         let connection = Rc::clone(connection);
         let activity = Arc::clone(&activity);
         service_fn(move |request| {
-            stream::serve(listener.current(), Rc::clone(&connection), Arc::clone(&activity), request)
+            // Boxed, so that hyper moves a pointer and not what a stream needs.
+            Box::pin(stream::serve(listener.current(), Rc::clone(&connection), Arc::clone(&activity), request))
         })
     };
     let mut builder = http1::Builder::new();

@@ -42,6 +42,15 @@ pub struct Answered {
     pub lease: Lease,
 }
 
+/// Where a request comes from once more, when the pooled connection that it was sent over turns out to be stale.
+#[derive(Clone, Copy)]
+pub enum Replay<'a> {
+    /// It is copied beforehand.
+    Copy,
+    /// It can be made again, as it was. Asked only for a request without a body.
+    Make(&'a dyn Fn() -> Outgoing),
+}
+
 /// Sends a request to an endpoint of the cluster and waits for the head of the answer.
 ///
 /// Cancel safe: dropping it resets the request.
@@ -51,6 +60,7 @@ pub struct Answered {
 pub async fn dispatch(
     cluster: &Rc<LocalCluster>,
     outgoing: Outgoing,
+    replay: Replay<'_>,
     leased: impl Fn(&Lease),
 ) -> Result<Answered, UpstreamError> {
     let host = if cluster.shared.settings.tls.is_some() {
@@ -61,16 +71,19 @@ pub async fn dispatch(
     let host = host.as_deref();
     let mut lease = cluster.lease(host, false).await?;
     leased(&lease);
-    // Kept only where it could be sent again: a pooled connection, no body, a method that may be repeated.
-    let copy =
-        (lease.is_reused() && outgoing.method.is_idempotent() && outgoing.body.is_end_stream()).then(|| Outgoing {
+    // Only where it could be sent again: a pooled connection, no body, a method that may be repeated.
+    let repeatable = lease.is_reused() && outgoing.method.is_idempotent() && outgoing.body.is_end_stream();
+    // Boxed: few requests need it, and all would carry the room for it.
+    let copy = (repeatable && matches!(replay, Replay::Copy)).then(|| {
+        Box::new(Outgoing {
             method: outgoing.method.clone(),
             path: outgoing.path.clone(),
             scheme: outgoing.scheme.clone(),
             fields: outgoing.fields.clone(),
             body: RequestBody::Empty,
             extensions: outgoing.extensions.clone(),
-        });
+        })
+    });
     let failed = match lease.send(into_request(outgoing, lease.is_http2())).await {
         Ok(response) => return Ok(Answered { response, lease }),
         Err(failed) => failed,
@@ -82,7 +95,17 @@ pub async fn dispatch(
     }
     let again = match (failed.unsent, copy) {
         (Some(request), _) => from_request(*request, lease.is_http2()),
-        (None, Some(copy)) if !failed.error.is_user() && !failed.error.is_parse() && !failed.error.is_timeout() => copy,
+        (None, copy)
+            if repeatable && !failed.error.is_user() && !failed.error.is_parse() && !failed.error.is_timeout() =>
+        {
+            match (copy, replay) {
+                (Some(copy), _) => *copy,
+                (None, Replay::Make(make)) => make(),
+                (None, Replay::Copy) => {
+                    return Err(classify(&lease, SendError { error: failed.error, unsent: None }));
+                }
+            }
+        }
         (None, _) => return Err(classify(&lease, SendError { error: failed.error, unsent: None })),
     };
     drop(lease);
