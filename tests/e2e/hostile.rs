@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::support::{
-    Launch, Proxy, Upstream,
+    Launch, Proxy, Upstream, eventually,
     filters::{chain, official},
     proxy::get,
 };
@@ -29,6 +29,26 @@ async fn every_cause_has_its_flag_in_the_log() {
         assert_eq!(proxy.get(path).await.status(), status, "{path}");
         proxy.written("access.log", &[line]).await;
     }
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_before_the_answer_has_its_flag_too() {
+    let upstream = Upstream::scripted(|mut conn, _, recorder| async move {
+        if let Some(request) = conn.request().await {
+            recorder.saw(&request);
+        }
+        conn.rest().await;
+    })
+    .await;
+    let log =
+        "{ module: 'builtin:access-log', config: { sink: log, template: '%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%' } }";
+    let yaml = chain(upstream.address, &[("log", log.to_owned())]) + "sinks:\n  log: { file: access.log }\n";
+    let proxy = Proxy::start(yaml).await;
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    eventually("the request", async || (upstream.seen().len() == 1).then_some(())).await;
+    drop(client);
+    proxy.written("access.log", &["DC downstream_disconnected"]).await;
 }
 
 #[tokio::test]
