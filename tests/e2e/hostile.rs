@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::support::{
-    Launch, Proxy, Upstream,
+    Launch, Proxy, Upstream, eventually,
     filters::{chain, official},
     proxy::get,
 };
@@ -13,8 +13,8 @@ async fn every_cause_has_its_flag_in_the_log() {
     let upstream = Upstream::says("x").await;
     let yaml = format!(
         "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [log, router] }}\nfilters:\n  \
-           log: {{ module: 'builtin:access-log', config: {{ sink: log, template: '%REQ(:path)% %RESPONSE_FLAGS% %ROUTE_NAME% %RESPONSE_CODE_DETAILS%' }} }}\n  \
-           router: {{ module: 'builtin:router', config: {{ routes: [{{ name: gone, match: {{ path: /gone }}, cluster: empty }}, {{ name: old, match: {{ path: /old }}, redirect: {{ path: /new }}, metadata: {{ team: a }} }}, {{ name: ping, match: {{ path: /ping }}, respond: {{ status: 200 }} }}, {{ name: app, match: {{ path: /app }}, cluster: app }}] }} }}\n\
+           log: {{ module: 'builtin:access-log', config: {{ sink: log, template: '%REQ(:path)% %RESPONSE_FLAGS% %ROUTE_NAME% %RESPONSE_CODE_DETAILS% %PROPERTY(route_metadata.team)%,%PROPERTY(route_metadata.tier)%,%PROPERTY(route_metadata.paid)%' }} }}\n  \
+           router: {{ module: 'builtin:router', config: {{ routes: [{{ name: gone, match: {{ path: /gone }}, cluster: empty }}, {{ name: old, match: {{ path: /old }}, redirect: {{ path: /new }}, metadata: {{ team: a, tier: 3, paid: true }} }}, {{ name: ping, match: {{ path: /ping }}, respond: {{ status: 200 }} }}, {{ name: app, match: {{ path: /app }}, cluster: app }}] }} }}\n\
          clusters:\n  empty: {{ endpoints: [] }}\n  app: {{ endpoints: ['{}'] }}\nsinks:\n  log: {{ file: access.log }}\n",
         upstream.address
     );
@@ -22,13 +22,33 @@ async fn every_cause_has_its_flag_in_the_log() {
     for (path, status, line) in [
         ("/gone", 503, "/gone UH gone no_endpoint"),
         ("/none", 404, "/none NR - route_not_found"),
-        ("/old", 301, "/old - old redirect"),
+        ("/old", 301, "/old - old redirect a,3,true"),
         ("/ping", 200, "/ping - ping direct_response"),
         ("/app", 200, "/app - app via_upstream"),
     ] {
         assert_eq!(proxy.get(path).await.status(), status, "{path}");
         proxy.written("access.log", &[line]).await;
     }
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_before_the_answer_has_its_flag_too() {
+    let upstream = Upstream::scripted(|mut conn, _, recorder| async move {
+        if let Some(request) = conn.request().await {
+            recorder.saw(&request);
+        }
+        conn.rest().await;
+    })
+    .await;
+    let log =
+        "{ module: 'builtin:access-log', config: { sink: log, template: '%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%' } }";
+    let yaml = chain(upstream.address, &[("log", log.to_owned())]) + "sinks:\n  log: { file: access.log }\n";
+    let proxy = Proxy::start(yaml).await;
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    eventually("the request", async || (upstream.seen().len() == 1).then_some(())).await;
+    drop(client);
+    proxy.written("access.log", &["DC downstream_disconnected"]).await;
 }
 
 #[tokio::test]

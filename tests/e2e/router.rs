@@ -148,3 +148,12 @@ async fn a_route_configures_later_filters() {
         assert_eq!(upstream.last().all("x-chain"), [tag]);
     }
 }
+
+#[tokio::test]
+async fn a_long_path_does_not_cost_the_router_its_life() {
+    let (_a, _b, proxy) =
+        proxy("{ routes: [{ match: { path_regex: '(/[a-z]+)*/edit' }, cluster: a }, { cluster: b }] }").await;
+    assert_eq!(proxy.get(&"/abc".repeat(15_000)).await.status(), 414);
+    assert_eq!(proxy.get("/abc/edit").await.text(), "a");
+    assert_eq!(proxy.metric("fyke_filter_traps_total", &[("filter", "router")]).await, 0.0);
+}

@@ -131,6 +131,8 @@ fn plain(value: Value) -> Vec<u8> {
     match value {
         Value::Text(bytes) => bytes,
         Value::Integer(number) => number.to_string().into_bytes(),
+        // Whole numbers print without a fraction, as they are written in a configuration.
+        Value::Number(number) => number.to_string().into_bytes(),
         Value::Boolean(yes) => yes.to_string().into_bytes(),
         Value::Duration(nanoseconds) => (nanoseconds / 1_000_000).to_string().into_bytes(),
         Value::Moment(nanoseconds) => {

@@ -91,6 +91,9 @@ fn value(out: &mut Vec<u8>, value: Option<Value>) {
     match value {
         None => out.extend_from_slice(b"null"),
         Some(Value::Integer(number)) => out.extend_from_slice(number.to_string().as_bytes()),
+        Some(Value::Number(number)) if number.is_finite() => out.extend_from_slice(number.to_string().as_bytes()),
+        // JSON has no other numbers.
+        Some(Value::Number(_)) => out.extend_from_slice(b"null"),
         Some(Value::Boolean(yes)) => out.extend_from_slice(if yes { b"true" } else { b"false" }),
         Some(Value::Duration(nanoseconds)) => {
             let microseconds = nanoseconds.max(0) / 1000;

@@ -18,6 +18,8 @@ enum Kind {
     Duration,
     /// Nanoseconds since the epoch.
     Moment,
+    /// A value of metadata, whose type only its bytes tell.
+    Metadata,
 }
 
 /// A value, with its type.
@@ -25,6 +27,7 @@ enum Kind {
 pub enum Value {
     Text(Vec<u8>),
     Integer(i64),
+    Number(f64),
     Boolean(bool),
     /// In nanoseconds.
     Duration(i64),
@@ -68,7 +71,18 @@ impl Property {
                 Some(number) => Value::Moment(number),
                 None => Value::Text(bytes),
             },
+            Kind::Metadata => metadata(bytes),
         })
+    }
+}
+
+/// Numbers of metadata are doubles and booleans single bytes, in Envoy's encoding; text has no control characters.
+fn metadata(bytes: Vec<u8>) -> Value {
+    let is_text = std::str::from_utf8(&bytes).is_ok_and(|text| !text.contains(|c: char| c.is_control()));
+    match (<[u8; 8]>::try_from(bytes.as_slice()), bytes.as_slice()) {
+        (Ok(double), _) if !is_text => Value::Number(f64::from_le_bytes(double)),
+        (_, [byte @ (0 | 1)]) => Value::Boolean(*byte == 1),
+        _ => Value::Text(bytes),
     }
 }
 
@@ -95,6 +109,25 @@ fn kind(path: &str) -> Kind {
         "connection.mtls" => Kind::Boolean,
         "request.duration" | "response.backend_latency" | "upstream.cx_pool_ready_duration" => Kind::Duration,
         "request.time" => Kind::Moment,
+        _ if ["route_metadata.", "node.metadata."].iter().any(|map| path.starts_with(map)) => Kind::Metadata,
         _ => Kind::Text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_has_the_types_that_it_was_written_with() {
+        for number in [0.0, 3.0, -1.5, 0.1, 1e300, 16_777_216.0] {
+            assert_eq!(metadata(f64::to_le_bytes(number).to_vec()), Value::Number(number));
+        }
+        for (bytes, value) in [(&[0][..], Value::Boolean(false)), (&[1], Value::Boolean(true))] {
+            assert_eq!(metadata(bytes.to_vec()), value);
+        }
+        for text in ["", "1", "payments", "{\"a\":1}", "größer"] {
+            assert_eq!(metadata(text.into()), Value::Text(text.into()));
+        }
     }
 }

@@ -82,7 +82,7 @@ impl Redirect {
         let mut location = [scheme, b"://"].concat();
         self.push_authority(&mut location, subject.request.authority(), before, scheme);
         match &self.path {
-            Some(rewrite) => location.extend_from_slice(&rewrite.apply(subject.path, matched)),
+            Some(rewrite) => location.extend_from_slice(&rewrite.apply(subject.path, matched, &subject.scan)),
             None => location.extend_from_slice(subject.path),
         }
         let own_query = matches!(&self.path, Some(PathRewrite::Path(path)) if path.contains('?'));

@@ -19,6 +19,7 @@
 //! | `index.rs` | the candidates among a virtual host's many routes, in order |
 //! | `matching.rs` | whether a route matches a request |
 //! | `values.rs` | header, query and cookie conditions |
+//! | `scan.rs` | how much text expressions are given |
 //! | `rewrite.rs` | new paths out of old ones |
 //! | `action.rs` | what a matched route does |
 //! | `router.rs` | the filter |
@@ -36,6 +37,7 @@ mod index;
 mod matching;
 mod rewrite;
 mod router;
+mod scan;
 mod table;
 #[cfg(test)]
 mod tests;

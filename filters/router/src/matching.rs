@@ -8,6 +8,7 @@ use regex_lite::Regex;
 
 use crate::config::{Match, OneOrMany};
 use crate::rewrite::check_path;
+use crate::scan::{Part, Scan};
 use crate::values::{Condition, cookie_value, query_value, whole_match};
 
 /// All conditions of one route.
@@ -68,11 +69,12 @@ impl Matcher {
 
     /// How many bytes of the path were recognised, if all conditions hold.
     pub fn matches(&self, subject: &Subject<'_>) -> Option<usize> {
-        let matched = self.path.matches(subject.path)?;
+        let matched = self.path.matches(subject.path, &subject.scan)?;
+        let scan = &subject.scan;
         let holds = (self.methods.is_empty() || self.methods.iter().any(|method| method.as_bytes() == subject.request.method()))
-            && self.headers.iter().all(|condition| subject.header(&condition.name, |value| condition.holds(value)))
-            && self.query.iter().all(|condition| condition.holds(query_value(subject.query, &condition.name).as_deref()))
-            && self.cookies.iter().all(|condition| subject.cookie(&condition.name, |value| condition.holds(value)))
+            && self.headers.iter().all(|condition| subject.header(&condition.name, |value| condition.holds(value, scan, Part::Header)))
+            && self.query.iter().all(|condition| condition.holds(query_value(subject.query, &condition.name).as_deref(), scan, Part::Target))
+            && self.cookies.iter().all(|condition| subject.cookie(&condition.name, |value| condition.holds(value, scan, Part::Header)))
             // Last, so that the share is one of the requests that the route would otherwise get.
             && self.fraction.is_none_or(drawn);
         holds.then_some(matched)
@@ -128,7 +130,7 @@ impl PathMatch {
         Ok(path)
     }
 
-    fn matches(&self, path: &[u8]) -> Option<usize> {
+    fn matches(&self, path: &[u8], scan: &Scan) -> Option<usize> {
         match self {
             Self::Any => Some(0),
             Self::Exact(text) => (path == text.as_bytes()).then_some(path.len()),
@@ -138,7 +140,7 @@ impl PathMatch {
                 (rest.is_empty() || rest.starts_with(b"/")).then_some(text.len())
             }
             Self::Regex(regex) => {
-                std::str::from_utf8(path).is_ok_and(|path| regex.is_match(path)).then_some(path.len())
+                scan.text(path, Part::Target).is_some_and(|path| regex.is_match(path)).then_some(path.len())
             }
         }
     }
@@ -151,13 +153,15 @@ pub struct Subject<'a> {
     pub path: &'a [u8],
     /// Without its question mark.
     pub query: Option<&'a [u8]>,
+    /// What expressions have looked at.
+    pub scan: Scan,
     joined: RefCell<Vec<(String, Option<Vec<u8>>)>>,
 }
 
 impl<'a> Subject<'a> {
     pub fn new(request: &'a Request, target: &'a [u8]) -> Self {
         let (path, query) = split_query(target);
-        Self { request, path, query, joined: RefCell::default() }
+        Self { request, path, query, scan: Scan::default(), joined: RefCell::default() }
     }
 
     /// All values of a header, joined by commas: a second one cannot hide behind the first.

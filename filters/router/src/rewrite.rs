@@ -4,6 +4,7 @@ use fyke_sdk::ConfigError;
 use regex_lite::{Captures, Regex};
 
 use crate::config::RegexRewrite;
+use crate::scan::{Part, Scan};
 use crate::values::regex;
 
 /// How a path is made.
@@ -39,11 +40,11 @@ impl PathRewrite {
     }
 
     /// The new path. `matched` bytes of the old one are what the route's match recognised.
-    pub fn apply(&self, path: &[u8], matched: usize) -> Vec<u8> {
+    pub fn apply(&self, path: &[u8], matched: usize, scan: &Scan) -> Vec<u8> {
         match self {
             Self::Path(new) => new.as_bytes().to_vec(),
             Self::Prefix(new) => join(new.as_bytes(), path, matched),
-            Self::Regex(substitution) => substitution.apply(path),
+            Self::Regex(substitution) => substitution.apply(path, scan),
         }
     }
 }
@@ -95,9 +96,9 @@ impl Substitution {
         Ok(Self { pattern, pieces })
     }
 
-    fn apply(&self, path: &[u8]) -> Vec<u8> {
+    fn apply(&self, path: &[u8], scan: &Scan) -> Vec<u8> {
         // An expression speaks of text; a path that is none stays as it is.
-        let Ok(path) = std::str::from_utf8(path) else {
+        let Some(path) = scan.text(path, Part::Target) else {
             return path.to_vec();
         };
         let mut new = self.pattern.replace_all(path, |captures: &Captures<'_>| self.expand(captures)).into_owned();
@@ -177,9 +178,10 @@ mod tests {
     fn expressions_replace_every_match() {
         let raw = RegexRewrite { pattern: "/v([0-9]+)/".into(), substitution: r"/\1\\$1/".into() };
         let substitution = Substitution::build(&raw).unwrap();
-        assert_eq!(substitution.apply(b"/v1/x/v22/"), br"/1\$1/x/22\$1/");
-        assert_eq!(substitution.apply(b"/none"), b"/none");
-        assert_eq!(substitution.apply(b"/v1/\xff"), b"/v1/\xff");
+        let scan = Scan::default();
+        assert_eq!(substitution.apply(b"/v1/x/v22/", &scan), br"/1\$1/x/22\$1/");
+        assert_eq!(substitution.apply(b"/none", &scan), b"/none");
+        assert_eq!(substitution.apply(b"/v1/\xff", &scan), b"/v1/\xff");
     }
 
     #[test]

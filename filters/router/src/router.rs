@@ -59,14 +59,19 @@ impl Router {
         let target = before.as_deref().unwrap_or_else(|| request.path());
         let subject = Subject::new(request, target);
         let earlier = cx.selected.take();
-        let Some((place, route, matched)) = self.table.find(&subject) else {
+        let found = self.table.find(&subject);
+        if let Some(refusal) = subject.scan.refusal() {
+            return Ok(refusal.into());
+        }
+        let Some((place, route, matched)) = found else {
             return Ok(Reply::new(404).details("route_not_found").into());
         };
         let forward = match &route.action {
             Action::Forward(forward) => forward,
             Action::Redirect(redirect, name) => {
                 request.select_route(name, &RouteOverrides::default())?;
-                return Ok(redirect.reply(&subject, matched).into());
+                let reply = redirect.reply(&subject, matched);
+                return Ok(subject.scan.refusal().unwrap_or(reply).into());
             }
             Action::Respond(reply, name) => {
                 request.select_route(name, &RouteOverrides::default())?;
@@ -77,13 +82,16 @@ impl Router {
             return Ok(reply.into());
         }
         let new = forward.path.as_ref().map(|rewrite| {
-            let mut new = rewrite.apply(subject.path, matched);
+            let mut new = rewrite.apply(subject.path, matched, &subject.scan);
             if let Some(query) = split_query(target).1 {
                 new.push(b'?');
                 new.extend_from_slice(query);
             }
             Rewritten { before: target.to_vec(), after: new }
         });
+        if let Some(refusal) = subject.scan.refusal() {
+            return Ok(refusal.into());
+        }
         match (new, before) {
             (Some(new), _) => {
                 request.set(":path", &new.after)?;

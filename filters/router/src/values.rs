@@ -6,6 +6,7 @@ use fyke_sdk::ConfigError;
 use regex_lite::Regex;
 
 use crate::config::{Range, ValueMatch};
+use crate::scan::{Part, Scan};
 
 /// A condition, ready to be checked.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ impl Condition {
     }
 
     /// Whether it holds for this value, `None` being its absence.
-    pub fn holds(&self, value: Option<&[u8]>) -> bool {
+    pub fn holds(&self, value: Option<&[u8]>, scan: &Scan, part: Part) -> bool {
         let holds = match (&self.test, value) {
             (Test::Present(wanted), value) => value.is_some() == *wanted,
             (_, None) => false,
@@ -70,7 +71,7 @@ impl Condition {
             (Test::Contains(text), Some(value)) => {
                 text.is_empty() || value.windows(text.len()).any(|window| window == text.as_bytes())
             }
-            (Test::Regex(regex), Some(value)) => std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value)),
+            (Test::Regex(regex), Some(value)) => scan.text(value, part).is_some_and(|value| regex.is_match(value)),
             (Test::Range(range), Some(value)) => std::str::from_utf8(value)
                 .ok()
                 .and_then(|value| value.parse::<i64>().ok())
@@ -151,6 +152,10 @@ mod tests {
         Condition::build(serde_json::from_value(json).unwrap())
     }
 
+    fn holds(condition: &Condition, value: Option<&[u8]>) -> bool {
+        condition.holds(value, &Scan::default(), Part::Header)
+    }
+
     #[test]
     fn each_kind_holds_where_it_should() {
         let cases = [
@@ -163,18 +168,18 @@ mod tests {
         ];
         for (json, good, bad) in cases {
             let condition = condition(json).unwrap();
-            assert!(condition.holds(Some(good.as_bytes())), "{condition:?}");
-            assert!(!condition.holds(Some(bad.as_bytes())), "{condition:?}");
-            assert!(!condition.holds(None), "{condition:?}");
+            assert!(holds(&condition, Some(good.as_bytes())), "{condition:?}");
+            assert!(!holds(&condition, Some(bad.as_bytes())), "{condition:?}");
+            assert!(!holds(&condition, None), "{condition:?}");
         }
     }
 
     #[test]
     fn presence_and_its_opposite() {
-        assert!(condition(serde_json::json!({"name": "x"})).unwrap().holds(Some(b"")));
-        assert!(condition(serde_json::json!({"name": "x", "present": false})).unwrap().holds(None));
+        assert!(holds(&condition(serde_json::json!({"name": "x"})).unwrap(), Some(b"")));
+        assert!(holds(&condition(serde_json::json!({"name": "x", "present": false})).unwrap(), None));
         let other = condition(serde_json::json!({"name": "x", "exact": "1", "invert": true})).unwrap();
-        assert!(other.holds(None) && other.holds(Some(b"2")) && !other.holds(Some(b"1")));
+        assert!(holds(&other, None) && holds(&other, Some(b"2")) && !holds(&other, Some(b"1")));
     }
 
     #[test]

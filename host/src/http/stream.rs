@@ -119,7 +119,9 @@ impl Stream {
         if whole || self.failed.get() || exchange.reset {
             self.busy.answered();
         }
-        if !whole && !self.failed.get() && exchange.details == "via_upstream" {
+        // Before the answer's head has come there are no details yet.
+        let undecided = matches!(&*exchange.details, "" | "via_upstream");
+        if !whole && !self.failed.get() && !exchange.reset && undecided {
             exchange.details = "downstream_disconnected".into();
         }
         let class = exchange

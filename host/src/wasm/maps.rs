@@ -104,11 +104,16 @@ impl RequestHead {
     /// [`Refused`] when the name is another or the value is not legal.
     pub fn set_pseudo(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
         match key {
+            // As long as a path may be; `http` itself bounds the path and the scheme.
+            b":method" if value.len() > usize::from(u16::MAX) => return Err(Refused),
             b":method" => self.method = Method::from_bytes(value).map_err(|_| Refused)?,
             b":path" => self.path = PathAndQuery::try_from(value).map_err(|_| Refused)?,
             b":scheme" => self.scheme = Scheme::try_from(value).map_err(|_| Refused)?,
             b":authority" => {
                 let value = HeaderValue::from_bytes(value).map_err(|_| Refused)?;
+                if !has_room(&self.fields, HOST.as_str().len() + value.len()) {
+                    return Err(Refused);
+                }
                 self.fields.try_insert(HOST, value).map_err(|_| Refused)?;
             }
             _ => return Err(Refused),
@@ -378,5 +383,15 @@ mod tests {
         let value = vec![b'a'; MOST_BYTES / 4];
         let written = (0..8).filter(|_| write_field(&mut large, None, b"x-large", &value, Put::Beside).is_ok()).count();
         assert_eq!(written, 3, "with their names, four are more than the limit");
+        let mut head = RequestHead {
+            method: Method::GET,
+            path: PathAndQuery::from_static("/"),
+            scheme: Scheme::HTTP,
+            fields: HeaderMap::new(),
+        };
+        let huge = vec![b'a'; MOST_BYTES];
+        for key in [b":authority".as_slice(), b":method", b":path", b":scheme"] {
+            assert_eq!(head.set_pseudo(key, &huge), Err(Refused));
+        }
     }
 }

@@ -268,3 +268,31 @@ fn a_cleared_route_is_decided_anew() {
     host.reroute(stream);
     assert_eq!(host.reply(stream).unwrap().status, 404);
 }
+
+#[test]
+fn what_is_too_long_for_an_expression_is_refused_and_not_taken_for_no_match() {
+    let host = router(
+        r#"{"routes": [
+            {"match": {"path": "/exact"}, "cluster": "app"},
+            {"match": {"path_prefix": "/a", "headers": [{"name": "x-a", "regex": "a+"}]}, "respond": {"status": 403}},
+            {"match": {"path_prefix": "/b", "query": [{"name": "q", "regex": "b+", "invert": true}]}, "respond": {"status": 403}},
+            {"match": {"path_prefix": "/c"}, "cluster": "app", "rewrite": {"regex": {"pattern": "c", "substitution": "d"}}},
+            {"match": {"path_prefix": "/d"}, "redirect": {"regex": {"pattern": "c", "substitution": "d"}}},
+            {"match": {"path_regex": "/e.*"}, "respond": {"status": 403}},
+            {"cluster": "app"}]}"#,
+    );
+    let long = "e".repeat(crate::scan::LONGEST);
+    let sent = |path: &str, header: &str| {
+        let reply = host.reply(send(&host, path, &[("x-a", header)]));
+        reply.map(|reply| (reply.status, reply.details == "too_long_for_expression"))
+    };
+    assert_eq!(sent("/exact", &format!("{long}e")), None, "no expression has to look");
+    assert_eq!(sent("/a", &long), None);
+    assert_eq!(sent("/a", &format!("{long}e")), Some((431, true)));
+    assert_eq!(sent(&format!("/b?q={long}"), ""), Some((403, false)));
+    assert_eq!(sent(&format!("/b?q={long}e"), ""), Some((414, true)));
+    assert_eq!(sent(&format!("/c{long}"), ""), Some((414, true)));
+    assert_eq!(sent(&format!("/d{long}"), ""), Some((414, true)));
+    assert_eq!(sent(&format!("/{long}"), ""), Some((414, true)));
+    assert_eq!(sent("/e", ""), Some((403, false)));
+}

@@ -20,6 +20,8 @@ pub struct Recorder {
     pub panic_on_log: bool,
     /// Logging takes 15 ms, off the CPU.
     pub slow: bool,
+    /// Logging takes 5 ms of CPU time.
+    pub busy: bool,
 }
 
 #[derive(Default, Clone, Debug, PartialEq)]
@@ -126,6 +128,9 @@ impl Host for Recorder {
         if self.slow {
             std::thread::sleep(Duration::from_millis(15));
         }
+        let used = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let begun = used();
+        while self.busy && used() - begun < (rustix::time::Timespec { tv_sec: 0, tv_nsec: 5_000_000 }) {}
         self.logs.push((cx, level, text(message)));
     }
     fn log_level(&self) -> LogLevel {
