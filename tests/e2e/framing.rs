@@ -98,3 +98,26 @@ async fn cookies_in_crumbs_reach_an_http1_upstream_whole() {
     let (response, _) = client.begin(get, true).await;
     assert_eq!(whole(response).await.unwrap().body, b"a=1; b=2");
 }
+
+/// Ends every answer at its head (action 2 of a headers callback).
+const BEHEADS: &str = r#"(module
+    (memory (export "memory") 1)
+    (func (export "proxy_abi_version_0_2_1"))
+    (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 1024))
+    (func (export "proxy_on_context_create") (param i32 i32))
+    (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32) (i32.const 2)))"#;
+
+#[tokio::test]
+async fn an_answer_that_a_filter_ends_at_its_head_has_no_body() {
+    let upstream = Upstream::http(|_| Reply::ok(vec![b'x'; 300_000])).await;
+    let yaml = chain(upstream.address, &[("f", "{ module: beheads.wasm }".to_owned())]);
+    let proxy = crate::support::Launch::new(yaml).file("beheads.wasm", wat::parse_str(BEHEADS).unwrap()).start().await;
+    let mut client = proxy.connect().await;
+    for _ in 0..3 {
+        let answer = client.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!((answer.status(), answer.body.len(), answer.header("content-length")), (200, 0, Some("0")));
+    }
+    let mut client = Client::to(proxy.web()).await;
+    assert_eq!(client.get("/").await.body, b"");
+    proxy.metric_reaches("fyke_listener_requests_total", &[("class", "2xx")], 4.0).await;
+}

@@ -125,3 +125,15 @@ async fn what_waits_behind_a_stopped_request_is_bounded() {
     gate.add_permits(1);
     assert_eq!(upstream.seen().len(), 0);
 }
+
+#[tokio::test]
+async fn a_continue_that_comes_too_early_lets_nothing_go_later() {
+    let upstream = Upstream::echo().await;
+    let proxy = Proxy::start(chain(upstream.address, &[("f", official("early; double", ""))])).await;
+    let mut client = proxy.connect().await;
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n01234").await;
+    assert!(client.silent(std::time::Duration::from_millis(200)).await);
+    client.send("56789").await;
+    client.response("POST").await;
+    assert_eq!(upstream.last().text(), "01234567890123456789");
+}

@@ -1,6 +1,6 @@
 //! `101 Switching Protocols`: WebSocket and the like.
 
-use crate::support::{Proxy, Reply, Upstream};
+use crate::support::{Proxy, Reply, Upstream, eventually};
 
 #[tokio::test]
 async fn a_websocket_is_tunnelled_in_both_directions() {
@@ -114,7 +114,12 @@ async fn a_tunnel_is_a_connection_that_counts_on_both_sides() {
     assert_eq!(second.exchange(UPGRADE).await.status(), 503);
     assert!(proxy.connect().await.closed().await, "a third connection is one too many");
     drop(first);
-    proxy.metric_reaches("fyke_cluster_connections_active", &[("cluster", "app")], 0.0).await;
+    eventually("both sides to be free again", async || {
+        let listener = proxy.metric("fyke_listener_connections_active", &[("listener", "web")]).await;
+        let cluster = proxy.metric("fyke_cluster_connections_active", &[("cluster", "app")]).await;
+        (listener <= 1.0 && cluster == 0.0).then_some(())
+    })
+    .await;
     is_open(&mut tunnel(&proxy).await).await;
 }
 

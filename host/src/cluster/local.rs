@@ -321,20 +321,19 @@ impl LocalCluster {
         host: Option<&str>,
         fresh: bool,
     ) -> Result<Lease, ClusterError> {
-        let multiplexed = match self.shared.settings.protocol {
+        let multiplexes = || match self.shared.settings.protocol {
             ClusterProtocol::Http1 => false,
             ClusterProtocol::Http2 => true,
             // Until an endpoint has said otherwise, it may want one connection for all.
             ClusterProtocol::Auto => endpoint.multiplexes.get(),
         };
-        if multiplexed {
-            while endpoint.opening.get() {
-                endpoint.opened.notified().await;
-                if let Some(lease) = self.pooled(endpoint) {
-                    return Ok(lease);
-                }
+        while multiplexes() && endpoint.opening.get() {
+            endpoint.opened.notified().await;
+            if let Some(lease) = self.pooled(endpoint) {
+                return Ok(lease);
             }
         }
+        let multiplexed = multiplexes();
         let permit = match Arc::clone(&self.shared.permits).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => match self.wait(endpoint, fresh).await {

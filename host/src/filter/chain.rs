@@ -38,6 +38,8 @@ impl Chain {
         };
         let edits = |body| plugins.iter().any(|plugin| plugin.edits_bodies && plugin.callbacks.contains(body));
         let late = [
+            Callback::RequestBody,
+            Callback::RequestTrailers,
             Callback::ResponseBody,
             Callback::ResponseTrailers,
             Callback::Log,

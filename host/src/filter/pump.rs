@@ -71,7 +71,13 @@ impl Pump<'_> {
             return;
         }
         let Some(filter) = exchange.filters.get_mut(place.index) else { return };
-        if filter.stage(place.direction).is_idle() || exchange.is_interrupted() {
+        let stage = filter.stage(place.direction);
+        if stage.is_idle() {
+            // Nothing is held: a continue that came meanwhile was for nothing, and not for the next pause.
+            stage.resume = false;
+            return;
+        }
+        if exchange.is_interrupted() {
             return;
         }
         self.body(exchange, place);
@@ -98,6 +104,7 @@ impl Pump<'_> {
         let stage = filter.stage(direction);
         if stage.hold == Hold::None {
             // Not held, or seen before an answer was replaced by a local reply: the head goes on.
+            stage.resume = false;
             exchange.half(direction).outlet.head += 1;
             return true;
         }
@@ -246,6 +253,7 @@ impl Pump<'_> {
             stage.held.append(&mut inbox);
             let end = stage.end && !stage.trailers && !trailers;
             stage.end_seen = stage.end;
+            stage.resume = false;
             let size = stage.held.len();
             let action = chain::enter(self.env, exchange, index, |instance, call, context| match direction {
                 Direction::Request => instance.on_request_body(call, context, size, end),
@@ -264,6 +272,7 @@ impl Pump<'_> {
                 Ok(DataAction::PauseNoBuffer) => {
                     stage.held.clear();
                     stage.body_hold = BodyHold::Watermark;
+                    exchange.half(direction).lossy = true;
                 }
                 // `fail` decides by what the filter had held before this call.
                 Err(Gone) => fail(exchange, index),
@@ -294,6 +303,7 @@ impl Pump<'_> {
         }
         if !stage.trailers_seen {
             stage.trailers_seen = true;
+            stage.resume = false;
             if !wanted {
                 return;
             }

@@ -53,7 +53,9 @@ pub fn begin(exchange: &mut Exchange, reply: Reply) {
     // RFC 9110, sections 9.3.2, 15.3.5 and 15.4.5: the length may be told, the body must not follow.
     let bodiless = exchange.is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let end = bodiless || reply.body.is_empty();
-    if head.status != StatusCode::NO_CONTENT {
+    // What a 304 says of a length is that of the body it stands for, which is not known here.
+    let unknown = head.status == StatusCode::NOT_MODIFIED && reply.body.is_empty();
+    if head.status != StatusCode::NO_CONTENT && !unknown {
         head.fields.insert(header::CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
     }
     exchange.response_head = Some(head);

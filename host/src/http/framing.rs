@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderValue, header::CONTENT_LENGTH};
 /// The body will have this many bytes.
 pub(super) fn set_length(fields: &mut HeaderMap, length: u64) {
     let mut said = fields.get_all(CONTENT_LENGTH).iter();
-    let first = said.next().and_then(|value| std::str::from_utf8(value.as_bytes()).ok()?.parse().ok());
+    let digits = said.next().map(HeaderValue::as_bytes).filter(|value| value.iter().all(u8::is_ascii_digit));
+    let first = digits.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
     if first == Some(length) && said.next().is_none() {
         return;
     }
@@ -32,7 +33,7 @@ mod tests {
 
     #[test]
     fn one_true_length_is_left_of_whatever_was_said() {
-        for said in [&["5"][..], &["7"], &["5", "5"], &["5", "7"], &["x"], &[], &["-1"]] {
+        for said in [&["5"][..], &["7"], &["5", "5"], &["5", "7"], &["x"], &[], &["-1"], &["+5"], &[" 5"]] {
             let mut fields = fields(said);
             set_length(&mut fields, 5);
             let now: Vec<_> = fields.get_all(CONTENT_LENGTH).iter().collect();

@@ -51,6 +51,8 @@ pub(super) async fn route(
     let since = if stream.keeps_heads() { Instant::now() } else { stream.exchange.borrow().started };
     stream.cluster.replace(Some((Rc::clone(&cluster), since)));
     let outgoing = prepare(stream, &cluster, source, upgrading, expects);
+    // A filter may have taken the upgrade away: then an upstream that changes the protocol all the same is wrong.
+    let upgrading = upgrading && outgoing.fields.contains_key(header::UPGRADE);
     let answer = {
         let seen = |lease: &Lease| {
             let mut exchange = stream.exchange.borrow_mut();
@@ -139,7 +141,7 @@ fn prepare(
     let exchange = &mut *exchange;
     // What was fed to filters on the way can only be had from them.
     let filtered = chain.request_body || exchange.was_fed(Direction::Request);
-    let edits = chain.edits_request;
+    let edits = chain.edits_request || exchange.request.lossy;
     let head = &mut exchange.request_head;
     // Filters may still ask for the request's headers when they see the answer, or log.
     let mut fields = if stream.keeps_heads() { head.fields.clone() } else { std::mem::take(&mut head.fields) };

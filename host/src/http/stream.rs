@@ -409,10 +409,11 @@ fn respond(
         let Some(head) = &mut exchange.response_head else { return Err(Abort("no answer".to_owned())) };
         let mut fields = if chain.reads_response_late { head.fields.clone() } else { std::mem::take(&mut head.fields) };
         fields.remove(header::TRANSFER_ENCODING);
-        if exchange.is_head && !exchange.response.outlet.head_end {
-            // A filter made something else of the client's HEAD: the upstream's body has nowhere to go.
-            exchange.response.outlet.head_end = true;
-            tail.source = None;
+        exchange.response.outlet.head_end |= exchange.is_head;
+        if exchange.response.outlet.head_end && tail.source.take().is_some() {
+            // A filter ended the answer at its head, or made something else of the client's HEAD: the upstream's body has nowhere to go,
+            // nor has its connection with the rest of it.
+            tail.lease = None;
         }
         if tail.tunnel.is_none() && !exchange.is_head && !chain.is_empty() {
             frame(&exchange.response, &tail, chain, head.status, &mut fields);
@@ -449,7 +450,7 @@ fn frame(half: &Half, tail: &Tail, chain: &Chain, status: StatusCode, fields: &m
             Some(source) => source.size_hint().exact(),
             None => Some(0),
         };
-        let edits = chain.edits_response && chain.response_body;
+        let edits = (chain.edits_response && chain.response_body) || half.lossy;
         match left.filter(|_| !edits && half.trailers.is_none()) {
             Some(left) => framing::set_length(fields, half.bytes + left),
             None => drop(fields.remove(header::CONTENT_LENGTH)),

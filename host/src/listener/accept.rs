@@ -149,5 +149,7 @@ fn begin(listener: &Rc<LocalListener>, stream: TcpStream, remote: SocketAddr) {
         return;
     };
     runtime.metrics.accepted.inc();
-    tokio::task::spawn_local(connection::serve(Rc::clone(listener), stream, remote, entered));
+    // Counted before its task has run: a drain that begins now has to know of it.
+    let counted = connection::Counted::new(Rc::clone(&runtime.metrics));
+    tokio::task::spawn_local(connection::serve(Rc::clone(listener), stream, remote, (entered, counted)));
 }

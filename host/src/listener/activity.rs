@@ -150,6 +150,9 @@ pub enum Finding {
     Idle,
 }
 
+/// Bytes sent within a period that are more than answers to pings.
+const MORE_THAN_PINGS: u64 = 4096;
+
 /// What a connection is measured by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
@@ -167,6 +170,7 @@ pub struct Watch {
     /// What counts as moving: bytes, or with HTTP/2, whose pings and settings are bytes too, streams.
     measure: Measure,
     seen: (u64, u64),
+    sent: u64,
     begun: u64,
     moved: Instant,
     head: Option<Instant>,
@@ -176,7 +180,7 @@ impl Watch {
     /// A watch that begins now.
     #[must_use]
     pub fn new(measure: Measure, header_timeout: Duration, idle_timeout: Duration, now: Instant) -> Self {
-        Self { header_timeout, idle_timeout, measure, seen: (0, 0), begun: 0, moved: now, head: None }
+        Self { header_timeout, idle_timeout, measure, seen: (0, 0), sent: 0, begun: 0, moved: now, head: None }
     }
 
     /// How often to look.
@@ -191,7 +195,11 @@ impl Watch {
             Measure::Bytes => activity.bytes(),
             Measure::Streams => (activity.progress.load(Relaxed), 0),
         };
-        let moved = count != self.seen;
+        let sent = activity.bytes().1;
+        // Of what is sent over HTTP/2, so much within a period cannot be pings: an answer that is through for us is still on its way.
+        let flows =
+            self.measure == Measure::Streams && sent - std::mem::replace(&mut self.sent, sent) > MORE_THAN_PINGS;
+        let moved = count != self.seen || flows;
         if moved {
             self.seen = count;
             self.moved = now;

@@ -23,7 +23,17 @@ use crate::{
 /// How an HTTP/2 connection begins (RFC 9113, section 3.4); the first 14 bytes are no HTTP/1.1 request.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
-struct Counted(Rc<ListenerMetrics>);
+/// A connection that counts as open.
+pub struct Counted(Rc<ListenerMetrics>);
+
+impl Counted {
+    /// From now on.
+    pub fn new(metrics: Rc<ListenerMetrics>) -> Self {
+        metrics.active.add(1);
+        metrics.worker_connections.add(1);
+        Self(metrics)
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -33,12 +43,14 @@ impl Drop for Counted {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(listener: Rc<LocalListener>, stream: TcpStream, remote: SocketAddr, entered: Entered) {
+pub async fn serve(
+    listener: Rc<LocalListener>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    (entered, counted): (Entered, Counted),
+) {
     let runtime = listener.current();
     let metrics = Rc::clone(&runtime.metrics);
-    metrics.active.add(1);
-    metrics.worker_connections.add(1);
-    let counted = Counted(Rc::clone(&metrics));
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let limits = runtime.limits.clone();

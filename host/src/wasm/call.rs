@@ -181,6 +181,7 @@ impl Host for Call<'_> {
             BufferKind::ResponseBody => Direction::Response,
             _ => return false,
         };
+        let running = self.is_current(cx);
         self.stream(cx, |exchange, index| {
             // What has been cut off once does not grow any further, however long the guest goes on.
             if exchange.reset {
@@ -201,6 +202,9 @@ impl Host for Call<'_> {
             if now > before && now > most_held {
                 exchange.reset = true;
                 exchange.details = "buffer_overflow".into();
+                if !running {
+                    exchange.wake();
+                }
             }
             true
         })

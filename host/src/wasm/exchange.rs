@@ -239,6 +239,8 @@ pub struct Half {
     pub trailers: Option<HeaderMap>,
     /// Body bytes that came in.
     pub bytes: u64,
+    /// A filter has dropped some of them: they do not say how long the body is.
+    pub lossy: bool,
     /// The filters have done what they can with what is here.
     pub settled: bool,
 }

@@ -196,8 +196,11 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
         cluster.close_idle();
     }
     housekeeping.abort();
-    for vm in &vms {
-        vm.end(&env);
+    // Where streams are cut off, so are their filters: a plugin context must not go before its streams.
+    if !active() {
+        for vm in &vms {
+            vm.end(&env);
+        }
     }
 }
 

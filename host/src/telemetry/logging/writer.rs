@@ -27,6 +27,9 @@ const BATCH: usize = 64 * 1024;
 /// How long the end of the process waits for its last lines.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long to wait for a non-blocking pipe to be read.
+const RETRY: Duration = Duration::from_millis(5);
+
 enum Message {
     Line(Vec<u8>),
     /// The other end is dropped when everything before it was written.
@@ -97,13 +100,27 @@ fn start_on(mut output: impl Write + Send + 'static, format: Format) -> io::Resu
                 dropped => batch.extend_from_slice(notice(dropped, format).as_bytes()),
             }
             // Nobody is left to be told that the log cannot be written.
-            let _ = output.write_all(&batch);
+            let _ = write_all(&mut output, &batch);
             shared.queued.fetch_sub(queued, Ordering::Relaxed);
             batch.clear();
             drop(flushed);
         }
     })?;
     Ok(Log { queue })
+}
+
+/// Also to a pipe that somebody made non-blocking, as shells and supervisors do: this thread may wait.
+fn write_all(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match output.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn notice(dropped: u64, format: Format) -> String {
@@ -147,6 +164,30 @@ mod tests {
     use std::io::Read as _;
 
     use super::*;
+
+    #[test]
+    fn a_writer_that_would_block_gets_everything_in_time() {
+        /// Takes a little, every other time.
+        #[derive(Default)]
+        struct Moody(Vec<u8>, bool);
+        impl Write for Moody {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.1 = !self.1;
+                if self.1 {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                let count = bytes.len().min(3);
+                self.0.extend_from_slice(&bytes[..count]);
+                Ok(count)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut output = Moody::default();
+        write_all(&mut output, b"0123456789").unwrap();
+        assert_eq!(output.0, b"0123456789");
+    }
 
     #[test]
     fn a_pipe_that_nobody_reads_holds_nobody_up_and_the_loss_is_said() {

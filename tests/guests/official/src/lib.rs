@@ -10,6 +10,7 @@
 //! | `auth CLUSTER` | asks `/check` of a cluster, and lets the request go or answers 403 or 503 |
 //! | `wait` | holds the headers until the body has come, then adds `x-body-size` |
 //! | `blow` | makes 30 MB more of a request's body each time it looks at it, and holds it |
+//! | `early` | lets the request go before there is anything to hold |
 //! | `hold` | holds the headers of the answer for ever |
 //! | `length NUMBER` | claims this length in the head of both directions |
 //! | `respond STATUS BODY` | answers the request itself |

@@ -108,6 +108,9 @@ impl HttpContext for Stream {
         if settings.step("upper").is_some() || settings.step("double").is_some() {
             self.set_http_request_header("content-length", None);
         }
+        if settings.step("early").is_some() {
+            self.resume_http_request();
+        }
         if let Some(length) = settings.step("length") {
             self.set_http_request_header("content-length", Some(length));
         }
