@@ -98,20 +98,20 @@ async fn collect(cluster: &Rc<LocalCluster>, request: Request) -> Result<Answer,
     // The host frames what it sends.
     fields.remove(::http::header::TRANSFER_ENCODING);
     fields.remove(::http::header::CONTENT_LENGTH);
-    let trailers = (!request.trailers.is_empty()).then_some(request.trailers);
+    let trailers = (!request.trailers.is_empty()).then(|| Box::new(request.trailers));
     let body = if request.body.is_empty() && trailers.is_none() {
         RequestBody::Empty
     } else {
         RequestBody::Full { bytes: Some(request.body), trailers }
     };
-    let outgoing = Outgoing {
+    let outgoing = Box::new(Outgoing {
         method: request.method,
         path: request.path,
         scheme: request.scheme,
         fields,
         body,
         extensions: Extensions::new(),
-    };
+    });
     let answered = dispatch(cluster, outgoing, Replay::Copy, |_| {}).await?;
     let (parts, mut incoming) = answered.response.into_parts();
     let mut answer = Answer { status: parts.status, fields: parts.headers, ..Answer::default() };

@@ -30,8 +30,8 @@ pub enum RequestBody {
     Full {
         /// The bytes, until they have been taken.
         bytes: Option<Bytes>,
-        /// Sent after them.
-        trailers: Option<HeaderMap>,
+        /// Sent after them. Boxed, because a body is moved several times and hardly ever has any.
+        trailers: Option<Box<HeaderMap>>,
     },
     /// Flowing.
     Stream(Pin<Box<dyn Body<Data = Bytes, Error = BodyError>>>),
@@ -49,7 +49,7 @@ impl Body for RequestBody {
                     .take()
                     .filter(|bytes| !bytes.is_empty())
                     .map(Frame::data)
-                    .or_else(|| trailers.take().map(Frame::trailers))
+                    .or_else(|| trailers.take().map(|trailers| Frame::trailers(*trailers)))
                     .map(Ok),
             ),
             Self::Stream(body) => body.as_mut().poll_frame(cx),

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, rc::Rc};
 
+use futures_util::future::Either;
 use http::{Request, Response};
 use hyper::{
     body::Incoming,
@@ -93,17 +94,30 @@ impl Lease {
     ///
     /// # Errors
     /// [`SendError`].
-    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
-        let result = match &mut self.link {
+    pub fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
+        // Not an `async fn`, which would keep room for the request besides the one in hyper's future.
+        let sending = match &mut self.link {
             Some(Link::Http1 { sender, served, .. }) => {
                 *served += 1;
-                sender.try_send_request(request).await
+                Some(Either::Left(sender.try_send_request(request)))
             }
-            Some(Link::Http2 { sender, .. }) => sender.try_send_request(request).await,
+            Some(Link::Http2 { sender, .. }) => Some(Either::Right(sender.try_send_request(request))),
             // A lease is used once; there is no link only after `finish`.
-            None => std::future::pending().await,
+            None => None,
         };
-        result.map_err(|mut error| SendError { unsent: error.take_message().map(Box::new), error: error.into_error() })
+        async move {
+            let result = match sending {
+                Some(sending) => sending.await,
+                None => std::future::pending().await,
+            };
+            result.map_err(|mut error| SendError {
+                unsent: error.take_message().map(Box::new),
+                error: error.into_error(),
+            })
+        }
     }
 
     /// The request and its answer are through: the connection can serve another one.

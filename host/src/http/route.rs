@@ -135,7 +135,7 @@ fn prepare(
     source: Option<Incoming>,
     upgrading: bool,
     expects: bool,
-) -> Outgoing {
+) -> Box<Outgoing> {
     let chain = &stream.runtime.chain;
     let mut exchange = stream.exchange.borrow_mut();
     let exchange = &mut *exchange;
@@ -195,14 +195,14 @@ fn prepare(
         }
         RequestBody::Stream(Box::pin(RequestFlow::new(stream, source, waiting, filtered)))
     };
-    Outgoing {
+    Box::new(Outgoing {
         method: head.method.clone(),
         path: head.path.clone(),
         scheme: head.scheme.clone(),
         fields,
         body,
         extensions,
-    }
+    })
 }
 
 fn collect(length: usize, mut chunks: impl Iterator<Item = Bytes>) -> Bytes {

@@ -325,7 +325,7 @@ pub async fn serve(
         };
         if let Some(reply) = reply {
             tail = Tail::none();
-            begin_reply(&stream, reply);
+            begin_reply(&stream, *reply);
         }
         match stream.passed(Direction::Response, &mut tail.source, tail.deadline).await {
             Passage::Passed => match stream.take_ready(&mut tail.source).await {
@@ -479,6 +479,6 @@ mod tests {
             size_of::<F>()
         }
         let size = size(serve);
-        assert!(size <= 4096, "{size} bytes");
+        assert!(size <= 3072, "{size} bytes");
     }
 }

@@ -48,7 +48,7 @@ pub enum Replay<'a> {
     /// It is copied beforehand.
     Copy,
     /// It can be made again, as it was. Asked only for a request without a body.
-    Make(&'a dyn Fn() -> Outgoing),
+    Make(&'a dyn Fn() -> Box<Outgoing>),
 }
 
 /// Sends a request to an endpoint of the cluster and waits for the head of the answer.
@@ -59,7 +59,7 @@ pub enum Replay<'a> {
 /// [`UpstreamError`].
 pub async fn dispatch(
     cluster: &Rc<LocalCluster>,
-    outgoing: Outgoing,
+    outgoing: Box<Outgoing>,
     replay: Replay<'_>,
     leased: impl Fn(&Lease),
 ) -> Result<Answered, UpstreamError> {
@@ -84,7 +84,7 @@ pub async fn dispatch(
             extensions: outgoing.extensions.clone(),
         })
     });
-    let failed = match lease.send(into_request(outgoing, lease.is_http2())).await {
+    let failed = match lease.send(into_request(*outgoing, lease.is_http2())).await {
         Ok(response) => return Ok(Answered { response, lease }),
         Err(failed) => failed,
     };
@@ -94,12 +94,12 @@ pub async fn dispatch(
         return Err(classify(&lease, failed));
     }
     let again = match (failed.unsent, copy) {
-        (Some(request), _) => from_request(*request, lease.is_http2()),
+        (Some(request), _) => Box::new(from_request(*request, lease.is_http2())),
         (None, copy)
             if repeatable && !failed.error.is_user() && !failed.error.is_parse() && !failed.error.is_timeout() =>
         {
             match (copy, replay) {
-                (Some(copy), _) => *copy,
+                (Some(copy), _) => copy,
                 (None, Replay::Make(make)) => make(),
                 (None, Replay::Copy) => {
                     return Err(classify(&lease, SendError { error: failed.error, unsent: None }));
@@ -116,13 +116,13 @@ pub async fn dispatch(
 async fn again_on_fresh(
     cluster: &Rc<LocalCluster>,
     host: Option<&str>,
-    outgoing: Outgoing,
+    outgoing: Box<Outgoing>,
     leased: impl Fn(&Lease),
 ) -> Result<Answered, UpstreamError> {
     cluster.metrics.stale_retries.inc();
     let mut lease = cluster.lease(host, true).await?;
     leased(&lease);
-    match lease.send(into_request(outgoing, lease.is_http2())).await {
+    match lease.send(into_request(*outgoing, lease.is_http2())).await {
         Ok(response) => Ok(Answered { response, lease }),
         Err(failed) => Err(classify(&lease, failed)),
     }

@@ -289,7 +289,7 @@ pub struct Exchange {
     /// `set_property` under any other path.
     pub properties: Vec<(Vec<u8>, Vec<u8>)>,
     /// A reply that waits to be sent.
-    pub reply: Option<Reply>,
+    pub reply: Option<Box<Reply>>,
     /// A reply was given, and this many filters are outside of whoever gave it: they may reply in its place, others may not.
     pub replied: Option<usize>,
     /// The stream must be reset.
@@ -409,7 +409,7 @@ impl Exchange {
             return false;
         }
         self.replied = Some(outside);
-        self.reply = Some(reply);
+        self.reply = Some(Box::new(reply));
         true
     }
 }
