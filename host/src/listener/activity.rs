@@ -57,6 +57,11 @@ impl Activity {
         self.blocked.store(false, Relaxed);
     }
 
+    /// Nothing waits to be sent any more.
+    pub fn unblock(&self) {
+        self.blocked.store(false, Relaxed);
+    }
+
     /// A write has to wait.
     pub fn block(&self) {
         self.blocked.store(true, Relaxed);

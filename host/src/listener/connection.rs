@@ -104,7 +104,7 @@ pub async fn serve(
                         return;
                     }
                 },
-                () = listener.drain.begun() => return,
+                () = listener.drain.begun_in_silence() => return,
             }
         }
     };

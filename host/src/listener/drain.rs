@@ -1,8 +1,11 @@
 //! Tells a worker's connections that the proxy is going away.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use tokio::sync::Notify;
+
+/// For the reactor to look at every socket once.
+const GRACE: Duration = Duration::from_millis(20);
 
 /// One per worker.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +28,12 @@ impl Drain {
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.0.begun.get()
+    }
+
+    /// Waits for it, and a moment longer: what a client had sent by then may not have been seen yet. Cancel safe.
+    pub async fn begun_in_silence(&self) {
+        self.begun().await;
+        tokio::time::sleep(GRACE).await;
     }
 
     /// Waits for it. Cancel safe.

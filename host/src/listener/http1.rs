@@ -79,7 +79,7 @@ pub async fn serve(
                     metrics.idle_timeouts.inc();
                     return;
                 }
-                () = listener.drain.begun() => return,
+                () = listener.drain.begun_in_silence() => return,
             }
         }
     }

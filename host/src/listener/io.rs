@@ -124,8 +124,10 @@ impl AsyncWrite for Io {
             Transport::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         };
-        if polled.is_pending() {
-            self.activity.block();
+        match polled {
+            Poll::Pending => self.activity.block(),
+            Poll::Ready(Ok(())) => self.activity.unblock(),
+            Poll::Ready(Err(_)) => {}
         }
         polled
     }
