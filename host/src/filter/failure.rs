@@ -26,10 +26,15 @@ pub(super) fn fail(exchange: &mut Exchange, index: usize) {
     if sent {
         exchange.reset = true;
     } else {
-        reply::by_host(exchange, StatusCode::SERVICE_UNAVAILABLE, "filter_failed", Some(index));
-        if exchange.reply.is_none() {
-            exchange.reset = true;
-        }
+        answer_or_reset(exchange, StatusCode::SERVICE_UNAVAILABLE, "filter_failed", index);
+    }
+}
+
+/// Answers in a filter's place, or cuts the stream off where that place may not answer any more.
+fn answer_or_reset(exchange: &mut Exchange, status: StatusCode, details: &'static str, index: usize) {
+    reply::by_host(exchange, status, details, Some(index));
+    if exchange.reply.is_none() {
+        exchange.reset = true;
     }
 }
 
@@ -59,8 +64,5 @@ pub(super) fn too_large(exchange: &mut Exchange, direction: Direction, index: us
         Direction::Request => (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),
         Direction::Response => (StatusCode::BAD_GATEWAY, "response_too_large"),
     };
-    reply::by_host(exchange, status, details, Some(index));
-    if exchange.reply.is_none() {
-        exchange.reset = true;
-    }
+    answer_or_reset(exchange, status, details, index);
 }

@@ -70,7 +70,7 @@ pub fn callout_request(
 }
 
 /// Callouts of one instance that may wait for their answers at the same time.
-pub const MOST_CALLS: usize = 4096;
+const MOST_CALLS: usize = 4096;
 /// Bytes that their requests may keep meanwhile.
 const MOST_BYTES: usize = 32 * 1024 * 1024;
 
