@@ -103,12 +103,12 @@ pub fn request(
         Err(path::Escapes) => return Err(refused(StatusCode::BAD_REQUEST, "bad_path")),
     };
     let mut admitted = Admitted {
-        head: RequestHead {
+        head: RequestHead::new(
             method,
-            path: target,
-            scheme: if connection.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
+            target,
+            if connection.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
             fields,
-        },
+        ),
         upgrades: false,
         expects: false,
     };

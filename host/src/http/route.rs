@@ -144,7 +144,7 @@ fn prepare(
     let edits = chain.edits_request || exchange.request.lossy;
     let head = &mut exchange.request_head;
     // Filters may still ask for the request's headers when they see the answer, or log.
-    let mut fields = if stream.keeps_heads() { head.fields.clone() } else { std::mem::take(&mut head.fields) };
+    let mut fields = if stream.keeps_heads() { head.pack() } else { std::mem::take(&mut head.fields) };
     let mut extensions = Extensions::new();
     let http1 = cluster.shared.settings.protocol != crate::config::resolved::ClusterProtocol::Http2;
     if upgrading && http1 && fields.contains_key(header::UPGRADE) {

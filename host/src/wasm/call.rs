@@ -355,7 +355,14 @@ impl Host for Call<'_> {
         let settings = self.slot.settings(root).cloned();
         let env = self.env;
         let found = properties::of_plugin(path, settings.as_deref(), &env.node, out)
-            || self.stream(cx, |exchange, _| properties::of_stream(exchange, path, out)).unwrap_or(false);
+            || self
+                .stream(cx, |exchange, _| {
+                    if path.starts_with(b"request") {
+                        exchange.request_head.unpack();
+                    }
+                    properties::of_stream(exchange, path, out)
+                })
+                .unwrap_or(false);
         if found { Status::Ok } else { Status::NotFound }
     }
 
@@ -386,6 +393,7 @@ fn with_stream_map(
     let Some(filter) = exchange.filters.get_mut(index) else { return false };
     match map {
         MapKind::RequestHeaders => {
+            exchange.request_head.unpack();
             run(&mut exchange.request_head, &mut filter.altered);
             true
         }

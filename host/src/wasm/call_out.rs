@@ -44,12 +44,12 @@ pub fn callout_request(
         }
         return Err(Status::BadArgument);
     }
-    let mut head = RequestHead {
-        method: http::Method::GET,
-        path: http::uri::PathAndQuery::from_static("/"),
-        scheme: http::uri::Scheme::HTTP,
-        fields: HeaderMap::with_capacity(call.headers.len()),
-    };
+    let mut head = RequestHead::new(
+        http::Method::GET,
+        http::uri::PathAndQuery::from_static("/"),
+        http::uri::Scheme::HTTP,
+        HeaderMap::with_capacity(call.headers.len()),
+    );
     for (key, value) in call.headers {
         Map::add(&mut head, key, value).map_err(|_| Status::BadArgument)?;
     }

@@ -10,7 +10,7 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 
-use super::scribe::Scribe;
+use super::{packed::Packed, scribe::Scribe};
 
 /// Fields of a map, and bytes of them, that guests may write; what the ABI's serialised form may hold as well (PROXY-WASM.md 1.4).
 const MOST_FIELDS: usize = 1024;
@@ -87,11 +87,33 @@ pub struct RequestHead {
     pub path: PathAndQuery,
     /// `:scheme`
     pub scheme: Scheme,
-    /// Fields; `host` carries `:authority`.
+    /// Fields; `host` carries `:authority`. Empty while they are packed.
     pub fields: HeaderMap,
+    packed: Option<Packed>,
 }
 
 impl RequestHead {
+    /// A head with these fields.
+    #[must_use]
+    pub fn new(method: Method, path: PathAndQuery, scheme: Scheme, fields: HeaderMap) -> Self {
+        Self { method, path, scheme, fields, packed: None }
+    }
+
+    /// Takes the fields for the request that is sent, and keeps a copy that nobody has to pay for who does not look at it.
+    pub fn pack(&mut self) -> HeaderMap {
+        self.unpack();
+        self.packed = Some(Packed::new(&self.fields));
+        std::mem::take(&mut self.fields)
+    }
+
+    /// Makes the fields readable again, after they were sent.
+    #[inline]
+    pub fn unpack(&mut self) {
+        if let Some(packed) = self.packed.take() {
+            self.fields = packed.unpack();
+        }
+    }
+
     /// `:authority`, empty when there is none.
     #[must_use]
     pub fn authority(&self) -> &[u8] {
@@ -184,7 +206,7 @@ impl Map for RequestHead {
     }
 
     fn replace_all(&mut self, pairs: &[(&[u8], &[u8])]) -> Result<(), Refused> {
-        let mut next = Self { fields: HeaderMap::with_capacity(pairs.len()), ..self.clone() };
+        let mut next = Self { fields: HeaderMap::with_capacity(pairs.len()), packed: None, ..self.clone() };
         for (key, value) in pairs {
             Map::add(&mut next, key, value)?;
         }
@@ -383,12 +405,7 @@ mod tests {
         let value = vec![b'a'; MOST_BYTES / 4];
         let written = (0..8).filter(|_| write_field(&mut large, None, b"x-large", &value, Put::Beside).is_ok()).count();
         assert_eq!(written, 3, "with their names, four are more than the limit");
-        let mut head = RequestHead {
-            method: Method::GET,
-            path: PathAndQuery::from_static("/"),
-            scheme: Scheme::HTTP,
-            fields: HeaderMap::new(),
-        };
+        let mut head = RequestHead::new(Method::GET, PathAndQuery::from_static("/"), Scheme::HTTP, HeaderMap::new());
         let huge = vec![b'a'; MOST_BYTES];
         for key in [b":authority".as_slice(), b":method", b":path", b":scheme"] {
             assert_eq!(head.set_pseudo(key, &huge), Err(Refused));

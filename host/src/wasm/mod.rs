@@ -20,6 +20,7 @@ pub mod lines;
 pub mod manifest;
 pub mod maps;
 pub mod outside;
+pub mod packed;
 pub mod properties;
 pub mod rope;
 pub mod route;

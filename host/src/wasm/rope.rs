@@ -5,56 +5,70 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use fyke_engine::{Buffer, Refused};
 
-/// A sequence of chunks that reads as one buffer.
+/// A sequence of chunks that reads as one buffer. Empty it is one word: a stream has two for each filter and direction, and most
+/// of them never hold anything.
 #[derive(Debug, Default)]
-pub struct Rope {
+pub struct Rope(Option<Box<Chunks>>);
+
+#[derive(Debug, Default)]
+struct Chunks {
     chunks: VecDeque<Bytes>,
     length: usize,
 }
 
 impl Rope {
+    fn held(&mut self) -> &mut Chunks {
+        self.0.get_or_insert_default()
+    }
+
     /// Appends a chunk without copying.
     pub fn push(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
-            self.length += chunk.len();
-            self.chunks.push_back(chunk);
+            self.held().push(chunk);
         }
     }
 
     /// Takes the first chunk.
     pub fn pop(&mut self) -> Option<Bytes> {
-        let chunk = self.chunks.pop_front()?;
-        self.length -= chunk.len();
+        let held = self.0.as_mut()?;
+        let chunk = held.chunks.pop_front()?;
+        held.length -= chunk.len();
         Some(chunk)
     }
 
     /// Moves everything of `other` behind what is held.
     pub fn append(&mut self, other: &mut Self) {
-        self.length += other.length;
-        other.length = 0;
-        if self.chunks.is_empty() {
-            std::mem::swap(&mut self.chunks, &mut other.chunks);
-        } else {
-            self.chunks.append(&mut other.chunks);
+        if self.is_empty() {
+            std::mem::swap(self, other);
+        } else if let Some(other) = &mut other.0 {
+            let held = self.held();
+            held.length += std::mem::take(&mut other.length);
+            held.chunks.append(&mut other.chunks);
         }
     }
 
     /// Drops everything.
     pub fn clear(&mut self) {
-        self.chunks.clear();
-        self.length = 0;
+        self.0 = None;
     }
 
     /// Bytes held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.length
+        self.0.as_ref().map_or(0, |held| held.length)
     }
 
     /// Whether nothing is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.length == 0
+        self.len() == 0
+    }
+}
+
+impl Chunks {
+    fn push(&mut self, chunk: Bytes) {
+        self.length += chunk.len();
+        self.chunks.push_back(chunk);
     }
 
     /// Splits the chunks at `at`, which must not exceed the length; what follows is returned.
@@ -78,13 +92,13 @@ impl Rope {
 
 impl Buffer for Rope {
     fn len(&self) -> usize {
-        self.length
+        Self::len(self)
     }
 
     fn copy_to(&self, start: usize, length: usize, out: &mut Vec<u8>) {
         let mut skip = start;
         let mut left = length;
-        for chunk in &self.chunks {
+        for chunk in self.0.iter().flat_map(|held| &held.chunks) {
             if left == 0 {
                 break;
             }
@@ -101,10 +115,11 @@ impl Buffer for Rope {
     }
 
     fn splice(&mut self, start: usize, length: usize, bytes: &[u8]) -> Result<(), Refused> {
-        let start = start.min(self.length);
-        let end = start.saturating_add(length).min(self.length);
-        let tail = self.split_off(end);
-        drop(self.split_off(start));
+        let held = self.held();
+        let start = start.min(held.length);
+        let end = start.saturating_add(length).min(held.length);
+        let tail = held.split_off(end);
+        drop(held.split_off(start));
         self.push(Bytes::copy_from_slice(bytes));
         for chunk in tail {
             self.push(chunk);
