@@ -112,6 +112,13 @@ pub trait HttpFilter: Sized + 'static {
         let _ = (cx, log);
     }
 
+    /// Whether this configuration looks at the heads of responses. Asked once, after [`configure`](HttpFilter::configure): where the
+    /// answer is no, the host need not call [`on_response`](HttpFilter::on_response) at all. A host other than Fyke calls it all
+    /// the same. Default: yes.
+    fn wants_response(&self) -> bool {
+        true
+    }
+
     /// The most bytes that a `_with_body` method is given. Default: 1 MiB.
     fn maximum_body(&self) -> usize {
         1 << 20
@@ -137,4 +144,15 @@ pub struct Callbacks {
     pub on_response_with_body: bool,
     pub on_response_chunk: bool,
     pub on_log: bool,
+    /// Whether one of them may wait. Where none does, none needs a task.
+    pub waits: bool,
+}
+
+impl Callbacks {
+    /// Whether each method is done when it returns, and nothing else of a stream is looked at than its heads.
+    pub(crate) const fn sees_heads_only(self) -> bool {
+        let Self { on_request_with_body, on_request_chunk, on_response_with_body, on_response_chunk, .. } = self;
+        !(on_request_with_body || on_request_chunk || on_response_with_body || on_response_chunk)
+            && !(self.on_reroute || self.on_log || self.waits)
+    }
 }

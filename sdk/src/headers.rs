@@ -3,6 +3,7 @@
 //! A filter that looks at one header costs one hostcall; only iterating fetches the whole map. What was read is kept for the
 //! rest of the phase (no one else can change it meanwhile), and forgotten when it is written.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use crate::abi::{self, MapKind, Pairs};
@@ -25,7 +26,7 @@ struct Page {
 
 #[derive(Debug)]
 struct Entry {
-    name: Box<str>,
+    name: Cow<'static, str>,
     value: Option<Vec<u8>>,
 }
 
@@ -37,13 +38,22 @@ impl Headers {
     /// The first value of a header. Where several would be dangerous to overlook, use [`Headers::values`].
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.find(name, || Cow::Owned(name.to_owned()))
+    }
+
+    /// As [`Headers::get`], for names that need not be copied.
+    pub(crate) fn get_known(&self, name: &'static str) -> Option<&[u8]> {
+        self.find(name, || Cow::Borrowed(name))
+    }
+
+    fn find(&self, name: &str, keep: impl Fn() -> Cow<'static, str>) -> Option<&[u8]> {
         if let Some(all) = self.all.get() {
             return all.first(name);
         }
         let mut page = &self.seen;
         loop {
             for cell in &page.entries {
-                let entry = cell.get_or_init(|| Entry { name: name.into(), value: abi::header(self.map, name) });
+                let entry = cell.get_or_init(|| Entry { name: keep(), value: abi::header(self.map, name) });
                 if entry.name.eq_ignore_ascii_case(name) {
                     return entry.value.as_deref();
                 }

@@ -23,25 +23,25 @@ impl Request {
     /// `:method`; empty when there is none.
     #[must_use]
     pub fn method(&self) -> &[u8] {
-        self.get(":method").unwrap_or_default()
+        self.get_known(":method").unwrap_or_default()
     }
 
     /// `:path`, with its query; empty when there is none.
     #[must_use]
     pub fn path(&self) -> &[u8] {
-        self.get(":path").unwrap_or_default()
+        self.get_known(":path").unwrap_or_default()
     }
 
     /// `:authority`, which is HTTP/1.1's `Host`; empty when there is none.
     #[must_use]
     pub fn authority(&self) -> &[u8] {
-        self.get(":authority").unwrap_or_default()
+        self.get_known(":authority").unwrap_or_default()
     }
 
     /// `:scheme`; empty when there is none.
     #[must_use]
     pub fn scheme(&self) -> &[u8] {
-        self.get(":scheme").unwrap_or_default()
+        self.get_known(":scheme").unwrap_or_default()
     }
 
     /// Whether there is neither body nor trailers.

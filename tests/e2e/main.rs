@@ -42,6 +42,7 @@ mod pool;
 mod replies;
 mod router;
 mod soak;
+mod stateless;
 mod threads;
 mod tls;
 mod traps;

@@ -38,6 +38,10 @@ impl HttpFilter for RequestId {
         Ok(Flow::Continue)
     }
 
+    fn wants_response(&self) -> bool {
+        self.response
+    }
+
     async fn on_response(&self, cx: &mut Ctx, response: &mut Response) -> Result<Flow> {
         if let Some(id) = &cx.id {
             response.set("x-request-id", id)?;

@@ -132,6 +132,11 @@ pub struct HeaderChanges {
 }
 
 impl HeaderChanges {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+
     /// Makes them on a live header map.
     pub fn apply(&self, headers: &mut Headers) -> Result<()> {
         for name in &self.remove {

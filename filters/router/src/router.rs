@@ -44,6 +44,10 @@ impl HttpFilter for Router {
         self.route(cx, request)
     }
 
+    fn wants_response(&self) -> bool {
+        self.table.changes_responses()
+    }
+
     async fn on_response(&self, cx: &mut Ctx, response: &mut Response) -> Result<Flow> {
         if let Some(route) = cx.selected.and_then(|place| self.table.route(place)) {
             route.response_headers.apply(response)?;

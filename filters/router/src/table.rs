@@ -54,6 +54,11 @@ impl Table {
         })
     }
 
+    /// Whether some route changes the headers of answers.
+    pub fn changes_responses(&self) -> bool {
+        self.hosts.iter().flat_map(|host| &host.routes).any(|route| !route.response_headers.is_empty())
+    }
+
     /// The route at a place.
     pub fn route(&self, place: Place) -> Option<&Route> {
         self.hosts.get(place.host)?.routes.get(place.route)

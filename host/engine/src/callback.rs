@@ -160,6 +160,12 @@ impl CallbackSet {
         CallbackSet(self.0 | other.0)
     }
 
+    /// Those that are not in the other.
+    #[must_use]
+    pub const fn without(self, other: CallbackSet) -> CallbackSet {
+        CallbackSet(self.0 & !other.0)
+    }
+
     /// Whether there is none.
     #[must_use]
     pub const fn is_empty(self) -> bool {
@@ -210,6 +216,7 @@ mod tests {
         assert!(!set.contains(Callback::Tick));
         assert_eq!(set.iter().collect::<Vec<_>>(), [Callback::RequestHeaders, Callback::Log]);
         assert_eq!(set.intersect(CallbackSet::LIFECYCLE), CallbackSet::EMPTY);
+        assert_eq!(CallbackSet::ALL.without(CallbackSet::ALL.without(set)), set);
         assert_eq!(format!("{set:?}"), r#"{"request_headers", "log"}"#);
     }
 }

@@ -96,7 +96,7 @@ pub(super) fn wants(exchange: &Exchange, index: usize, callback: Callback) -> bo
     exchange
         .filters
         .get(index)
-        .is_some_and(|filter| filter.slot.is_some() && !filter.skipped && filter.plugin.callbacks.contains(callback))
+        .is_some_and(|filter| filter.slot.is_some() && !filter.skipped && filter.callbacks.contains(callback))
 }
 
 /// The instance is gone: it trapped now or before.

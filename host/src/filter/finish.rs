@@ -28,7 +28,14 @@ pub fn finish(env: &Rc<Env>, exchange: &mut Exchange, now: Instant) {
         }
     }
     for index in 0..exchange.filters.len() {
-        if exchange.filters.get(index).is_none_or(|filter| filter.slot.is_none()) {
+        let Some(filter) = exchange.filters.get_mut(index) else { continue };
+        if filter.stateless {
+            if let Some(slot) = filter.slot.take() {
+                slot.serve();
+            }
+            continue;
+        }
+        if filter.slot.is_none() {
             continue;
         }
         let _ = enter(env, exchange, index, |instance, call, context| {

@@ -176,9 +176,14 @@ impl Pump<'_> {
             }
         };
         let Some(filter) = exchange.filters.get_mut(index) else { return false };
+        let stateless = filter.stateless;
         let stage = filter.stage(direction);
         stage.headers_seen = true;
         stage.hold = hold;
+        // Nobody could let it go on again.
+        if stateless && hold != Hold::None && !stage.resume && !exchange.is_interrupted() {
+            fail(exchange, index);
+        }
         !exchange.is_interrupted()
     }
 
@@ -210,8 +215,18 @@ impl Pump<'_> {
             .as_ref()
             .and_then(|selection| selection.route.plugins.iter().find(|(name, _)| *name == plugin.settings.name))
             .map_or(plugin.index, |(_, number)| *number);
-        let Some((root, _)) = slot.roots.get(number) else { return Admitted::No };
-        let root = *root;
+        let Some(root) = slot.roots.get(number) else { return Admitted::No };
+        let Some(filter) = exchange.filters.get_mut(index) else { return Admitted::No };
+        filter.callbacks = plugin.callbacks.without(root.skips);
+        let stateless = !root.has_stream_contexts();
+        let root = root.context;
+        if stateless {
+            filter.stateless = true;
+            filter.context = root;
+            filter.root = root;
+            filter.slot = Some(slot);
+            return Admitted::Yes;
+        }
         let created = {
             let mut call = crate::wasm::call::Call::for_new_stream(self.env, &plugin.vm, &slot, root);
             slot.enter(|instance| instance.create_stream(&mut call, root))
@@ -285,8 +300,11 @@ impl Pump<'_> {
         }
         resume(exchange, place);
         let Some(filter) = exchange.filters.get_mut(index) else { return };
+        let stateless = filter.stateless;
         let stage = filter.stage(direction);
-        if stage.body_hold == BodyHold::Buffer && stage.held.len() > limit {
+        if stateless && stage.body_hold != BodyHold::None && stage.end_seen && !stage.trailers {
+            fail(exchange, index);
+        } else if stage.body_hold == BodyHold::Buffer && stage.held.len() > limit {
             too_large(exchange, direction, index);
         }
     }
@@ -312,12 +330,14 @@ impl Pump<'_> {
                 Direction::Response => instance.on_response_trailers(call, context, count),
             });
             let Some(filter) = exchange.filters.get_mut(index) else { return };
+            let stateless = filter.stateless;
             let stage = filter.stage(direction);
             match action {
                 Ok(HeadersAction::Continue | HeadersAction::ContinueAndEndStream) => {
                     stage.body_hold = BodyHold::None;
                     release_head(exchange, direction, index);
                 }
+                Ok(_) if stateless => fail(exchange, index),
                 // Held like a body: `continue_stream` lets everything go.
                 Ok(_) => stage.body_hold = BodyHold::Watermark,
                 Err(Gone) => fail(exchange, index),

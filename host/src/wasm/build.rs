@@ -19,6 +19,7 @@ use super::{
     manifest::Manifest,
     route::Route,
     source,
+    vm::Root,
 };
 use crate::{
     config::resolved::{self, HeadersPause, Origin},
@@ -47,7 +48,7 @@ pub struct Built {
     /// It.
     pub instance: Instance,
     /// Plugin contexts by number of configuration.
-    pub roots: Vec<(ContextId, Arc<resolved::Filter>)>,
+    pub roots: Vec<Root>,
     /// Routes by handle.
     pub routes: Vec<Route>,
     /// Sinks by handle.
@@ -362,9 +363,10 @@ impl Blueprint {
             host.refusal = None;
             host.last_error = None;
             host.denied = None;
+            host.skips = CallbackSet::EMPTY;
             match instance.configure_root(&mut host, &plugin.configuration) {
-                Ok(root) => {
-                    roots.push((root, Arc::clone(&plugin.settings)));
+                Ok(context) => {
+                    roots.push(Root { context, settings: Arc::clone(&plugin.settings), skips: host.skips });
                 }
                 Err(error) => return Err(host.explain(plugin, index, &error)),
             }

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use fyke_engine::{
-    Buffer, BufferKind, ConfigureError, ContextId, Host, HttpCall, LocalResponse, LogLevel, Map, MapKind, MetricKind,
-    SharedData, Status, StreamKind,
+    Buffer, BufferKind, CallbackSet, ConfigureError, ContextId, Host, HttpCall, LocalResponse, LogLevel, Map, MapKind,
+    MetricKind, SharedData, Status, StreamKind,
 };
 
 use super::{
@@ -38,6 +38,8 @@ pub(super) struct Configuring<'a> {
     pub(super) last_error: Option<String>,
     /// Why the host said no to a route or a sink, until it says yes again.
     pub(super) denied: Option<String>,
+    /// What the configuration has no use for.
+    pub(super) skips: CallbackSet,
     pub(super) started: std::time::Instant,
 }
 
@@ -61,6 +63,7 @@ impl<'a> Configuring<'a> {
             refusal: None,
             last_error: None,
             denied: None,
+            skips: CallbackSet::EMPTY,
             started: std::time::Instant::now(),
         }
     }
@@ -258,6 +261,11 @@ impl Host for Configuring<'_> {
                 let Ok(refused) = serde_json::from_slice::<Refused>(args) else { return Status::BadArgument };
                 // The host knows better why it said no to a route or a sink.
                 self.refusal = Some((refused.path, self.denied.take().unwrap_or(refused.message)));
+                Status::Ok
+            }
+            b"fyke.callbacks.skip.v1" => {
+                let Some(skips) = foreign::callbacks(args) else { return Status::BadArgument };
+                self.skips = self.skips.union(skips);
                 Status::Ok
             }
             b"fyke.features.v1" => {

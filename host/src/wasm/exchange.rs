@@ -7,7 +7,7 @@
 use std::{borrow::Cow, cell::OnceCell, net::SocketAddr, rc::Rc, task::Waker, time::SystemTime};
 
 use bytes::Bytes;
-use fyke_engine::ContextId;
+use fyke_engine::{CallbackSet, ContextId};
 use http::{HeaderMap, Method, Version};
 use tokio::time::Instant;
 
@@ -165,6 +165,10 @@ pub struct FilterState {
     pub context: ContextId,
     /// The plugin context it stands under.
     pub root: ContextId,
+    /// What that wants to be called for.
+    pub callbacks: CallbackSet,
+    /// It has no context of its own there, and is called with its plugin context's.
+    pub stateless: bool,
     /// Goes on without this filter.
     pub skipped: bool,
     /// It has changed something, so that going on without it would forward half a change.
@@ -184,6 +188,8 @@ impl FilterState {
             slot: None,
             context: ContextId(0),
             root: ContextId(0),
+            callbacks: CallbackSet::EMPTY,
+            stateless: false,
             skipped: false,
             altered: false,
             request: Stage::default(),

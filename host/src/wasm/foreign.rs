@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fyke_engine::{ContextId, Host, MapKind, MetricKind, Status};
+use fyke_engine::{Callback, CallbackSet, ContextId, Host, MapKind, MetricKind, Status};
 
 use super::{call::Call, exchange::Exchange, maps::RequestHead, route::Selection};
 use crate::telemetry::{FilterMetricError, FilterMetricKind, Registry, filter_metrics::CAPACITY_PER_FILTER};
@@ -18,6 +18,7 @@ pub const FEATURES: &[&str] = &[
     "fyke.route.again.v1",
     "fyke.log.open.v1",
     "fyke.log.write.v1",
+    "fyke.callbacks.skip.v1",
     "clear_route_cache",
 ];
 
@@ -105,9 +106,28 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &
             Status::Ok
         }
         // These belong to configuration; on a stream they are out of place.
-        b"fyke.route.define.v1" | b"fyke.log.open.v1" | b"fyke.configure.refuse.v1" => Status::BadArgument,
+        b"fyke.route.define.v1" | b"fyke.log.open.v1" | b"fyke.configure.refuse.v1" | b"fyke.callbacks.skip.v1" => {
+            Status::BadArgument
+        }
         _ => Status::NotFound,
     }
+}
+
+/// Callbacks, by their names and separated by commas, of those that a stream may go without.
+#[must_use]
+pub fn callbacks(names: &[u8]) -> Option<CallbackSet> {
+    const OF_STREAMS: [Callback; 8] = [
+        Callback::ContextCreate,
+        Callback::RequestHeaders,
+        Callback::RequestBody,
+        Callback::RequestTrailers,
+        Callback::ResponseHeaders,
+        Callback::ResponseBody,
+        Callback::ResponseTrailers,
+        Callback::Log,
+    ];
+    let names = std::str::from_utf8(names).ok()?.split(',');
+    names.map(|name| Callback::from_name(name).filter(|callback| OF_STREAMS.contains(callback))).collect()
 }
 
 fn select(host: &mut Call<'_>, cx: ContextId, args: &[u8]) -> Option<Status> {
@@ -172,6 +192,15 @@ mod tests {
         let mut out = Vec::new();
         list(&mut out, [b"ab".as_slice(), b"", b"c"].into_iter());
         assert_eq!(out, [3, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, b'a', b'b', b'c']);
+    }
+
+    #[test]
+    fn callbacks_of_streams_may_be_skipped_and_no_others() {
+        let set = callbacks(b"response_headers,log").unwrap();
+        assert_eq!(set.iter().collect::<Vec<_>>(), [Callback::ResponseHeaders, Callback::Log]);
+        for bad in [&b""[..], b"log,", b"delete", b"Log", b"\xff"] {
+            assert_eq!(callbacks(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use fyke_engine::{CallbackSet, ContextId, IdMap, Instance, Trap, TrapKind};
+use fyke_engine::{Callback, CallbackSet, ContextId, IdMap, Instance, Trap, TrapKind};
 use tokio::{
     sync::{mpsc, oneshot},
     task::AbortHandle,
@@ -128,13 +128,32 @@ pub enum Acquired {
 /// By context id: the stream, and the place of the filter in its chain.
 type Contexts = IdMap<(Weak<RefCell<Exchange>>, usize)>;
 
+/// A plugin context.
+#[derive(Debug)]
+pub struct Root {
+    /// Its id.
+    pub context: ContextId,
+    /// Whose it is.
+    pub settings: Arc<resolved::Filter>,
+    /// Callbacks that its configuration has no use for (`fyke.callbacks.skip.v1`).
+    pub skips: CallbackSet,
+}
+
+impl Root {
+    /// Whether streams have contexts of their own there. If not, the guest is called with the plugin context's id.
+    #[must_use]
+    pub fn has_stream_contexts(&self) -> bool {
+        !self.skips.contains(Callback::ContextCreate)
+    }
+}
+
 /// One instance and what belongs to it.
 #[derive(Debug)]
 pub struct Slot {
     instance: RefCell<Instance>,
     condemned: Cell<bool>,
     /// Plugin contexts by number of configuration.
-    pub roots: Vec<(ContextId, Arc<resolved::Filter>)>,
+    pub roots: Vec<Root>,
     /// Routes by handle.
     pub routes: Vec<Rc<Route>>,
     /// Sinks by handle.
@@ -185,6 +204,11 @@ impl Slot {
     /// Forgets a context that was deleted.
     pub fn forget(&self, context: ContextId) {
         self.contexts.borrow_mut().remove(context);
+        self.serve();
+    }
+
+    /// Notes that a stream has ended here.
+    pub fn serve(&self) {
         self.served.set(true);
     }
 
@@ -199,7 +223,7 @@ impl Slot {
     /// The settings of the filter that a root context belongs to.
     #[must_use]
     pub fn settings(&self, root: ContextId) -> Option<&Arc<resolved::Filter>> {
-        self.roots.iter().find(|(id, _)| *id == root).map(|(_, settings)| settings)
+        self.roots.iter().find(|one| one.context == root).map(|root| &root.settings)
     }
 
     /// A token for a callout, unique for the life of the instance.
@@ -325,9 +349,9 @@ impl Vm {
     pub fn end(self: &Rc<Self>, env: &Rc<Env>) {
         let Some(slot) = self.slot() else { return };
         slot.calls.end();
-        for (root, _) in &slot.roots {
+        for root in &slot.roots {
             let mut call = Call::for_root(env, self, &slot);
-            if let Some(Err(trap)) = slot.enter(|instance| instance.delete_root(&mut call, *root)) {
+            if let Some(Err(trap)) = slot.enter(|instance| instance.delete_root(&mut call, root.context)) {
                 tracing::warn!(filter = &*self.name, "filter trapped at its end: {}", trap.message);
                 return;
             }

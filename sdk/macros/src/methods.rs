@@ -93,7 +93,7 @@ impl Methods {
             on_response_with_body,
             on_response_chunk,
             on_log,
-            waits: _,
+            waits,
         } = self;
         quote! {
             impl ::fyke_sdk::Present for #filter {
@@ -106,6 +106,7 @@ impl Methods {
                     on_response_with_body: #on_response_with_body,
                     on_response_chunk: #on_response_chunk,
                     on_log: #on_log,
+                    waits: #waits,
                 };
             }
         }

@@ -20,6 +20,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+use std::any::TypeId;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -29,7 +30,7 @@ use crate::body::Chunk;
 use crate::call;
 use crate::configure::{configure, refuse};
 use crate::error::{Error, Result};
-use crate::filter::{HttpFilter, Present};
+use crate::filter::{Callbacks, HttpFilter, Present};
 use crate::flow::{Flow, Reply};
 use crate::hash::FastHash;
 use crate::log::StreamLog;
@@ -84,6 +85,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
     pub fn on_configure(&self, root: u32, size: usize) -> bool {
         match configure::<F>(size) {
             Ok(filter) => {
+                Self::skip(&filter);
                 self.roots.borrow_mut().insert(root, Some(Rc::new(filter)));
                 true
             }
@@ -94,16 +96,31 @@ impl<F: HttpFilter + Present> Runtime<F> {
         }
     }
 
+    /// Says which callbacks this configuration has no use for. Other hosts do not know the function, and call.
+    fn skip(filter: &F) {
+        let Callbacks { on_request, on_response, on_response_with_body, .. } = F::CALLBACKS;
+        let unwanted = on_response && !on_response_with_body && !filter.wants_response();
+        // A `Ctx` that no second method sees need not be kept.
+        let keeps = TypeId::of::<F::Ctx>() != TypeId::of::<()>() && on_request && on_response && !unwanted;
+        let names: &[u8] = match (unwanted, F::CALLBACKS.sees_heads_only() && !keeps) {
+            (true, true) => b"response_headers,context_create",
+            (true, false) => b"response_headers",
+            (false, true) => b"context_create",
+            (false, false) => return,
+        };
+        let _ = abi::call_foreign_function("fyke.callbacks.skip.v1", names);
+    }
+
     /// `proxy_on_request_headers` and `proxy_on_response_headers`.
     pub fn on_headers(&self, side: Side, context: u32, end_of_stream: bool) -> Action {
-        if side == Side::Response {
+        if F::CALLBACKS.waits && side == Side::Response {
             self.cancel(context);
         }
         let Some(replied) = self.with_stream(context, |stream| {
             stream.half(side).ended = end_of_stream;
             stream.replied
         }) else {
-            return self.unknown(side);
+            return self.on_headers_of_no_stream(side, context, end_of_stream);
         };
         if replied && side == Side::Request {
             return Action::Pause;
@@ -122,9 +139,19 @@ impl<F: HttpFilter + Present> Runtime<F> {
         }
     }
 
+    /// The host keeps no stream contexts for this configuration, and calls with the root's id.
+    fn on_headers_of_no_stream(&self, side: Side, root: u32, end_of_stream: bool) -> Action {
+        let filter =
+            if F::CALLBACKS.sees_heads_only() { self.roots.borrow().get(&root).cloned().flatten() } else { None };
+        let Some(filter) = filter else { return self.unknown(side) };
+        let job = Job { filter, phase: Phase::Headers(side), end_of_stream, size: 0 };
+        let result = job.run_at_once(&mut F::Ctx::default());
+        self.end(root, side, result)
+    }
+
     /// `proxy_on_request_body` and `proxy_on_response_body`; `size` counts what the host has held so far.
     pub fn on_body(&self, side: Side, context: u32, size: usize, end_of_stream: bool) -> Action {
-        if side == Side::Response {
+        if F::CALLBACKS.waits && side == Side::Response {
             self.cancel_side(context, Side::Request);
         }
         let Some(state) = self.with_stream(context, |stream| {
@@ -202,7 +229,9 @@ impl<F: HttpFilter + Present> Runtime<F> {
 
     /// `proxy_on_log`.
     pub fn on_log(&self, context: u32) {
-        self.cancel(context);
+        if F::CALLBACKS.waits {
+            self.cancel(context);
+        }
         let Some((filter, mut cx)) = self.with_stream(context, Stream::borrow_idle).flatten() else {
             return;
         };
@@ -246,9 +275,16 @@ impl<F: HttpFilter + Present> Runtime<F> {
             let ended = half.ended;
             (stream.filter.clone(), stream.cx.take().unwrap_or_default(), ended)
         })?;
+        let job = Job { filter, phase, end_of_stream, size };
+        if !F::CALLBACKS.waits {
+            let mut cx = cx;
+            let result = job.run_at_once(&mut cx);
+            self.with_stream(context, |stream| stream.cx = Some(cx));
+            return Some(result);
+        }
         let idle = self.idle.borrow_mut().pop();
         let mut task = idle.unwrap_or_else(Task::new);
-        task.give(Job { filter, cx, phase, end_of_stream, size });
+        task.give(job, cx);
         let result = task.poll(context);
         self.settle(context, task, phase, result)
     }

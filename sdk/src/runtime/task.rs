@@ -5,14 +5,14 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::abi::Side;
 use crate::body::Body;
 use crate::call;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::filter::HttpFilter;
 use crate::flow::Flow;
 use crate::request::Request;
@@ -37,10 +37,36 @@ impl Phase {
 /// One call of one method.
 pub(super) struct Job<F: HttpFilter> {
     pub filter: Rc<F>,
-    pub cx: F::Ctx,
     pub phase: Phase,
     pub end_of_stream: bool,
     pub size: usize,
+}
+
+impl<F: HttpFilter> Job<F> {
+    async fn run(&self, cx: &mut F::Ctx) -> Result<Flow> {
+        let Self { filter, phase, end_of_stream, size } = self;
+        match phase {
+            Phase::Headers(Side::Request) => filter.on_request(cx, &mut Request::new(*end_of_stream)).await,
+            Phase::Headers(Side::Response) => filter.on_response(cx, &mut Response::new(*end_of_stream)).await,
+            Phase::Body(side @ Side::Request) => {
+                let mut body = Body::new(side.body(), *size);
+                filter.on_request_with_body(cx, &mut Request::new(false), &mut body).await
+            }
+            Phase::Body(side @ Side::Response) => {
+                let mut body = Body::new(side.body(), *size);
+                filter.on_response_with_body(cx, &mut Response::new(false), &mut body).await
+            }
+        }
+    }
+
+    /// Runs a method that cannot wait, without a task.
+    pub fn run_at_once(&self, cx: &mut F::Ctx) -> Result<Flow> {
+        match pin!(self.run(cx)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            // The macro that looked for an `await` knows of none.
+            Poll::Pending => Err(Error::new("a method waited that has no `await`")),
+        }
+    }
 }
 
 pub(super) struct Task<F: HttpFilter> {
@@ -50,7 +76,7 @@ pub(super) struct Task<F: HttpFilter> {
 
 /// What goes in and comes out.
 struct Desk<F: HttpFilter> {
-    job: Cell<Option<Job<F>>>,
+    job: Cell<Option<(Job<F>, F::Ctx)>>,
     result: Cell<Option<Result<Flow>>>,
     cx: Cell<Option<F::Ctx>>,
 }
@@ -63,8 +89,8 @@ impl<F: HttpFilter> Task<F> {
     }
 
     /// The next job. Polling runs it.
-    pub fn give(&mut self, job: Job<F>) {
-        self.desk.job.set(Some(job));
+    pub fn give(&mut self, job: Job<F>, cx: F::Ctx) {
+        self.desk.job.set(Some((job, cx)));
     }
 
     /// Runs up to the next wait; `Some` when the method is done. Callouts made meanwhile belong to `stream`.
@@ -90,21 +116,10 @@ impl<F: HttpFilter> Task<F> {
 
 async fn work<F: HttpFilter>(desk: Rc<Desk<F>>) {
     loop {
-        let job = poll_fn(|_| desk.job.take().map_or(Poll::Pending, Poll::Ready)).await;
-        let mut loan = Loan { cx: Some(job.cx), desk: &desk };
+        let (job, cx) = poll_fn(|_| desk.job.take().map_or(Poll::Pending, Poll::Ready)).await;
+        let mut loan = Loan { cx: Some(cx), desk: &desk };
         let Some(cx) = &mut loan.cx else { continue };
-        let result = match job.phase {
-            Phase::Headers(Side::Request) => job.filter.on_request(cx, &mut Request::new(job.end_of_stream)).await,
-            Phase::Headers(Side::Response) => job.filter.on_response(cx, &mut Response::new(job.end_of_stream)).await,
-            Phase::Body(side @ Side::Request) => {
-                let mut body = Body::new(side.body(), job.size);
-                job.filter.on_request_with_body(cx, &mut Request::new(false), &mut body).await
-            }
-            Phase::Body(side @ Side::Response) => {
-                let mut body = Body::new(side.body(), job.size);
-                job.filter.on_response_with_body(cx, &mut Response::new(false), &mut body).await
-            }
-        };
+        let result = job.run(cx).await;
         drop(loan);
         desk.result.set(Some(result));
     }

@@ -208,6 +208,10 @@ pub fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, St
                 world.refusal = Some(String::from_utf8_lossy(arguments).into_owned());
                 Ok(Vec::new())
             }
+            "fyke.callbacks.skip.v1" => {
+                world.skipped = Some(String::from_utf8_lossy(arguments).into_owned());
+                Ok(Vec::new())
+            }
             "fyke.route.define.v1" => {
                 world.routes.push(serde_json::from_slice(arguments).map_err(|_| Status::BAD_ARGUMENT)?);
                 number(world.routes.len() - 1)

@@ -19,6 +19,8 @@ pub struct World {
     pub configuration: Vec<u8>,
     /// The last refusal, as the JSON that the filter sent.
     pub refusal: Option<String>,
+    /// Callbacks that the configuration has no use for, as the filter named them.
+    pub skipped: Option<String>,
     /// Lines written to the log.
     pub logs: Vec<(Level, String)>,
     /// Nanoseconds since the epoch.
@@ -111,6 +113,7 @@ impl World {
             streams: HashMap::new(),
             configuration: Vec::new(),
             refusal: None,
+            skipped: None,
             logs: Vec::new(),
             now: 1_700_000_000_123_456_789,
             random: 0x5eed,

@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod bodies;
+mod stateless;
 
 thread_local! {
     static DROPPED: Cell<usize> = const { Cell::new(0) };
