@@ -30,9 +30,12 @@ pub enum Contestant {
     /// Fyke with the router.
     #[value(name = "fyke-1")]
     Fyke1,
-    /// Fyke with request-id, the router and three header filters.
+    /// Fyke with request-id, the router and three header filters on the official SDK.
     #[value(name = "fyke-5")]
     Fyke5,
+    /// The same with header filters on Fyke's SDK.
+    #[value(name = "fyke-5-sdk")]
+    Fyke5Sdk,
     /// HAProxy, one thread.
     Haproxy,
     /// nginx, one worker.
@@ -43,7 +46,8 @@ pub enum Contestant {
 
 impl Contestant {
     /// All, in the order of reports.
-    pub const ALL: [Self; 6] = [Self::Fyke0, Self::Fyke1, Self::Fyke5, Self::Haproxy, Self::Nginx, Self::Envoy];
+    pub const ALL: [Self; 7] =
+        [Self::Fyke0, Self::Fyke1, Self::Fyke5Sdk, Self::Fyke5, Self::Haproxy, Self::Nginx, Self::Envoy];
 
     /// As on the command line.
     pub fn name(self) -> &'static str {
@@ -51,6 +55,7 @@ impl Contestant {
             Self::Fyke0 => "fyke-0",
             Self::Fyke1 => "fyke-1",
             Self::Fyke5 => "fyke-5",
+            Self::Fyke5Sdk => "fyke-5-sdk",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
             Self::Envoy => "envoy",
@@ -62,7 +67,8 @@ impl Contestant {
         match self {
             Self::Fyke0 => "Fyke, no filter",
             Self::Fyke1 => "Fyke, 1 filter (router)",
-            Self::Fyke5 => "Fyke, 5 filters (request-id, router, 3 header filters)",
+            Self::Fyke5 => "Fyke, 5 filters (request-id, router, 3 header filters on the official SDK)",
+            Self::Fyke5Sdk => "Fyke, 5 filters (request-id, router, 3 header filters on its own SDK)",
             Self::Haproxy => "HAProxy, one thread",
             Self::Nginx => "nginx, one worker",
             Self::Envoy => "Envoy, concurrency 1, plain router",
@@ -120,7 +126,9 @@ impl Candidate {
 
     fn locate(common: &Common, contestant: Contestant) -> anyhow::Result<Self> {
         let (binary, version) = match contestant {
-            Contestant::Fyke0 | Contestant::Fyke1 | Contestant::Fyke5 => (fyke(common)?, "--version"),
+            Contestant::Fyke0 | Contestant::Fyke1 | Contestant::Fyke5 | Contestant::Fyke5Sdk => {
+                (fyke(common)?, "--version")
+            }
             Contestant::Haproxy => (process::find("haproxy").context("apt-get install haproxy")?, "-v"),
             Contestant::Nginx => (process::find("nginx").context("apt-get install nginx-light")?, "-v"),
             Contestant::Envoy => {
@@ -129,7 +137,10 @@ impl Candidate {
             }
         };
         let header_filter = match contestant {
-            Contestant::Fyke5 => Some(header_filter(common)?),
+            Contestant::Fyke5 => {
+                Some(header_filter(common.header_filter.as_deref(), ("header", "release", "guest_header.wasm"))?)
+            }
+            Contestant::Fyke5Sdk => Some(header_filter(None, ("header-fyke", "filter", "guest_header_fyke.wasm"))?),
             _ => None,
         };
         let version = version_of(&binary, version)?;
@@ -146,7 +157,7 @@ impl Candidate {
         let file = file.to_string_lossy();
         let workers = task.workers.to_string();
         let arguments: Vec<&str> = match self.contestant {
-            Contestant::Fyke0 | Contestant::Fyke1 | Contestant::Fyke5 => vec!["run", &file],
+            Contestant::Fyke0 | Contestant::Fyke1 | Contestant::Fyke5 | Contestant::Fyke5Sdk => vec!["run", &file],
             Contestant::Haproxy => vec!["-db", "-f", &file],
             Contestant::Nginx => vec!["-e", "stderr", "-g", "daemon off;", "-c", &file],
             Contestant::Envoy => vec!["-c", &file, "--concurrency", &workers, "--disable-hot-restart", "-l", "error"],
@@ -161,7 +172,9 @@ impl Candidate {
         Ok(match self.contestant {
             Contestant::Fyke0 => (configuration::fyke(task, listen, admin, None, 0)?, "yaml"),
             Contestant::Fyke1 => (configuration::fyke(task, listen, admin, None, 1)?, "yaml"),
-            Contestant::Fyke5 => (configuration::fyke(task, listen, admin, self.header_filter.as_deref(), 5)?, "yaml"),
+            Contestant::Fyke5 | Contestant::Fyke5Sdk => {
+                (configuration::fyke(task, listen, admin, self.header_filter.as_deref(), 5)?, "yaml")
+            }
             Contestant::Haproxy => (configuration::haproxy(task, listen), "cfg"),
             Contestant::Nginx => (configuration::nginx(task, listen, folder), "conf"),
             Contestant::Envoy => (configuration::envoy(task, listen), "json"),
@@ -191,21 +204,22 @@ fn fyke(common: &Common) -> anyhow::Result<PathBuf> {
     path.canonicalize().with_context(|| format!("{} is missing: cargo build --release, or --fyke PATH", path.display()))
 }
 
-fn header_filter(common: &Common) -> anyhow::Result<PathBuf> {
-    let path = match &common.header_filter {
-        Some(path) => path.clone(),
+/// The filter at `given`, or else the guest of this folder, built with this profile.
+fn header_filter(given: Option<&Path>, (guest, profile, module): (&str, &str, &str)) -> anyhow::Result<PathBuf> {
+    let path = match given {
+        Some(path) => path.to_owned(),
         None => {
-            let manifest = workspace().join("tests/guests/header/Cargo.toml");
+            let manifest = workspace().join("tests/guests").join(guest).join("Cargo.toml");
             ensure!(manifest.is_file(), "{} is missing; give --header-filter PATH", manifest.display());
             let folder = target().join("bench-guests");
             let mut cargo = Command::new("cargo");
             cargo
-                .args(["build", "--release", "--target", "wasm32-wasip1", "--manifest-path"])
+                .args(["build", "--profile", profile, "--target", "wasm32-wasip1", "--manifest-path"])
                 .arg(&manifest)
                 .arg("--target-dir")
                 .arg(&folder);
             process::output(&mut cargo, BUILD)?;
-            folder.join("wasm32-wasip1/release/guest_header.wasm")
+            folder.join("wasm32-wasip1").join(profile).join(module)
         }
     };
     path.canonicalize().with_context(|| format!("the header filter {} is missing", path.display()))
