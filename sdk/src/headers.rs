@@ -4,7 +4,7 @@
 //! rest of the phase (no one else can change it meanwhile), and forgotten when it is written.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 use crate::abi::{self, MapKind, Pairs};
 use crate::error::Result;
@@ -14,6 +14,8 @@ use crate::error::Result;
 pub struct Headers {
     map: MapKind,
     seen: Page,
+    /// How many are in `seen`.
+    kept: Cell<u32>,
     all: OnceCell<Pairs>,
 }
 
@@ -32,7 +34,7 @@ struct Entry {
 
 impl Headers {
     pub(crate) fn new(map: MapKind) -> Self {
-        Self { map, seen: Page::default(), all: OnceCell::new() }
+        Self { map, seen: Page::default(), kept: Cell::new(0), all: OnceCell::new() }
     }
 
     /// The first value of a header. Where several would be dangerous to overlook, use [`Headers::values`].
@@ -53,7 +55,10 @@ impl Headers {
         let mut page = &self.seen;
         loop {
             for cell in &page.entries {
-                let entry = cell.get_or_init(|| Entry { name: keep(), value: abi::header(self.map, name) });
+                let entry = cell.get_or_init(|| {
+                    self.kept.set(self.kept.get() + 1);
+                    Entry { name: keep(), value: abi::header(self.map, name) }
+                });
                 if entry.name.eq_ignore_ascii_case(name) {
                     return entry.value.as_deref();
                 }
@@ -129,11 +134,15 @@ impl Headers {
 
     fn forget(&mut self, name: &str) {
         self.all.take();
+        if self.kept.get() == 0 {
+            return;
+        }
         let mut page = Some(&mut self.seen);
         while let Some(current) = page {
             for cell in &mut current.entries {
                 if cell.get().is_some_and(|entry| entry.name.eq_ignore_ascii_case(name)) {
                     cell.take();
+                    self.kept.set(self.kept.get().saturating_sub(1));
                 }
             }
             page = current.next.get_mut().map(|next| &mut **next);
