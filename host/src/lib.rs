@@ -34,6 +34,7 @@ pub mod listener;
 pub mod reload;
 pub mod shared;
 pub mod snapshot;
+pub mod tcp;
 pub mod telemetry;
 pub mod transport;
 pub mod upstream;

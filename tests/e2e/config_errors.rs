@@ -251,8 +251,8 @@ fn nothing_listens_before_every_filter_is_ready() {
 fn words_that_do_not_work_yet_are_refused() {
     let yaml = "listeners: { web: { address: '127.0.0.1:0', cluster: app } }\nclusters: { app: { endpoints: [], health_check: { http: /healthz } } }\n";
     says(&refused(yaml, &[]), &["health_check", "not supported", "proxy.yaml:2:"]);
-    let yaml = "listeners: { db: { address: '127.0.0.1:0', protocol: tcp, cluster: app } }\nclusters: { app: { endpoints: [] } }\n";
-    says(&refused(yaml, &[]), &["tcp", "not supported"]);
+    let yaml = "listeners: { db: { address: '127.0.0.1:0', proxy_protocol: accept, cluster: app } }\nclusters: { app: { endpoints: [] } }\n";
+    says(&refused(yaml, &[]), &["accept", "not supported"]);
 }
 
 #[test]
@@ -272,4 +272,19 @@ fn errors_can_be_read_by_programs() {
     let origin = &error["origin"];
     assert_eq!(Path::new(origin["file"].as_str().unwrap()).file_name(), Some("proxy.yaml".as_ref()));
     assert_eq!((origin["line"].as_u64(), origin["column"].as_u64()), (Some(1), Some(30)));
+}
+
+#[test]
+fn a_filter_that_a_listener_would_never_call_is_refused_by_name() {
+    let yaml = "\
+listeners:
+  web: { address: '127.0.0.1:0', protocol: tcp, cluster: app, filters: [router] }
+filters:
+  router: { module: 'builtin:router', config: { routes: [{ cluster: app }] } }
+clusters: { app: { endpoints: [] } }
+";
+    says(
+        &refused(yaml, &[]),
+        &["filter \"router\"", "listener \"web\" has `protocol: tcp`", "no callback for TCP", "proxy.yaml:4"],
+    );
 }

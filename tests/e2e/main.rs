@@ -43,6 +43,7 @@ mod replies;
 mod router;
 mod soak;
 mod stateless;
+mod tcp;
 mod threads;
 mod tls;
 mod traps;

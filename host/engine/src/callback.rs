@@ -166,6 +166,35 @@ impl CallbackSet {
         CallbackSet(self.0 & !other.0)
     }
 
+    /// Whether a callback of HTTP streams is among them.
+    #[must_use]
+    pub fn sees_http(self) -> bool {
+        use Callback as C;
+        let http = [
+            C::RequestHeaders,
+            C::RequestBody,
+            C::RequestTrailers,
+            C::ResponseHeaders,
+            C::ResponseBody,
+            C::ResponseTrailers,
+        ];
+        http.iter().any(|callback| self.contains(*callback))
+    }
+
+    /// Whether a callback of TCP connections is among them.
+    #[must_use]
+    pub fn sees_tcp(self) -> bool {
+        use Callback as C;
+        let tcp = [
+            C::NewConnection,
+            C::DownstreamData,
+            C::UpstreamData,
+            C::DownstreamConnectionClose,
+            C::UpstreamConnectionClose,
+        ];
+        tcp.iter().any(|callback| self.contains(*callback))
+    }
+
     /// Whether there is none.
     #[must_use]
     pub const fn is_empty(self) -> bool {

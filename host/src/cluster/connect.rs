@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{RequestBody, error::ClusterError};
+use super::{RequestBody, dial::Transport, error::ClusterError};
 use crate::{
     config::resolved::{Cluster, ClusterProtocol, ClusterTls, Sni},
     transport::Flat,
@@ -59,23 +59,18 @@ pub async fn open<K: 'static>(
     kept: K,
 ) -> Result<Opened<K>, ClusterError> {
     let kept = Rc::new(kept);
-    let stream = TcpStream::connect(address).await.map_err(|error| ClusterError::Connect { address, error })?;
-    // Small writes must not wait for acknowledgements.
-    let _ = stream.set_nodelay(true);
-    let local = stream.local_addr().ok();
-    let Some(tls) = &settings.tls else {
-        let http2 = settings.protocol == ClusterProtocol::Http2;
-        let sender = handshake(stream, http2, address, Rc::clone(&kept)).await?;
-        return Ok(Opened { sender, local, kept });
+    let (transport, local) = transport(settings, address, host).await?;
+    let stream = match transport {
+        Transport::Tls(stream) => stream,
+        Transport::Tcp(stream) => {
+            let http2 = settings.protocol == ClusterProtocol::Http2;
+            let sender = handshake(stream, http2, address, Rc::clone(&kept)).await?;
+            return Ok(Opened { sender, local, kept });
+        }
     };
-    let name = server_name(tls, address, host).map_err(|error| ClusterError::Tls { address, error })?;
-    let stream = tokio_rustls::TlsConnector::from(std::sync::Arc::clone(&tls.config))
-        .connect(name, stream)
-        .await
-        .map_err(|error| ClusterError::Tls { address, error })?;
     let agreed = stream.get_ref().1.alpn_protocol();
     let http2 = match settings.protocol {
-        ClusterProtocol::Http1 => false,
+        ClusterProtocol::Http1 | ClusterProtocol::Tcp => false,
         ClusterProtocol::Auto => agreed == Some(b"h2"),
         ClusterProtocol::Http2 if agreed == Some(b"h2") => true,
         ClusterProtocol::Http2 => {
@@ -83,8 +78,30 @@ pub async fn open<K: 'static>(
             return Err(ClusterError::Tls { address, error });
         }
     };
-    let sender = handshake(stream, http2, address, Rc::clone(&kept)).await?;
+    let sender = handshake(*stream, http2, address, Rc::clone(&kept)).await?;
     Ok(Opened { sender, local, kept })
+}
+
+/// Connects, with TLS where the cluster says so. The second value is our own address.
+///
+/// # Errors
+/// [`ClusterError`], without a time limit: the caller sets it.
+pub(super) async fn transport(
+    settings: &Cluster,
+    address: SocketAddr,
+    host: Option<&str>,
+) -> Result<(Transport, Option<SocketAddr>), ClusterError> {
+    let stream = TcpStream::connect(address).await.map_err(|error| ClusterError::Connect { address, error })?;
+    // Small writes must not wait for acknowledgements.
+    let _ = stream.set_nodelay(true);
+    let local = stream.local_addr().ok();
+    let Some(tls) = &settings.tls else { return Ok((Transport::Tcp(stream), local)) };
+    let name = server_name(tls, address, host).map_err(|error| ClusterError::Tls { address, error })?;
+    let stream = tokio_rustls::TlsConnector::from(std::sync::Arc::clone(&tls.config))
+        .connect(name, stream)
+        .await
+        .map_err(|error| ClusterError::Tls { address, error })?;
+    Ok((Transport::Tls(Box::new(stream)), local))
 }
 
 fn server_name(tls: &ClusterTls, address: SocketAddr, host: Option<&str>) -> io::Result<ServerName<'static>> {

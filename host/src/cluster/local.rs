@@ -176,6 +176,15 @@ pub struct Open {
     _permit: OwnedSemaphorePermit,
 }
 
+impl Open {
+    /// A connection that is about to be opened.
+    pub(super) fn new(cluster: &Rc<LocalCluster>, permit: OwnedSemaphorePermit) -> Self {
+        cluster.metrics.connections.inc();
+        cluster.metrics.connections_active.add(1);
+        Self { cluster: Rc::clone(cluster), _permit: permit }
+    }
+}
+
 impl std::fmt::Debug for Open {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Open").field("cluster", &self.cluster.name).finish_non_exhaustive()
@@ -322,7 +331,7 @@ impl LocalCluster {
         fresh: bool,
     ) -> Result<Lease, ClusterError> {
         let multiplexes = || match self.shared.settings.protocol {
-            ClusterProtocol::Http1 => false,
+            ClusterProtocol::Http1 | ClusterProtocol::Tcp => false,
             ClusterProtocol::Http2 => true,
             // Until an endpoint has said otherwise, it may want one connection for all.
             ClusterProtocol::Auto => endpoint.multiplexes.get(),
@@ -342,9 +351,7 @@ impl LocalCluster {
             },
         };
         let _opening = multiplexed.then(|| Opening::begin(endpoint));
-        self.metrics.connections.inc();
-        self.metrics.connections_active.add(1);
-        let open = Open { cluster: Rc::clone(self), _permit: permit };
+        let open = Open::new(self, permit);
         let opened = connect::open(&self.shared.settings, endpoint.address, host, open).await?;
         let link = match opened.sender {
             Sender::Http1(mut sender) => {
@@ -390,6 +397,19 @@ impl LocalCluster {
                 },
                 () = self.freed.notified() => {}
             }
+        }
+    }
+
+    /// Waits for a permit to open a connection, for whoever has no use for a pooled one.
+    pub(super) async fn permit(&self) -> OwnedSemaphorePermit {
+        self.metrics.pending.add(1);
+        let _pending = Pending(&self.metrics.pending);
+        let _starving = self.shared.starve();
+        self.close_one_idle();
+        match Arc::clone(&self.shared.permits).acquire_owned().await {
+            Ok(permit) => permit,
+            // The semaphore is never closed; waiting on lets the time limit speak.
+            Err(_) => std::future::pending().await,
         }
     }
 

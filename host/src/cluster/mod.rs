@@ -2,7 +2,8 @@
 //!
 //! A [`shared::SharedCluster`] exists once per process and holds what must be counted once: the permits for
 //! connections. Each worker has a [`local::LocalCluster`] on top of it, with its own pools and its own view of how busy
-//! each endpoint is; nothing of it crosses threads. A [`lease::Lease`] is one connection lent for one request.
+//! each endpoint is; nothing of it crosses threads. A [`lease::Lease`] is one connection lent for one request, a [`dial::Line`] one
+//! that carries the bytes of one downstream connection.
 //!
 //! Clusters know endpoints, protocols and how busy things are. Which cluster a request goes to, how long it may take
 //! and whether it is tried again is decided above, in [`crate::upstream`].
@@ -10,6 +11,7 @@
 pub mod balancer;
 pub mod body;
 pub mod connect;
+pub mod dial;
 pub mod error;
 pub mod lease;
 pub mod local;

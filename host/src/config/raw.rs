@@ -136,11 +136,12 @@ pub struct Listener {
 /// What is spoken on a listener.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[schemars(extend("x-fyke-unsupported" = ["tcp"]))]
 pub enum ListenerProtocol {
     /// HTTP/1.1 and HTTP/2.
     #[default]
     Http,
+    /// Bytes, both ways.
+    Tcp,
 }
 
 /// Whether connections begin with a PROXY protocol header.
@@ -381,7 +382,6 @@ pub struct FullEndpoint {
 /// What is spoken with a cluster.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[schemars(extend("x-fyke-unsupported" = ["tcp"]))]
 pub enum ClusterProtocol {
     /// HTTP/1.1.
     #[default]
@@ -390,6 +390,8 @@ pub enum ClusterProtocol {
     Http2,
     /// What the endpoint prefers (ALPN); HTTP/1.1 without TLS.
     Auto,
+    /// Bytes: only listeners with `protocol: tcp` lead there.
+    Tcp,
 }
 
 /// How an endpoint is chosen.

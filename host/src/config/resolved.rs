@@ -77,6 +77,8 @@ pub struct Listener {
     pub origin: Origin,
     /// Address to bind.
     pub address: SocketAddr,
+    /// What is spoken there.
+    pub protocol: ListenerProtocol,
     /// TLS, when configured.
     pub tls: Option<ListenerTls>,
     /// Filters, outermost first; each exists in [`Config::filters`].
@@ -89,10 +91,20 @@ pub struct Listener {
     pub drain: Duration,
 }
 
+/// `protocol:` of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ListenerProtocol {
+    /// HTTP/1.1 and HTTP/2.
+    #[default]
+    Http,
+    /// Bytes, both ways.
+    Tcp,
+}
+
 /// `tls:` of a listener. Files have been read and parsed.
 #[derive(Debug, Clone)]
 pub struct ListenerTls {
-    /// Ready for rustls, with ALPN `h2` and `http/1.1`, certificates chosen by SNI and client certificates verified when `client_ca` is set.
+    /// Ready for rustls, with ALPN `h2` and `http/1.1` where HTTP is spoken, certificates chosen by SNI and client certificates verified when `client_ca` is set.
     pub config: Arc<rustls::ServerConfig>,
 }
 
@@ -273,6 +285,8 @@ pub enum ClusterProtocol {
     Http2,
     /// What ALPN says; HTTP/1.1 without TLS.
     Auto,
+    /// Bytes, without ALPN.
+    Tcp,
 }
 
 /// `load_balancer:`

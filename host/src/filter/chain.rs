@@ -7,7 +7,7 @@ use fyke_engine::{Callback, ContextId, Instance, Trap};
 use crate::wasm::{
     call::{Call, Current},
     env::Env,
-    exchange::{Direction, Exchange},
+    exchange::{Direction, Exchange, Kind},
     vm::Plugin,
 };
 
@@ -16,9 +16,9 @@ use crate::wasm::{
 pub struct Chain {
     /// Outermost first.
     pub plugins: Vec<Rc<Plugin>>,
-    /// Some filter looks at request bodies or trailers.
+    /// Some filter looks at request bodies or trailers, or at what comes from downstream.
     pub request_body: bool,
-    /// Some filter looks at response bodies or trailers.
+    /// Some filter looks at response bodies or trailers, or at what comes from upstream.
     pub response_body: bool,
     /// Some filter may look at the answer's head after it has gone out: in a body or trailers, in its log, or when something that it
     /// waited for comes back.
@@ -33,8 +33,8 @@ impl Chain {
     /// The chain of these filters.
     #[must_use]
     pub fn new(plugins: Vec<Rc<Plugin>>) -> Self {
-        let any = |body, trailers| {
-            plugins.iter().any(|plugin| plugin.callbacks.contains(body) || plugin.callbacks.contains(trailers))
+        let any = |bodies: [Callback; 3]| {
+            plugins.iter().any(|plugin| bodies.iter().any(|callback| plugin.callbacks.contains(*callback)))
         };
         let edits = |body| plugins.iter().any(|plugin| plugin.edits_bodies && plugin.callbacks.contains(body));
         let late = [
@@ -54,8 +54,8 @@ impl Chain {
         ];
         Self {
             reads_response_late: plugins.iter().any(|plugin| late.iter().any(|one| plugin.callbacks.contains(*one))),
-            request_body: any(Callback::RequestBody, Callback::RequestTrailers),
-            response_body: any(Callback::ResponseBody, Callback::ResponseTrailers),
+            request_body: any([Callback::RequestBody, Callback::RequestTrailers, Callback::DownstreamData]),
+            response_body: any([Callback::ResponseBody, Callback::ResponseTrailers, Callback::UpstreamData]),
             edits_request: edits(Callback::RequestBody),
             edits_response: edits(Callback::ResponseBody),
             plugins,
@@ -71,28 +71,34 @@ impl Chain {
 
 /// The callbacks of one direction.
 pub(super) struct Callbacks {
-    pub headers: Callback,
+    /// How it begins, where anybody is told.
+    pub begin: Option<Callback>,
     pub body: Callback,
-    pub trailers: Callback,
+    pub trailers: Option<Callback>,
 }
 
-pub(super) const fn callbacks(direction: Direction) -> Callbacks {
-    match direction {
-        Direction::Request => Callbacks {
-            headers: Callback::RequestHeaders,
+pub(super) const fn callbacks(kind: Kind, direction: Direction) -> Callbacks {
+    match (kind, direction) {
+        (Kind::Http, Direction::Request) => Callbacks {
+            begin: Some(Callback::RequestHeaders),
             body: Callback::RequestBody,
-            trailers: Callback::RequestTrailers,
+            trailers: Some(Callback::RequestTrailers),
         },
-        Direction::Response => Callbacks {
-            headers: Callback::ResponseHeaders,
+        (Kind::Http, Direction::Response) => Callbacks {
+            begin: Some(Callback::ResponseHeaders),
             body: Callback::ResponseBody,
-            trailers: Callback::ResponseTrailers,
+            trailers: Some(Callback::ResponseTrailers),
         },
+        (Kind::Tcp, Direction::Request) => {
+            Callbacks { begin: Some(Callback::NewConnection), body: Callback::DownstreamData, trailers: None }
+        }
+        (Kind::Tcp, Direction::Response) => Callbacks { begin: None, body: Callback::UpstreamData, trailers: None },
     }
 }
 
 /// What a filter wants of a stream that is its own.
-pub(super) fn wants(exchange: &Exchange, index: usize, callback: Callback) -> bool {
+pub(super) fn wants(exchange: &Exchange, index: usize, callback: impl Into<Option<Callback>>) -> bool {
+    let Some(callback) = callback.into() else { return false };
     exchange
         .filters
         .get(index)

@@ -2,16 +2,17 @@
 
 use std::rc::Rc;
 
-use fyke_engine::Callback;
+use fyke_engine::{Callback, PeerKind};
 use tokio::time::Instant;
 
 use super::{
     chain::{enter, wants},
     failure::fail,
+    pump::close_upstream,
 };
 use crate::wasm::{
     env::Env,
-    exchange::{Exchange, FilterState},
+    exchange::{Exchange, FilterState, Kind},
     foreign,
 };
 
@@ -21,6 +22,10 @@ pub fn finish(env: &Rc<Env>, exchange: &mut Exchange, now: Instant) {
         return;
     }
     exchange.ended = Some(now);
+    if exchange.kind == Kind::Tcp {
+        finish_tcp(env, exchange);
+        return;
+    }
     exchange.logging = true;
     for index in 0..exchange.filters.len() {
         if wants(exchange, index, Callback::Log) {
@@ -46,6 +51,45 @@ pub fn finish(env: &Rc<Env>, exchange: &mut Exchange, now: Instant) {
             && let Some(slot) = filter.slot.take()
         {
             slot.forget(filter.context);
+        }
+    }
+    exchange.wake();
+}
+
+/// The specification's order, which Envoy keeps for TCP: the closes, then done, log and delete, filter by filter.
+fn finish_tcp(env: &Rc<Env>, exchange: &mut Exchange) {
+    let connected = exchange.upstream.is_some();
+    let peer = if exchange.closed_by_client { PeerKind::Remote } else { PeerKind::Local };
+    for index in 0..exchange.filters.len() {
+        let Some(filter) = exchange.filters.get_mut(index) else { continue };
+        if filter.slot.is_none() {
+            continue;
+        }
+        if connected && !std::mem::replace(&mut filter.upstream_closed, true) {
+            close_upstream(env, exchange, index, PeerKind::Local);
+        }
+        if wants(exchange, index, Callback::DownstreamConnectionClose) {
+            let _ = enter(env, exchange, index, |instance, call, context| {
+                instance.on_downstream_connection_close(call, context, peer)
+            });
+        }
+        exchange.logging = true;
+        let wants_log = wants(exchange, index, Callback::Log);
+        let stateless = exchange.filters.get(index).is_some_and(|filter| filter.stateless);
+        let _ = enter(env, exchange, index, |instance, call, context| {
+            if !stateless {
+                instance.on_done(call, context)?;
+            }
+            if wants_log {
+                instance.on_log(call, context)?;
+            }
+            if stateless { Ok(()) } else { instance.on_delete(call, context) }
+        });
+        exchange.logging = false;
+        if let Some(filter) = exchange.filters.get_mut(index)
+            && let Some(slot) = filter.slot.take()
+        {
+            if stateless { slot.serve() } else { slot.forget(filter.context) }
         }
     }
     exchange.wake();

@@ -11,7 +11,7 @@ use std::{
     task::Waker,
 };
 
-use fyke_engine::{DataAction, HeadersAction};
+use fyke_engine::{Callback, DataAction, HeadersAction, PeerKind};
 use http::HeaderMap;
 
 use super::{
@@ -22,7 +22,7 @@ use crate::{
     config::resolved::HeadersPause,
     wasm::{
         env::Env,
-        exchange::{BodyHold, Direction, Exchange, Hold},
+        exchange::{BodyHold, Direction, Exchange, Hold, Kind},
         vm::Acquired,
     },
 };
@@ -89,6 +89,17 @@ impl Pump<'_> {
             return;
         }
         forward(exchange, place);
+        if exchange.kind == Kind::Tcp && place.direction == Direction::Response {
+            self.upstream_closed(exchange, place.index);
+        }
+    }
+
+    /// Tells a filter that nothing more comes from upstream, once it has seen the last of it.
+    fn upstream_closed(&self, exchange: &mut Exchange, index: usize) {
+        let Some(filter) = exchange.filters.get_mut(index) else { return };
+        if filter.response.end_seen && !std::mem::replace(&mut filter.upstream_closed, true) {
+            close_upstream(self.env, exchange, index, PeerKind::Remote);
+        }
     }
 
     /// Shows the headers to a filter. Returns whether the body may flow to it.
@@ -151,7 +162,7 @@ impl Pump<'_> {
                 }
             }
         }
-        let action = if wants(exchange, index, callbacks(direction).headers) {
+        let action = if wants(exchange, index, callbacks(exchange.kind, direction).begin) {
             if let Some(filter) = exchange.filters.get_mut(index) {
                 // A continue that came before there was anything to hold is for nothing.
                 filter.stage(direction).resume = false;
@@ -188,6 +199,15 @@ impl Pump<'_> {
     }
 
     fn show_headers(&self, exchange: &mut Exchange, direction: Direction, index: usize) -> Result<HeadersAction, Gone> {
+        if exchange.kind == Kind::Tcp {
+            let action = chain::enter(self.env, exchange, index, |instance, call, context| {
+                instance.on_new_connection(call, context)
+            });
+            return action.map(|action| match action {
+                DataAction::Continue => HeadersAction::Continue,
+                _ => HeadersAction::PauseAllAndWatermark,
+            });
+        }
         let end = exchange.half(direction).outlet.head_end;
         let count = match direction {
             Direction::Request => fyke_engine::Map::len(&exchange.request_head),
@@ -252,7 +272,7 @@ impl Pump<'_> {
     /// Shows new bytes, and the end, to a filter that looks at bodies.
     fn body(&self, exchange: &mut Exchange, place: Place) {
         let Place { direction, index, .. } = place;
-        let wanted = wants(exchange, index, callbacks(direction).body);
+        let wanted = wants(exchange, index, callbacks(exchange.kind, direction).body);
         let limit = exchange.limit;
         let trailers = exchange.half(direction).trailers.is_some();
         if resume(exchange, place) {
@@ -270,9 +290,12 @@ impl Pump<'_> {
             stage.end_seen = stage.end;
             stage.resume = false;
             let size = stage.held.len();
-            let action = chain::enter(self.env, exchange, index, |instance, call, context| match direction {
-                Direction::Request => instance.on_request_body(call, context, size, end),
-                Direction::Response => instance.on_response_body(call, context, size, end),
+            let kind = exchange.kind;
+            let action = chain::enter(self.env, exchange, index, |instance, call, context| match (kind, direction) {
+                (Kind::Http, Direction::Request) => instance.on_request_body(call, context, size, end),
+                (Kind::Http, Direction::Response) => instance.on_response_body(call, context, size, end),
+                (Kind::Tcp, Direction::Request) => instance.on_downstream_data(call, context, size, end),
+                (Kind::Tcp, Direction::Response) => instance.on_upstream_data(call, context, size, end),
             });
             let Some(filter) = exchange.filters.get_mut(index) else { return };
             let stage = filter.stage(direction);
@@ -282,6 +305,8 @@ impl Pump<'_> {
                     stage.resume = false;
                     release_head(exchange, direction, index);
                 }
+                // Bytes have no end that a filter could wait for: the sender waits where it holds enough of them.
+                Ok(DataAction::PauseAndBuffer) if kind == Kind::Tcp => stage.body_hold = BodyHold::Watermark,
                 Ok(DataAction::PauseAndBuffer) => stage.body_hold = BodyHold::Buffer,
                 Ok(DataAction::PauseAndWatermark) => stage.body_hold = BodyHold::Watermark,
                 Ok(DataAction::PauseNoBuffer) => {
@@ -312,7 +337,7 @@ impl Pump<'_> {
     /// Shows the trailers to a filter once it has seen the whole body.
     fn trailers(&self, exchange: &mut Exchange, place: Place) {
         let Place { direction, index, .. } = place;
-        let wanted = wants(exchange, index, callbacks(direction).trailers);
+        let wanted = wants(exchange, index, callbacks(exchange.kind, direction).trailers);
         let count = exchange.half(direction).trailers.as_ref().map_or(0, HeaderMap::len);
         let Some(filter) = exchange.filters.get_mut(index) else { return };
         let stage = filter.stage(direction);
@@ -347,6 +372,15 @@ impl Pump<'_> {
     }
 }
 
+/// Tells a filter who closed the upstream connection. What a trap means, whoever comes next finds out.
+pub(super) fn close_upstream(env: &Rc<Env>, exchange: &mut Exchange, index: usize, peer: PeerKind) {
+    if wants(exchange, index, Callback::UpstreamConnectionClose) {
+        let _ = chain::enter(env, exchange, index, |instance, call, context| {
+            instance.on_upstream_connection_close(call, context, peer)
+        });
+    }
+}
+
 /// Lets go of what a filter held and was told to let go. Returns whether there was such a thing.
 fn resume(exchange: &mut Exchange, Place { direction, index, .. }: Place) -> bool {
     let Some(filter) = exchange.filters.get_mut(index) else { return false };
@@ -364,7 +398,7 @@ fn forward(exchange: &mut Exchange, Place { direction, position, index }: Place)
     if exchange.half(direction).outlet.head <= position {
         return;
     }
-    let wanted = wants(exchange, index, callbacks(direction).body);
+    let wanted = wants(exchange, index, callbacks(exchange.kind, direction).body);
     let last = position + 1 >= exchange.filters.len();
     let made_trailers = exchange.half(direction).trailers.is_some();
     let Some(filter) = exchange.filters.get_mut(index) else { return };

@@ -55,8 +55,9 @@ pub fn request(
         return Err(refused(StatusCode::NOT_IMPLEMENTED, "connect_not_supported"));
     }
     let uri = uri.into_parts();
-    let several = fields.get_all(HOST).iter().nth(1).is_some();
-    if several {
+    let mut hosts = fields.get_all(HOST).iter();
+    let mut named = hosts.next().is_some();
+    if hosts.next().is_some() {
         return Err(refused(StatusCode::BAD_REQUEST, "several_hosts"));
     }
     if version < Version::HTTP_2 {
@@ -65,7 +66,7 @@ pub fn request(
             return Err(refused(StatusCode::BAD_REQUEST, "bad_target"));
         }
         // Section 3.2: a Host, whatever the form of the target.
-        if version == Version::HTTP_11 && !fields.contains_key(HOST) {
+        if version == Version::HTTP_11 && !named {
             return Err(refused(StatusCode::BAD_REQUEST, "missing_host"));
         }
         // Section 6.1: such a message from an HTTP/1.0 client has no framing that both sides agree on.
@@ -81,8 +82,9 @@ pub fn request(
             return Err(refused(StatusCode::BAD_REQUEST, "userinfo_in_authority"));
         }
         fields.insert(HOST, host);
+        named = true;
     }
-    if !fields.contains_key(HOST) {
+    if !named {
         if version >= Version::HTTP_2 {
             return Err(refused(StatusCode::BAD_REQUEST, "missing_host"));
         }
@@ -225,6 +227,7 @@ mod tests {
             local: address(80).into(),
             listener: "web".into(),
             tls: None,
+            alarm: crate::wasm::alarm::Alarm::default(),
             place: Box::new(()),
         }
     }

@@ -224,7 +224,8 @@ async fn answered(
     mut dispatch: std::pin::Pin<&mut impl Future<Output = Result<Answered, UpstreamError>>>,
     timeout: Option<Duration>,
 ) -> Option<Result<Answered, UpstreamError>> {
-    let mut sleep = pin!(None::<tokio::time::Sleep>);
+    let connection = Rc::clone(&stream.exchange.borrow().connection);
+    let mut alarm = None;
     poll_fn(|cx| {
         if let Poll::Ready(result) = dispatch.as_mut().poll(cx) {
             return Poll::Ready(Some(result));
@@ -237,12 +238,8 @@ async fn answered(
         if let Some(timeout) = timeout
             && let Some(received) = exchange.request_received
         {
-            if sleep.is_none() {
-                sleep.set(Some(tokio::time::sleep_until(received + timeout)));
-            }
-            if let Some(sleep) = sleep.as_mut().as_pin_mut()
-                && sleep.poll(cx).is_ready()
-            {
+            let alarm = alarm.get_or_insert_with(|| connection.alarm.lend(received + timeout));
+            if alarm.poll(cx).is_ready() {
                 return Poll::Ready(Some(Err(UpstreamError::Timeout { timeout })));
             }
         }

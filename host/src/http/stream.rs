@@ -163,7 +163,7 @@ impl Stream {
 
     /// Waits until the headers of a direction have passed every filter, feeding the body to filters that hold only headers.
     async fn passed(&self, direction: Direction, source: &mut Option<Incoming>, deadline: Option<Instant>) -> Passage {
-        let mut sleep = pin!(deadline.map(tokio::time::sleep_until));
+        let mut sleep = pin!(None::<tokio::time::Sleep>);
         poll_fn(|cx| {
             loop {
                 {
@@ -180,10 +180,15 @@ impl Stream {
                         .filters
                         .iter_mut()
                         .any(|filter| matches!(filter.stage(direction).hold, Hold::HeadersOnly | Hold::AllAndBuffer));
-                    if let Some(sleep) = sleep.as_mut().as_pin_mut()
-                        && sleep.poll(cx).is_ready()
-                    {
-                        return Poll::Ready(Passage::Late);
+                    if let Some(deadline) = deadline {
+                        if sleep.is_none() {
+                            sleep.set(Some(tokio::time::sleep_until(deadline)));
+                        }
+                        if let Some(sleep) = sleep.as_mut().as_pin_mut()
+                            && sleep.poll(cx).is_ready()
+                        {
+                            return Poll::Ready(Passage::Late);
+                        }
                     }
                     if source.is_none() || !reads || !exchange.wants_more(direction) {
                         return Poll::Pending;
@@ -310,7 +315,11 @@ pub async fn serve(
     }
     let mut source = (!ends).then_some(incoming);
     let mut tail = match stream.passed(Direction::Request, &mut source, None).await {
-        Passage::Passed => route::route(&stream, source, upgrades, expects).await?,
+        Passage::Passed => {
+            // Pinned where it is made: `await` alone would move all of it once more.
+            let mut routed = pin!(route::route(&stream, source, upgrades, expects));
+            poll_fn(|cx| routed.as_mut().poll(cx)).await?
+        }
         Passage::Broken(error) => return Err(Abort(error)),
         Passage::Interrupted | Passage::Late => Tail::none(),
     };

@@ -1,4 +1,4 @@
-//! One downstream connection: TLS, then HTTP/1.1 or HTTP/2.
+//! One downstream connection: TLS, then HTTP/1.1, HTTP/2, or bytes.
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
@@ -16,8 +16,13 @@ use super::{
     io::{Io, Transport},
 };
 use crate::{
+    config::resolved::ListenerProtocol,
     http::runtime::ListenerMetrics,
-    wasm::exchange::{Connection, Tls},
+    tcp,
+    wasm::{
+        alarm::Alarm,
+        exchange::{Connection, Tls},
+    },
 };
 
 /// How an HTTP/2 connection begins (RFC 9113, section 3.4); the first 14 bytes are no HTTP/1.1 request.
@@ -86,8 +91,21 @@ pub async fn serve(
     };
     let (id, name) = (entered.id, Rc::clone(&listener.name));
     let place = Box::new((entered, counted));
-    let connection = Rc::new(Connection { id, remote: remote.into(), local: local.into(), listener: name, tls, place });
+    let connection = Rc::new(Connection {
+        id,
+        remote: remote.into(),
+        local: local.into(),
+        listener: name,
+        tls,
+        alarm: Alarm::default(),
+        place,
+    });
     let mut io = Io { transport, prefix: Bytes::new(), activity, heads: None };
+    if listener.protocol == ListenerProtocol::Tcp {
+        // What is begun on these filters ends on them.
+        tcp::serve::serve(listener.current(), connection, io, &metrics).await;
+        return;
+    }
     let http2 = match agreed {
         Some(http2) => http2,
         // Nobody agreed on anything: what the client says first tells.

@@ -52,7 +52,10 @@ pub async fn serve(
         metrics.sent.add(bytes.1 - counted.1);
         counted = bytes;
         io = match next {
-            Next::Park(io) => *io,
+            Next::Park(io) => {
+                connection.alarm.forget();
+                *io
+            }
             Next::SlowHead(io) => {
                 metrics.header_timeouts.inc();
                 if let Some(mut io) = io {

@@ -11,7 +11,10 @@ use tokio::sync::mpsc;
 
 use crate::{
     cluster::shared::SharedCluster,
-    config::{Config, Origin, Problem, Report, resolved},
+    config::{
+        Config, Origin, Problem, Report,
+        resolved::{self, ListenerProtocol},
+    },
     listener::{
         accept::{Admission, Count},
         socket,
@@ -79,7 +82,36 @@ pub fn prepare(config: Config, dry: bool) -> Result<Prepared, Report> {
         config: Arc::clone(&config),
     };
     let blueprint = Blueprint::new(surroundings).map_err(|refusals| report(&config, refusals))?;
+    let misplaced = misplaced(&config, &blueprint);
+    if !misplaced.is_empty() {
+        return Err(report(&config, misplaced));
+    }
     Ok(Prepared { config, registry, sinks, blueprint: Arc::new(blueprint) })
+}
+
+/// Filters in chains that would never call them.
+fn misplaced(config: &Config, blueprint: &Blueprint) -> Vec<Refusal> {
+    let chains = config.listeners.iter().flat_map(|listener| listener.filters.iter().map(move |one| (listener, one)));
+    chains
+        .filter_map(|(listener, filter)| {
+            let callbacks = blueprint.facts(&filter.name)?.callbacks;
+            let (http, tcp) = (callbacks.sees_http(), callbacks.sees_tcp());
+            let (has, misses) = match listener.protocol {
+                ListenerProtocol::Tcp if http && !tcp => ("`protocol: tcp`", "TCP connections"),
+                ListenerProtocol::Http if tcp && !http => ("`protocol: http`", "HTTP streams"),
+                _ => return None,
+            };
+            Some(Refusal {
+                filter: filter.name.clone(),
+                origin: filter.origin.clone(),
+                message: format!(
+                    "listener \"{}\" has {has}, and this module has no callback for {misses}",
+                    listener.name
+                ),
+                help: Some("take it out of that listener's `filters`".to_owned()),
+            })
+        })
+        .collect()
 }
 
 fn report(config: &Config, refusals: Vec<Refusal>) -> Report {

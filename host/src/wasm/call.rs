@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::{
     call_out,
     env::Env,
-    exchange::{BodyHold, Direction, Exchange, Hold, Reply},
+    exchange::{BodyHold, Direction, Exchange, Hold, Kind, Reply},
     foreign,
     maps::{Fields, Frozen, Put, ResponseHead, Written},
     outside, properties,
@@ -125,11 +125,12 @@ impl<'a> Call<'a> {
     }
 }
 
-fn direction(stream: StreamKind) -> Option<Direction> {
-    match stream {
-        StreamKind::Request => Some(Direction::Request),
-        StreamKind::Response => Some(Direction::Response),
-        StreamKind::Downstream | StreamKind::Upstream => None,
+/// The direction of a stream that a guest names, if this kind of stream has it.
+fn direction(kind: Kind, stream: StreamKind) -> Option<Direction> {
+    match (kind, stream) {
+        (Kind::Http, StreamKind::Request) | (Kind::Tcp, StreamKind::Downstream) => Some(Direction::Request),
+        (Kind::Http, StreamKind::Response) | (Kind::Tcp, StreamKind::Upstream) => Some(Direction::Response),
+        _ => None,
     }
 }
 
@@ -175,16 +176,18 @@ impl Host for Call<'_> {
     }
 
     fn with_buffer(&mut self, cx: ContextId, buffer: BufferKind, f: &mut dyn FnMut(&mut dyn Buffer)) -> bool {
-        let direction = match buffer {
+        let (kind, direction) = match buffer {
             BufferKind::CallBody => return self.answer.as_ref().map(|answer| f(&mut ReadOnly(&answer.body))).is_some(),
-            BufferKind::RequestBody => Direction::Request,
-            BufferKind::ResponseBody => Direction::Response,
+            BufferKind::RequestBody => (Kind::Http, Direction::Request),
+            BufferKind::ResponseBody => (Kind::Http, Direction::Response),
+            BufferKind::DownstreamData => (Kind::Tcp, Direction::Request),
+            BufferKind::UpstreamData => (Kind::Tcp, Direction::Response),
             _ => return false,
         };
         let running = self.is_current(cx);
         self.stream(cx, |exchange, index| {
             // What has been cut off once does not grow any further, however long the guest goes on.
-            if exchange.reset {
+            if exchange.reset || exchange.kind != kind {
                 return false;
             }
             let most_held = exchange.limit.saturating_mul(4).max(MOST_HELD);
@@ -212,9 +215,9 @@ impl Host for Call<'_> {
     }
 
     fn continue_stream(&mut self, cx: ContextId, stream: StreamKind) {
-        let Some(direction) = direction(stream) else { return };
         let running = self.is_current(cx);
         self.stream(cx, |exchange, index| {
+            let Some(direction) = direction(exchange.kind, stream) else { return };
             let Some(filter) = exchange.filters.get_mut(index) else { return };
             let stage = filter.stage(direction);
             stage.resume = true;
@@ -227,10 +230,16 @@ impl Host for Call<'_> {
         });
     }
 
-    fn close_stream(&mut self, cx: ContextId, _stream: StreamKind) {
+    fn close_stream(&mut self, cx: ContextId, stream: StreamKind) {
         let running = self.is_current(cx);
         self.stream(cx, |exchange, _| {
-            exchange.reset = true;
+            if direction(exchange.kind, stream).is_none() {
+                return;
+            }
+            match exchange.kind {
+                Kind::Http => exchange.reset = true,
+                Kind::Tcp => exchange.closing = true,
+            }
             exchange.details = "closed_by_filter".into();
             if !running {
                 exchange.wake();
@@ -382,6 +391,9 @@ fn with_stream_map(
     map: MapKind,
     f: &mut dyn FnMut(&mut dyn Map),
 ) -> bool {
+    if exchange.kind == Kind::Tcp {
+        return false;
+    }
     let logging = exchange.logging;
     let mut run = |map: &mut dyn Written, written: &mut bool| {
         if logging {

@@ -1,6 +1,6 @@
 //! What a worker lends to the guests that run on it.
 
-use std::{collections::HashMap, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -21,9 +21,14 @@ pub struct Env {
     pub scribe: Scribe,
     /// Random bytes for its guests.
     pub entropy: Entropy,
+    /// Where bytes of TCP connections lie between one socket and the other.
+    pub scratch: RefCell<Box<[u8]>>,
     /// Zero of the guests' monotonic clock.
     pub epoch: Instant,
 }
+
+/// Bytes that are read at once from a TCP connection.
+pub const SCRATCH: usize = 64 * 1024;
 
 impl std::fmt::Debug for Env {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

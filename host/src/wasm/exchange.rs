@@ -8,10 +8,14 @@ use std::{borrow::Cow, cell::OnceCell, net::SocketAddr, rc::Rc, task::Waker, tim
 
 use bytes::Bytes;
 use fyke_engine::{CallbackSet, ContextId};
-use http::{HeaderMap, Method, Version};
+use http::{
+    HeaderMap, Method, Version,
+    uri::{PathAndQuery, Scheme},
+};
 use tokio::time::Instant;
 
 use super::{
+    alarm::Alarm,
     maps::{RequestHead, ResponseHead},
     rope::Rope,
     route::Selection,
@@ -30,6 +34,8 @@ pub struct Connection {
     pub listener: Rc<str>,
     /// Set on TLS connections.
     pub tls: Option<Tls>,
+    /// A timer for one stream after the other.
+    pub alarm: Alarm,
     /// Lives as long as anything of the connection does, a tunnel too: its place among those that may be open.
     pub place: Box<dyn std::any::Any>,
 }
@@ -71,6 +77,15 @@ pub struct Tls {
     pub server_name: Option<String>,
     /// Whether the client presented a certificate that was verified.
     pub mutual: bool,
+}
+
+/// What a stream is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A request and its response.
+    Http,
+    /// The bytes of a TCP connection, both ways.
+    Tcp,
 }
 
 /// One direction of a stream.
@@ -167,6 +182,8 @@ pub struct FilterState {
     pub root: ContextId,
     /// What that wants to be called for.
     pub callbacks: CallbackSet,
+    /// It knows that the upstream has closed.
+    pub upstream_closed: bool,
     /// It has no context of its own there, and is called with its plugin context's.
     pub stateless: bool,
     /// Goes on without this filter.
@@ -189,6 +206,7 @@ impl FilterState {
             context: ContextId(0),
             root: ContextId(0),
             callbacks: CallbackSet::EMPTY,
+            upstream_closed: false,
             stateless: false,
             skipped: false,
             altered: false,
@@ -251,9 +269,11 @@ pub struct Half {
     pub settled: bool,
 }
 
-/// One request and its response.
+/// One request and its response, or one TCP connection.
 #[derive(Debug)]
 pub struct Exchange {
+    /// Which of them.
+    pub kind: Kind,
     /// Where it came in.
     pub connection: Rc<Connection>,
     /// When the request's head was complete.
@@ -266,7 +286,7 @@ pub struct Exchange {
     pub version: Version,
     /// The client asked with HEAD: whatever the answer is, it has no body.
     pub is_head: bool,
-    /// The request's head.
+    /// The request's head. A TCP connection has none that anybody sees.
     pub request_head: RequestHead,
     /// The request's body and trailers.
     pub request: Half,
@@ -300,6 +320,10 @@ pub struct Exchange {
     pub replied: Option<usize>,
     /// The stream must be reset.
     pub reset: bool,
+    /// Of a TCP connection: a filter wants it closed, once what has passed the filters is written.
+    pub closing: bool,
+    /// Of a TCP connection: the client ended it.
+    pub closed_by_client: bool,
     /// The response's head has been sent downstream.
     pub response_sent: bool,
     /// `log` runs: maps can be read and not written.
@@ -333,6 +357,7 @@ impl Exchange {
         limit: usize,
     ) -> Self {
         Self {
+            kind: Kind::Http,
             connection,
             started: Instant::now(),
             ended: None,
@@ -356,12 +381,27 @@ impl Exchange {
             reply: None,
             replied: None,
             reset: false,
+            closing: false,
+            closed_by_client: false,
             response_sent: false,
             logging: false,
             finished: false,
             limit,
             wakers: [None, None, None],
         }
+    }
+
+    /// A TCP connection that has just been accepted.
+    #[must_use]
+    pub fn tcp(connection: Rc<Connection>, plugins: &[Rc<Plugin>], limit: usize) -> Self {
+        let head = RequestHead::new(Method::GET, PathAndQuery::from_static("/"), Scheme::HTTP, HeaderMap::new());
+        let mut exchange = Self::new(connection, Version::HTTP_11, head, plugins, limit);
+        exchange.kind = Kind::Tcp;
+        // There is nobody to be told with a status: what goes wrong ends the connection.
+        exchange.response_sent = true;
+        exchange.request.outlet.started = true;
+        exchange.response.outlet.started = true;
+        exchange
     }
 
     /// One direction.

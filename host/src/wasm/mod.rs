@@ -8,6 +8,7 @@
 //! Invariants: a guest is entered only through [`vm::Slot`], never after a trap; nothing here awaits while it holds a
 //! stream; an instance is configured before a worker sees it.
 
+pub mod alarm;
 pub mod build;
 pub mod call;
 pub mod call_out;

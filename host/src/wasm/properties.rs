@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 use fyke_engine::Map;
 use http::{HeaderMap, Version, header};
 
-use super::exchange::{Exchange, Peer};
+use super::exchange::{Exchange, Kind, Peer};
 use crate::{config::resolved, upstream::flags};
 
 /// No cluster has a longer name.
@@ -116,6 +116,7 @@ pub fn of_stream(exchange: &Exchange, path: &[u8], out: &mut Vec<u8>) -> bool {
     let whole = path.strip_suffix(&[0]).unwrap_or(path);
     let mut path = segments(whole);
     let found = match path.next().unwrap_or_default() {
+        b"request" | b"response" if exchange.kind == Kind::Tcp => false,
         b"request" => request(exchange, path.next().unwrap_or_default(), path.next(), out),
         b"response" => response(exchange, path.next().unwrap_or_default(), path.next(), out),
         b"source" => peer(out, &exchange.connection.remote, path.next()),

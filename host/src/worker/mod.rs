@@ -22,7 +22,7 @@ use crate::{
     wasm::{
         build::{Built, FilterFacts},
         entropy::Entropy,
-        env::Env,
+        env::{Env, SCRATCH},
         scribe::Scribe,
         vm::{Plugin, PluginMetrics, Rebuild, Vm, VmMetrics},
     },
@@ -123,6 +123,7 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
         node: parts.node,
         scribe: Scribe::default(),
         entropy: Entropy::default(),
+        scratch: std::cell::RefCell::new(vec![0; SCRATCH].into()),
         epoch: Instant::now(),
     });
     let vms: Vec<Rc<Vm>> = parts
@@ -149,6 +150,7 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
         };
         let local = Rc::new(LocalListener {
             name: listener.settings.name.as_str().into(),
+            protocol: listener.settings.protocol,
             tls: listener.settings.tls.as_ref().map(|tls| tokio_rustls::TlsAcceptor::from(Arc::clone(&tls.config))),
             runtime: std::cell::RefCell::new(Rc::new(runtime)),
             admission: listener.admission,

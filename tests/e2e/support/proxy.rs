@@ -180,6 +180,11 @@ impl Proxy {
         eventually(format!("a log line with {words:?}"), async move || self.log.with(words))
     }
 
+    /// All such lines that are there now.
+    pub fn log_lines(&self, words: &[&str]) -> Vec<String> {
+        self.log.with_all(words)
+    }
+
     /// Whether the log has such a line now.
     pub fn has_logged(&self, words: &[&str]) -> bool {
         self.log.with(words).is_some()
@@ -286,6 +291,11 @@ impl Lines {
 
     fn find<T>(&self, look: impl FnMut(&str) -> Option<T>) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(String::as_str).find_map(look)
+    }
+
+    fn with_all(&self, words: &[&str]) -> Vec<String> {
+        let lines = self.0.lock().unwrap();
+        lines.iter().filter(|line| words.iter().all(|word| line.contains(word))).cloned().collect()
     }
 
     fn with(&self, words: &[&str]) -> Option<String> {

@@ -28,6 +28,7 @@ impl Resolver<'_, '_> {
             raw::ClusterProtocol::Http1 => ClusterProtocol::Http1,
             raw::ClusterProtocol::Http2 => ClusterProtocol::Http2,
             raw::ClusterProtocol::Auto => ClusterProtocol::Auto,
+            raw::ClusterProtocol::Tcp => ClusterProtocol::Tcp,
         };
         let connect_timeout = self.timeout(raw.connect_timeout, Duration::from_secs(1), &place.key("connect_timeout"));
         let pool = self.pool(raw.pool.clone().unwrap_or_default(), &place.key("pool"));

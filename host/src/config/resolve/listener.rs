@@ -6,7 +6,7 @@ use super::{Filters, Resolver, place::Place};
 use crate::config::{
     include::Included,
     raw,
-    resolved::{Filter, Listener, ListenerLimits},
+    resolved::{Filter, Listener, ListenerLimits, ListenerProtocol},
     tree::quote,
     units,
 };
@@ -58,7 +58,11 @@ impl Resolver<'_, '_> {
 
     fn listener(&mut self, name: &str, raw: &raw::Listener, filters: &Filters, place: &Place<'_>) -> Option<Listener> {
         let address = self.address(&raw.address, &place.key("address"));
-        let tls = raw.tls.as_ref().map(|tls| self.listener_tls(tls, &place.key("tls")));
+        let protocol = match raw.protocol {
+            raw::ListenerProtocol::Http => ListenerProtocol::Http,
+            raw::ListenerProtocol::Tcp => ListenerProtocol::Tcp,
+        };
+        let tls = raw.tls.as_ref().map(|tls| self.listener_tls(tls, protocol, &place.key("tls")));
         let chain = self.chain(&raw.filters, filters, &place.key("filters"));
         if let Some(cluster) = &raw.cluster {
             self.unknown("cluster", cluster, &place.key("cluster"));
@@ -74,6 +78,7 @@ impl Resolver<'_, '_> {
             name: name.to_owned(),
             origin: self.diagnostics.sources.origin(place.span),
             address: address?,
+            protocol,
             tls: match tls {
                 Some(tls) => Some(tls?),
                 None => None,

@@ -15,7 +15,7 @@ use rustls::{
 use super::{Resolver, place::Place};
 use crate::config::{
     plain, raw,
-    resolved::{ClusterProtocol, ClusterTls, ListenerTls, Sni},
+    resolved::{ClusterProtocol, ClusterTls, ListenerProtocol, ListenerTls, Sni},
 };
 
 const HTTP1: &[u8] = b"http/1.1";
@@ -26,7 +26,12 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 impl Resolver<'_, '_> {
-    pub(super) fn listener_tls(&mut self, raw: &raw::ListenerTls, place: &Place<'_>) -> Option<ListenerTls> {
+    pub(super) fn listener_tls(
+        &mut self,
+        raw: &raw::ListenerTls,
+        protocol: ListenerProtocol,
+        place: &Place<'_>,
+    ) -> Option<ListenerTls> {
         let list = place.key("certificates");
         let certificates: Vec<_> = raw
             .certificates
@@ -47,7 +52,9 @@ impl Resolver<'_, '_> {
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(BySni { certificates }));
-        config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
+        if protocol == ListenerProtocol::Http {
+            config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
+        }
         // Without a ticketer sessions are kept in memory only; with it a resumption costs no memory.
         if let Ok(ticketer) = ring::Ticketer::new() {
             config.ticketer = ticketer;
@@ -94,6 +101,7 @@ impl Resolver<'_, '_> {
             ClusterProtocol::Http1 => vec![HTTP1.to_vec()],
             ClusterProtocol::Http2 => vec![HTTP2.to_vec()],
             ClusterProtocol::Auto => vec![HTTP2.to_vec(), HTTP1.to_vec()],
+            ClusterProtocol::Tcp => Vec::new(),
         };
         Some(ClusterTls { config: Arc::new(config), sni: sni? })
     }

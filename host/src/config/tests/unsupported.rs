@@ -35,7 +35,6 @@ fn top(extra: &str) -> String {
 #[test]
 fn they_are_refused_by_name() {
     let cases = [
-        (listener("protocol: tcp"), "tcp"),
         (listener("proxy_protocol: accept"), "accept"),
         (listener("proxy_protocol: require"), "require"),
         (listener("chains: [{ match: { sni: [a] }, filters: [] }]"), "chains"),
@@ -54,7 +53,6 @@ fn they_are_refused_by_name() {
         (cluster("load_balancer: ring_hash"), "ring_hash"),
         (cluster("load_balancer: maglev"), "maglev"),
         (cluster("load_balancer: { peak_ewma: { decay: 10s } }"), "peak_ewma"),
-        (cluster("protocol: tcp"), "tcp"),
         (endpoint("zone: eu-1b"), "zone"),
         (endpoint("labels: { canary: \"true\" }"), "labels"),
         (top("control_planes: {}"), "control_planes"),

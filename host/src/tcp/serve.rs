@@ -1,0 +1,251 @@
+//! The life of one TCP connection.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::way::{Broken, Step, Way};
+use crate::{
+    cluster::{
+        dial::{self, Line},
+        error::ClusterError,
+    },
+    filter::{finish, pump::Pump},
+    http::runtime::{ListenerMetrics, ListenerRuntime},
+    listener::io::Io,
+    upstream::UpstreamError,
+    wasm::exchange::{Connection, Direction, Exchange, Waiting},
+};
+
+/// How long what has passed the filters may take to be written, when a filter closes the connection.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Parts of the idle timeout after which it is looked at.
+const LOOKS: u32 = 4;
+
+/// A connection and its end: whoever drops the last reference ends it.
+pub(super) struct Session {
+    pub runtime: Rc<ListenerRuntime>,
+    pub exchange: Rc<RefCell<Exchange>>,
+    reported: Cell<(u64, u64)>,
+}
+
+impl Session {
+    /// Lets the filters of a direction do what they can, and remembers whom to wake when there is more.
+    pub fn pump(&self, direction: Direction, cx: &Context<'_>) {
+        let mut exchange = self.exchange.borrow_mut();
+        let weak = Rc::downgrade(&self.exchange);
+        Pump { env: &self.runtime.env, weak: &weak, waker: Some(cx.waker()) }.run(&mut exchange, direction);
+        exchange.wait(Waiting::Main, cx.waker());
+    }
+
+    fn details(&self, details: &'static str) {
+        let mut exchange = self.exchange.borrow_mut();
+        if exchange.details.is_empty() {
+            exchange.details = details.into();
+        }
+    }
+
+    /// Counts the bytes that have moved since the last time.
+    fn report(&self, io: &Io) {
+        let metrics = &self.runtime.metrics;
+        let (received, sent) = io.activity.bytes();
+        let before = self.reported.replace((received, sent));
+        metrics.received.add(received - before.0);
+        metrics.sent.add(sent - before.1);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.runtime.metrics.worker_active.sub(1);
+        finish::finish(&self.runtime.env, &mut self.exchange.borrow_mut(), Instant::now());
+    }
+}
+
+/// How a connection ends.
+enum End {
+    /// Both directions came to their end, or a filter closed it and all was written.
+    Whole,
+    /// It must not look like an end: what is missing is lost.
+    Cut,
+}
+
+/// Serves a connection to its end. Cancel safe: dropped, both sides are closed and the filters are told.
+pub async fn serve(runtime: Rc<ListenerRuntime>, connection: Rc<Connection>, mut io: Io, metrics: &ListenerMetrics) {
+    metrics.worker_streams.inc();
+    metrics.worker_active.add(1);
+    let exchange = Exchange::tcp(connection, &runtime.chain.plugins, runtime.limits.buffer);
+    let session = Rc::new(Session { exchange: Rc::new(RefCell::new(exchange)), runtime, reported: Cell::default() });
+    let end = run(&session, &mut io).await;
+    session.report(&io);
+    if matches!(end, End::Cut) {
+        let _ = io.transport.socket().set_zero_linger();
+    }
+}
+
+async fn run(session: &Rc<Session>, io: &mut Io) -> End {
+    let idle = session.runtime.limits.idle_timeout;
+    match tokio::time::timeout(idle, admitted(session)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(end)) => return end,
+        Err(_) => {
+            session.runtime.metrics.idle_timeouts.inc();
+            session.details("idle_timeout");
+            return End::Whole;
+        }
+    }
+    let Some(mut line) = connect(session).await else { return End::Whole };
+    let end = exchange_bytes(session, io, &mut line).await;
+    if matches!(end, End::Cut) {
+        line.cut();
+    }
+    end
+}
+
+/// Waits until every filter has let the new connection through.
+async fn admitted(session: &Session) -> Result<(), End> {
+    poll_fn(|cx| {
+        session.pump(Direction::Request, cx);
+        let mut exchange = session.exchange.borrow_mut();
+        if exchange.reset {
+            return Poll::Ready(Err(End::Cut));
+        }
+        if exchange.closing {
+            return Poll::Ready(Err(End::Whole));
+        }
+        if exchange.head_passed(Direction::Request) { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// Connects to the cluster. `None`: there is none, nobody answers, or a filter has closed the connection meanwhile.
+async fn connect(session: &Session) -> Option<Line> {
+    let runtime = &session.runtime;
+    let (name, server_name) = {
+        let exchange = session.exchange.borrow();
+        let server_name = exchange.connection.tls.as_ref().and_then(|tls| tls.server_name.clone());
+        (exchange.cluster.clone().or_else(|| runtime.cluster.clone()), server_name)
+    };
+    let Some(name) = name else {
+        return failed(session, "none", &UpstreamError::NotRouted);
+    };
+    let Some(cluster) = runtime.env.clusters.get(&name) else {
+        return failed(session, &name, &UpstreamError::UnknownCluster { cluster: name.clone() });
+    };
+    session.exchange.borrow_mut().routed_to = Some(Rc::clone(&cluster.name));
+    let mut dialled = pin!(dial::dial(cluster, server_name.as_deref()));
+    let line: Option<Result<Line, ClusterError>> = poll_fn(|cx| {
+        if let Poll::Ready(line) = dialled.as_mut().poll(cx) {
+            return Poll::Ready(Some(line));
+        }
+        let mut exchange = session.exchange.borrow_mut();
+        exchange.wait(Waiting::Main, cx.waker());
+        if exchange.reset || exchange.closing { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await;
+    match line? {
+        Ok(line) => {
+            let mut exchange = session.exchange.borrow_mut();
+            exchange.upstream = Some(line.address);
+            exchange.upstream_local = line.local;
+            drop(exchange);
+            Some(line)
+        }
+        Err(error) => {
+            cluster.metrics.unreachable.inc();
+            failed(session, &name, &UpstreamError::Cluster(error))
+        }
+    }
+}
+
+fn failed(session: &Session, cluster: &str, error: &UpstreamError) -> Option<Line> {
+    session.details(error.label());
+    let mut exchange = session.exchange.borrow_mut();
+    exchange.upstream_failure = Some(error.to_string());
+    tracing::warn!(listener = &*exchange.connection.listener, cluster, details = error.label(), "no upstream: {error}");
+    None
+}
+
+/// Moves bytes both ways until both ways are over.
+async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Line) -> End {
+    let chain = &session.runtime.chain;
+    let mut up = Way::new(Direction::Request, chain.request_body);
+    let mut down = Way::new(Direction::Response, chain.response_body);
+    let watched = chain.is_empty();
+    let period = (session.runtime.limits.idle_timeout / LOOKS).max(Duration::from_millis(1));
+    let mut timer = pin!(tokio::time::sleep(period));
+    let mut quiet = 0;
+    let mut farewell = false;
+    poll_fn(|cx| {
+        if timer.as_mut().poll(cx).is_ready() {
+            session.report(io);
+            let moved = up.has_moved() | down.has_moved();
+            quiet = if moved { 0 } else { quiet + 1 };
+            if farewell || quiet >= LOOKS {
+                if !farewell {
+                    session.runtime.metrics.idle_timeouts.inc();
+                    session.details("idle_timeout");
+                }
+                return Poll::Ready(End::Cut);
+            }
+            timer.as_mut().reset(Instant::now() + period);
+            // Registers the timer anew.
+            let _ = timer.as_mut().poll(cx);
+        }
+        let first = up.step(session, cx, io, line, farewell);
+        let second = match first {
+            Ok(_) => down.step(session, cx, line, io, farewell),
+            Err(_) => Ok(Step::Waits),
+        };
+        if !watched {
+            let mut exchange = session.exchange.borrow_mut();
+            exchange.wait(Waiting::Main, cx.waker());
+            if exchange.reset {
+                return Poll::Ready(End::Cut);
+            }
+            if exchange.closing && !farewell {
+                farewell = true;
+                timer.as_mut().reset(Instant::now() + FAREWELL);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        session.exchange.borrow_mut().closed_by_client = up.has_ended();
+        let (first, second) = match (first, second) {
+            (Ok(first), Ok(second)) => (first, second),
+            (Err(Broken::Reading(error)), _) | (_, Err(Broken::Writing(error))) => {
+                return Poll::Ready(broken(session, true, &error));
+            }
+            (Err(Broken::Writing(error)), _) | (_, Err(Broken::Reading(error))) => {
+                return Poll::Ready(broken(session, false, &error));
+            }
+        };
+        match (first, second) {
+            (Step::Done, Step::Done) => {
+                session.details(if down.has_ended() { "closed" } else { "closed_by_filter" });
+                Poll::Ready(End::Whole)
+            }
+            (Step::Yields, _) | (_, Step::Yields) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            _ => Poll::Pending,
+        }
+    })
+    .await
+}
+
+fn broken(session: &Session, client: bool, error: &std::io::Error) -> End {
+    session.details(if client { "downstream_reset" } else { "upstream_reset" });
+    let mut exchange = session.exchange.borrow_mut();
+    exchange.closed_by_client |= client;
+    tracing::debug!(listener = &*exchange.connection.listener, client, "connection broke: {error}");
+    End::Cut
+}
