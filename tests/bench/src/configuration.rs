@@ -4,7 +4,7 @@ use std::{fmt::Write as _, net::SocketAddr, path::Path};
 
 use anyhow::Context as _;
 
-use crate::contestant::{Patience, Task};
+use crate::contestant::{Layer, Patience, Task};
 
 /// Default limits, timeouts and metrics; the admin endpoint is on, as in production.
 pub fn fyke(
@@ -20,6 +20,9 @@ pub fn fyke(
     );
     if let Some(connections) = task.connections {
         writeln!(text, "    limits: {{ connections: {connections} }}")?;
+    }
+    if task.layer == Layer::Tcp {
+        text.push_str("    protocol: tcp\n");
     }
     match filters {
         0 => text.push_str("    cluster: app\n"),
@@ -46,12 +49,18 @@ pub fn fyke(
 
 /// One backend, connections reused as far as HAProxy goes.
 pub fn haproxy(task: Task, listen: SocketAddr) -> String {
+    let (mode, http) = match task.layer {
+        Layer::Http => ("http", "timeout http-keep-alive 5m\n  option http-keep-alive\n  http-reuse always"),
+        Layer::Tcp => ("tcp", ""),
+    };
     format!(
-        "global\n  nbthread {}\n  maxconn {}\n\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 5m\n  timeout server 5m\n  \
-         timeout http-keep-alive 5m\n  option http-keep-alive\n  http-reuse always\n\nfrontend web\n  bind {listen}\n  default_backend app\n\n\
+        "global\n  nbthread {}\n  maxconn {}\n\ndefaults\n  mode {}\n  timeout connect 5s\n  timeout client 5m\n  timeout server 5m\n  \
+         {}\n\nfrontend web\n  bind {listen}\n  default_backend app\n\n\
          backend app\n  server one {}\n",
         task.workers,
         task.connections.unwrap_or(9_000),
+        mode,
+        http,
         task.upstream,
     )
 }
@@ -86,6 +95,17 @@ pub fn envoy(task: Task, listen: SocketAddr) -> String {
             "route_config": { "name": "web", "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [{ "match": { "prefix": "/" }, "route": { "cluster": "app", "timeout": timeout } }] }] },
         },
     });
+    let manager = match task.layer {
+        Layer::Http => manager,
+        Layer::Tcp => serde_json::json!({
+            "name": "envoy.filters.network.tcp_proxy",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+                "stat_prefix": "web",
+                "cluster": "app",
+            },
+        }),
+    };
     let endpoint = serde_json::json!({ "endpoint": { "address": address(task.upstream) } });
     serde_json::json!({
         "static_resources": {
@@ -103,7 +123,13 @@ mod tests {
     #[test]
     fn the_chain_of_five_is_the_documented_configuration() {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let task = Task { upstream: address(3), workers: 1, connections: None, patience: Patience::Default };
+        let task = Task {
+            upstream: address(3),
+            workers: 1,
+            connections: None,
+            patience: Patience::Default,
+            layer: Layer::Http,
+        };
         let text = fyke(task, address(1), address(2), Some(Path::new("/h.wasm")), 5);
         let expected = r#"workers: 1
 admin: { address: "127.0.0.1:2" }

@@ -87,6 +87,17 @@ pub struct Task {
     pub connections: Option<usize>,
     /// Whether requests may take minutes.
     pub patience: Patience,
+    /// What is proxied.
+    pub layer: Layer,
+}
+
+/// What is proxied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    /// Requests.
+    Http,
+    /// Bytes.
+    Tcp,
 }
 
 /// Whether the defaults for timeouts apply.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Common,
-    contestant::{Candidate, Contestant, Patience, Task},
+    contestant::{Candidate, Contestant, Layer, Patience, Task},
     load::{Generator, Load},
     process,
     report::{self, Section},
@@ -78,7 +78,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     ensure!(!candidates.is_empty(), "nobody is there to be measured");
     let upstream = Static::start(folder.path(), common.load_core)?;
     let generator = Generator::new(folder.path())?;
-    let task = Task { upstream: upstream.address, workers: 1, connections: None, patience: Patience::Default };
+    let task = Task {
+        upstream: upstream.address,
+        workers: 1,
+        connections: None,
+        patience: Patience::Default,
+        layer: Layer::Http,
+    };
 
     let mut samples = Vec::new();
     for round in 0..options.rounds {

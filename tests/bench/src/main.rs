@@ -2,6 +2,7 @@
 //!
 //! `fyke-bench cpu` answers what a request costs: processor time of the proxy (user and system, as the operating system accounts
 //! it) and latency, for Fyke with no, one and five filters and for nginx, HAProxy and Envoy on the same route.
+//! `fyke-bench tcp` answers what a byte costs where nobody looks at it.
 //! `fyke-bench memory` answers what the proxy holds: empty, per idle connection, and while a gigabyte streams through.
 //!
 //! # Method
@@ -27,6 +28,7 @@ mod memory;
 mod process;
 mod report;
 mod stats;
+mod tcp;
 mod upstream;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -46,6 +48,8 @@ struct Cli {
 enum Command {
     /// Processor time per request and latency, in interleaved rounds
     Cpu(cpu::Options),
+    /// Processor time per byte of TCP proxying, in interleaved rounds
+    Tcp(tcp::Options),
     /// Resident memory: empty, with idle connections, while streaming
     Memory(memory::Options),
     /// Opens idle connections; a process of its own for `memory`
@@ -88,6 +92,7 @@ struct Common {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Cpu(options) => cpu::run(&options),
+        Command::Tcp(options) => tcp::run(&options),
         Command::Memory(options) => memory::run(&options),
         Command::Hold(options) => hold::run(&options),
     };

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     Common,
     client::{Connection, Framing},
-    contestant::{Candidate, Contestant, Patience, Running, Task},
+    contestant::{Candidate, Contestant, Layer, Patience, Running, Task},
     cpu, hold,
     process::{self, Process},
     report::{self, Section},
@@ -96,7 +96,8 @@ fn measure(options: &Options, candidate: &Candidate, upstream: SocketAddr, folde
     let core = options.common.proxy_core;
     let idle = options.idle as usize;
     // Room for the connections that only looked whether it is up.
-    let task = Task { upstream, workers: WORKERS, connections: Some(idle + 64), patience: Patience::Long };
+    let task =
+        Task { upstream, workers: WORKERS, connections: Some(idle + 64), patience: Patience::Long, layer: Layer::Http };
 
     let name = candidate.contestant.name();
     eprintln!("{name}: {idle} idle connections");
