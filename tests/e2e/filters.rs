@@ -306,3 +306,29 @@ async fn compiled_modules_are_kept_for_the_next_start() {
     assert_eq!(crate::support::process::run(["validate".as_ref(), file.as_os_str()]).code, Some(0));
     assert_eq!(modules(), first, "nothing was compiled again");
 }
+
+#[tokio::test]
+async fn entries_of_a_queue_reach_whoever_registered_it_on_whatever_worker() {
+    let upstream = Upstream::http(|request| Reply::ok(request.header("x-queue").unwrap_or("-"))).await;
+    let filters = [("jobs", official("listen work", "")), ("sender", official("enqueue jobs work", ""))];
+    let proxy = Launch::new(chain(upstream.address, &filters)).workers(2).start().await;
+    for path in ["/one", "/two", "/three"] {
+        assert_eq!(proxy.get(path).await.text(), "done");
+        proxy.logged(&[&format!("dequeued {path}"), "jobs"]).await;
+    }
+    let filters =
+        [("jobs", official("listen work; enqueue - work", "")), ("sender", official("enqueue other work", ""))];
+    let proxy = Launch::new(chain(upstream.address, &filters)).workers(2).start().await;
+    assert_eq!(proxy.get("/own").await.text(), "unknown", "the second filter finds none of that VM");
+    proxy.logged(&["dequeued /own"]).await;
+}
+
+#[tokio::test]
+async fn queues_are_granted_with_shared_data() {
+    let upstream = Upstream::http(|request| Reply::ok(request.header("x-queue").unwrap_or("-"))).await;
+    let sender = official("enqueue jobs work", "").replace("shared_data: true", "shared_data: false");
+    let proxy =
+        Proxy::start(chain(upstream.address, &[("jobs", official("listen work", "")), ("sender", sender)])).await;
+    assert_eq!(proxy.get("/").await.text(), "unknown");
+    proxy.logged(&["shared data refused", "sender"]).await;
+}

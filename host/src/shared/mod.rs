@@ -1,8 +1,14 @@
-//! Shared data of filters: a sharded map for the whole process, scoped by VM.
+//! What filters share: data in a sharded map for the whole process, scoped by VM, and queues ([`queue`]).
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+pub mod queue;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicUsize, Ordering},
+};
 
 use dashmap::DashMap;
+use queue::Queues;
 
 /// Keys and values of one VM may take this much together; more is refused, which traps the guest.
 const LIMIT: usize = 64 * 1024 * 1024;
@@ -13,12 +19,17 @@ const ENTRY: usize = 96;
 /// `proxy_get_shared_data` and `proxy_set_shared_data`.
 #[derive(Debug)]
 pub struct SharedData {
-    scopes: DashMap<String, std::sync::Arc<Scope>>,
+    scopes: DashMap<String, Arc<Scope>>,
+    queues: Arc<Queues>,
 }
 
 /// The data of one VM id.
 #[derive(Debug)]
 pub struct Scope {
+    /// `vm:NAME` or `filter:NAME`.
+    pub name: String,
+    /// Queues of the process, those of other scopes among them.
+    pub queues: Arc<Queues>,
     values: DashMap<Vec<u8>, Value>,
     bytes: AtomicUsize,
     next: AtomicU32,
@@ -42,25 +53,41 @@ pub enum Conflict {
 
 impl Default for SharedData {
     fn default() -> Self {
-        Self { scopes: DashMap::new() }
+        Self { scopes: DashMap::new(), queues: Arc::default() }
     }
 }
 
 impl SharedData {
     /// The data of one VM id.
     #[must_use]
-    pub fn scope(&self, vm: &str) -> std::sync::Arc<Scope> {
+    pub fn scope(&self, vm: &str) -> Arc<Scope> {
         if let Some(scope) = self.scopes.get(vm) {
-            return std::sync::Arc::clone(&scope);
+            return Arc::clone(&scope);
         }
         let scope = self.scopes.entry(vm.to_owned()).or_insert_with(|| {
-            std::sync::Arc::new(Scope { values: DashMap::new(), bytes: AtomicUsize::new(0), next: AtomicU32::new(0) })
+            Arc::new(Scope {
+                name: vm.to_owned(),
+                queues: Arc::clone(&self.queues),
+                values: DashMap::new(),
+                bytes: AtomicUsize::new(0),
+                next: AtomicU32::new(0),
+            })
         });
-        std::sync::Arc::clone(&scope)
+        Arc::clone(&scope)
     }
 }
 
 impl Scope {
+    /// The id of a queue that a VM registered: one of this scope where no VM is named, else of the VM or filter of that name.
+    #[must_use]
+    pub fn resolve_queue(&self, vm: &[u8], name: &[u8]) -> Option<u32> {
+        if vm.is_empty() {
+            return self.queues.resolve(&self.name, name);
+        }
+        let vm = std::str::from_utf8(vm).ok()?;
+        ["vm", "filter"].iter().find_map(|kind| self.queues.resolve(&format!("{kind}:{vm}"), name))
+    }
+
     /// Appends the value to `out` and returns its token, which is never zero.
     pub fn read(&self, key: &[u8], out: &mut Vec<u8>) -> Option<u32> {
         let value = self.values.get(key)?;

@@ -55,6 +55,8 @@ pub struct Built {
     pub sinks: Vec<SinkHandle>,
     /// Timers that were asked for.
     pub ticks: Vec<(ContextId, Duration)>,
+    /// Queues that it wants to hear of.
+    pub queues: Vec<(ContextId, u32)>,
     /// Callouts that were asked for.
     pub calls: Vec<PendingCall>,
     /// The first free callout token.
@@ -391,6 +393,7 @@ impl Blueprint {
             routes,
             sinks: host.sinks,
             ticks: host.ticks,
+            queues: host.queues,
             calls: host.calls,
             next_token: host.next_token,
         })

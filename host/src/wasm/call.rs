@@ -115,6 +115,12 @@ impl<'a> Call<'a> {
             .unwrap_or(cx)
     }
 
+    /// The scope whose queues the filter may use.
+    fn queues(&mut self, cx: ContextId) -> Option<&'a crate::shared::Scope> {
+        let root = self.root(cx);
+        outside::queues(&self.vm.scope, &self.vm.lines, self.slot.settings(root).map(|settings| &**settings))
+    }
+
     fn filter_name(&mut self, cx: ContextId) -> String {
         let root = self.root(cx);
         self.slot.settings(root).map_or_else(|| self.vm.name.to_string(), |settings| settings.name.clone())
@@ -340,6 +346,26 @@ impl Host for Call<'_> {
             value,
             cas,
         )
+    }
+
+    fn register_queue(&mut self, cx: ContextId, name: &[u8]) -> u32 {
+        let root = self.root(cx);
+        let queue = self.queues(cx).and_then(|scope| scope.queues.register(&scope.name, name));
+        let Some(queue) = queue else { return 0 };
+        self.vm.scope.queues.listen(queue, root, &self.slot.ready);
+        queue
+    }
+
+    fn resolve_queue(&mut self, cx: ContextId, vm: &[u8], name: &[u8]) -> Option<u32> {
+        self.queues(cx)?.resolve_queue(vm, name)
+    }
+
+    fn enqueue(&mut self, cx: ContextId, queue: u32, value: &[u8]) -> Status {
+        outside::enqueue(self.queues(cx), queue, value)
+    }
+
+    fn dequeue(&mut self, cx: ContextId, queue: u32, out: &mut Vec<u8>) -> Status {
+        outside::dequeue(self.queues(cx), queue, out)
     }
 
     fn define_metric(&mut self, cx: ContextId, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {

@@ -40,6 +40,8 @@ pub(super) struct Configuring<'a> {
     pub(super) denied: Option<String>,
     /// What the configuration has no use for.
     pub(super) skips: CallbackSet,
+    /// Queues, and who listens to them.
+    pub(super) queues: Vec<(ContextId, u32)>,
     pub(super) started: std::time::Instant,
 }
 
@@ -64,6 +66,7 @@ impl<'a> Configuring<'a> {
             last_error: None,
             denied: None,
             skips: CallbackSet::EMPTY,
+            queues: Vec::new(),
             started: std::time::Instant::now(),
         }
     }
@@ -203,6 +206,27 @@ impl Host for Configuring<'_> {
 
     fn set_shared_data(&mut self, _cx: ContextId, key: &[u8], value: &[u8], cas: u32) -> Status {
         outside::write_shared((&self.scope, &self.lines), self.settings.as_deref(), key, value, cas)
+    }
+
+    fn register_queue(&mut self, cx: ContextId, name: &[u8]) -> u32 {
+        let registered = outside::queues(&self.scope, &self.lines, self.settings.as_deref())
+            .and_then(|scope| scope.queues.register(&scope.name, name));
+        let Some(queue) = registered else { return 0 };
+        self.queues.retain(|(_, other)| *other != queue);
+        self.queues.push((cx, queue));
+        queue
+    }
+
+    fn resolve_queue(&mut self, _cx: ContextId, vm: &[u8], name: &[u8]) -> Option<u32> {
+        outside::queues(&self.scope, &self.lines, self.settings.as_deref())?.resolve_queue(vm, name)
+    }
+
+    fn enqueue(&mut self, _cx: ContextId, queue: u32, value: &[u8]) -> Status {
+        outside::enqueue(outside::queues(&self.scope, &self.lines, self.settings.as_deref()), queue, value)
+    }
+
+    fn dequeue(&mut self, _cx: ContextId, queue: u32, out: &mut Vec<u8>) -> Status {
+        outside::dequeue(outside::queues(&self.scope, &self.lines, self.settings.as_deref()), queue, out)
     }
 
     fn define_metric(&mut self, _cx: ContextId, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {

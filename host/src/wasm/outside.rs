@@ -7,7 +7,7 @@ use fyke_engine::{LogLevel, SharedData, Status};
 use super::lines::Lines;
 use crate::{
     config::resolved,
-    shared::{Conflict, Scope},
+    shared::{Conflict, Scope, queue::NoEntry},
 };
 
 /// What is longer is cut off.
@@ -60,6 +60,34 @@ fn may_share(lines: &Lines, settings: Option<&resolved::Filter>) -> bool {
         );
     }
     granted
+}
+
+/// The scope whose queues a filter may use: with the grant for shared data.
+#[must_use]
+pub fn queues<'a>(scope: &'a Scope, lines: &Lines, settings: Option<&resolved::Filter>) -> Option<&'a Scope> {
+    may_share(lines, settings).then_some(scope)
+}
+
+/// `proxy_enqueue_shared_queue`. A queue that is full reads as one that is not there: no other status is survived.
+#[must_use]
+pub fn enqueue(scope: Option<&Scope>, queue: u32, value: &[u8]) -> Status {
+    match scope.map(|scope| scope.queues.push(queue, value)) {
+        Some(Ok(())) => Status::Ok,
+        _ => Status::NotFound,
+    }
+}
+
+/// `proxy_dequeue_shared_queue`.
+#[must_use]
+pub fn dequeue(scope: Option<&Scope>, queue: u32, out: &mut Vec<u8>) -> Status {
+    match scope.map(|scope| scope.queues.pop(queue)) {
+        Some(Ok(value)) => {
+            out.extend_from_slice(&value);
+            Status::Ok
+        }
+        Some(Err(NoEntry::Empty)) => Status::Empty,
+        _ => Status::NotFound,
+    }
 }
 
 /// `proxy_get_shared_data`; without the grant nothing is ever there.

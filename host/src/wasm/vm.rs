@@ -24,6 +24,7 @@ use tokio::{
 use super::{build::Built, call::Call, call_out, env::Env, exchange::Exchange, lines::Lines, route::Route};
 use crate::{
     config::resolved,
+    shared,
     telemetry::{
         registry::{Counter, Gauge},
         sink::SinkHandle,
@@ -160,6 +161,8 @@ pub struct Slot {
     pub sinks: Vec<SinkHandle>,
     contexts: RefCell<Contexts>,
     timers: RefCell<HashMap<u32, AbortHandle>>,
+    /// Where shared queues announce their entries.
+    pub(super) ready: shared::queue::Ready,
     calls: Rc<call_out::Waiting>,
     next_token: Cell<u32>,
     served: Cell<bool>,
@@ -287,6 +290,7 @@ impl Vm {
 
     /// Puts an instance in place and starts what it asked for while it was configured.
     pub fn install(self: &Rc<Self>, built: Built, env: &Rc<Env>) {
+        let (ready, announced) = mpsc::unbounded_channel();
         let slot = Rc::new(Slot {
             instance: RefCell::new(built.instance),
             condemned: Cell::new(false),
@@ -295,6 +299,7 @@ impl Vm {
             sinks: built.sinks,
             contexts: RefCell::default(),
             timers: RefCell::default(),
+            ready,
             calls: Rc::default(),
             next_token: Cell::new(built.next_token),
             served: Cell::new(false),
@@ -303,6 +308,10 @@ impl Vm {
         self.metrics.breaker.set(0);
         for (root, period) in built.ticks {
             self.tick(&slot, env, root, Some(period));
+        }
+        self.listen(&slot, env, announced);
+        for (root, queue) in built.queues {
+            self.scope.queues.listen(queue, root, &slot.ready);
         }
         for call in built.calls {
             if let Some(place) = slot.room_for_call(call.request.size()) {
@@ -421,6 +430,28 @@ impl Vm {
                     for waker in vm.waiting.borrow_mut().drain(..) {
                         waker.wake();
                     }
+                }
+            }
+        });
+    }
+
+    /// Calls the instance for every entry that a queue announces, for as long as it works.
+    fn listen(
+        self: &Rc<Self>,
+        slot: &Rc<Slot>,
+        env: &Rc<Env>,
+        mut announced: mpsc::UnboundedReceiver<(ContextId, u32)>,
+    ) {
+        let weak = Rc::downgrade(slot);
+        let (vm, env) = (Rc::downgrade(self), Rc::clone(env));
+        tokio::task::spawn_local(async move {
+            while let Some((root, queue)) = announced.recv().await {
+                let (Some(slot), Some(vm)) = (weak.upgrade(), vm.upgrade()) else { return };
+                let mut call = Call::for_root(&env, &vm, &slot);
+                match slot.enter(|instance| instance.on_queue_ready(&mut call, root, queue)) {
+                    Some(Ok(())) => {}
+                    Some(Err(trap)) => return vm.trapped(&slot, &env, &trap),
+                    None => return,
                 }
             }
         });

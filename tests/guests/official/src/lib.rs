@@ -28,6 +28,8 @@
 //! | `tick METRIC` | counts ticks in a metric |
 //! | `trailers` | adds `x-guest-trailer: NUMBER` to the trailers of both directions |
 //! | `log TEXT` | logs TEXT, path and status at the end of each stream |
+//! | `listen NAME` | registers a queue, and logs what comes out of it |
+//! | `enqueue VM NAME` | puts each request's path into a queue of a VM (`-`: its own); `x-queue` says what came of it |
 //! | `refuse` | refuses its configuration |
 
 #![allow(missing_docs, reason = "the SDK's macro exports a function without documentation")]
@@ -105,9 +107,18 @@ impl RootContext for Root {
         if let Some(key) = settings.step("seed") {
             let _ = self.set_shared_data(key, Some(&100_u64.to_le_bytes()), None);
         }
+        if let Some(name) = settings.step("listen") {
+            self.register_shared_queue(name);
+        }
         let refused = settings.step("refuse").is_some();
         self.settings = Rc::new(settings);
         !refused
+    }
+
+    fn on_queue_ready(&mut self, queue: u32) {
+        if let Ok(Some(entry)) = self.dequeue_shared_queue(queue) {
+            let _ = hostcalls::log(LogLevel::Info, &format!("dequeued {}", String::from_utf8_lossy(&entry)));
+        }
     }
 
     fn on_tick(&mut self) {

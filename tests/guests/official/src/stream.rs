@@ -104,6 +104,16 @@ impl HttpContext for Stream {
         if let Some(key) = settings.step("count") {
             self.count(key);
         }
+        if let Some((vm, name)) = settings.pair("enqueue") {
+            let path = self.get_http_request_header(":path").unwrap_or_default();
+            let queue = self.resolve_shared_queue(if vm == "-" { "" } else { vm }, name);
+            let said = match queue.map(|queue| self.enqueue_shared_queue(queue, Some(path.as_bytes()))) {
+                Some(Ok(())) => "done",
+                Some(Err(_)) => "refused",
+                None => "unknown",
+            };
+            self.set_http_request_header("x-queue", Some(said));
+        }
         self.read_properties("request");
         if settings.step("upper").is_some() || settings.step("double").is_some() {
             self.set_http_request_header("content-length", None);
