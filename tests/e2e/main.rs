@@ -33,6 +33,7 @@ mod demo;
 mod expect;
 mod filters;
 mod framing;
+mod grpc;
 mod hostile;
 mod http1;
 mod http2;

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::{cluster::ClusterError, upstream::UpstreamError, wasm::exchange::Reply};
+use crate::{callout::grpc, cluster::ClusterError, upstream::UpstreamError, wasm::exchange::Reply};
 
 /// The stream ends without an answer: the connection is closed, or the HTTP/2 stream reset.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub fn is_grpc(fields: &HeaderMap) -> bool {
 
 /// Turns a local reply into a trailers-only answer (gRPC over HTTP/2, "Responses").
 pub fn for_grpc(reply: &mut Reply) {
-    let code = reply.grpc_status.unwrap_or_else(|| grpc_code(reply.head.status));
+    let code = reply.grpc_status.unwrap_or_else(|| grpc::code_of(reply.head.status));
     let fields = &mut reply.head.fields;
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     fields.insert("grpc-status", HeaderValue::from(code));
@@ -51,19 +51,6 @@ pub fn for_grpc(reply: &mut Reply) {
     }
     fields.remove(header::CONTENT_LENGTH);
     reply.head.status = StatusCode::OK;
-}
-
-/// gRPC's own table, "HTTP to gRPC Status Code Mapping".
-fn grpc_code(status: StatusCode) -> u32 {
-    match status.as_u16() {
-        200 => 0,
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502..=504 => 14,
-        _ => 2,
-    }
 }
 
 fn percent_encode(message: &[u8]) -> String {

@@ -4,8 +4,8 @@ use std::{rc::Rc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use fyke_engine::{
-    Buffer, BufferKind, ContextId, Host, HttpCall, LocalResponse, LogLevel, Map, MapKind, MetricKind, SharedData,
-    Status, StreamKind,
+    Buffer, BufferKind, ContextId, GrpcCall, Host, HttpCall, LocalResponse, LogLevel, Map, MapKind, MetricKind,
+    SharedData, Status, StreamKind,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -13,7 +13,7 @@ use super::{
     call_out,
     env::Env,
     exchange::{BodyHold, Direction, Exchange, Hold, Kind, Reply},
-    foreign,
+    foreign, grpc,
     maps::{Fields, Frozen, Put, ResponseHead, Written},
     outside, properties,
     rope::ReadOnly,
@@ -54,12 +54,13 @@ pub struct Call<'a> {
     /// The plugin context of a stream that is not known to the instance yet.
     root: Option<ContextId>,
     answer: Option<&'a mut Answer>,
+    grpc: Option<&'a mut grpc::Received>,
 }
 
 impl<'a> Call<'a> {
     /// A call on behalf of a plugin context.
     pub fn for_root(env: &'a Rc<Env>, vm: &'a Rc<Vm>, slot: &'a Rc<Slot>) -> Self {
-        Self { env, vm, slot, current: None, root: None, answer: None }
+        Self { env, vm, slot, current: None, root: None, answer: None, grpc: None }
     }
 
     /// A call that makes a stream's context under a plugin context.
@@ -72,15 +73,26 @@ impl<'a> Call<'a> {
         Self { answer, ..Self::for_root(env, vm, slot) }
     }
 
+    /// A call on behalf of a plugin context that is given an event of a gRPC call.
+    pub fn for_grpc(env: &'a Rc<Env>, vm: &'a Rc<Vm>, slot: &'a Rc<Slot>, received: &'a mut grpc::Received) -> Self {
+        Self { grpc: Some(received), ..Self::for_root(env, vm, slot) }
+    }
+
     /// A call on behalf of a stream.
     pub fn for_stream(env: &'a Rc<Env>, vm: &'a Rc<Vm>, slot: &'a Rc<Slot>, current: Current<'a>) -> Self {
-        Self { env, vm, slot, current: Some(current), root: None, answer: None }
+        Self { current: Some(current), ..Self::for_root(env, vm, slot) }
     }
 
     /// Surroundings.
     #[must_use]
     pub fn env(&self) -> &'a Rc<Env> {
         self.env
+    }
+
+    /// Where the instance stands.
+    #[must_use]
+    pub fn vm(&self) -> &'a Rc<Vm> {
+        self.vm
     }
 
     /// The instance.
@@ -174,7 +186,12 @@ impl Host for Call<'_> {
             MapKind::CallTrailers => {
                 return self.answer.as_mut().map(|answer| f(&mut Frozen(&mut Fields(&mut answer.trailers)))).is_some();
             }
-            MapKind::GrpcInitialMetadata | MapKind::GrpcTrailingMetadata => return false,
+            MapKind::GrpcInitialMetadata => {
+                return self.grpc.as_mut().map(|grpc| f(&mut Frozen(&mut Fields(&mut grpc.initial)))).is_some();
+            }
+            MapKind::GrpcTrailingMetadata => {
+                return self.grpc.as_mut().map(|grpc| f(&mut Frozen(&mut Fields(&mut grpc.trailing)))).is_some();
+            }
             _ => {}
         }
         let scribe = &self.env.scribe;
@@ -184,6 +201,9 @@ impl Host for Call<'_> {
     fn with_buffer(&mut self, cx: ContextId, buffer: BufferKind, f: &mut dyn FnMut(&mut dyn Buffer)) -> bool {
         let (kind, direction) = match buffer {
             BufferKind::CallBody => return self.answer.as_ref().map(|answer| f(&mut ReadOnly(&answer.body))).is_some(),
+            BufferKind::GrpcMessage => {
+                return self.grpc.as_ref().map(|grpc| f(&mut ReadOnly(&grpc.message))).is_some();
+            }
             BufferKind::RequestBody => (Kind::Http, Direction::Request),
             BufferKind::ResponseBody => (Kind::Http, Direction::Response),
             BufferKind::DownstreamData => (Kind::Tcp, Direction::Request),
@@ -325,6 +345,39 @@ impl Host for Call<'_> {
         let token = self.slot.token();
         call_out::begin(self.vm, self.slot, self.env, call_out::PendingCall { root, token, request }, place);
         Ok(token)
+    }
+
+    fn grpc_call(&mut self, cx: ContextId, call: GrpcCall<'_>) -> Result<u32, Status> {
+        let root = self.root(cx);
+        let asked = grpc::asked(&call)?;
+        if !grpc::granted(self, root, asked.cluster()) || !self.env.clusters.contains_key(asked.cluster()) {
+            return Err(Status::ParseFailure);
+        }
+        let Some(place) = self.slot.room_for_call(asked.size()) else {
+            self.vm.metrics().failed_calls.inc();
+            return Err(Status::InternalFailure);
+        };
+        let token = self.slot.token();
+        grpc::begin((self.vm, self.slot, self.env), (root, token), asked, place);
+        Ok(token)
+    }
+
+    fn grpc_send(&mut self, _cx: ContextId, token: u32, message: &[u8], end_of_stream: bool) -> Status {
+        grpc::send(self.slot, token, message, end_of_stream)
+    }
+
+    fn grpc_close(&mut self, _cx: ContextId, token: u32) -> Status {
+        grpc::half_close(self.slot, token)
+    }
+
+    fn grpc_cancel(&mut self, _cx: ContextId, token: u32) -> Status {
+        grpc::cancel(self.slot, token)
+    }
+
+    fn status(&mut self, _cx: ContextId, message: &mut Vec<u8>) -> u32 {
+        let Some(status) = self.grpc.as_ref().and_then(|grpc| grpc.status.as_ref()) else { return 0 };
+        message.extend_from_slice(status.message.as_bytes());
+        status.code
     }
 
     fn shared_data(&mut self, cx: ContextId, key: &[u8], out: &mut Vec<u8>) -> SharedData {

@@ -27,6 +27,17 @@ pub struct PendingCall {
     pub request: callout::http::Request,
 }
 
+/// Whether a filter may call a cluster; says so where it may not.
+#[must_use]
+pub fn granted(lines: &Lines, settings: Option<&resolved::Filter>, cluster: &str) -> bool {
+    let granted = settings.is_some_and(|settings| settings.allow.clusters.iter().any(|granted| granted == cluster));
+    let filter = settings.map_or("", |settings| settings.name.as_str());
+    if !granted && lines.admit(filter) {
+        tracing::warn!(target: "fyke::filter", filter, cluster, "callout refused: the filter may not use this cluster; grant it with `allow: {{ clusters: [{cluster}] }}`");
+    }
+    granted
+}
+
 /// Checks what a guest asks and copies it out of its memory.
 ///
 /// # Errors
@@ -37,11 +48,7 @@ pub fn callout_request(
     call: &HttpCall<'_>,
 ) -> Result<callout::http::Request, Status> {
     let cluster = std::str::from_utf8(call.cluster).map_err(|_| Status::BadArgument)?;
-    if !settings.is_some_and(|settings| settings.allow.clusters.iter().any(|granted| granted == cluster)) {
-        let filter = settings.map_or("", |settings| settings.name.as_str());
-        if lines.admit(filter) {
-            tracing::warn!(target: "fyke::filter", filter, cluster, "callout refused: the filter may not use this cluster; grant it with `allow: {{ clusters: [{cluster}] }}`");
-        }
+    if !granted(lines, settings, cluster) {
         return Err(Status::BadArgument);
     }
     let mut head = RequestHead::new(
@@ -112,7 +119,7 @@ impl Waiting {
 
 impl Place {
     /// Waits until nobody wants the answer any more.
-    async fn over(&self) {
+    pub(super) async fn over(&self) {
         let told = self.of.told.notified();
         // The end may have come between the guest's call and the first turn of the task that makes it.
         if !self.of.over.get() {

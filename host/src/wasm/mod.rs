@@ -17,6 +17,7 @@ pub mod entropy;
 pub mod env;
 pub mod exchange;
 pub mod foreign;
+pub mod grpc;
 pub mod lines;
 pub mod manifest;
 pub mod maps;

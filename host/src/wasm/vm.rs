@@ -21,7 +21,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{build::Built, call::Call, call_out, env::Env, exchange::Exchange, lines::Lines, route::Route};
+use super::{build::Built, call::Call, call_out, env::Env, exchange::Exchange, grpc, lines::Lines, route::Route};
 use crate::{
     config::resolved,
     shared,
@@ -164,6 +164,8 @@ pub struct Slot {
     /// Where shared queues announce their entries.
     pub(super) ready: shared::queue::Ready,
     calls: Rc<call_out::Waiting>,
+    /// gRPC calls by token.
+    pub(super) grpc: RefCell<HashMap<u32, grpc::Open>>,
     next_token: Cell<u32>,
     served: Cell<bool>,
 }
@@ -301,6 +303,7 @@ impl Vm {
             timers: RefCell::default(),
             ready,
             calls: Rc::default(),
+            grpc: RefCell::default(),
             next_token: Cell::new(built.next_token),
             served: Cell::new(false),
         });
