@@ -210,13 +210,14 @@ fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
-fn fyke(common: &Common) -> anyhow::Result<PathBuf> {
+/// The binary to measure.
+pub fn fyke(common: &Common) -> anyhow::Result<PathBuf> {
     let path = common.fyke.clone().unwrap_or_else(|| target().join("release/fyke"));
     path.canonicalize().with_context(|| format!("{} is missing: cargo build --release, or --fyke PATH", path.display()))
 }
 
 /// The filter at `given`, or else the guest of this folder, built with this profile.
-fn header_filter(given: Option<&Path>, (guest, profile, module): (&str, &str, &str)) -> anyhow::Result<PathBuf> {
+pub fn header_filter(given: Option<&Path>, (guest, profile, module): (&str, &str, &str)) -> anyhow::Result<PathBuf> {
     let path = match given {
         Some(path) => path.to_owned(),
         None => {

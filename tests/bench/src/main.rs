@@ -3,6 +3,7 @@
 //! `fyke-bench cpu` answers what a request costs: processor time of the proxy (user and system, as the operating system accounts
 //! it) and latency, for Fyke with no, one and five filters and for nginx, HAProxy and Envoy on the same route.
 //! `fyke-bench tcp` answers what a byte costs where nobody looks at it.
+//! `fyke-bench hostcalls` answers what a filter pays for asking the host.
 //! `fyke-bench memory` answers what the proxy holds: empty, per idle connection, and while a gigabyte streams through.
 //!
 //! # Method
@@ -23,6 +24,7 @@ mod contestant;
 mod cpu;
 mod envoy;
 mod hold;
+mod hostcalls;
 mod load;
 mod memory;
 mod process;
@@ -50,6 +52,8 @@ enum Command {
     Cpu(cpu::Options),
     /// Processor time per byte of TCP proxying, in interleaved rounds
     Tcp(tcp::Options),
+    /// Nanoseconds of each hostcall, as a filter sees them
+    Hostcalls(hostcalls::Options),
     /// Resident memory: empty, with idle connections, while streaming
     Memory(memory::Options),
     /// Opens idle connections; a process of its own for `memory`
@@ -93,6 +97,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Cpu(options) => cpu::run(&options),
         Command::Tcp(options) => tcp::run(&options),
+        Command::Hostcalls(options) => hostcalls::run(&options),
         Command::Memory(options) => memory::run(&options),
         Command::Hold(options) => hold::run(&options),
     };
