@@ -332,3 +332,15 @@ async fn queues_are_granted_with_shared_data() {
     assert_eq!(proxy.get("/").await.text(), "unknown");
     proxy.logged(&["shared data refused", "sender"]).await;
 }
+
+#[tokio::test]
+async fn what_hostcalls_cost_can_be_measured_from_inside() {
+    let upstream = Upstream::says("x").await;
+    let cost =
+        format!("{{ module: {:?}, allow: {{ shared_data: true }}, limits: {{ call_time: 10s }} }}", guests::COST);
+    let proxy = Proxy::start(chain(upstream.address, &[("cost", cost)])).await;
+    let text = proxy.get("/").await.text();
+    let nanoseconds: Vec<f64> = text.lines().map(|line| line.split_once(": ").unwrap().1.parse().unwrap()).collect();
+    assert_eq!(nanoseconds.len(), 6, "{text}");
+    assert!(nanoseconds.iter().all(|each| *each > 0.0), "{text}");
+}

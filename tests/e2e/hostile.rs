@@ -121,3 +121,20 @@ async fn plugins_say_goodbye_when_the_proxy_ends() {
     assert_eq!(proxy.ended().await, Some(0));
     proxy.logged(&["farewell", "\"filter\":\"f\""]).await;
 }
+
+#[tokio::test]
+async fn a_plugin_that_is_not_done_is_waited_for_and_one_that_never_is_not_for_ever() {
+    let upstream = Upstream::says("x").await;
+    let yaml = chain(upstream.address, &[("f", official("later at last", ""))]);
+    let mut proxy = Launch::new(yaml).workers(2).start().await;
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.ended().await, Some(0));
+    proxy.logged(&["at last", "\"filter\":\"f\""]).await;
+    assert!(!proxy.has_logged(&["was not done in time"]));
+    // Without its timer it cannot say that it is done.
+    let yaml = chain(upstream.address, &[("f", official("later never", "callbacks: [done], "))]);
+    let mut proxy = Proxy::start(yaml).await;
+    proxy.signal(Signal::TERM);
+    proxy.logged(&["was not done in time", "\"filter\":\"f\""]).await;
+    assert_eq!(proxy.ended().await, Some(0));
+}

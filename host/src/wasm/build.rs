@@ -99,6 +99,12 @@ impl VmPlan {
     }
 }
 
+/// The callbacks that `callbacks:` names. `None`: all that there are.
+fn wanted(settings: &resolved::Filter) -> Option<CallbackSet> {
+    let names = settings.callbacks.as_ref()?;
+    Some(names.iter().filter_map(|name| fyke_engine::Callback::from_name(name)).collect())
+}
+
 /// All VMs of a generation.
 pub struct Blueprint {
     surroundings: Surroundings,
@@ -182,18 +188,7 @@ impl Blueprint {
         let plan = self.vms.get(vm)?;
         let settings = Arc::clone(&plan.plugins.get(index)?.settings);
         let exported = plan.module.callbacks();
-        let callbacks = match &settings.callbacks {
-            None => exported,
-            Some(names) => {
-                let mut wanted = CallbackSet::default();
-                for name in names {
-                    if let Some(callback) = fyke_engine::Callback::from_name(name) {
-                        wanted.insert(callback);
-                    }
-                }
-                exported.intersect(wanted)
-            }
-        };
+        let callbacks = wanted(&settings).map_or(exported, |wanted| exported.intersect(wanted));
         Some(FilterFacts {
             vm,
             index,
@@ -294,6 +289,12 @@ impl Blueprint {
             self.vms.len() - 1
         };
         if let Some(vm) = self.vms.get_mut(number) {
+            // An instance that several filters share is called for what any of them wants.
+            vm.options.callbacks = match (vm.plugins.is_empty(), vm.options.callbacks, wanted(filter)) {
+                (true, _, wanted) => wanted,
+                (false, Some(others), Some(wanted)) => Some(others.union(wanted)),
+                (false, ..) => None,
+            };
             self.filters.insert(filter.name.clone(), (number, vm.plugins.len()));
             vm.plugins.push(plugin);
         }

@@ -178,6 +178,12 @@ impl Host for Call<'_> {
         self.vm.tick(self.slot, self.env, root, period);
     }
 
+    fn done(&mut self, cx: ContextId) -> Status {
+        let root = self.root(cx);
+        self.slot.is_done(root);
+        Status::Ok
+    }
+
     fn with_map(&mut self, cx: ContextId, map: MapKind, f: &mut dyn FnMut(&mut dyn Map)) -> bool {
         match map {
             MapKind::CallHeaders => {

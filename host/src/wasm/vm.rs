@@ -7,7 +7,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     rc::{Rc, Weak},
     sync::Arc,
     task::Waker,
@@ -16,7 +16,7 @@ use std::{
 
 use fyke_engine::{Callback, CallbackSet, ContextId, IdMap, Instance, Trap, TrapKind};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     task::AbortHandle,
     time::Instant,
 };
@@ -167,6 +167,9 @@ pub struct Slot {
     /// gRPC calls by token.
     pub(super) grpc: RefCell<HashMap<u32, grpc::Open>>,
     next_token: Cell<u32>,
+    /// Plugin contexts that have called `proxy_done`.
+    done: RefCell<HashSet<u32>>,
+    told_done: Notify,
     served: Cell<bool>,
 }
 
@@ -210,6 +213,12 @@ impl Slot {
     pub fn forget(&self, context: ContextId) {
         self.contexts.borrow_mut().remove(context);
         self.serve();
+    }
+
+    /// Notes that a plugin context is done.
+    pub fn is_done(&self, root: ContextId) {
+        self.done.borrow_mut().insert(root.0);
+        self.told_done.notify_waiters();
     }
 
     /// Notes that a stream has ended here.
@@ -305,6 +314,8 @@ impl Vm {
             calls: Rc::default(),
             grpc: RefCell::default(),
             next_token: Cell::new(built.next_token),
+            done: RefCell::default(),
+            told_done: Notify::new(),
             served: Cell::new(false),
         });
         self.state.replace(State::Ready(Rc::clone(&slot)));
@@ -357,14 +368,43 @@ impl Vm {
         }
     }
 
-    /// Says goodbye to the plugin contexts, when no stream is left (PROXY-WASM.md 1.7): done, then delete.
-    pub fn end(self: &Rc<Self>, env: &Rc<Env>) {
+    /// Says goodbye to the plugin contexts, when no stream is left (PROXY-WASM.md 1.7): done, then delete. One that says that it is not
+    /// done yet is waited for until it calls `proxy_done`, or until `deadline`; its timers and callouts go on meanwhile.
+    pub async fn end(self: &Rc<Self>, env: &Rc<Env>, deadline: Instant) {
         let Some(slot) = self.slot() else { return };
+        let enter = |f: &dyn Fn(&mut Instance, &mut Call<'_>) -> Result<bool, Trap>| {
+            let mut call = Call::for_root(env, self, &slot);
+            match slot.enter(|instance| f(instance, &mut call)) {
+                Some(Err(trap)) => {
+                    tracing::warn!(filter = &*self.name, "filter trapped at its end: {}", trap.message);
+                    None
+                }
+                other => other.and_then(Result::ok),
+            }
+        };
+        let mut waits = Vec::new();
+        for root in &slot.roots {
+            let Some(done) = enter(&|instance, call| instance.on_done(call, root.context)) else { return };
+            if !done {
+                waits.push(root.context);
+            }
+        }
+        let all = async {
+            loop {
+                let told = slot.told_done.notified();
+                if waits.iter().all(|root| slot.done.borrow().contains(&root.0)) {
+                    return;
+                }
+                told.await;
+            }
+        };
+        if tokio::time::timeout_at(deadline, all).await.is_err() {
+            tracing::warn!(filter = &*self.name, "a plugin context was not done in time: it is deleted all the same");
+        }
         slot.calls.end();
         for root in &slot.roots {
-            let mut call = Call::for_root(env, self, &slot);
-            if let Some(Err(trap)) = slot.enter(|instance| instance.delete_root(&mut call, root.context)) {
-                tracing::warn!(filter = &*self.name, "filter trapped at its end: {}", trap.message);
+            let deleted = enter(&|instance, call| instance.on_delete(call, root.context).map(|()| true));
+            if deleted.is_none() {
                 return;
             }
         }

@@ -68,6 +68,9 @@ pub struct WorkerParts {
     pub rebuild: mpsc::UnboundedSender<Rebuild>,
 }
 
+/// How long plugin contexts may take to end, all together.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 /// What a worker can be told.
 #[derive(Debug)]
 pub enum Command {
@@ -200,8 +203,9 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
     housekeeping.abort();
     // Where streams are cut off, so are their filters: a plugin context must not go before its streams.
     if !active() {
+        let deadline = Instant::now() + GOODBYE;
         for vm in &vms {
-            vm.end(&env);
+            vm.end(&env, deadline).await;
         }
     }
 }

@@ -28,10 +28,10 @@ impl HttpFilter for Cost {
         let lines = [
             each("header get, missing", || drop(abi::header(map, "x-missing"))),
             each("header get", || drop(abi::header(map, "x-cost"))),
-            each("header set", || drop(abi::set_header(map, "x-cost", b"a value of usual length"))),
+            each("header set", || _ = abi::set_header(map, "x-cost", b"a value of usual length")),
             each("property get", || drop(abi::property(b"source\0address"))),
             each("shared data get", || drop(abi::shared_data("cost"))),
-            each("shared data set", || drop(abi::set_shared_data("cost", b"a value of usual length", 0))),
+            each("shared data set", || _ = abi::set_shared_data("cost", b"a value of usual length", 0)),
         ];
         Ok(Reply::text(200, lines.concat()).into())
     }

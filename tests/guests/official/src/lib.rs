@@ -24,6 +24,7 @@
 //! | `sibling` | asks for `plugin_name` on behalf of the stream context made before its own, into `x-sibling` |
 //! | `flood NUMBER` | logs so many lines for each request |
 //! | `goodbye TEXT` | logs TEXT when the plugin is done |
+//! | `later TEXT` | is not done when it is asked, and logs TEXT and is done a little later |
 //! | `metric NAME` | counts requests in a metric |
 //! | `tick METRIC` | counts ticks in a metric |
 //! | `trailers` | adds `x-guest-trailer: NUMBER` to the trailers of both directions |
@@ -75,6 +76,7 @@ impl Settings {
 struct Root {
     settings: Rc<Settings>,
     ticks: Option<u32>,
+    ending: bool,
 }
 
 impl Context for Root {
@@ -82,7 +84,8 @@ impl Context for Root {
         if let Some(text) = self.settings.step("goodbye") {
             let _ = hostcalls::log(LogLevel::Info, text);
         }
-        true
+        self.ending = self.settings.step("later").is_some();
+        !self.ending
     }
 }
 
@@ -110,6 +113,9 @@ impl RootContext for Root {
         if let Some(name) = settings.step("listen") {
             self.register_shared_queue(name);
         }
+        if settings.step("later").is_some() {
+            self.set_tick_period(Duration::from_millis(20));
+        }
         let refused = settings.step("refuse").is_some();
         self.settings = Rc::new(settings);
         !refused
@@ -122,6 +128,11 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
+        if self.ending {
+            self.ending = false;
+            let _ = hostcalls::log(LogLevel::Info, self.settings.step("later").unwrap_or_default());
+            self.done();
+        }
         if let Some(metric) = self.ticks {
             let _ = hostcalls::increment_metric(metric, 1);
         }
