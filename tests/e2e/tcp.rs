@@ -362,3 +362,38 @@ async fn tls_ends_here_and_begins_anew_towards_the_upstream() {
     proxy.logged(&["property connection.requested_server_name is", "db.example"]).await;
     proxy.logged(&["property request.path is", "\\\"\\\""]).await;
 }
+
+#[tokio::test]
+async fn what_an_upstream_said_before_it_hung_up_is_delivered() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = socket.accept().await {
+            // It has read a little, says no, and closes with much unread.
+            stream.read_exact(&mut [0; 8]).await.unwrap();
+            stream.write_all(b"no").await.unwrap();
+        }
+    });
+    for filters in [&[][..], &[("a", "")]] {
+        let proxy = Proxy::start(listener(address, filters, "")).await;
+        for _ in 0..20 {
+            let mut client = proxy.connect().await;
+            let _ = client.try_send(vec![b'x'; 8]).await;
+            assert_eq!(client.bytes(2).await, b"no", "{filters:?}");
+            let _ = client.try_send(vec![b'x'; 100_000]).await;
+            client.rest().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_still_sends_reads_the_last_words_of_a_filter_that_closes() {
+    let upstream = echo().await;
+    let proxy = Proxy::start(listener(upstream.address, &[("a", "bye")], "")).await;
+    for _ in 0..20 {
+        let mut client = proxy.connect().await;
+        client.send("quit").await;
+        let _ = client.try_send(vec![b'x'; 200_000]).await;
+        assert!(client.rest().await.starts_with(b"quit"));
+    }
+}

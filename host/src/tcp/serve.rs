@@ -3,13 +3,16 @@
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
+    time::Instant,
+};
 
 use super::way::{Broken, Step, Way};
 use crate::{
@@ -26,6 +29,8 @@ use crate::{
 
 /// How long what has passed the filters may take to be written, when a filter closes the connection.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long a client may take to notice that the connection is over.
+const LINGER: Duration = Duration::from_secs(1);
 /// Parts of the idle timeout after which it is looked at.
 const LOOKS: u32 = 4;
 
@@ -85,9 +90,34 @@ pub async fn serve(runtime: Rc<ListenerRuntime>, connection: Rc<Connection>, mut
     let session = Rc::new(Session { exchange: Rc::new(RefCell::new(exchange)), runtime, reported: Cell::default() });
     let end = run(&session, &mut io).await;
     session.report(&io);
-    if matches!(end, End::Cut) {
-        let _ = io.transport.socket().set_zero_linger();
+    match end {
+        End::Whole => {
+            let _ = tokio::time::timeout(LINGER, part(&session, &mut io)).await;
+        }
+        End::Cut => {
+            let _ = io.transport.socket().set_zero_linger();
+        }
     }
+}
+
+/// Ends our direction and swallows what the client still sends: a socket that is closed with something unread is reset, and the client
+/// could lose what it has not read yet.
+async fn part(session: &Session, io: &mut Io) {
+    if io.shutdown().await.is_err() {
+        return;
+    }
+    poll_fn(|cx| {
+        loop {
+            let mut scratch = session.runtime.env.scratch.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut *io).poll_read(cx, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
 }
 
 async fn run(session: &Rc<Session>, io: &mut Io) -> End {
@@ -193,13 +223,22 @@ async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Line) -> 
                     session.runtime.metrics.idle_timeouts.inc();
                     session.details("idle_timeout");
                 }
-                return Poll::Ready(End::Cut);
+                let clear = !farewell && up.is_clear() && down.is_clear();
+                return Poll::Ready(if clear { End::Whole } else { End::Cut });
             }
             timer.as_mut().reset(Instant::now() + period);
             // Registers the timer anew.
             let _ = timer.as_mut().poll(cx);
         }
-        let first = up.step(session, cx, io, line, farewell);
+        let first = match up.step(session, cx, io, line, farewell) {
+            // What the upstream said before it stopped listening is still the client's.
+            Err(Broken::Writing(error)) => {
+                tracing::debug!("upstream takes no more: {error}");
+                up.give_up();
+                Ok(Step::Done)
+            }
+            other => other,
+        };
         let second = match first {
             Ok(_) => down.step(session, cx, line, io, farewell),
             Err(_) => Ok(Step::Waits),
@@ -208,6 +247,8 @@ async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Line) -> 
             let mut exchange = session.exchange.borrow_mut();
             exchange.wait(Waiting::Main, cx.waker());
             if exchange.reset {
+                drop(exchange);
+                session.details("filter_failed");
                 return Poll::Ready(End::Cut);
             }
             if exchange.closing && !farewell {
@@ -223,9 +264,9 @@ async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Line) -> 
             (Err(Broken::Reading(error)), _) | (_, Err(Broken::Writing(error))) => {
                 return Poll::Ready(broken(session, true, &error));
             }
-            (Err(Broken::Writing(error)), _) | (_, Err(Broken::Reading(error))) => {
-                return Poll::Ready(broken(session, false, &error));
-            }
+            (_, Err(Broken::Reading(error))) => return Poll::Ready(broken(session, false, &error)),
+            // Taken care of above.
+            (Err(Broken::Writing(_)), _) => return Poll::Ready(End::Cut),
         };
         match (first, second) {
             (Step::Done, Step::Done) => {

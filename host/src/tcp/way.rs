@@ -68,6 +68,17 @@ impl Way {
         self.read_end
     }
 
+    /// Whether nothing that was read waits to be written.
+    pub fn is_clear(&self) -> bool {
+        self.unsent.is_empty() && !self.dirty
+    }
+
+    /// Nobody takes what it carries: it is over, and reads no more.
+    pub fn give_up(&mut self) {
+        self.unsent = Bytes::new();
+        self.shut = true;
+    }
+
     /// Moves what can be moved now. With `last`, nothing more is read: what is there is written.
     pub fn step(
         &mut self,
