@@ -7,6 +7,8 @@ use std::sync::{
     atomic::{AtomicU32, AtomicUsize, Ordering},
 };
 
+use std::time::{Duration, Instant};
+
 use dashmap::DashMap;
 use queue::Queues;
 
@@ -40,6 +42,23 @@ struct Value {
     /// Exactly as large as they are counted.
     bytes: Box<[u8]>,
     cas: u32,
+    /// From then on it is as if it were not there.
+    expires: Option<Instant>,
+}
+
+impl Value {
+    fn is_over(&self) -> bool {
+        self.expires.is_some_and(|at| at <= Instant::now())
+    }
+}
+
+/// Why nothing was added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoSum {
+    /// What is there is no number of eight bytes.
+    NoNumber,
+    /// The scope holds as much as it may.
+    Full,
 }
 
 /// Why a value was not stored.
@@ -90,7 +109,7 @@ impl Scope {
 
     /// Appends the value to `out` and returns its token, which is never zero.
     pub fn read(&self, key: &[u8], out: &mut Vec<u8>) -> Option<u32> {
-        let value = self.values.get(key)?;
+        let value = self.values.get(key).filter(|value| !value.is_over())?;
         out.extend_from_slice(&value.bytes);
         Some(value.cas)
     }
@@ -110,19 +129,94 @@ impl Scope {
         match self.values.entry(key.to_vec()) {
             dashmap::Entry::Occupied(mut entry) => {
                 let value = entry.get_mut();
-                if cas != 0 && cas != value.cas {
+                if cas != 0 && cas != value.cas && !value.is_over() {
                     return Err(Conflict::Stale);
                 }
                 self.reserve(bytes.len(), value.bytes.len())?;
-                value.bytes = bytes.into();
-                value.cas = next();
+                *value = Value { bytes: bytes.into(), cas: next(), expires: None };
             }
             dashmap::Entry::Vacant(entry) => {
                 self.reserve(ENTRY + key.len() + bytes.len(), 0)?;
-                entry.insert(Value { bytes: bytes.into(), cas: next() });
+                entry.insert(Value { bytes: bytes.into(), cas: next(), expires: None });
             }
         }
         Ok(())
+    }
+
+    /// Removes a value. Returns whether there was one.
+    pub fn delete(&self, key: &[u8]) -> bool {
+        let Some((key, value)) = self.values.remove(key) else { return false };
+        self.bytes.fetch_sub(ENTRY + key.len() + value.bytes.len(), Ordering::Relaxed);
+        !value.is_over()
+    }
+
+    /// Adds to a number of eight bytes, little-endian, and returns the sum; one that is not there is zero. It keeps its time to live.
+    ///
+    /// # Errors
+    /// [`NoSum`]. Nothing is changed then.
+    pub fn add(&self, key: &[u8], delta: i64) -> Result<i64, NoSum> {
+        let cas = || self.next.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
+        match self.values.entry(key.to_vec()) {
+            dashmap::Entry::Occupied(mut entry) if !entry.get().is_over() => {
+                let value = entry.get_mut();
+                let now = <[u8; 8]>::try_from(&*value.bytes).map_err(|_| NoSum::NoNumber)?;
+                let sum = i64::from_le_bytes(now).wrapping_add(delta);
+                value.bytes = sum.to_le_bytes().into();
+                value.cas = cas();
+                Ok(sum)
+            }
+            dashmap::Entry::Occupied(mut entry) => {
+                self.reserve(8, entry.get().bytes.len()).map_err(|_| NoSum::Full)?;
+                entry.insert(Value { bytes: delta.to_le_bytes().into(), cas: cas(), expires: None });
+                Ok(delta)
+            }
+            dashmap::Entry::Vacant(entry) => {
+                self.reserve(ENTRY + key.len() + 8, 0).map_err(|_| NoSum::Full)?;
+                entry.insert(Value { bytes: delta.to_le_bytes().into(), cas: cas(), expires: None });
+                Ok(delta)
+            }
+        }
+    }
+
+    /// Gives a value this long to live; zero: for ever. Returns whether there is one.
+    pub fn expire(&self, key: &[u8], after: Duration) -> bool {
+        match self.values.get_mut(key) {
+            Some(mut value) if !value.is_over() => {
+                value.expires = if after.is_zero() { None } else { Instant::now().checked_add(after) };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The keys that begin with `prefix`, sorted, as many as fit into `most` bytes.
+    #[must_use]
+    pub fn keys(&self, prefix: &[u8], most: usize) -> Vec<Vec<u8>> {
+        let found = self.values.iter().filter(|entry| entry.key().starts_with(prefix) && !entry.value().is_over());
+        let mut keys: Vec<Vec<u8>> = found.map(|entry| entry.key().clone()).collect();
+        keys.sort_unstable();
+        let mut left = most;
+        keys.into_iter()
+            .take_while(|key| {
+                let fits = key.len() + 4 <= left;
+                left = left.saturating_sub(key.len() + 4);
+                fits
+            })
+            .collect()
+    }
+
+    /// Forgets what is over. Returns whether that was anything.
+    pub fn sweep(&self) -> bool {
+        let mut freed = 0;
+        self.values.retain(|key, value| {
+            let over = value.is_over();
+            if over {
+                freed += ENTRY + key.len() + value.bytes.len();
+            }
+            !over
+        });
+        self.bytes.fetch_sub(freed, Ordering::Relaxed);
+        freed > 0
     }
 
     fn reserve(&self, more: usize, less: usize) -> Result<(), Conflict> {
@@ -186,6 +280,25 @@ mod tests {
         let most = LIMIT / ENTRY;
         let stored = (0..2 * most).filter(|key| scope.write(&key.to_le_bytes(), b"", 0).is_ok()).count();
         assert!(stored <= most, "{stored} keys");
+    }
+
+    #[test]
+    fn values_are_deleted_added_to_listed_and_expire() {
+        let scope = SharedData::default().scope("vm");
+        assert_eq!((scope.add(b"a:n", 5), scope.add(b"a:n", -7)), (Ok(5), Ok(-2)));
+        scope.write(b"a:text", b"x", 0).unwrap();
+        assert_eq!(scope.add(b"a:text", 1), Err(NoSum::NoNumber));
+        scope.write(b"b", b"y", 0).unwrap();
+        assert_eq!(scope.keys(b"a:", 100), [b"a:n".to_vec(), b"a:text".to_vec()]);
+        assert_eq!(scope.keys(b"", 8), [b"a:n".to_vec()]);
+        assert!(scope.delete(b"a:n") && !scope.delete(b"a:n"));
+        assert!(scope.expire(b"b", Duration::from_nanos(1)) && !scope.expire(b"missing", Duration::ZERO));
+        while scope.read(b"b", &mut Vec::new()).is_some() {
+            std::hint::spin_loop();
+        }
+        assert_eq!((scope.keys(b"", 100), scope.sweep(), scope.sweep()), (vec![b"a:text".to_vec()], true, false));
+        scope.delete(b"a:text");
+        assert_eq!(scope.bytes.load(Ordering::Relaxed), 0, "all of it was given back");
     }
 
     #[test]

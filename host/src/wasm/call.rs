@@ -128,7 +128,7 @@ impl<'a> Call<'a> {
     }
 
     /// The scope whose queues the filter may use.
-    fn queues(&mut self, cx: ContextId) -> Option<&'a crate::shared::Scope> {
+    pub(super) fn queues(&mut self, cx: ContextId) -> Option<&'a crate::shared::Scope> {
         let root = self.root(cx);
         outside::queues(&self.vm.scope, &self.vm.lines, self.slot.settings(root).map(|settings| &**settings))
     }

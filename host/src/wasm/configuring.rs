@@ -296,6 +296,11 @@ impl Host for Configuring<'_> {
                 foreign::list(out, foreign::FEATURES.iter().map(|name| name.as_bytes()));
                 Status::Ok
             }
+            name if name.starts_with(b"fyke.shared.") => {
+                let scope = outside::queues(&self.scope, &self.lines, self.settings.as_deref());
+                foreign::shared(scope, name, args, out)
+            }
+            b"set_envoy_filter_state" => Status::BadArgument,
             b"clear_route_cache" => Status::Ok,
             b"fyke.route.select.v1" | b"fyke.log.write.v1" | b"fyke.headers.values.v1" => Status::BadArgument,
             _ => Status::NotFound,

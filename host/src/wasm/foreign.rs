@@ -6,6 +6,7 @@ use std::time::Duration;
 use fyke_engine::{Callback, CallbackSet, ContextId, Host, MapKind, MetricKind, Status};
 
 use super::{call::Call, exchange::Exchange, maps::RequestHead, route::Selection};
+use crate::shared::{NoSum, Scope};
 use crate::telemetry::{FilterMetricError, FilterMetricKind, Registry, filter_metrics::CAPACITY_PER_FILTER};
 
 /// What `fyke.features.v1` lists.
@@ -19,7 +20,12 @@ pub const FEATURES: &[&str] = &[
     "fyke.log.open.v1",
     "fyke.log.write.v1",
     "fyke.callbacks.skip.v1",
+    "fyke.shared.delete.v1",
+    "fyke.shared.list.v1",
+    "fyke.shared.add.v1",
+    "fyke.shared.expire.v1",
     "clear_route_cache",
+    "set_envoy_filter_state",
 ];
 
 /// Function id of `fyke.route.again.v1` in `proxy_on_foreign_function`.
@@ -105,12 +111,82 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &
             host.clear_route_cache(cx);
             Status::Ok
         }
+        b"set_envoy_filter_state" => {
+            let Some((path, value)) = filter_state(args) else { return Status::BadArgument };
+            host.set_property(cx, path, value);
+            Status::Ok
+        }
+        name if name.starts_with(b"fyke.shared.") => shared(host.queues(cx), name, args, out),
         // These belong to configuration; on a stream they are out of place.
         b"fyke.route.define.v1" | b"fyke.log.open.v1" | b"fyke.configure.refuse.v1" | b"fyke.callbacks.skip.v1" => {
             Status::BadArgument
         }
         _ => Status::NotFound,
     }
+}
+
+/// `fyke.shared.*`: what the ABI's shared data lacks. Without the grant there is nothing.
+pub fn shared(scope: Option<&Scope>, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {
+    const MOST_LISTED: usize = 1 << 20;
+    let Some(scope) = scope else { return Status::NotFound };
+    let there = |found| if found { Status::Ok } else { Status::NotFound };
+    let mut rest = Arguments(args);
+    match name {
+        b"fyke.shared.delete.v1" => there(scope.delete(args)),
+        b"fyke.shared.list.v1" => {
+            list(out, scope.keys(args, MOST_LISTED).iter().map(Vec::as_slice));
+            Status::Ok
+        }
+        b"fyke.shared.add.v1" => {
+            let Some(delta) = rest.u64() else { return Status::BadArgument };
+            match scope.add(rest.0, delta.cast_signed()) {
+                Ok(sum) => {
+                    out.extend_from_slice(&sum.to_le_bytes());
+                    Status::Ok
+                }
+                Err(NoSum::NoNumber) => Status::BadArgument,
+                Err(NoSum::Full) => Status::InternalFailure,
+            }
+        }
+        b"fyke.shared.expire.v1" => match rest.u64() {
+            Some(milliseconds) => there(scope.expire(rest.0, Duration::from_millis(milliseconds))),
+            None => Status::BadArgument,
+        },
+        _ => Status::NotFound,
+    }
+}
+
+/// Envoy's `SetEnvoyFilterStateArguments`: `path` is field 1 and `value` field 2, both strings; how long it lasts (field 3) is always the stream.
+fn filter_state(mut bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (mut path, mut value) = (None, &b""[..]);
+    while let Some((tag, rest)) = bytes.split_first() {
+        let (number, rest) = varint(rest)?;
+        bytes = match tag {
+            0x0a | 0x12 => {
+                let (text, rest) = rest.split_at_checked(usize::try_from(number).ok()?)?;
+                if *tag == 0x0a {
+                    path = Some(text);
+                } else {
+                    value = text;
+                }
+                rest
+            }
+            0x18 => rest,
+            _ => return None,
+        };
+    }
+    Some((path.filter(|path| !path.is_empty())?, value))
+}
+
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number = 0_u64;
+    for (at, byte) in bytes.iter().enumerate().take(9) {
+        number |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((number, bytes.get(at + 1..)?));
+        }
+    }
+    None
 }
 
 /// Callbacks, by their names and separated by commas, of those that a stream may go without.
@@ -201,6 +277,40 @@ mod tests {
         for bad in [&b""[..], b"log,", b"delete", b"Log", b"\xff"] {
             assert_eq!(callbacks(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn envoys_filter_state_is_read_whatever_it_is() {
+        assert_eq!(filter_state(b"\x0a\x01k\x12\x02vw\x18\x01"), Some((&b"k"[..], &b"vw"[..])));
+        assert_eq!(filter_state(b"\x12\x01v\x0a\x01k"), Some((&b"k"[..], &b"v"[..])));
+        for bad in [
+            &b""[..],
+            b"\x0a",
+            b"\x0a\x05k",
+            b"\x0a\x00",
+            b"\x22\x01k",
+            b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        ] {
+            assert_eq!(filter_state(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn shared_data_is_reached_by_name_and_only_with_the_grant() {
+        let data = crate::shared::SharedData::default();
+        let scope = data.scope("vm");
+        let mut out = Vec::new();
+        let five = [&5_u64.to_le_bytes()[..], b"n"].concat();
+        assert_eq!(shared(Some(&scope), b"fyke.shared.add.v1", &five, &mut out), Status::Ok);
+        assert_eq!(out, 5_i64.to_le_bytes());
+        out.clear();
+        assert_eq!(shared(Some(&scope), b"fyke.shared.list.v1", b"", &mut out), Status::Ok);
+        assert_eq!(out, [1, 0, 0, 0, 1, 0, 0, 0, b'n']);
+        assert_eq!(shared(Some(&scope), b"fyke.shared.expire.v1", &five, &mut out), Status::Ok);
+        assert_eq!(shared(Some(&scope), b"fyke.shared.delete.v1", b"n", &mut out), Status::Ok);
+        assert_eq!(shared(Some(&scope), b"fyke.shared.delete.v1", b"n", &mut out), Status::NotFound);
+        assert_eq!(shared(Some(&scope), b"fyke.shared.add.v1", b"1", &mut out), Status::BadArgument);
+        assert_eq!(shared(None, b"fyke.shared.add.v1", &five, &mut out), Status::NotFound);
     }
 
     #[test]

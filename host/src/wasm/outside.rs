@@ -118,6 +118,8 @@ pub fn write_shared(
     match scope.write(key, value, cas) {
         Ok(()) => Status::Ok,
         Err(Conflict::Stale) => Status::CasMismatch,
+        // What is over may have to make room first.
+        Err(Conflict::Full) if scope.sweep() && scope.write(key, value, cas).is_ok() => Status::Ok,
         Err(Conflict::Full) => Status::InternalFailure,
     }
 }
