@@ -15,6 +15,7 @@ pub mod dial;
 pub mod error;
 pub mod lease;
 pub mod local;
+pub mod metrics;
 pub mod shared;
 
 pub use body::RequestBody;

@@ -27,5 +27,7 @@ pub mod properties;
 pub mod rope;
 pub mod route;
 pub mod scribe;
+pub mod slot;
 pub mod source;
 pub mod vm;
+mod watched;

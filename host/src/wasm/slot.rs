@@ -1,0 +1,158 @@
+//! One instance with what belongs to it: contexts, routes, sinks, timers, calls. It is used until it traps.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, HashSet},
+    rc::{Rc, Weak},
+    sync::Arc,
+};
+
+use fyke_engine::{Callback, CallbackSet, ContextId, IdMap, Instance};
+use tokio::{sync::Notify, task::AbortHandle};
+
+use super::{call_out, exchange::Exchange, grpc, route::Route};
+use crate::{config::resolved, shared, telemetry::sink::SinkHandle};
+
+/// By context id: the stream, and the place of the filter in its chain.
+type Contexts = IdMap<(Weak<RefCell<Exchange>>, usize)>;
+
+/// A plugin context.
+#[derive(Debug)]
+pub struct Root {
+    /// Its id.
+    pub context: ContextId,
+    /// Whose it is.
+    pub settings: Arc<resolved::Filter>,
+    /// Callbacks that its configuration has no use for (`fyke.callbacks.skip.v1`).
+    pub skips: CallbackSet,
+}
+
+impl Root {
+    /// Whether streams have contexts of their own there. If not, the guest is called with the plugin context's id.
+    #[must_use]
+    pub fn has_stream_contexts(&self) -> bool {
+        !self.skips.contains(Callback::ContextCreate)
+    }
+}
+
+/// One instance and what belongs to it.
+#[derive(Debug)]
+pub struct Slot {
+    pub(super) instance: RefCell<Instance>,
+    pub(super) condemned: Cell<bool>,
+    /// Plugin contexts by number of configuration.
+    pub roots: Vec<Root>,
+    /// Routes by handle.
+    pub routes: Vec<Rc<Route>>,
+    /// Sinks by handle.
+    pub sinks: Vec<SinkHandle>,
+    pub(super) contexts: RefCell<Contexts>,
+    pub(super) timers: RefCell<HashMap<u32, AbortHandle>>,
+    /// Where shared queues announce their entries.
+    pub(super) ready: shared::queue::Ready,
+    pub(super) calls: Rc<call_out::Waiting>,
+    /// gRPC calls by token.
+    pub(super) grpc: RefCell<HashMap<u32, grpc::Open>>,
+    pub(super) next_token: Cell<u32>,
+    /// Plugin contexts that have called `proxy_done`.
+    pub(super) done: RefCell<HashSet<u32>>,
+    pub(super) told_done: Notify,
+    pub(super) served: Cell<bool>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.calls.end();
+        for timer in self.timers.borrow().values() {
+            timer.abort();
+        }
+    }
+}
+
+impl Slot {
+    /// Whether it has trapped.
+    #[must_use]
+    pub fn is_condemned(&self) -> bool {
+        self.condemned.get()
+    }
+
+    /// Runs `enter` with the instance. `None` when it has trapped before, or runs already: a guest is never re-entered.
+    pub fn enter<T>(&self, enter: impl FnOnce(&mut Instance) -> T) -> Option<T> {
+        if self.condemned.get() {
+            return None;
+        }
+        let mut instance = self.instance.try_borrow_mut().ok()?;
+        Some(enter(&mut instance))
+    }
+
+    /// Bytes of the instance's linear memory; 0 while it runs.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.instance.try_borrow().map_or(0, |instance| instance.memory_size())
+    }
+
+    /// Remembers which stream a context stands for.
+    pub fn adopt(&self, context: ContextId, exchange: &Weak<RefCell<Exchange>>, index: usize) {
+        self.contexts.borrow_mut().insert(context, (Weak::clone(exchange), index));
+    }
+
+    /// Forgets a context that was deleted.
+    pub fn forget(&self, context: ContextId) {
+        self.contexts.borrow_mut().remove(context);
+        self.serve();
+    }
+
+    /// Notes that a plugin context is done.
+    pub fn is_done(&self, root: ContextId) {
+        self.done.borrow_mut().insert(root.0);
+        self.told_done.notify_waiters();
+    }
+
+    /// Notes that a stream has ended here.
+    pub fn serve(&self) {
+        self.served.set(true);
+    }
+
+    /// The stream of a context.
+    #[must_use]
+    pub fn stream(&self, context: ContextId) -> Option<(Rc<RefCell<Exchange>>, usize)> {
+        let contexts = self.contexts.borrow();
+        let (exchange, index) = contexts.get(context)?;
+        Some((exchange.upgrade()?, *index))
+    }
+
+    /// The settings of the filter that a root context belongs to.
+    #[must_use]
+    pub fn settings(&self, root: ContextId) -> Option<&Arc<resolved::Filter>> {
+        self.roots.iter().find(|one| one.context == root).map(|root| &root.settings)
+    }
+
+    /// A token for a callout, unique for the life of the instance.
+    pub fn token(&self) -> u32 {
+        let token = self.next_token.get();
+        self.next_token.set(token.wrapping_add(1));
+        token
+    }
+
+    /// Room for one more callout, while it waits for its answer.
+    #[must_use]
+    pub fn room_for_call(&self, bytes: usize) -> Option<call_out::Place> {
+        self.calls.enter(bytes)
+    }
+
+    pub(super) fn condemn(&self) {
+        self.condemned.set(true);
+        self.calls.end();
+        for (_, timer) in self.timers.borrow_mut().drain() {
+            timer.abort();
+        }
+        let streams: Vec<_> =
+            self.contexts.borrow_mut().drain().filter_map(|(_, (exchange, _))| exchange.upgrade()).collect();
+        for stream in streams {
+            // A stream that is borrowed is the one that trapped: its driver sees it for itself.
+            if let Ok(mut stream) = stream.try_borrow_mut() {
+                stream.wake();
+            }
+        }
+    }
+}
