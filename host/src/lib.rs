@@ -6,7 +6,7 @@
 //! * [`cli`]: one file per subcommand. [`admin`]: what operators ask over HTTP.
 //! * [`reload`]: turns a configuration into running workers; everything new is built on the side before anything is swapped.
 //! * [`worker`]: one thread per core, and all that lives on it.
-//! * [`listener`]: sockets, TLS, connections. [`http`]: streams and bodies.
+//! * [`listener`]: sockets, TLS, connections. [`http`]: streams and bodies. [`tcp`]: bytes both ways.
 //! * [`filter`]: the chain, phase by phase. It knows no ABI.
 //! * [`wasm`]: binds the engine (crate `fyke-engine`) to streams.
 //! * [`callout`], [`shared`]: what filters may use besides their stream.
@@ -18,7 +18,7 @@
 //! workers) serves traffic. What a stream touches is `!Send` and stays on its worker. There are no global registries; parts receive what
 //! they need.
 //!
-//! Not here yet, and refused by the configuration until it is: TCP listeners, reload, health checks and retries, discovery. Their
+//! Not here yet, and refused by the configuration until it is: reload, health checks and retries, discovery. Their
 //! places are in the architecture's layout.
 
 #![forbid(unsafe_code)]

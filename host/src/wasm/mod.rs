@@ -2,8 +2,8 @@
 //!
 //! The engine ([`fyke_engine`]) knows the ABI and nothing of HTTP; the chain ([`crate::filter`]) knows phases and
 //! nothing of the ABI. This part stands between them: it builds instances on the control plane ([`build`]), keeps one
-//! per filter and worker ([`vm`]), lends streams to the guest that runs ([`call`]), and answers what a guest asks of
-//! the host ([`properties`], [`foreign`], [`maps`], [`rope`]).
+//! per filter and worker ([`vm`], [`slot`]), lends streams to the guest that runs ([`call`]), and answers what a guest asks of
+//! the host ([`properties`], [`foreign`], [`maps`], [`rope`], and calls elsewhere: [`call_out`], [`grpc`]).
 //!
 //! Invariants: a guest is entered only through [`vm::Slot`], never after a trap; nothing here awaits while it holds a
 //! stream; an instance is configured before a worker sees it.
