@@ -12,7 +12,7 @@
 //! * [`callout`], [`shared`]: what filters may use besides their stream.
 //! * [`upstream`]: executes route decisions. [`cluster`]: endpoints, balancing, pools.
 //! * [`telemetry`]: metrics, log sinks, the process's own log.
-//! * [`config`] and [`snapshot`]: plain data that all may read. [`transport`]: a byte stream that writes small messages in one piece.
+//! * [`config`] and [`snapshot`]: plain data that all may read. [`transport`]: byte streams.
 //!
 //! Two planes: the control plane (one small runtime) loads, validates, compiles and serves the admin API; the data plane (the
 //! workers) serves traffic. What a stream touches is `!Send` and stays on its worker. There are no global registries; parts receive what

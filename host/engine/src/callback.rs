@@ -132,6 +132,24 @@ impl CallbackSet {
             | Self::bit(Callback::Delete),
     );
 
+    /// Those of HTTP messages.
+    pub const HTTP: CallbackSet = CallbackSet(
+        Self::bit(Callback::RequestHeaders)
+            | Self::bit(Callback::RequestBody)
+            | Self::bit(Callback::RequestTrailers)
+            | Self::bit(Callback::ResponseHeaders)
+            | Self::bit(Callback::ResponseBody)
+            | Self::bit(Callback::ResponseTrailers),
+    );
+    /// Those of TCP connections.
+    pub const TCP: CallbackSet = CallbackSet(
+        Self::bit(Callback::NewConnection)
+            | Self::bit(Callback::DownstreamData)
+            | Self::bit(Callback::DownstreamConnectionClose)
+            | Self::bit(Callback::UpstreamData)
+            | Self::bit(Callback::UpstreamConnectionClose),
+    );
+
     const fn bit(callback: Callback) -> u32 {
         1 << (callback as u8)
     }
@@ -166,33 +184,10 @@ impl CallbackSet {
         CallbackSet(self.0 & !other.0)
     }
 
-    /// Whether a callback of HTTP streams is among them.
+    /// Whether the two have one in common.
     #[must_use]
-    pub fn sees_http(self) -> bool {
-        use Callback as C;
-        let http = [
-            C::RequestHeaders,
-            C::RequestBody,
-            C::RequestTrailers,
-            C::ResponseHeaders,
-            C::ResponseBody,
-            C::ResponseTrailers,
-        ];
-        http.iter().any(|callback| self.contains(*callback))
-    }
-
-    /// Whether a callback of TCP connections is among them.
-    #[must_use]
-    pub fn sees_tcp(self) -> bool {
-        use Callback as C;
-        let tcp = [
-            C::NewConnection,
-            C::DownstreamData,
-            C::UpstreamData,
-            C::DownstreamConnectionClose,
-            C::UpstreamConnectionClose,
-        ];
-        tcp.iter().any(|callback| self.contains(*callback))
+    pub const fn meets(self, other: CallbackSet) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// Whether there is none.

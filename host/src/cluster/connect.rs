@@ -10,10 +10,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{RequestBody, dial::Transport, error::ClusterError};
+use super::{RequestBody, error::ClusterError};
 use crate::{
     config::resolved::{Cluster, ClusterProtocol, ClusterTls, Sni},
-    transport::Flat,
+    transport::{Flat, Transport},
 };
 
 /// Spawns hyper's tasks on the worker's own thread.
@@ -101,7 +101,7 @@ pub(super) async fn transport(
         .connect(name, stream)
         .await
         .map_err(|error| ClusterError::Tls { address, error })?;
-    Ok((Transport::Tls(Box::new(stream)), local))
+    Ok((Transport::Tls(Box::new(stream.into())), local))
 }
 
 fn server_name(tls: &ClusterTls, address: SocketAddr, host: Option<&str>) -> io::Result<ServerName<'static>> {

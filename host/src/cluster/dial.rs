@@ -1,53 +1,26 @@
 //! Connections that carry bytes instead of requests: opened for one downstream connection, and closed with it.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    rc::Rc,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::{Instant, timeout},
-};
-use tokio_rustls::client::TlsStream;
+use tokio::time::{Instant, timeout};
 
 use super::{
     balancer, connect,
     error::ClusterError,
     local::{LocalCluster, LocalEndpoint, Open},
 };
+use crate::transport::Transport;
 
 /// A connection to an endpoint.
 pub struct Line {
-    transport: Transport,
+    /// What bytes go through.
+    pub transport: Transport,
     /// The endpoint.
     pub address: SocketAddr,
     /// Our address towards it.
     pub local: Option<SocketAddr>,
     endpoint: Rc<LocalEndpoint>,
     _open: Open,
-}
-
-/// TCP, or TLS over it.
-pub(super) enum Transport {
-    Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Line {
-    /// Makes its end look like the accident that it is.
-    pub fn cut(&self) {
-        let socket = match &self.transport {
-            Transport::Tcp(stream) => stream,
-            Transport::Tls(stream) => stream.get_ref().0,
-        };
-        let _ = socket.set_zero_linger();
-    }
 }
 
 impl Drop for Line {
@@ -122,38 +95,6 @@ async fn attempt(
         Err(_) => {
             cluster.metrics.connect_timeouts.inc();
             Err(ClusterError::ConnectTimeout { address, timeout: limit })
-        }
-    }
-}
-
-impl AsyncRead for Line {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Line {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }
 }

@@ -33,27 +33,24 @@ pub fn finish(env: &Rc<Env>, exchange: &mut Exchange, now: Instant) {
         }
     }
     for index in 0..exchange.filters.len() {
-        let Some(filter) = exchange.filters.get_mut(index) else { continue };
-        if filter.stateless {
-            if let Some(slot) = filter.slot.take() {
-                slot.serve();
-            }
-            continue;
+        if exchange.filters.get(index).is_some_and(|filter| filter.slot.is_some() && !filter.stateless) {
+            let _ = enter(env, exchange, index, |instance, call, context| {
+                instance.on_done(call, context)?;
+                instance.on_delete(call, context)
+            });
         }
-        if filter.slot.is_none() {
-            continue;
-        }
-        let _ = enter(env, exchange, index, |instance, call, context| {
-            instance.on_done(call, context)?;
-            instance.on_delete(call, context)
-        });
-        if let Some(filter) = exchange.filters.get_mut(index)
-            && let Some(slot) = filter.slot.take()
-        {
-            slot.forget(filter.context);
-        }
+        leave(exchange, index);
     }
     exchange.wake();
+}
+
+/// The stream has nothing more to do with a filter's instance.
+fn leave(exchange: &mut Exchange, index: usize) {
+    if let Some(filter) = exchange.filters.get_mut(index)
+        && let Some(slot) = filter.slot.take()
+    {
+        slot.forget(filter.context);
+    }
 }
 
 /// The specification's order, which Envoy keeps for TCP: the closes, then done, log and delete, filter by filter.
@@ -65,6 +62,7 @@ fn finish_tcp(env: &Rc<Env>, exchange: &mut Exchange) {
         if filter.slot.is_none() {
             continue;
         }
+        let stateless = filter.stateless;
         if connected && !std::mem::replace(&mut filter.upstream_closed, true) {
             close_upstream(env, exchange, index, PeerKind::Local);
         }
@@ -75,7 +73,6 @@ fn finish_tcp(env: &Rc<Env>, exchange: &mut Exchange) {
         }
         exchange.logging = true;
         let wants_log = wants(exchange, index, Callback::Log);
-        let stateless = exchange.filters.get(index).is_some_and(|filter| filter.stateless);
         let _ = enter(env, exchange, index, |instance, call, context| {
             if !stateless {
                 instance.on_done(call, context)?;
@@ -86,11 +83,7 @@ fn finish_tcp(env: &Rc<Env>, exchange: &mut Exchange) {
             if stateless { Ok(()) } else { instance.on_delete(call, context) }
         });
         exchange.logging = false;
-        if let Some(filter) = exchange.filters.get_mut(index)
-            && let Some(slot) = filter.slot.take()
-        {
-            if stateless { slot.serve() } else { slot.forget(filter.context) }
-        }
+        leave(exchange, index);
     }
     exchange.wake();
 }

@@ -13,12 +13,13 @@ use super::{
     accept::{Entered, LocalListener},
     activity::Activity,
     http1, http2,
-    io::{Io, Transport},
+    io::Io,
 };
 use crate::{
     config::resolved::ListenerProtocol,
     http::runtime::ListenerMetrics,
     tcp,
+    transport::Transport,
     wasm::{
         alarm::Alarm,
         exchange::{Connection, Tls},
@@ -76,7 +77,7 @@ pub async fn serve(
                     mutual: session.peer_certificates().is_some_and(|chain| !chain.is_empty()),
                 };
                 let agreed = session.alpn_protocol().map(|protocol| protocol == b"h2");
-                (Transport::Tls(Box::new(stream)), Some(tls), agreed)
+                (Transport::Tls(Box::new(stream.into())), Some(tls), agreed)
             }
             Ok(Err(error)) => {
                 metrics.refused_tls.inc();
@@ -103,7 +104,7 @@ pub async fn serve(
     let mut io = Io { transport, prefix: Bytes::new(), activity, heads: None };
     if listener.protocol == ListenerProtocol::Tcp {
         // What is begun on these filters ends on them.
-        tcp::serve::serve(listener.current(), connection, io, &metrics).await;
+        tcp::serve::serve(listener.current(), connection, io).await;
         return;
     }
     let http2 = match agreed {

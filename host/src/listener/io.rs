@@ -1,4 +1,4 @@
-//! The transport of a downstream connection: TCP or TLS, with bytes that were read before their time.
+//! The transport of a downstream connection, with bytes that were read before their time.
 
 use std::{
     io,
@@ -8,34 +8,10 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
-use tokio_rustls::server::TlsStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{activity::Activity, heads::Heads};
-use crate::transport;
-
-/// TCP, or TLS over it.
-#[derive(Debug)]
-pub enum Transport {
-    /// TCP.
-    Tcp(TcpStream),
-    /// TLS.
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Transport {
-    /// The socket underneath.
-    #[must_use]
-    pub fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Tcp(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
-        }
-    }
-}
+use crate::transport::{self, Transport};
 
 /// A transport that counts.
 #[derive(Debug)]
@@ -65,10 +41,7 @@ impl AsyncRead for Io {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        let polled = match &mut this.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
-        };
+        let polled = Pin::new(&mut this.transport).poll_read(cx, buffer);
         let read = buffer.filled().get(before..).unwrap_or_default();
         match &mut this.heads {
             _ if read.is_empty() => {}
@@ -91,10 +64,7 @@ impl Io {
 
 impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = match &mut self.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
-        };
+        let polled = Pin::new(&mut self.transport).poll_write(cx, bytes);
         self.wrote(&polled);
         polled
     }
@@ -104,26 +74,17 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = match &mut self.transport {
-            Transport::Tcp(stream) => transport::write_vectored(stream, cx, bytes),
-            Transport::Tls(stream) => transport::write_vectored(stream.as_mut(), cx, bytes),
-        };
+        let polled = transport::write_vectored(&mut self.transport, cx, bytes);
         self.wrote(&polled);
         polled
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.transport {
-            Transport::Tcp(stream) => stream.is_write_vectored(),
-            Transport::Tls(stream) => stream.is_write_vectored(),
-        }
+        self.transport.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = match &mut self.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
-        };
+        let polled = Pin::new(&mut self.transport).poll_flush(cx);
         match polled {
             Poll::Pending => self.activity.block(),
             Poll::Ready(Ok(())) => self.activity.unblock(),
@@ -133,9 +94,6 @@ impl AsyncWrite for Io {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.transport).poll_shutdown(cx)
     }
 }

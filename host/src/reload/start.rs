@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use fyke_engine::{Engine, EngineOptions};
+use fyke_engine::{CallbackSet, Engine, EngineOptions};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -95,7 +95,7 @@ fn misplaced(config: &Config, blueprint: &Blueprint) -> Vec<Refusal> {
     chains
         .filter_map(|(listener, filter)| {
             let callbacks = blueprint.facts(&filter.name)?.callbacks;
-            let (http, tcp) = (callbacks.sees_http(), callbacks.sees_tcp());
+            let (http, tcp) = (callbacks.meets(CallbackSet::HTTP), callbacks.meets(CallbackSet::TCP));
             let (has, misses) = match listener.protocol {
                 ListenerProtocol::Tcp if http && !tcp => ("`protocol: tcp`", "TCP connections"),
                 ListenerProtocol::Http if tcp && !http => ("`protocol: http`", "HTTP streams"),

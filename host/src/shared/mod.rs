@@ -2,12 +2,13 @@
 
 pub mod queue;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
-
-use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use queue::Queues;
@@ -35,6 +36,8 @@ pub struct Scope {
     values: DashMap<Vec<u8>, Value>,
     bytes: AtomicUsize,
     next: AtomicU32,
+    /// Nothing is over before this.
+    due: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -90,6 +93,7 @@ impl SharedData {
                 values: DashMap::new(),
                 bytes: AtomicUsize::new(0),
                 next: AtomicU32::new(0),
+                due: Mutex::new(None),
             })
         });
         Arc::clone(&scope)
@@ -119,12 +123,14 @@ impl Scope {
     /// # Errors
     /// [`Conflict`].
     pub fn write(&self, key: &[u8], bytes: &[u8], cas: u32) -> Result<(), Conflict> {
-        let next = || loop {
-            let cas = self.next.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-            if cas != 0 {
-                break cas;
-            }
-        };
+        match self.try_write(key, bytes, cas) {
+            // What is over may have to make room first.
+            Err(Conflict::Full) if self.sweep() => self.try_write(key, bytes, cas),
+            other => other,
+        }
+    }
+
+    fn try_write(&self, key: &[u8], bytes: &[u8], cas: u32) -> Result<(), Conflict> {
         // The entry is locked from here on: two writers with the same token cannot both succeed.
         match self.values.entry(key.to_vec()) {
             dashmap::Entry::Occupied(mut entry) => {
@@ -133,11 +139,11 @@ impl Scope {
                     return Err(Conflict::Stale);
                 }
                 self.reserve(bytes.len(), value.bytes.len())?;
-                *value = Value { bytes: bytes.into(), cas: next(), expires: None };
+                *value = Value { bytes: bytes.into(), cas: self.token(), expires: None };
             }
             dashmap::Entry::Vacant(entry) => {
                 self.reserve(ENTRY + key.len() + bytes.len(), 0)?;
-                entry.insert(Value { bytes: bytes.into(), cas: next(), expires: None });
+                entry.insert(Value { bytes: bytes.into(), cas: self.token(), expires: None });
             }
         }
         Ok(())
@@ -155,25 +161,42 @@ impl Scope {
     /// # Errors
     /// [`NoSum`]. Nothing is changed then.
     pub fn add(&self, key: &[u8], delta: i64) -> Result<i64, NoSum> {
-        let cas = || self.next.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
+        match self.try_add(key, delta) {
+            Err(NoSum::Full) if self.sweep() => self.try_add(key, delta),
+            other => other,
+        }
+    }
+
+    fn try_add(&self, key: &[u8], delta: i64) -> Result<i64, NoSum> {
+        let full = |_: Conflict| NoSum::Full;
         match self.values.entry(key.to_vec()) {
-            dashmap::Entry::Occupied(mut entry) if !entry.get().is_over() => {
+            dashmap::Entry::Occupied(mut entry) => {
                 let value = entry.get_mut();
-                let now = <[u8; 8]>::try_from(&*value.bytes).map_err(|_| NoSum::NoNumber)?;
-                let sum = i64::from_le_bytes(now).wrapping_add(delta);
-                value.bytes = sum.to_le_bytes().into();
-                value.cas = cas();
+                let (now, expires) = if value.is_over() {
+                    (0, None)
+                } else {
+                    let bytes = <[u8; 8]>::try_from(&*value.bytes).map_err(|_| NoSum::NoNumber)?;
+                    (i64::from_le_bytes(bytes), value.expires)
+                };
+                self.reserve(8, value.bytes.len()).map_err(full)?;
+                let sum = now.wrapping_add(delta);
+                *value = Value { bytes: sum.to_le_bytes().into(), cas: self.token(), expires };
                 Ok(sum)
             }
-            dashmap::Entry::Occupied(mut entry) => {
-                self.reserve(8, entry.get().bytes.len()).map_err(|_| NoSum::Full)?;
-                entry.insert(Value { bytes: delta.to_le_bytes().into(), cas: cas(), expires: None });
+            dashmap::Entry::Vacant(entry) => {
+                self.reserve(ENTRY + key.len() + 8, 0).map_err(full)?;
+                entry.insert(Value { bytes: delta.to_le_bytes().into(), cas: self.token(), expires: None });
                 Ok(delta)
             }
-            dashmap::Entry::Vacant(entry) => {
-                self.reserve(ENTRY + key.len() + 8, 0).map_err(|_| NoSum::Full)?;
-                entry.insert(Value { bytes: delta.to_le_bytes().into(), cas: cas(), expires: None });
-                Ok(delta)
+        }
+    }
+
+    /// A new token, never zero.
+    fn token(&self) -> u32 {
+        loop {
+            let cas = self.next.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            if cas != 0 {
+                return cas;
             }
         }
     }
@@ -183,6 +206,10 @@ impl Scope {
         match self.values.get_mut(key) {
             Some(mut value) if !value.is_over() => {
                 value.expires = if after.is_zero() { None } else { Instant::now().checked_add(after) };
+                if let Some(at) = value.expires {
+                    let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+                    *due = Some(due.map_or(at, |due| due.min(at)));
+                }
                 true
             }
             _ => false,
@@ -206,15 +233,27 @@ impl Scope {
     }
 
     /// Forgets what is over. Returns whether that was anything.
-    pub fn sweep(&self) -> bool {
-        let mut freed = 0;
+    fn sweep(&self) -> bool {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        if due.is_none_or(|due| Instant::now() < due) {
+            // A full scope is not searched again for every value that it refuses.
+            return false;
+        }
+        *due = None;
+        drop(due);
+        let (mut freed, mut next) = (0, None::<Instant>);
         self.values.retain(|key, value| {
-            let over = value.is_over();
-            if over {
+            if value.is_over() {
                 freed += ENTRY + key.len() + value.bytes.len();
+                return false;
             }
-            !over
+            next = value.expires.map_or(next, |at| Some(next.map_or(at, |next| next.min(at))));
+            true
         });
+        if let Some(at) = next {
+            let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+            *due = Some(due.map_or(at, |due| due.min(at)));
+        }
         self.bytes.fetch_sub(freed, Ordering::Relaxed);
         freed > 0
     }

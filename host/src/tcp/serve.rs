@@ -3,16 +3,13 @@
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWriteExt, ReadBuf},
-    time::Instant,
-};
+use tokio::{io::AsyncWriteExt, time::Instant};
 
 use super::way::{Broken, Step, Way};
 use crate::{
@@ -21,8 +18,9 @@ use crate::{
         error::ClusterError,
     },
     filter::{finish, pump::Pump},
-    http::runtime::{ListenerMetrics, ListenerRuntime},
+    http::runtime::ListenerRuntime,
     listener::io::Io,
+    transport::Transport,
     upstream::UpstreamError,
     wasm::exchange::{Connection, Direction, Exchange, Waiting},
 };
@@ -83,41 +81,28 @@ enum End {
 }
 
 /// Serves a connection to its end. Cancel safe: dropped, both sides are closed and the filters are told.
-pub async fn serve(runtime: Rc<ListenerRuntime>, connection: Rc<Connection>, mut io: Io, metrics: &ListenerMetrics) {
-    metrics.worker_streams.inc();
-    metrics.worker_active.add(1);
+pub async fn serve(runtime: Rc<ListenerRuntime>, connection: Rc<Connection>, mut io: Io) {
+    runtime.metrics.worker_streams.inc();
+    runtime.metrics.worker_active.add(1);
     let exchange = Exchange::tcp(connection, &runtime.chain.plugins, runtime.limits.buffer);
     let session = Rc::new(Session { exchange: Rc::new(RefCell::new(exchange)), runtime, reported: Cell::default() });
     let end = run(&session, &mut io).await;
     session.report(&io);
     match end {
         End::Whole => {
-            let _ = tokio::time::timeout(LINGER, part(&session, &mut io)).await;
+            let _ = tokio::time::timeout(LINGER, part(&mut io)).await;
         }
-        End::Cut => {
-            let _ = io.transport.socket().set_zero_linger();
-        }
+        End::Cut => io.transport.cut(),
     }
 }
 
 /// Ends our direction and swallows what the client still sends: a socket that is closed with something unread is reset, and the client
 /// could lose what it has not read yet.
-async fn part(session: &Session, io: &mut Io) {
+async fn part(io: &mut Io) {
     if io.shutdown().await.is_err() {
         return;
     }
-    poll_fn(|cx| {
-        loop {
-            let mut scratch = session.runtime.env.scratch.borrow_mut();
-            let mut buffer = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut *io).poll_read(cx, &mut buffer) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-                Poll::Ready(_) => return Poll::Ready(()),
-            }
-        }
-    })
-    .await;
+    let _ = tokio::io::copy(io, &mut tokio::io::sink()).await;
 }
 
 async fn run(session: &Rc<Session>, io: &mut Io) -> End {
@@ -132,9 +117,9 @@ async fn run(session: &Rc<Session>, io: &mut Io) -> End {
         }
     }
     let Some(mut line) = connect(session).await else { return End::Whole };
-    let end = exchange_bytes(session, io, &mut line).await;
+    let end = exchange_bytes(session, io, &mut line.transport).await;
     if matches!(end, End::Cut) {
-        line.cut();
+        line.transport.cut();
     }
     end
 }
@@ -204,11 +189,11 @@ fn failed(session: &Session, cluster: &str, error: &UpstreamError) -> Option<Lin
 }
 
 /// Moves bytes both ways until both ways are over.
-async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Line) -> End {
+async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Transport) -> End {
     let chain = &session.runtime.chain;
     let mut up = Way::new(Direction::Request, chain.request_body);
     let mut down = Way::new(Direction::Response, chain.response_body);
-    let watched = chain.is_empty();
+    let filtered = !chain.is_empty();
     let period = (session.runtime.limits.idle_timeout / LOOKS).max(Duration::from_millis(1));
     let mut timer = pin!(tokio::time::sleep(period));
     let mut quiet = 0;
@@ -237,13 +222,14 @@ async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Line) -> 
                 up.give_up();
                 Ok(Step::Done)
             }
-            other => other,
+            Err(Broken::Reading(error)) => Err(error),
+            Ok(step) => Ok(step),
         };
         let second = match first {
             Ok(_) => down.step(session, cx, line, io, farewell),
             Err(_) => Ok(Step::Waits),
         };
-        if !watched {
+        if filtered {
             let mut exchange = session.exchange.borrow_mut();
             exchange.wait(Waiting::Main, cx.waker());
             if exchange.reset {
@@ -261,12 +247,10 @@ async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Line) -> 
         session.exchange.borrow_mut().closed_by_client = up.has_ended();
         let (first, second) = match (first, second) {
             (Ok(first), Ok(second)) => (first, second),
-            (Err(Broken::Reading(error)), _) | (_, Err(Broken::Writing(error))) => {
+            (Err(error), _) | (_, Err(Broken::Writing(error))) => {
                 return Poll::Ready(broken(session, true, &error));
             }
             (_, Err(Broken::Reading(error))) => return Poll::Ready(broken(session, false, &error)),
-            // Taken care of above.
-            (Err(Broken::Writing(_)), _) => return Poll::Ready(End::Cut),
         };
         match (first, second) {
             (Step::Done, Step::Done) => {

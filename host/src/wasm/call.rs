@@ -20,6 +20,7 @@ use super::{
     vm::{Slot, Vm},
     watched::with_stream_map,
 };
+use crate::shared::Scope;
 
 /// What a guest may make of a body that it holds, where four times `limits.buffer` is less.
 const MOST_HELD: usize = 64 * 1024 * 1024;
@@ -89,12 +90,6 @@ impl<'a> Call<'a> {
         self.env
     }
 
-    /// Where the instance stands.
-    #[must_use]
-    pub fn vm(&self) -> &'a Rc<Vm> {
-        self.vm
-    }
-
     /// The instance.
     #[must_use]
     pub fn slot(&self) -> &'a Rc<Slot> {
@@ -127,10 +122,10 @@ impl<'a> Call<'a> {
             .unwrap_or(cx)
     }
 
-    /// The scope whose queues the filter may use.
-    pub(super) fn queues(&mut self, cx: ContextId) -> Option<&'a crate::shared::Scope> {
+    /// The scope of what the filter shares, if it was granted.
+    pub(super) fn shared(&mut self, cx: ContextId) -> Option<&'a Scope> {
         let root = self.root(cx);
-        outside::queues(&self.vm.scope, &self.vm.lines, self.slot.settings(root).map(|settings| &**settings))
+        outside::shared(&self.vm.scope, &self.vm.lines, self.slot.settings(root).map(|settings| &**settings))
     }
 
     fn filter_name(&mut self, cx: ContextId) -> String {
@@ -356,7 +351,10 @@ impl Host for Call<'_> {
     fn grpc_call(&mut self, cx: ContextId, call: GrpcCall<'_>) -> Result<u32, Status> {
         let root = self.root(cx);
         let asked = grpc::asked(&call)?;
-        if !grpc::granted(self, root, asked.cluster()) || !self.env.clusters.contains_key(asked.cluster()) {
+        let settings = self.slot.settings(root).map(|settings| &**settings);
+        if !call_out::granted(&self.vm.lines, settings, asked.cluster())
+            || !self.env.clusters.contains_key(asked.cluster())
+        {
             return Err(Status::ParseFailure);
         }
         let Some(place) = self.slot.room_for_call(asked.size()) else {
@@ -387,44 +385,31 @@ impl Host for Call<'_> {
     }
 
     fn shared_data(&mut self, cx: ContextId, key: &[u8], out: &mut Vec<u8>) -> SharedData {
-        let root = self.root(cx);
-        outside::read_shared(
-            (&self.vm.scope, &self.vm.lines),
-            self.slot.settings(root).map(|settings| &**settings),
-            key,
-            out,
-        )
+        outside::read_shared(self.shared(cx), key, out)
     }
 
     fn set_shared_data(&mut self, cx: ContextId, key: &[u8], value: &[u8], cas: u32) -> Status {
-        let root = self.root(cx);
-        outside::write_shared(
-            (&self.vm.scope, &self.vm.lines),
-            self.slot.settings(root).map(|settings| &**settings),
-            key,
-            value,
-            cas,
-        )
+        outside::write_shared(self.shared(cx), key, value, cas)
     }
 
     fn register_queue(&mut self, cx: ContextId, name: &[u8]) -> u32 {
         let root = self.root(cx);
-        let queue = self.queues(cx).and_then(|scope| scope.queues.register(&scope.name, name));
+        let queue = self.shared(cx).and_then(|scope| scope.queues.register(&scope.name, name));
         let Some(queue) = queue else { return 0 };
         self.vm.scope.queues.listen(queue, root, &self.slot.ready);
         queue
     }
 
     fn resolve_queue(&mut self, cx: ContextId, vm: &[u8], name: &[u8]) -> Option<u32> {
-        self.queues(cx)?.resolve_queue(vm, name)
+        self.shared(cx)?.resolve_queue(vm, name)
     }
 
     fn enqueue(&mut self, cx: ContextId, queue: u32, value: &[u8]) -> Status {
-        outside::enqueue(self.queues(cx), queue, value)
+        outside::enqueue(self.shared(cx), queue, value)
     }
 
     fn dequeue(&mut self, cx: ContextId, queue: u32, out: &mut Vec<u8>) -> Status {
-        outside::dequeue(self.queues(cx), queue, out)
+        outside::dequeue(self.shared(cx), queue, out)
     }
 
     fn define_metric(&mut self, cx: ContextId, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {

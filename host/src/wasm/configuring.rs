@@ -99,6 +99,11 @@ impl<'a> Configuring<'a> {
         Ok(handle)
     }
 
+    /// The scope of what the filter shares, if it was granted.
+    fn shared(&self) -> Option<&shared::Scope> {
+        outside::shared(&self.scope, &self.lines, self.settings.as_deref())
+    }
+
     /// Says no, and keeps the reason for the report.
     fn deny(&mut self, message: String) -> Status {
         self.last_error = Some(message.clone());
@@ -201,16 +206,15 @@ impl Host for Configuring<'_> {
     }
 
     fn shared_data(&mut self, _cx: ContextId, key: &[u8], out: &mut Vec<u8>) -> SharedData {
-        outside::read_shared((&self.scope, &self.lines), self.settings.as_deref(), key, out)
+        outside::read_shared(self.shared(), key, out)
     }
 
     fn set_shared_data(&mut self, _cx: ContextId, key: &[u8], value: &[u8], cas: u32) -> Status {
-        outside::write_shared((&self.scope, &self.lines), self.settings.as_deref(), key, value, cas)
+        outside::write_shared(self.shared(), key, value, cas)
     }
 
     fn register_queue(&mut self, cx: ContextId, name: &[u8]) -> u32 {
-        let registered = outside::queues(&self.scope, &self.lines, self.settings.as_deref())
-            .and_then(|scope| scope.queues.register(&scope.name, name));
+        let registered = self.shared().and_then(|scope| scope.queues.register(&scope.name, name));
         let Some(queue) = registered else { return 0 };
         self.queues.retain(|(_, other)| *other != queue);
         self.queues.push((cx, queue));
@@ -218,15 +222,15 @@ impl Host for Configuring<'_> {
     }
 
     fn resolve_queue(&mut self, _cx: ContextId, vm: &[u8], name: &[u8]) -> Option<u32> {
-        outside::queues(&self.scope, &self.lines, self.settings.as_deref())?.resolve_queue(vm, name)
+        self.shared()?.resolve_queue(vm, name)
     }
 
     fn enqueue(&mut self, _cx: ContextId, queue: u32, value: &[u8]) -> Status {
-        outside::enqueue(outside::queues(&self.scope, &self.lines, self.settings.as_deref()), queue, value)
+        outside::enqueue(self.shared(), queue, value)
     }
 
     fn dequeue(&mut self, _cx: ContextId, queue: u32, out: &mut Vec<u8>) -> Status {
-        outside::dequeue(outside::queues(&self.scope, &self.lines, self.settings.as_deref()), queue, out)
+        outside::dequeue(self.shared(), queue, out)
     }
 
     fn define_metric(&mut self, _cx: ContextId, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {
@@ -296,10 +300,7 @@ impl Host for Configuring<'_> {
                 foreign::list(out, foreign::FEATURES.iter().map(|name| name.as_bytes()));
                 Status::Ok
             }
-            name if name.starts_with(b"fyke.shared.") => {
-                let scope = outside::queues(&self.scope, &self.lines, self.settings.as_deref());
-                foreign::shared(scope, name, args, out)
-            }
+            name if name.starts_with(b"fyke.shared.") => foreign::shared(self.shared(), name, args, out),
             b"set_envoy_filter_state" => Status::BadArgument,
             b"clear_route_cache" => Status::Ok,
             b"fyke.route.select.v1" | b"fyke.log.write.v1" | b"fyke.headers.values.v1" => Status::BadArgument,

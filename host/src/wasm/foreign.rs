@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fyke_engine::{Callback, CallbackSet, ContextId, Host, MapKind, MetricKind, Status};
 
-use super::{call::Call, exchange::Exchange, maps::RequestHead, route::Selection};
+use super::{call::Call, exchange::Exchange, maps::RequestHead, protobuf, route::Selection};
 use crate::shared::{NoSum, Scope};
 use crate::telemetry::{FilterMetricError, FilterMetricKind, Registry, filter_metrics::CAPACITY_PER_FILTER};
 
@@ -112,11 +112,11 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &
             Status::Ok
         }
         b"set_envoy_filter_state" => {
-            let Some((path, value)) = filter_state(args) else { return Status::BadArgument };
+            let Some((path, value)) = protobuf::filter_state(args) else { return Status::BadArgument };
             host.set_property(cx, path, value);
             Status::Ok
         }
-        name if name.starts_with(b"fyke.shared.") => shared(host.queues(cx), name, args, out),
+        name if name.starts_with(b"fyke.shared.") => shared(host.shared(cx), name, args, out),
         // These belong to configuration; on a stream they are out of place.
         b"fyke.route.define.v1" | b"fyke.log.open.v1" | b"fyke.configure.refuse.v1" | b"fyke.callbacks.skip.v1" => {
             Status::BadArgument
@@ -156,54 +156,13 @@ pub fn shared(scope: Option<&Scope>, name: &[u8], args: &[u8], out: &mut Vec<u8>
     }
 }
 
-/// Envoy's `SetEnvoyFilterStateArguments`: `path` is field 1 and `value` field 2, both strings; how long it lasts (field 3) is always the stream.
-fn filter_state(mut bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (mut path, mut value) = (None, &b""[..]);
-    while let Some((tag, rest)) = bytes.split_first() {
-        let (number, rest) = varint(rest)?;
-        bytes = match tag {
-            0x0a | 0x12 => {
-                let (text, rest) = rest.split_at_checked(usize::try_from(number).ok()?)?;
-                if *tag == 0x0a {
-                    path = Some(text);
-                } else {
-                    value = text;
-                }
-                rest
-            }
-            0x18 => rest,
-            _ => return None,
-        };
-    }
-    Some((path.filter(|path| !path.is_empty())?, value))
-}
-
-fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut number = 0_u64;
-    for (at, byte) in bytes.iter().enumerate().take(9) {
-        number |= u64::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            return Some((number, bytes.get(at + 1..)?));
-        }
-    }
-    None
-}
-
 /// Callbacks, by their names and separated by commas, of those that a stream may go without.
 #[must_use]
 pub fn callbacks(names: &[u8]) -> Option<CallbackSet> {
-    const OF_STREAMS: [Callback; 8] = [
-        Callback::ContextCreate,
-        Callback::RequestHeaders,
-        Callback::RequestBody,
-        Callback::RequestTrailers,
-        Callback::ResponseHeaders,
-        Callback::ResponseBody,
-        Callback::ResponseTrailers,
-        Callback::Log,
-    ];
+    let may =
+        |callback| CallbackSet::HTTP.contains(callback) || matches!(callback, Callback::ContextCreate | Callback::Log);
     let names = std::str::from_utf8(names).ok()?.split(',');
-    names.map(|name| Callback::from_name(name).filter(|callback| OF_STREAMS.contains(callback))).collect()
+    names.map(|name| Callback::from_name(name).filter(|callback| may(*callback))).collect()
 }
 
 fn select(host: &mut Call<'_>, cx: ContextId, args: &[u8]) -> Option<Status> {
@@ -276,22 +235,6 @@ mod tests {
         assert_eq!(set.iter().collect::<Vec<_>>(), [Callback::ResponseHeaders, Callback::Log]);
         for bad in [&b""[..], b"log,", b"delete", b"Log", b"\xff"] {
             assert_eq!(callbacks(bad), None, "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn envoys_filter_state_is_read_whatever_it_is() {
-        assert_eq!(filter_state(b"\x0a\x01k\x12\x02vw\x18\x01"), Some((&b"k"[..], &b"vw"[..])));
-        assert_eq!(filter_state(b"\x12\x01v\x0a\x01k"), Some((&b"k"[..], &b"v"[..])));
-        for bad in [
-            &b""[..],
-            b"\x0a",
-            b"\x0a\x05k",
-            b"\x0a\x00",
-            b"\x22\x01k",
-            b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
-        ] {
-            assert_eq!(filter_state(bad), None, "{bad:?}");
         }
     }
 

@@ -9,8 +9,9 @@ use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
     call::Call,
-    call_out::{self, Place},
+    call_out::Place,
     env::Env,
+    protobuf,
     vm::{Slot, Vm},
 };
 use crate::{
@@ -58,7 +59,7 @@ pub struct Asked {
 /// # Errors
 /// `ParseFailure` when there is no such cluster, or the words make no call.
 pub fn asked(call: &GrpcCall<'_>) -> Result<Asked, Status> {
-    let cluster = cluster_name(call.cluster).ok_or(Status::ParseFailure)?.to_owned();
+    let cluster = protobuf::cluster_name(call.cluster).ok_or(Status::ParseFailure)?.to_owned();
     let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Status::ParseFailure);
     let path = format!("/{}/{}", text(call.service)?, text(call.method)?);
     let path = PathAndQuery::try_from(path).map_err(|_| Status::ParseFailure)?;
@@ -101,25 +102,6 @@ fn is_the_hosts(name: &HeaderName) -> bool {
         header::UPGRADE,
     ];
     own.contains(name) || name == "grpc-timeout"
-}
-
-/// A plain name, or the one inside of a serialized `envoy.config.core.v3.GrpcService`: field 1 (`envoy_grpc`), in it field 1 (`cluster_name`).
-fn cluster_name(bytes: &[u8]) -> Option<&str> {
-    let name = field_one(bytes).and_then(field_one).unwrap_or(bytes);
-    std::str::from_utf8(name).ok().filter(|name| !name.is_empty())
-}
-
-/// Field 1 of a message, where it comes first and is a string or a message.
-fn field_one(bytes: &[u8]) -> Option<&[u8]> {
-    let (0x0a, rest) = bytes.split_first().map(|(tag, rest)| (*tag, rest))? else { return None };
-    let mut length = 0_usize;
-    for (at, byte) in rest.iter().enumerate().take(4) {
-        length |= usize::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            return rest.get(at + 1..)?.get(..length);
-        }
-    }
-    None
 }
 
 /// Starts a call. When the instance traps meanwhile, it is dropped.
@@ -262,27 +244,6 @@ impl Deliver {
                 false
             }
             None => false,
-        }
-    }
-}
-
-/// Whether a filter may call the cluster at all; says so where it may not.
-pub fn granted(call: &Call<'_>, root: ContextId, cluster: &str) -> bool {
-    let settings = call.slot().settings(root);
-    call_out::granted(&call.vm().lines, settings.map(|settings| &**settings), cluster)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cluster_is_named_plainly_or_as_envoys_service() {
-        assert_eq!(cluster_name(b"authz"), Some("authz"));
-        assert_eq!(cluster_name(b"\x0a\x07\x0a\x05authz"), Some("authz"));
-        assert_eq!(cluster_name(b"\x0a\x0b\x0a\x05authz\x12\x02ab\x1a\x01x"), Some("authz"), "more fields follow");
-        for bad in [&b""[..], b"\xff", b"\x0a\x00"] {
-            assert!(cluster_name(bad).is_none_or(|name| name.contains('\n')), "{bad:?}");
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod maps;
 pub mod outside;
 pub mod packed;
 pub mod properties;
+mod protobuf;
 pub mod rope;
 pub mod route;
 pub mod scribe;

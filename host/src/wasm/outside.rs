@@ -47,9 +47,10 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// Whether a filter may use shared data. Modules of the official SDK import these hostcalls whether they call them or not, so
-/// a missing grant can only show when one is used.
-fn may_share(lines: &Lines, settings: Option<&resolved::Filter>) -> bool {
+/// The scope of what a filter shares, if it was granted. Modules of the official SDK import these hostcalls whether they call them or
+/// not, so a missing grant can only show when one is used.
+#[must_use]
+pub fn shared<'a>(scope: &'a Scope, lines: &Lines, settings: Option<&resolved::Filter>) -> Option<&'a Scope> {
     let granted = settings.is_some_and(|settings| settings.allow.shared_data);
     let filter = settings.map_or("", |settings| settings.name.as_str());
     if !granted && lines.admit(filter) {
@@ -59,13 +60,7 @@ fn may_share(lines: &Lines, settings: Option<&resolved::Filter>) -> bool {
             "shared data refused: grant it to this filter with `allow: {{ shared_data: true }}`"
         );
     }
-    granted
-}
-
-/// The scope whose queues a filter may use: with the grant for shared data.
-#[must_use]
-pub fn queues<'a>(scope: &'a Scope, lines: &Lines, settings: Option<&resolved::Filter>) -> Option<&'a Scope> {
-    may_share(lines, settings).then_some(scope)
+    granted.then_some(scope)
 }
 
 /// `proxy_enqueue_shared_queue`. A queue that is full reads as one that is not there: no other status is survived.
@@ -91,35 +86,16 @@ pub fn dequeue(scope: Option<&Scope>, queue: u32, out: &mut Vec<u8>) -> Status {
 }
 
 /// `proxy_get_shared_data`; without the grant nothing is ever there.
-pub fn read_shared(
-    (scope, lines): (&Scope, &Lines),
-    settings: Option<&resolved::Filter>,
-    key: &[u8],
-    out: &mut Vec<u8>,
-) -> SharedData {
-    if !may_share(lines, settings) {
-        return SharedData::Missing;
-    }
-    scope.read(key, out).map_or(SharedData::Missing, SharedData::Found)
+pub fn read_shared(scope: Option<&Scope>, key: &[u8], out: &mut Vec<u8>) -> SharedData {
+    scope.and_then(|scope| scope.read(key, out)).map_or(SharedData::Missing, SharedData::Found)
 }
 
 /// `proxy_set_shared_data`. Without the grant, and over budget, the status is one that no SDK survives: a filter must not go
 /// on in the belief that its value was stored.
-pub fn write_shared(
-    (scope, lines): (&Scope, &Lines),
-    settings: Option<&resolved::Filter>,
-    key: &[u8],
-    value: &[u8],
-    cas: u32,
-) -> Status {
-    if !may_share(lines, settings) {
-        return Status::InternalFailure;
-    }
-    match scope.write(key, value, cas) {
-        Ok(()) => Status::Ok,
-        Err(Conflict::Stale) => Status::CasMismatch,
-        // What is over may have to make room first.
-        Err(Conflict::Full) if scope.sweep() && scope.write(key, value, cas).is_ok() => Status::Ok,
-        Err(Conflict::Full) => Status::InternalFailure,
+pub fn write_shared(scope: Option<&Scope>, key: &[u8], value: &[u8], cas: u32) -> Status {
+    match scope.map(|scope| scope.write(key, value, cas)) {
+        Some(Ok(())) => Status::Ok,
+        Some(Err(Conflict::Stale)) => Status::CasMismatch,
+        Some(Err(Conflict::Full)) | None => Status::InternalFailure,
     }
 }

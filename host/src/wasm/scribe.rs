@@ -4,7 +4,7 @@
 //! and once more for either when the map is copied. Here a known name is one comparison and a counter, and a short value is a
 //! slice of a block that many values share.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
@@ -13,8 +13,6 @@ use http::{HeaderName, HeaderValue};
 const NAMES: usize = 128;
 /// Longer names are not kept.
 const LONGEST_NAME: usize = 64;
-/// Names that are kept for ever, so that a copy of one counts no references: 16 KiB at most.
-const FOREVER: usize = 256;
 /// A block of values. What is written on one request is gone with it, so a block is soon free again.
 const BLOCK: usize = 8 * 1024;
 /// Longer values have memory of their own, so that none of them keeps a block alive.
@@ -23,13 +21,12 @@ const LONGEST_VALUE: usize = 256;
 /// One worker's.
 pub struct Scribe {
     names: RefCell<Vec<Option<HeaderName>>>,
-    forever: Cell<usize>,
     block: RefCell<BytesMut>,
 }
 
 impl Default for Scribe {
     fn default() -> Self {
-        Self { names: RefCell::new(vec![None; NAMES]), forever: Cell::new(0), block: RefCell::default() }
+        Self { names: RefCell::new(vec![None; NAMES]), block: RefCell::default() }
     }
 }
 
@@ -50,12 +47,8 @@ impl Scribe {
         {
             return Some(known.clone());
         }
-        let mut new = HeaderName::from_bytes(name).ok()?;
+        let new = HeaderName::from_bytes(name).ok()?;
         if name.len() <= LONGEST_NAME {
-            if self.forever.get() < FOREVER {
-                self.forever.set(self.forever.get() + 1);
-                new = HeaderName::from_static(Box::leak(new.as_str().into()));
-            }
             *place = Some(new.clone());
         }
         Some(new)

@@ -96,21 +96,16 @@ impl Slot {
         self.contexts.borrow_mut().insert(context, (Weak::clone(exchange), index));
     }
 
-    /// Forgets a context that was deleted.
+    /// A stream has ended here: its context, if it had one of its own, is forgotten.
     pub fn forget(&self, context: ContextId) {
         self.contexts.borrow_mut().remove(context);
-        self.serve();
+        self.served.set(true);
     }
 
     /// Notes that a plugin context is done.
     pub fn is_done(&self, root: ContextId) {
         self.done.borrow_mut().insert(root.0);
         self.told_done.notify_waiters();
-    }
-
-    /// Notes that a stream has ended here.
-    pub fn serve(&self) {
-        self.served.set(true);
     }
 
     /// The stream of a context.

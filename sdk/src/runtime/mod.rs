@@ -113,7 +113,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
 
     /// `proxy_on_request_headers` and `proxy_on_response_headers`.
     pub fn on_headers(&self, side: Side, context: u32, end_of_stream: bool) -> Action {
-        if F::CALLBACKS.waits && side == Side::Response {
+        if side == Side::Response {
             self.cancel(context);
         }
         let Some(replied) = self.with_stream(context, |stream| {
@@ -151,7 +151,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
 
     /// `proxy_on_request_body` and `proxy_on_response_body`; `size` counts what the host has held so far.
     pub fn on_body(&self, side: Side, context: u32, size: usize, end_of_stream: bool) -> Action {
-        if F::CALLBACKS.waits && side == Side::Response {
+        if side == Side::Response {
             self.cancel_side(context, Side::Request);
         }
         let Some(state) = self.with_stream(context, |stream| {
@@ -229,9 +229,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
 
     /// `proxy_on_log`.
     pub fn on_log(&self, context: u32) {
-        if F::CALLBACKS.waits {
-            self.cancel(context);
-        }
+        self.cancel(context);
         let Some((filter, mut cx)) = self.with_stream(context, Stream::borrow_idle).flatten() else {
             return;
         };
@@ -418,6 +416,9 @@ impl<F: HttpFilter + Present> Runtime<F> {
 
     /// Ends what a stream waits for, and keeps its `Ctx`.
     fn cancel(&self, context: u32) {
+        if !F::CALLBACKS.waits {
+            return;
+        }
         let waiting = self.with_stream(context, |stream| stream.waiting.take());
         if let Some(Some(Waiting { task, .. })) = waiting {
             let cx = task.cancel();
@@ -426,9 +427,10 @@ impl<F: HttpFilter + Present> Runtime<F> {
     }
 
     fn cancel_side(&self, context: u32, side: Side) {
-        if self
-            .with_stream(context, |stream| stream.waiting.as_ref().is_some_and(|waiting| waiting.phase.side() == side))
-            == Some(true)
+        if F::CALLBACKS.waits
+            && self.with_stream(context, |stream| {
+                stream.waiting.as_ref().is_some_and(|waiting| waiting.phase.side() == side)
+            }) == Some(true)
         {
             self.cancel(context);
         }
