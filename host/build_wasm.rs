@@ -68,3 +68,31 @@ fn ensure_target() -> Result<(), String> {
         )),
     }
 }
+
+/// Builds every package below `folder` for tests, and returns Rust source with one constant for each: the path of its module.
+#[allow(dead_code, reason = "the host's filters are built one by one")]
+pub fn guests(root: &Path, folder: &str, target_dir: &Path) -> Result<String, String> {
+    println!("cargo::rerun-if-changed={}", root.join(folder).display());
+    println!("cargo::rerun-if-changed={}", root.join("host/build_wasm.rs").display());
+    let mut packages = Vec::new();
+    for entry in std::fs::read_dir(root.join(folder)).map_err(|error| error.to_string())?.flatten() {
+        if let Ok(manifest) = std::fs::read_to_string(entry.path().join("Cargo.toml"))
+            && manifest.contains("cdylib")
+        {
+            let name = manifest.lines().find_map(|line| line.strip_prefix("name = ")).unwrap_or_default();
+            packages.push((entry.file_name().to_string_lossy().into_owned(), name.trim_matches('"').to_owned()));
+        }
+    }
+    packages.sort();
+    let names: Vec<&str> = packages.iter().map(|(_, package)| package.as_str()).collect();
+    compile(root, &names, target_dir)?;
+    let mut constants = String::new();
+    for (folder, package) in &packages {
+        let module = target_dir.join(TARGET).join("filter").join(format!("{}.wasm", package.replace('-', "_")));
+        if !module.is_file() {
+            return Err(format!("{} was not built", module.display()));
+        }
+        constants.push_str(&format!("pub const {}: &str = {module:?};\n", folder.replace('-', "_").to_uppercase()));
+    }
+    Ok(constants)
+}

@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{
-    Conn, Launch, Proxy, Upstream, eventually,
-    filters::{chain, official},
-    h2,
-};
+use crate::chain::{chain, official};
+use crate::support::{Conn, Launch, Proxy, Upstream, eventually, h2};
 
 #[tokio::test]
 async fn each_page_tells_what_runs() {

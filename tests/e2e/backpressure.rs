@@ -5,7 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use crate::support::{Conn, Proxy, Upstream, eventually, filters::official, h2, noise};
+use crate::chain::official;
+use crate::support::{Conn, Proxy, Upstream, eventually, h2, noise};
 
 const MIB: usize = 1024 * 1024;
 const TOTAL: usize = 96 * MIB;

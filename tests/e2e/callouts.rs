@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use crate::support::{
-    Proxy, Reply, Upstream, eventually,
-    filters::{calling, chain, official},
-    upstream::Refusing,
-};
+use crate::chain::{calling, chain, official};
+use crate::support::{Proxy, Reply, Upstream, eventually, upstream::Refusing};
 
 /// A service that knows one user.
 async fn authz() -> Upstream {

@@ -2,12 +2,10 @@
 
 use std::{fs, path::Path};
 
+use crate::chain::{misbehave, official};
 use crate::{
     guests,
-    support::{
-        filters::{misbehave, official},
-        process::{Ended, run},
-    },
+    support::process::{Ended, run},
 };
 
 /// Runs each `fyke COMMAND` on a configuration with files beside it.

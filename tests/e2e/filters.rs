@@ -1,12 +1,9 @@
 //! Chains of filters: order, what they may change, and what they may use.
 
+use crate::chain::{chain, official};
 use crate::{
     guests,
-    support::{
-        Launch, Proxy, Reply, Upstream, eventually,
-        filters::{chain, official},
-        h2,
-    },
+    support::{Launch, Proxy, Reply, Upstream, eventually, h2},
 };
 
 #[tokio::test]

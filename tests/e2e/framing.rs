@@ -2,9 +2,9 @@
 
 use http::HeaderValue;
 
+use crate::chain::{calling, chain, official};
 use crate::support::{
     Proxy, Reply, Upstream,
-    filters::{calling, chain, official},
     h2::{Client, request, whole},
 };
 

@@ -2,11 +2,8 @@
 
 use rustix::process::Signal;
 
-use crate::support::{
-    Launch, Proxy, Upstream, eventually,
-    filters::{chain, official},
-    proxy::get,
-};
+use crate::chain::{chain, official};
+use crate::support::{Launch, Proxy, Upstream, eventually, proxy::get};
 
 #[tokio::test]
 async fn every_cause_has_its_flag_in_the_log() {

@@ -26,6 +26,7 @@ mod admin;
 mod backpressure;
 mod bad_input;
 mod callouts;
+mod chain;
 mod cli;
 mod clusters;
 mod config_errors;

@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::support::{
-    Proxy, Upstream,
-    filters::{calling, chain, official},
-};
+use crate::chain::{calling, chain, official};
+use crate::support::{Proxy, Upstream};
 
 /// A service that says yes when it is allowed to.
 async fn gated() -> (Upstream, Arc<Semaphore>) {

@@ -1,10 +1,7 @@
 //! Answers in place of other answers: who may give them, and that nobody waits for ever.
 
-use crate::support::{
-    Proxy, Upstream,
-    filters::{chain, misbehave, official},
-    upstream::Refusing,
-};
+use crate::chain::{chain, misbehave, official};
+use crate::support::{Proxy, Upstream, upstream::Refusing};
 
 #[tokio::test]
 async fn a_filter_may_answer_in_place_of_the_hosts_own_error() {

@@ -1,6 +1,7 @@
 //! The router end to end. Its own tests try every rule; these see that what it decides is what happens.
 
-use crate::support::{Proxy, Upstream, filters::official};
+use crate::chain::official;
+use crate::support::{Proxy, Upstream};
 
 async fn proxy(config: &str) -> (Upstream, Upstream, Proxy) {
     let (a, b) = (Upstream::says("a").await, Upstream::says("b").await);

@@ -8,14 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::chain::{misbehave, official};
 use crate::{
     guests,
-    support::{
-        Conn, Proxy, Upstream, eventually,
-        filters::{misbehave, official},
-        long, noise,
-        proxy::resident,
-    },
+    support::{Conn, Proxy, Upstream, eventually, long, noise, proxy::resident},
 };
 
 const MIB: usize = 1024 * 1024;

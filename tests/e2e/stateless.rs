@@ -1,8 +1,9 @@
 //! Filters that keep nothing of a stream (`fyke.callbacks.skip.v1`): no contexts, and the same work.
 
+use crate::chain::chain;
 use crate::{
     guests,
-    support::{Launch, Proxy, Reply, Upstream, filters::chain},
+    support::{Launch, Proxy, Reply, Upstream},
 };
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Conn, Proxy, Upstream, eventually, filters::misbehave};
+use crate::chain::misbehave;
+use crate::support::{Conn, Proxy, Upstream, eventually};
 
 const KINDS: [&str; 4] = ["panic", "trap", "loop", "memory"];
 

@@ -30,7 +30,8 @@ impl AbiVersion {
         match marker {
             "0_1_0" => Some(AbiVersion::V0_1_0),
             "0_2_0" => Some(AbiVersion::V0_2_0),
-            "0_2_1" => Some(AbiVersion::V0_2_1),
+            // The specification's working draft is 0.2.1 with a marker of its own.
+            "0_2_1" | "0_x_x" => Some(AbiVersion::V0_2_1),
             "0_2_100" => Some(AbiVersion::V0_2_100),
             _ => None,
         }

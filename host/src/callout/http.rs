@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use ::http::{
-    Extensions, HeaderMap, Method, StatusCode,
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header,
     uri::{PathAndQuery, Scheme},
 };
 use bytes::{Bytes, BytesMut};
@@ -96,9 +96,15 @@ pub async fn call(cluster: &Rc<LocalCluster>, request: Request) -> Result<Answer
 async fn collect(cluster: &Rc<LocalCluster>, request: Request) -> Result<Answer, CallError> {
     let mut fields = request.fields;
     // The host frames what it sends.
-    fields.remove(::http::header::TRANSFER_ENCODING);
-    fields.remove(::http::header::CONTENT_LENGTH);
+    fields.remove(header::TRANSFER_ENCODING);
+    fields.remove(header::CONTENT_LENGTH);
     let trailers = (!request.trailers.is_empty()).then(|| Box::new(request.trailers));
+    if let Some(trailers) = &trailers {
+        // Over HTTP/1.1 trailers need chunks, whatever the method, and are named in front (RFC 9110, section 6.6.2).
+        fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        let names: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        fields.extend(HeaderValue::try_from(names.join(", ")).ok().map(|names| (header::TRAILER, names)));
+    }
     let body = if request.body.is_empty() && trailers.is_none() {
         RequestBody::Empty
     } else {

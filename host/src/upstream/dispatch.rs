@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use http::{
-    Extensions, HeaderMap, Method, Request, Response, Uri, Version,
+    Extensions, HeaderMap, HeaderValue, Method, Request, Response, Uri, Version,
     header::HOST,
     uri::{Authority, PathAndQuery, Scheme},
 };
@@ -169,6 +169,8 @@ fn into_request(outgoing: Outgoing, http2: bool) -> Request<RequestBody> {
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_else(|_| Uri::from(outgoing.path));
     } else {
         *request.uri_mut() = Uri::from(outgoing.path);
+        // A filter may have taken it away; HTTP/1.1 has no request without it (RFC 9112, section 3.2).
+        request.headers_mut().entry(HOST).or_insert(HeaderValue::from_static(""));
     }
     request
 }
@@ -179,7 +181,7 @@ fn from_request(request: Request<RequestBody>, http2: bool) -> Outgoing {
     let uri = parts.uri.into_parts();
     if http2
         && let Some(authority) = uri.authority
-        && let Ok(value) = http::HeaderValue::from_str(authority.as_str())
+        && let Ok(value) = HeaderValue::from_str(authority.as_str())
     {
         fields.insert(HOST, value);
     }
@@ -199,8 +201,8 @@ mod tests {
 
     fn outgoing() -> Outgoing {
         let mut fields = HeaderMap::new();
-        fields.insert(HOST, http::HeaderValue::from_static("a.example:81"));
-        fields.insert("x-a", http::HeaderValue::from_static("1"));
+        fields.insert(HOST, HeaderValue::from_static("a.example:81"));
+        fields.insert("x-a", HeaderValue::from_static("1"));
         Outgoing {
             method: Method::PUT,
             path: PathAndQuery::from_static("/p?q=1"),

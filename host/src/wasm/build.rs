@@ -369,6 +369,7 @@ impl Blueprint {
             host.skips = CallbackSet::EMPTY;
             match instance.configure_root(&mut host, &plugin.configuration) {
                 Ok(context) => {
+                    host.say_held();
                     roots.push(Root { context, settings: Arc::clone(&plugin.settings), skips: host.skips });
                 }
                 Err(error) => return Err(host.explain(plugin, index, &error)),

@@ -36,6 +36,8 @@ pub(super) struct Configuring<'a> {
     pub(super) next_token: u32,
     pub(super) refusal: Option<(String, String)>,
     pub(super) last_error: Option<String>,
+    /// The last error that the guest logged. It may become the report of a refusal; else it is a line of the log.
+    held: Option<(LogLevel, Vec<u8>)>,
     /// Why the host said no to a route or a sink, until it says yes again.
     pub(super) denied: Option<String>,
     /// What the configuration has no use for.
@@ -64,6 +66,7 @@ impl<'a> Configuring<'a> {
             next_token: 1,
             refusal: None,
             last_error: None,
+            held: None,
             denied: None,
             skips: CallbackSet::EMPTY,
             queues: Vec::new(),
@@ -102,6 +105,18 @@ impl<'a> Configuring<'a> {
     /// The scope of what the filter shares, if it was granted.
     fn shared(&self) -> Option<&shared::Scope> {
         outside::shared(&self.scope, &self.lines, self.settings.as_deref())
+    }
+
+    fn write(&self, level: LogLevel, message: &[u8]) {
+        let name = self.settings.as_ref().map_or("", |settings| settings.name.as_str());
+        outside::log(&self.lines, name, level, message);
+    }
+
+    /// Logs the error that no refusal has reported.
+    pub(super) fn say_held(&mut self) {
+        if let Some((level, message)) = self.held.take() {
+            self.write(level, &message);
+        }
     }
 
     /// Says no, and keeps the reason for the report.
@@ -150,11 +165,11 @@ impl Host for Configuring<'_> {
     fn log(&mut self, _cx: ContextId, level: LogLevel, message: &[u8]) {
         if level >= LogLevel::Error {
             self.last_error = Some(String::from_utf8_lossy(message).into_owned());
+            self.say_held();
+            self.held = Some((level, message.to_vec()));
+            return;
         }
-        let name = self.settings.as_ref().map_or("", |settings| settings.name.as_str());
-        // A refusal is reported with its place; saying it twice helps nobody.
-        let level = if level >= LogLevel::Error { LogLevel::Debug } else { level };
-        outside::log(&self.lines, name, level, message);
+        self.write(level, message);
     }
 
     fn log_level(&self) -> LogLevel {

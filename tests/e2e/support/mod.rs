@@ -1,6 +1,5 @@
 //! Clients, upstreams and the proxy in between.
 
-pub mod filters;
 pub mod h2;
 pub mod process;
 pub mod proxy;

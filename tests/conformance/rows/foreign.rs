@@ -1,0 +1,143 @@
+//! Foreign functions: Fyke's own and Envoy's (`host/docs/extensions.md`).
+
+use crate::{
+    journal,
+    stage::{LATEST, Stage, VERSIONS},
+    table::Table,
+};
+
+pub fn rows(table: &mut Table) {
+    table.group("Foreign functions");
+    table.http(
+        "H39",
+        "`proxy_call_foreign_function` that nobody knows: NOT_FOUND",
+        "request_headers: call_foreign_function \"no.such\" \"x\" &b\nconfigure: call_foreign_function \"\" \"\" &b",
+        &["configure> call_foreign_function = 1 untouched", "request_headers> call_foreign_function = 1 untouched"],
+    );
+    table.http(
+        "F.features",
+        "`fyke.features.v1` lists the functions that there are",
+        "configure: call_foreign_function \"fyke.features.v1\" \"\" &b",
+        &["configure> call_foreign_function = 0 \"**fyke.features.v1**\""],
+    );
+    table.http(
+        "F.values",
+        "`fyke.headers.values.v1`: all values of a header",
+        "request_headers: call_foreign_function \"fyke.headers.values.v1\" \"\\x00\\0\\0\\0X-A\" &b\nrequest_headers: call_foreign_function \"fyke.headers.values.v1\" \"\\x09\\0\\0\\0x\" &b",
+        &[
+            "request_headers> call_foreign_function = 0 \"\\x02\\x00\\x00\\x00\\x01\\x00\\x00\\x00\\x01\\x00\\x00\\x0012\"",
+            "request_headers> call_foreign_function = 2 untouched",
+        ],
+    );
+    table.row("F.route", "`fyke.route.define.v1` and `fyke.route.select.v1`: a route by handle, its name and metadata as properties", || async {
+        let stage = Stage::http(
+            "configure: call_foreign_function \"fyke.route.define.v1\" \"{\\\"name\\\":\\\"r1\\\",\\\"virtual_host\\\":\\\"vh\\\",\\\"cluster\\\":\\\"callout\\\",\\\"metadata\\\":{\\\"k\\\":\\\"m\\\"}}\" &b\n\
+             configure: call_foreign_function \"fyke.route.define.v1\" \"{\\\"cluster\\\":\\\"unheard\\\"}\" &b\n\
+             configure: call_foreign_function \"fyke.route.define.v1\" \"{\\\"sorts\\\":1}\" &b\n\
+             configure: call_foreign_function \"fyke.route.define.v1\" \"no JSON\" &b\n\
+             request_headers: call_foreign_function \"fyke.route.select.v1\" \"\\x09\\0\\0\\0\\0\\0\\0\\0\" &b\n\
+             request_headers: call_foreign_function \"fyke.route.select.v1\" \"\\x00\\0\" &b\n\
+             request_headers: call_foreign_function \"fyke.route.select.v1\" \"\\x00\\0\\0\\0\\0\\0\\0\\0\" &b\n\
+             log: get_property \"route_name\" &b\nlog: get_property \"xds\\0virtual_host_name\" &b\nlog: get_property \"route_metadata\\0k\" &b\nlog: get_property \"cluster_name\" &b",
+        )
+        .start()
+        .await;
+        for version in VERSIONS {
+            stage.request(version).await.unwrap();
+            let expected = [
+                "configure> call_foreign_function = 0 \"\\x00\\x00\\x00\\x00\"",
+                "configure> call_foreign_function = 2 untouched",
+                "configure> call_foreign_function = 2 untouched",
+                "configure> call_foreign_function = 2 untouched",
+                "request_headers> call_foreign_function = 2 untouched",
+                "request_headers> call_foreign_function = 2 untouched",
+                "request_headers> call_foreign_function = 0 null:0",
+                "log> get_property = 0 \"r1\"",
+                "log> get_property = 0 \"vh\"",
+                "log> get_property = 0 \"m\"",
+                "log> get_property = 0 \"callout\"",
+            ];
+            journal::check(version, &stage.ended(version).await, &expected);
+        }
+        assert_eq!((stage.app.seen().len(), stage.callout.seen().len()), (0, VERSIONS.len()));
+    });
+    table.http(
+        "F.shared",
+        "`fyke.shared.{delete,list,add,expire}.v1`",
+        "request_headers: call_foreign_function \"fyke.shared.add.v1\" \"\\x05\\0\\0\\0\\0\\0\\0\\0n\" &b\n\
+         request_headers: call_foreign_function \"fyke.shared.list.v1\" \"n\" &b\n\
+         request_headers: call_foreign_function \"fyke.shared.expire.v1\" \"\\x00\\0\\0\\0\\0\\0\\0\\0n\" &b\n\
+         request_headers: call_foreign_function \"fyke.shared.delete.v1\" \"n\" &b\n\
+         request_headers: call_foreign_function \"fyke.shared.delete.v1\" \"n\" &b\n\
+         request_headers: call_foreign_function \"fyke.shared.add.v1\" \"\\x05\" &b",
+        &[
+            "request_headers> call_foreign_function = 0 \"\\x05\\x00\\x00\\x00\\x00\\x00\\x00\\x00\"",
+            "request_headers> call_foreign_function = 0 \"\\x01\\x00\\x00\\x00\\x01\\x00\\x00\\x00n\"",
+            "request_headers> call_foreign_function = 0 null:0",
+            "request_headers> call_foreign_function = 0 null:0",
+            "request_headers> call_foreign_function = 1 untouched",
+            "request_headers> call_foreign_function = 2 untouched",
+        ],
+    );
+    table.http(
+        "F.skip",
+        "`fyke.callbacks.skip.v1`: the callbacks that a configuration has no use for are not called",
+        "configure: call_foreign_function \"fyke.callbacks.skip.v1\" \"request_body,response_headers,log\" &b\nconfigure: call_foreign_function \"fyke.callbacks.skip.v1\" \"delete\" &b",
+        &[
+            "configure> call_foreign_function = 0 null:0",
+            "configure> call_foreign_function = 2 untouched",
+            "request_headers **",
+            "response_body **",
+            "absent request_body **",
+            "absent response_headers **",
+            "absent log *",
+        ],
+    );
+    table.http(
+        "F.filter_state",
+        "`set_envoy_filter_state`: a property, readable at its path and under `filter_state`",
+        "request_headers: call_foreign_function \"set_envoy_filter_state\" \"\\x0a\\x01k\\x12\\x01v\" &b\nrequest_headers: get_property \"k\" &b\nrequest_headers: get_property \"filter_state\\0k\" &b\n\
+         request_headers: call_foreign_function \"set_envoy_filter_state\" \"\\x0a\\x7f\" &b",
+        &[
+            "request_headers> call_foreign_function = 0 null:0",
+            "request_headers> get_property = 0 \"v\"",
+            "request_headers> get_property = 0 \"v\"",
+            "request_headers> call_foreign_function = 2 untouched",
+        ],
+    );
+    table.http(
+        "H43",
+        "`proxy_clear_route_cache` (0.1.0) and the foreign function of that name",
+        "request_headers: clear_route_cache\nrequest_headers: call_foreign_function \"clear_route_cache\" \"\" &b",
+        &[
+            "request_headers> clear_route_cache = 0",
+            "request_headers> call_foreign_function = 0 null:0",
+            "response_headers **",
+        ],
+    );
+    table.row("F.refuse", "`fyke.configure.refuse.v1`: the load is refused with the filter's own message at its own place", || async {
+        let ended = Stage::http(
+            "configure: call_foreign_function \"fyke.configure.refuse.v1\" \"{\\\"path\\\":\\\"limit\\\",\\\"message\\\":\\\"too small by half\\\"}\" &b\nconfigure: return 0",
+        )
+        .refused();
+        assert_ne!(ended.code, Some(0));
+        assert!(ended.stderr.contains("too small by half"), "{ended:?}");
+    });
+    table.row("F.log", "`fyke.log.open.v1` and `fyke.log.write.v1`: records to a sink", || async {
+        let stage = Stage::http(
+            "configure: call_foreign_function \"fyke.log.open.v1\" \"\" &b\nconfigure: call_foreign_function \"fyke.log.open.v1\" \"unheard\" &b\n\
+             log: call_foreign_function \"fyke.log.write.v1\" \"\\x00\\0\\0\\0a record\" &b\nlog: call_foreign_function \"fyke.log.write.v1\" \"\\x09\\0\\0\\0x\" &b",
+        )
+        .start()
+        .await;
+        stage.request(LATEST).await.unwrap();
+        let expected = [
+            "configure> call_foreign_function = 0 \"\\x00\\x00\\x00\\x00\"",
+            "configure> call_foreign_function = 2 untouched",
+            "log> call_foreign_function = 0 null:0",
+            "log> call_foreign_function = 2 untouched",
+        ];
+        journal::check(LATEST, &stage.ended(LATEST).await, &expected);
+        stage.proxy.printed(&["a record"]).await;
+    });
+}

@@ -1,0 +1,167 @@
+//! TCP connections.
+
+use crate::{
+    journal,
+    stage::{LATEST, Stage, VERSIONS},
+    support::Conn,
+    table::Table,
+};
+
+const TICK: &str = "configure: set_tick_period_milliseconds 20\n";
+
+pub fn rows(table: &mut Table) {
+    table.group("TCP");
+    table.tcp(
+        "C11",
+        "`proxy_on_new_connection`, before any data",
+        "",
+        &["context_create * 1", "new_connection *", "downstream_data **", "once new_connection *"],
+    );
+    table.tcp(
+        "C12",
+        "`proxy_on_downstream_data` with what is held and whether it is the end",
+        "downstream_data: get_buffer_bytes 2 0 100 &b",
+        &["downstream_data * 4 *", "downstream_data> get_buffer_bytes = 0 \"ping\"", "downstream_data * * 1"],
+    );
+    table.tcp(
+        "C13",
+        "`proxy_on_upstream_data`, the other way",
+        "upstream_data: get_buffer_bytes 3 0 100 &b",
+        &["upstream_data * * 0", "upstream_data> get_buffer_bytes = 0 \"welcome;**", "upstream_data * * 1"],
+    );
+    table.row("C12.paused", "data callbacks are called for each piece even while they pause, with all that was held", || async {
+        let stage = Stage::tcp(
+            "downstream_data: get_buffer_bytes 2 0 100 &b\ndownstream_data@1: return 1\ndownstream_data@2: return 1\ndownstream_data@3: set_buffer_bytes 2 0 3 \"X\"",
+        )
+        .start()
+        .await;
+        for version in VERSIONS {
+            let mut conn = Conn::to(stage.proxy.listener(version.listener)).await;
+            conn.send("abc").await;
+            stage.said(version.listener, "downstream_data> get_buffer_bytes = 0 \"abc\"").await;
+            conn.send("def").await;
+            stage.said(version.listener, "downstream_data> get_buffer_bytes = 0 \"abcdef\"").await;
+            conn.send("ghi").await;
+            stage.said(version.listener, "downstream_data> get_buffer_bytes = 0 \"abcdefghi\"").await;
+            conn.finish().await;
+            assert_eq!(String::from_utf8_lossy(&conn.rest().await), "welcome;Xdefghi", "{version:?}");
+        }
+    });
+    table.tcp(
+        "C14",
+        "`proxy_on_downstream_connection_close` when the client has ended, by REMOTE (2)",
+        "",
+        &["downstream_connection_close * 2", "once downstream_connection_close **"],
+    );
+    table
+        .tcp(
+            "C15",
+            "`proxy_on_upstream_connection_close` when the upstream has ended",
+            "",
+            &["upstream_data * * 1", "upstream_connection_close * 2", "once upstream_connection_close **"],
+        )
+        .note("by REMOTE (2); Envoy says UNKNOWN (0)");
+    table.tcp(
+        "R8",
+        "the end of a TCP stream: done, log, delete, each once",
+        "",
+        &["done *", "log *", "delete *", "once done *", "once log *", "once delete *"],
+    );
+    for (id, title, script) in [
+        (
+            "H17.new",
+            "`proxy_continue_stream(DOWNSTREAM)` lets a paused connection in",
+            "new_connection: return 1\ntick: set_effective_context 2\ntick: continue_stream 2",
+        ),
+        (
+            "H17.downstream",
+            "`proxy_continue_stream(DOWNSTREAM)` resumes paused data of the client",
+            "downstream_data: return 1\ntick: set_effective_context 2\ntick: continue_stream 2",
+        ),
+        (
+            "H17.upstream",
+            "`proxy_continue_stream(UPSTREAM)` resumes paused data of the upstream",
+            "upstream_data: return 1\ntick: set_effective_context 2\ntick: continue_stream 3",
+        ),
+    ] {
+        table.row(id, title, move || async move {
+            let stage = Stage::tcp(format!("{TICK}{script}")).start().await;
+            for version in VERSIONS {
+                assert_eq!(stage.dialog(version).await, "welcome;ping", "{version:?}");
+            }
+        });
+    }
+    table.groups.last_mut().unwrap().1.last_mut().unwrap().note("Envoy answers UNIMPLEMENTED");
+    table.row(
+        "H18.downstream",
+        "`proxy_close_stream(DOWNSTREAM)` closes the client's connection; what has passed is still delivered",
+        || async {
+            let stage = Stage::tcp("upstream_data@1: close_stream 2").start().await;
+            for version in VERSIONS {
+                let mut conn = Conn::to(stage.proxy.listener(version.listener)).await;
+                assert_eq!(String::from_utf8_lossy(&conn.rest().await), "welcome;", "{version:?}");
+                stage.ended(version).await;
+            }
+        },
+    );
+    table.row("H18.upstream", "`proxy_close_stream(UPSTREAM)` closes the upstream's connection", || async {
+        let stage = Stage::tcp("downstream_data@1: close_stream 3").start().await;
+        for version in VERSIONS {
+            let mut conn = Conn::to(stage.proxy.listener(version.listener)).await;
+            conn.send("ping").await;
+            conn.rest().await;
+            stage.ended(version).await;
+        }
+    });
+    table.row("H18.new", "`proxy_close_stream` of a new connection: no upstream is connected", || async {
+        let stage = Stage::tcp("new_connection: close_stream 2").start().await;
+        for version in VERSIONS {
+            let mut conn = Conn::to(stage.proxy.listener(version.listener)).await;
+            assert_eq!(conn.rest().await, b"", "{version:?}");
+            journal::check(version, &stage.ended(version).await, &["new_connection *", "done *", "delete *"]);
+        }
+        assert_eq!(stage.app.connections(), 0);
+    });
+    table.row("H8.tcp", "data is rewritten on its way, in both directions", || async {
+        let stage = Stage::tcp(
+            "downstream_data@1: set_buffer_bytes 2 0 100 \"PONG\"\nupstream_data@1: set_buffer_bytes 3 0 0 \">\"",
+        )
+        .start()
+        .await;
+        for version in VERSIONS {
+            let mut conn = Conn::to(stage.proxy.listener(version.listener)).await;
+            conn.send("ping").await;
+            stage.said(version.listener, "downstream_data> **").await;
+            stage.said(version.listener, "upstream_data> **").await;
+            conn.finish().await;
+            assert_eq!(String::from_utf8_lossy(&conn.rest().await), ">welcome;PONG", "{version:?}");
+        }
+    });
+    table.row(
+        "T1",
+        "half-close: the client ends its half, and still gets what the upstream says afterwards",
+        || async {
+            let stage = Stage::tcp("").start().await;
+            for version in VERSIONS {
+                assert_eq!(stage.dialog(version).await, "welcome;ping", "{version:?}");
+            }
+        },
+    );
+    table.tcp(
+        "T2",
+        "properties of a TCP stream: addresses and the connection; nothing of HTTP",
+        "new_connection: get_property \"source\\0port\" &b\nnew_connection: get_property \"request\\0path\" &b\nnew_connection: get_property \"connection\\0id\" &b\nlog: get_property \"upstream\\0address\" &b",
+        &[
+            "new_connection> get_property = 0 \"**",
+            "new_connection> get_property = 1 untouched",
+            "new_connection> get_property = 0 \"**",
+            "log> get_property = 0 \"127.0.0.1:*",
+        ],
+    );
+    table.row("T3", "`fyke.cluster` sends the connection to another cluster", || async {
+        let stage = Stage::tcp("new_connection: set_property \"fyke\\0cluster\" \"nobody\"").start().await;
+        assert_eq!(stage.dialog(LATEST).await, "");
+        journal::check(LATEST, &stage.ended(LATEST).await, &["new_connection> set_property = 0", "delete *"]);
+        assert_eq!(stage.app.connections(), 0);
+    });
+}
