@@ -155,6 +155,35 @@ fn sharing(table: &mut Table) {
             }
         },
     );
+    table.row("R10.thousand", "1,000 route configurations of one filter share its instance, and cost less than 64 KiB each", || async {
+        let upstream = Upstream::says("up").await;
+        let script = "quiet\nconfigure: define_metric 0 \"contexts\" &4=contexts\nconfigure: increment_metric $contexts 1";
+        let yaml = |carried: bool| {
+            let routes: String = (0..1_000)
+                .map(|number| {
+                    let filters = if carried { format!(", filters: {{ it: 'configuration {number}' }}") } else { String::new() };
+                    format!("{{ match: {{ path: /{number} }}, cluster: app{filters} }}, ")
+                })
+                .collect();
+            format!(
+                "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [router, it] }}\nfilters:\n  router: {{ module: builtin:router, config: {{ routes: [{routes}] }} }}\n  \
+                 it: {{ module: {:?}, environment: {{ SCRIPT: {script:?} }} }}\nclusters:\n  app: {{ endpoints: ['{}'] }}\n",
+                crate::guests::V0_2_1,
+                upstream.address
+            )
+        };
+        let few = Launch::new(yaml(false)).start().await;
+        let many = Launch::new(yaml(true)).workers(1).start().await;
+        for proxy in [&few, &many] {
+            assert_eq!(proxy.get("/999").await.status(), 200);
+            assert_eq!(proxy.metric("fyke_filter_instances", &[("filter", "it")]).await, 1.0);
+        }
+        // The filter is configured alone first, and then with what the routes carry.
+        assert_eq!((few.metric("contexts", &[]).await, many.metric("contexts", &[]).await), (1.0, 1_002.0));
+        let each = many.resident().saturating_sub(few.resident()) / 1_000;
+        assert!(each < 64 << 10, "{each} bytes a configuration");
+        println!("1,000 route configurations: {each} bytes each");
+    });
 }
 
 fn limits(table: &mut Table) {
