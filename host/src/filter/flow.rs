@@ -7,7 +7,7 @@ use crate::wasm::exchange::{BodyHold, Direction, Exchange, Hold, Stage};
 
 impl Exchange {
     /// The place in the chain of the filter that comes at `position` in a direction. The same function leads back.
-    pub(super) fn index(&self, direction: Direction, position: usize) -> usize {
+    pub(crate) fn index(&self, direction: Direction, position: usize) -> usize {
         match direction {
             Direction::Request => position,
             Direction::Response => self.filters.len().saturating_sub(position + 1),
@@ -65,7 +65,7 @@ impl Exchange {
         false
     }
 
-    pub(super) fn push_into(&mut self, direction: Direction, position: usize, f: impl FnOnce(&mut Stage)) {
+    pub(crate) fn push_into(&mut self, direction: Direction, position: usize, f: impl FnOnce(&mut Stage)) {
         let index = self.index(direction, position);
         if let Some(filter) = self.filters.get_mut(index) {
             f(filter.stage(direction));

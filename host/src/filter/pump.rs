@@ -279,6 +279,7 @@ impl Pump<'_> {
             // What it let go was shown to it already: it must not be counted again with what is new.
             forward(exchange, place);
         }
+        pass_unseen(exchange, place);
         let Some(filter) = exchange.filters.get_mut(index) else { return };
         let gone = filter.slot.as_ref().is_some_and(|slot| slot.is_condemned());
         let stage = filter.stage(direction);
@@ -391,6 +392,21 @@ fn resume(exchange: &mut Exchange, Place { direction, index, .. }: Place) -> boo
         release_head(exchange, direction, index);
     }
     held
+}
+
+/// Passes on what the filter does not want to see, unless it holds something that comes first.
+fn pass_unseen(exchange: &mut Exchange, place: Place) {
+    if exchange.half(place.direction).outlet.head <= place.position {
+        return;
+    }
+    let Some(filter) = exchange.filters.get_mut(place.index) else { return };
+    let stage = filter.stage(place.direction);
+    if stage.skip > 0 && stage.body_hold == BodyHold::None && !stage.inbox.is_empty() {
+        let mut inbox = std::mem::take(&mut stage.inbox);
+        stage.skip -= inbox.move_front(stage.skip, &mut stage.held);
+        stage.inbox = inbox;
+        forward(exchange, place);
+    }
 }
 
 /// Passes on what the filter does not hold.

@@ -90,9 +90,19 @@ pub async fn serve(runtime: Rc<ListenerRuntime>, connection: Rc<Connection>, mut
     session.report(&io);
     match end {
         End::Whole => {
+            let _ = tokio::time::timeout(FAREWELL, last_words(&session, &mut io)).await;
             let _ = tokio::time::timeout(LINGER, part(&mut io)).await;
         }
         End::Cut => io.transport.cut(),
+    }
+}
+
+/// Writes what filters have said to the client of a connection that came to nothing.
+async fn last_words(session: &Session, io: &mut Io) -> std::io::Result<()> {
+    loop {
+        let next = session.exchange.borrow_mut().response.outlet.body.pop();
+        let Some(bytes) = next else { return io.flush().await };
+        io.write_all(&bytes).await?;
     }
 }
 

@@ -22,9 +22,6 @@ use super::{
 };
 use crate::shared::Scope;
 
-/// What a guest may make of a body that it holds, where four times `limits.buffer` is less.
-const MOST_HELD: usize = 64 * 1024 * 1024;
-
 /// The stream that runs.
 pub struct Current<'a> {
     /// Its context.
@@ -139,7 +136,7 @@ impl<'a> Call<'a> {
 }
 
 /// The direction of a stream that a guest names, if this kind of stream has it.
-fn direction(kind: Kind, stream: StreamKind) -> Option<Direction> {
+pub(super) fn direction(kind: Kind, stream: StreamKind) -> Option<Direction> {
     match (kind, stream) {
         (Kind::Http, StreamKind::Request) | (Kind::Tcp, StreamKind::Downstream) => Some(Direction::Request),
         (Kind::Http, StreamKind::Response) | (Kind::Tcp, StreamKind::Upstream) => Some(Direction::Response),
@@ -217,7 +214,7 @@ impl Host for Call<'_> {
             if exchange.reset || exchange.kind != kind {
                 return false;
             }
-            let most_held = exchange.limit.saturating_mul(4).max(MOST_HELD);
+            let most_held = exchange.most_held();
             let Some(filter) = exchange.filters.get_mut(index) else { return false };
             let stage = filter.stage(direction);
             // The buffer exists from the first body callback until the body has gone on.

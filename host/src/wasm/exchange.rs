@@ -97,6 +97,17 @@ pub enum Direction {
     Response,
 }
 
+impl Direction {
+    /// The other one.
+    #[must_use]
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Request => Self::Response,
+            Self::Response => Self::Request,
+        }
+    }
+}
+
 /// How a filter holds the headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Hold {
@@ -148,6 +159,8 @@ pub struct Stage {
     pub finished: bool,
     /// `proxy_continue_stream` was called.
     pub resume: bool,
+    /// Bytes that the filter does not want to see, before it is shown any again.
+    pub skip: u64,
 }
 
 impl Stage {

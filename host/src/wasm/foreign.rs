@@ -3,9 +3,15 @@
 
 use std::time::Duration;
 
-use fyke_engine::{Callback, CallbackSet, ContextId, Host, MapKind, MetricKind, Status};
+use fyke_engine::{Callback, CallbackSet, ContextId, Host, MapKind, MetricKind, Status, StreamKind};
 
-use super::{call::Call, exchange::Exchange, maps::RequestHead, protobuf, route::Selection};
+use super::{
+    call::{Call, direction},
+    exchange::Exchange,
+    maps::RequestHead,
+    protobuf,
+    route::Selection,
+};
 use crate::shared::{NoSum, Scope};
 use crate::telemetry::{FilterMetricError, FilterMetricKind, Registry, filter_metrics::CAPACITY_PER_FILTER};
 
@@ -24,6 +30,8 @@ pub const FEATURES: &[&str] = &[
     "fyke.shared.list.v1",
     "fyke.shared.add.v1",
     "fyke.shared.expire.v1",
+    "fyke.stream.skip.v1",
+    "fyke.stream.write.v1",
     "clear_route_cache",
     "set_envoy_filter_state",
 ];
@@ -116,6 +124,9 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &
             host.set_property(cx, path, value);
             Status::Ok
         }
+        b"fyke.stream.skip.v1" | b"fyke.stream.write.v1" => {
+            bytes_of(host, cx, name, args).unwrap_or(Status::BadArgument)
+        }
         name if name.starts_with(b"fyke.shared.") => shared(host.shared(cx), name, args, out),
         // These belong to configuration; on a stream they are out of place.
         b"fyke.route.define.v1" | b"fyke.log.open.v1" | b"fyke.configure.refuse.v1" | b"fyke.callbacks.skip.v1" => {
@@ -123,6 +134,22 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &
         }
         _ => Status::NotFound,
     }
+}
+
+/// `fyke.stream.skip.v1` and `fyke.stream.write.v1`. The first names where bytes come from, the second where they go to.
+fn bytes_of(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8]) -> Option<Status> {
+    let mut args = Arguments(args);
+    let stream = StreamKind::from_abi(args.u32()?)?;
+    let skipped = if name == b"fyke.stream.skip.v1" { Some(args.u64()?) } else { None };
+    let done = host.stream(cx, |exchange: &mut Exchange, index| {
+        let from = direction(exchange.kind, stream)?;
+        match skipped {
+            Some(count) => exchange.skip(index, from, count),
+            None => exchange.inject(index, from.opposite(), args.0).ok()?,
+        }
+        Some(Status::Ok)
+    });
+    done.flatten()
 }
 
 /// `fyke.shared.*`: what the ABI's shared data lacks. Without the grant there is nothing.

@@ -18,6 +18,7 @@ pub mod env;
 pub mod exchange;
 pub mod foreign;
 pub mod grpc;
+mod inject;
 pub mod lines;
 pub mod manifest;
 pub mod maps;

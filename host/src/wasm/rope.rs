@@ -47,6 +47,26 @@ impl Rope {
         }
     }
 
+    /// Moves the first `count` bytes, or all that there are, behind what `other` holds. Returns how many.
+    pub fn move_front(&mut self, count: u64, other: &mut Self) -> u64 {
+        let mut left = count;
+        while left > 0
+            && let Some(mut chunk) = self.pop()
+        {
+            let length = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
+            let part = chunk.split_to(length);
+            left -= length as u64;
+            if !chunk.is_empty()
+                && let Some(held) = &mut self.0
+            {
+                held.length += chunk.len();
+                held.chunks.push_front(chunk);
+            }
+            other.push(part);
+        }
+        count - left
+    }
+
     /// Drops everything.
     pub fn clear(&mut self) {
         self.0 = None;
@@ -159,6 +179,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_moved_from_the_front_is_missing_there(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..8),
+            counts in prop::collection::vec(0_u64..60, 0..5),
+        ) {
+            let (mut rope, mut moved) = (Rope::default(), Rope::default());
+            let mut model: Vec<u8> = chunks.concat();
+            let mut passed = Vec::new();
+            chunks.into_iter().for_each(|chunk| rope.push(Bytes::from(chunk)));
+            for count in counts {
+                let most = usize::try_from(count).unwrap().min(model.len());
+                prop_assert_eq!(rope.move_front(count, &mut moved), most as u64);
+                passed.extend(model.drain(..most));
+                prop_assert_eq!((flat(&rope), flat(&moved)), (model.clone(), passed.clone()));
+                prop_assert_eq!((rope.len(), moved.len()), (model.len(), passed.len()));
+            }
+        }
+
         #[test]
         fn a_rope_reads_and_splices_like_a_vector(
             chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..8),

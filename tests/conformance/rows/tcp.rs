@@ -158,6 +158,90 @@ pub fn rows(table: &mut Table) {
             "log> get_property = 0 \"127.0.0.1:*",
         ],
     );
+    table.row("F.skip_bytes", "`fyke.stream.skip.v1`: so many bytes pass without a call; the end is shown", || async {
+        let stage = Stage::tcp(
+            "new_connection: call_foreign_function \"fyke.stream.skip.v1\" \"\\x02\\0\\0\\0\\x06\\0\\0\\0\\0\\0\\0\\0\" &b\n\
+             new_connection: call_foreign_function \"fyke.stream.skip.v1\" \"\\x02\\0\\0\\0\\x06\" &b\n\
+             downstream_data: get_buffer_bytes 2 0 100 &b",
+        )
+        .start()
+        .await;
+        for version in VERSIONS {
+            let mut conn = Conn::to(stage.proxy.listener(version.listener)).await;
+            conn.send("abcd").await;
+            conn.send("efgh").await;
+            let journal = stage.said(version.listener, "downstream_data> **").await;
+            let expected = [
+                "new_connection> call_foreign_function = 0 null:0",
+                "new_connection> call_foreign_function = 2 untouched",
+                "downstream_data * 2 0",
+                "downstream_data> get_buffer_bytes = 0 \"gh\"",
+                "absent downstream_data> get_buffer_bytes = 0 \"a**",
+                "absent downstream_data> get_buffer_bytes = 0 \"e**",
+            ];
+            journal::check(version, &journal, &expected);
+            conn.finish().await;
+            assert_eq!(String::from_utf8_lossy(&conn.rest().await), "welcome;abcdefgh", "{version:?}");
+            journal::check(version, &stage.ended(version).await, &["downstream_data * 0 1"]);
+        }
+    });
+    table.http(
+        "F.skip_body",
+        "`fyke.stream.skip.v1` on bodies of HTTP",
+        "request_headers: call_foreign_function \"fyke.stream.skip.v1\" \"\\0\\0\\0\\0\\x02\\0\\0\\0\\0\\0\\0\\0\" &b\nrequest_body: get_buffer_bytes 0 0 100 &b\n\
+         request_headers: call_foreign_function \"fyke.stream.skip.v1\" \"\\x02\\0\\0\\0\\x02\\0\\0\\0\\0\\0\\0\\0\" &b",
+        &[
+            "request_headers> call_foreign_function = 0 null:0",
+            "request_headers> call_foreign_function = 2 untouched",
+            "request_body * 3 0",
+            "request_body> get_buffer_bytes = 0 \"llo\"",
+            "response_headers **",
+        ],
+    );
+    table.row(
+        "F.write",
+        "`fyke.stream.write.v1`: bytes of the filter's own, towards either side, past the filters after it",
+        || async {
+            let stage = Stage::tcp(
+                "new_connection: call_foreign_function \"fyke.stream.write.v1\" \"\\x03\\0\\0\\0hello;\" &b\n\
+             new_connection: call_foreign_function \"fyke.stream.write.v1\" \"\\x02\\0\\0\\0banner;\" &b\n\
+             new_connection: call_foreign_function \"fyke.stream.write.v1\" \"\\0\\0\\0\\0x\" &b\n\
+             downstream_data@1: call_foreign_function \"fyke.stream.write.v1\" \"\\x02\\0\\0\\0(noted)\" &b",
+            )
+            .inner("in", "downstream_data@1: get_buffer_bytes 2 0 100 &b")
+            .start()
+            .await;
+            for version in VERSIONS {
+                let mut conn = Conn::to(stage.proxy.listener(version.listener)).await;
+                stage
+                    .said(&format!("{}-in", version.listener), "downstream_data> get_buffer_bytes = 0 \"hello;\"")
+                    .await;
+                conn.send("ping").await;
+                let journal = stage.said(version.listener, "downstream_data> **").await;
+                let expected = [
+                    "new_connection> call_foreign_function = 0 null:0",
+                    "new_connection> call_foreign_function = 0 null:0",
+                    "new_connection> call_foreign_function = 2 untouched",
+                    "downstream_data> call_foreign_function = 0 null:0",
+                ];
+                journal::check(version, &journal, &expected);
+                conn.finish().await;
+                let heard = String::from_utf8_lossy(&conn.rest().await).into_owned();
+                assert!(
+                    ["banner;welcome;(noted)hello;ping", "banner;(noted)welcome;hello;ping"].contains(&&*heard),
+                    "{heard}"
+                );
+            }
+        },
+    );
+    table.row("F.write.close", "what a filter wrote is delivered before it closes the connection", || async {
+        let stage = Stage::tcp("new_connection: call_foreign_function \"fyke.stream.write.v1\" \"\\x02\\0\\0\\0go away\" &b\nnew_connection: close_stream 2").start().await;
+        for version in VERSIONS {
+            let mut conn = Conn::to(stage.proxy.listener(version.listener)).await;
+            assert_eq!(conn.rest().await, b"go away", "{version:?}");
+        }
+        assert_eq!(stage.app.connections(), 0);
+    });
     table.row("T3", "`fyke.cluster` sends the connection to another cluster", || async {
         let stage = Stage::tcp("new_connection: set_property \"fyke\\0cluster\" \"nobody\"").start().await;
         assert_eq!(stage.dialog(LATEST).await, "");
