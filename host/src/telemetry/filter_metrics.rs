@@ -32,7 +32,8 @@ const CHUNK: usize = 256;
 const CHUNKS: usize = CAPACITY.div_ceil(CHUNK) + 1;
 
 /// How a filter's metric counts; the numbers are the ABI's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FilterMetricKind {
     /// Only rises.
     Counter = 0,

@@ -7,7 +7,7 @@
 //!   scrape walks the cells of a series and adds them up.
 //! * [`names`] is the only place where a metric's name, help, kind and label names are written.
 //! * [`histogram`] fixes the buckets: fine ones inside, for quantiles; a round subset in the exposition.
-//! * [`filter_metrics`] holds what filters define for themselves, found by number, process-wide.
+//! * [`filter_metrics`] holds what filters define for themselves, found by number, process-wide; [`labelled`] what they define with labels.
 //! * [`prometheus`] writes all of it as text.
 //! * [`sink`] takes finished log records from workers and writes them on threads of its own.
 //! * [`logging`] sets up `tracing` for the process's own messages, which a thread of theirs writes.
@@ -31,6 +31,7 @@
 pub mod filter_metrics;
 pub mod handle;
 pub mod histogram;
+pub mod labelled;
 pub mod logging;
 pub mod names;
 pub mod prometheus;

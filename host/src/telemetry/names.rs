@@ -125,6 +125,7 @@ metrics! {
     // Metrics about metrics.
     SERIES_OVERFLOWS: COUNTER "fyke_metrics_series_overflow_total" [] "Registrations that were sent to an overflow series because there were too many.";
     FILTER_METRICS_OVERFLOWS: COUNTER "fyke_filter_metrics_overflow_total" [] "Definitions of metrics by filters that were sent to an overflow metric because there were too many.";
+    FILTER_SERIES_OVERFLOWS: COUNTER "fyke_filter_series_overflow_total" [] "Records of filters' labelled metrics that went to a series of overflow because there were too many.";
 }
 
 #[cfg(test)]

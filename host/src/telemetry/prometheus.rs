@@ -3,11 +3,15 @@
 //! Names of the proxy's own metrics are legal by construction. Those of filters are whatever a guest wrote: illegal
 //! characters become underscores, and where two names become one, a label `name` tells the originals apart.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use super::{
     filter_metrics::{FilterMetricKind, FilterMetricReading},
     histogram::HistogramReading,
+    labelled::{self, Shown},
     registry::{FamilyReading, Reading, Registry},
 };
 
@@ -21,7 +25,10 @@ pub fn render(registry: &Registry) -> String {
     for family in registry.gather() {
         render_family(&mut out, &family);
     }
-    render_filter_metrics(&mut out, registry.filter_metrics().gather());
+    let taken = render_filter_metrics(&mut out, registry.filter_metrics().gather());
+    for family in registry.labelled().gather() {
+        render_labelled(&mut out, &family, &taken);
+    }
     out
 }
 
@@ -42,7 +49,8 @@ fn render_family(out: &mut String, family: &FamilyReading) {
     }
 }
 
-fn render_filter_metrics(out: &mut String, metrics: Vec<FilterMetricReading>) {
+/// Returns the names that it used.
+fn render_filter_metrics(out: &mut String, metrics: Vec<FilterMetricReading>) -> BTreeSet<String> {
     let mut families: BTreeMap<String, (FilterMetricKind, Vec<FilterMetricReading>)> = BTreeMap::new();
     for metric in metrics {
         let mut name = sanitise(&metric.name);
@@ -52,6 +60,7 @@ fn render_filter_metrics(out: &mut String, metrics: Vec<FilterMetricReading>) {
         let (_, family) = families.entry(name).or_insert_with(|| (metric.kind, Vec::new()));
         family.push(metric);
     }
+    let names = families.keys().cloned().collect();
     for (name, (kind, family)) in families {
         type_line(out, &name, kind.word());
         let ambiguous = family.len() > 1;
@@ -61,6 +70,30 @@ fn render_filter_metrics(out: &mut String, metrics: Vec<FilterMetricReading>) {
                 push_label(&mut labels, "name", &metric.name);
             }
             render_series(out, &name, &labels, &metric.reading);
+        }
+    }
+    names
+}
+
+fn render_labelled(out: &mut String, family: &labelled::FamilyReading, taken: &BTreeSet<String>) {
+    let mut name = family.name.clone();
+    while taken.contains(&name) {
+        name.push_str("_labelled");
+    }
+    type_line(out, &name, family.kind.word());
+    for (values, shown) in &family.series {
+        let mut labels = String::new();
+        for (label, value) in family.labels.iter().zip(values) {
+            push_label(&mut labels, label, value);
+        }
+        match shown {
+            Shown::Number(value) => sample(out, &name, "", &labels, value),
+            Shown::Histogram { buckets, sum, count } => {
+                let bounds = buckets.iter().map(|(bound, count)| (bound.to_string(), *count));
+                render_buckets(out, &name, &labels, bounds, *count);
+                sample(out, &name, "_sum", &labels, sum);
+                sample(out, &name, "_count", &labels, count);
+            }
         }
     }
 }
@@ -81,17 +114,18 @@ fn render_series(out: &mut String, name: &str, labels: &str, reading: &Reading) 
 }
 
 fn render_histogram(out: &mut String, name: &str, labels: &str, histogram: &HistogramReading) {
-    let mut bucket = |bound: &str, count: u64| {
-        let mut with_bound = labels.to_owned();
-        push_label(&mut with_bound, "le", bound);
-        sample(out, name, "_bucket", &with_bound, count);
-    };
-    for (bound, count) in histogram.cumulative() {
-        bucket(&bound.to_string(), count);
-    }
-    bucket("+Inf", histogram.count());
+    let bounds = histogram.cumulative().map(|(bound, count)| (bound.to_string(), count));
+    render_buckets(out, name, labels, bounds, histogram.count());
     sample(out, name, "_sum", labels, histogram.sum());
     sample(out, name, "_count", labels, histogram.count());
+}
+
+fn render_buckets(out: &mut String, name: &str, labels: &str, bounds: impl Iterator<Item = (String, u64)>, total: u64) {
+    for (bound, count) in bounds.chain([("+Inf".to_owned(), total)]) {
+        let mut with_bound = labels.to_owned();
+        push_label(&mut with_bound, "le", &bound);
+        sample(out, name, "_bucket", &with_bound, count);
+    }
 }
 
 fn sample(out: &mut String, name: &str, suffix: &str, labels: &str, value: impl std::fmt::Display) {

@@ -19,6 +19,7 @@ use super::{
     filter_metrics::FilterMetrics,
     handle::{CounterCell, GaugeCell, Handle, Series, lock},
     histogram::{Buckets, HistogramCell, HistogramReading},
+    labelled::LabelledMetrics,
     names::{self, Kind, Metric},
 };
 
@@ -38,6 +39,7 @@ pub struct Registry {
 struct Inner {
     families: Mutex<Families>,
     filter_metrics: FilterMetrics,
+    labelled: LabelledMetrics,
     limit: usize,
     overflows: AtomicU64,
 }
@@ -85,6 +87,7 @@ impl Registry {
             inner: Arc::new(Inner {
                 families: Mutex::default(),
                 filter_metrics: FilterMetrics::default(),
+                labelled: LabelledMetrics::default(),
                 limit,
                 overflows: AtomicU64::new(0),
             }),
@@ -147,6 +150,7 @@ impl Registry {
         let own = [
             (&names::SERIES_OVERFLOWS, self.inner.overflows.load(Ordering::Relaxed)),
             (&names::FILTER_METRICS_OVERFLOWS, self.inner.filter_metrics.overflows()),
+            (&names::FILTER_SERIES_OVERFLOWS, self.inner.labelled.overflows()),
         ];
         gathered.extend(
             own.map(|(metric, count)| FamilyReading { metric, series: vec![(Labels::new(), Reading::Counter(count))] }),
@@ -158,6 +162,12 @@ impl Registry {
     #[must_use]
     pub fn filter_metrics(&self) -> &FilterMetrics {
         &self.inner.filter_metrics
+    }
+
+    /// The metrics with labels that filters defined for themselves.
+    #[must_use]
+    pub fn labelled(&self) -> &LabelledMetrics {
+        &self.inner.labelled
     }
 
     /// Finds or makes the series.

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config::resolved::{self, HeadersPause, Origin},
     shared,
-    telemetry::{Registry, SinkHandle, Sinks},
+    telemetry::{Registry, SinkHandle, Sinks, labelled::Family},
 };
 
 /// What instances need from the process while they are configured.
@@ -53,6 +53,8 @@ pub struct Built {
     pub routes: Vec<Route>,
     /// Sinks by handle.
     pub sinks: Vec<SinkHandle>,
+    /// Metrics with labels, by handle.
+    pub metrics: Vec<Arc<Family>>,
     /// Timers that were asked for.
     pub ticks: Vec<(ContextId, Duration)>,
     /// Queues that it wants to hear of.
@@ -394,6 +396,7 @@ impl Blueprint {
             roots,
             routes,
             sinks: host.sinks,
+            metrics: host.metrics,
             ticks: host.ticks,
             queues: host.queues,
             calls: host.calls,

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::{resolved, suggest},
     shared,
-    telemetry::SinkHandle,
+    telemetry::{SinkHandle, labelled::Family},
 };
 
 /// The engine's host while an instance is built: no streams, no sockets; what is asked for is remembered.
@@ -31,6 +31,7 @@ pub(super) struct Configuring<'a> {
     pub(super) settings: Option<Arc<resolved::Filter>>,
     pub(super) routes: Vec<RouteAction>,
     pub(super) sinks: Vec<SinkHandle>,
+    pub(super) metrics: Vec<Arc<Family>>,
     pub(super) ticks: Vec<(ContextId, Duration)>,
     pub(super) calls: Vec<PendingCall>,
     pub(super) next_token: u32,
@@ -61,6 +62,7 @@ impl<'a> Configuring<'a> {
             settings: None,
             routes: Vec::new(),
             sinks: Vec::new(),
+            metrics: Vec::new(),
             ticks: Vec::new(),
             calls: Vec::new(),
             next_token: 1,
@@ -99,6 +101,19 @@ impl<'a> Configuring<'a> {
         }
         let handle = u32::try_from(self.routes.len()).map_err(|error| error.to_string())?;
         self.routes.push(action);
+        Ok(handle)
+    }
+
+    fn define_metric(&mut self, args: &[u8]) -> Result<u32, String> {
+        let definition = serde_json::from_slice(args).map_err(|error| error.to_string())?;
+        let owner = self.settings.as_ref().map_or("", |settings| settings.name.as_str());
+        let family = self.surroundings.registry.labelled().define(owner, definition)?;
+        // Defined again, by another of its configurations perhaps, it keeps its handle.
+        let known = self.metrics.iter().position(|known| Arc::ptr_eq(known, &family));
+        let handle = u32::try_from(known.unwrap_or(self.metrics.len())).map_err(|error| error.to_string())?;
+        if known.is_none() {
+            self.metrics.push(family);
+        }
         Ok(handle)
     }
 
@@ -294,6 +309,14 @@ impl Host for Configuring<'_> {
                 self.sinks.push(sink);
                 Status::Ok
             }
+            b"fyke.metric.define.v1" => match self.define_metric(args) {
+                Ok(handle) => {
+                    out.extend_from_slice(&handle.to_le_bytes());
+                    Status::Ok
+                }
+                Err(message) => self.deny(message),
+            },
+            b"fyke.metric.record.v1" => foreign::record(&self.metrics, args).unwrap_or(Status::BadArgument),
             b"fyke.configure.refuse.v1" => {
                 #[derive(serde::Deserialize)]
                 struct Refused {
@@ -318,6 +341,7 @@ impl Host for Configuring<'_> {
             name if name.starts_with(b"fyke.shared.") => foreign::shared(self.shared(), name, args, out),
             b"set_envoy_filter_state" => Status::BadArgument,
             b"clear_route_cache" => Status::Ok,
+            b"declare_property" | b"compress" | b"uncompress" => foreign::pure(name, args, out),
             b"fyke.route.select.v1" | b"fyke.log.write.v1" | b"fyke.headers.values.v1" => Status::BadArgument,
             _ => Status::NotFound,
         }

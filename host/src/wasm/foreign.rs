@@ -1,7 +1,7 @@
 //! Foreign functions that run on streams (`host/docs/extensions.md` has their bytes). Those that belong to
 //! configuration are in [`super::build`].
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use fyke_engine::{Callback, CallbackSet, ContextId, Host, MapKind, MetricKind, Status, StreamKind};
 
@@ -11,9 +11,12 @@ use super::{
     maps::RequestHead,
     protobuf,
     route::Selection,
+    zlib,
 };
 use crate::shared::{NoSum, Scope};
-use crate::telemetry::{FilterMetricError, FilterMetricKind, Registry, filter_metrics::CAPACITY_PER_FILTER};
+use crate::telemetry::{
+    FilterMetricError, FilterMetricKind, Registry, filter_metrics::CAPACITY_PER_FILTER, labelled::Family,
+};
 
 /// What `fyke.features.v1` lists.
 pub const FEATURES: &[&str] = &[
@@ -26,6 +29,8 @@ pub const FEATURES: &[&str] = &[
     "fyke.log.open.v1",
     "fyke.log.write.v1",
     "fyke.callbacks.skip.v1",
+    "fyke.metric.define.v1",
+    "fyke.metric.record.v1",
     "fyke.shared.delete.v1",
     "fyke.shared.list.v1",
     "fyke.shared.add.v1",
@@ -34,6 +39,9 @@ pub const FEATURES: &[&str] = &[
     "fyke.stream.write.v1",
     "clear_route_cache",
     "set_envoy_filter_state",
+    "declare_property",
+    "compress",
+    "uncompress",
 ];
 
 /// Function id of `fyke.route.again.v1` in `proxy_on_foreign_function`.
@@ -111,6 +119,7 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &
             list(out, values.iter().map(Vec::as_slice));
             Status::Ok
         }
+        b"fyke.metric.record.v1" => record(&host.slot().metrics, args).unwrap_or(Status::BadArgument),
         b"fyke.features.v1" => {
             list(out, FEATURES.iter().map(|name| name.as_bytes()));
             Status::Ok
@@ -127,13 +136,33 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &
         b"fyke.stream.skip.v1" | b"fyke.stream.write.v1" => {
             bytes_of(host, cx, name, args).unwrap_or(Status::BadArgument)
         }
+        b"declare_property" | b"compress" | b"uncompress" => pure(name, args, out),
         name if name.starts_with(b"fyke.shared.") => shared(host.shared(cx), name, args, out),
         // These belong to configuration; on a stream they are out of place.
-        b"fyke.route.define.v1" | b"fyke.log.open.v1" | b"fyke.configure.refuse.v1" | b"fyke.callbacks.skip.v1" => {
-            Status::BadArgument
-        }
+        b"fyke.route.define.v1"
+        | b"fyke.log.open.v1"
+        | b"fyke.configure.refuse.v1"
+        | b"fyke.callbacks.skip.v1"
+        | b"fyke.metric.define.v1" => Status::BadArgument,
         _ => Status::NotFound,
     }
+}
+
+/// Envoy's functions that need nothing but their arguments. Properties need no declaration here: they have no type but bytes.
+pub fn pure(name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {
+    match name {
+        b"compress" => zlib::compress(args, out),
+        b"uncompress" => zlib::uncompress(args, out),
+        _ => protobuf::declared_property(args).map_or(Status::BadArgument, |_| Status::Ok),
+    }
+}
+
+/// `fyke.metric.record.v1`: which metric, how much, and a value for each of its labels.
+pub fn record(metrics: &[Arc<Family>], args: &[u8]) -> Option<Status> {
+    let mut args = Arguments(args);
+    let family = metrics.get(usize::try_from(args.u32()?).ok()?)?;
+    let value = args.u64()?.cast_signed();
+    Some(metric_status(family.record(value, args.0)))
 }
 
 /// `fyke.stream.skip.v1` and `fyke.stream.write.v1`. The first names where bytes come from, the second where they go to.

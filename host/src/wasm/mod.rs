@@ -33,3 +33,4 @@ pub mod slot;
 pub mod source;
 pub mod vm;
 mod watched;
+mod zlib;

@@ -11,7 +11,11 @@ use fyke_engine::{Callback, CallbackSet, ContextId, IdMap, Instance};
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{call_out, exchange::Exchange, grpc, route::Route};
-use crate::{config::resolved, shared, telemetry::sink::SinkHandle};
+use crate::{
+    config::resolved,
+    shared,
+    telemetry::{labelled::Family, sink::SinkHandle},
+};
 
 /// By context id: the stream, and the place of the filter in its chain.
 type Contexts = IdMap<(Weak<RefCell<Exchange>>, usize)>;
@@ -46,6 +50,8 @@ pub struct Slot {
     pub routes: Vec<Rc<Route>>,
     /// Sinks by handle.
     pub sinks: Vec<SinkHandle>,
+    /// Metrics with labels, by handle.
+    pub metrics: Vec<Arc<Family>>,
     pub(super) contexts: RefCell<Contexts>,
     pub(super) timers: RefCell<HashMap<u32, AbortHandle>>,
     /// Where shared queues announce their entries.

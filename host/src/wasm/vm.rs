@@ -160,6 +160,7 @@ impl Vm {
             roots: built.roots,
             routes: built.routes.into_iter().map(Rc::new).collect(),
             sinks: built.sinks,
+            metrics: built.metrics,
             contexts: RefCell::default(),
             timers: RefCell::default(),
             ready,

@@ -115,6 +115,25 @@ pub fn rows(table: &mut Table) {
             "response_headers **",
         ],
     );
+    metrics(table);
+    table.http(
+        "F.declare",
+        "`declare_property` is accepted, wherever it is called",
+        "configure: call_foreign_function \"declare_property\" \"\\x0a\\x01k\\x10\\x01\\x18\\x02\" &b\nrequest_headers: call_foreign_function \"declare_property\" \"\\x0a\\x7f\" &b",
+        &["configure> call_foreign_function = 0 null:0", "request_headers> call_foreign_function = 2 untouched"],
+    );
+    table.http(
+        "F.compress",
+        "`compress` and `uncompress`: zlib",
+        "request_headers: call_foreign_function \"uncompress\" \"\\x78\\x9c\\xcb\\x48\\xcd\\xc9\\xc9\\x07\\x00\\x06\\x2c\\x02\\x15\" &b\n\
+         request_headers: call_foreign_function \"uncompress\" \"no zlib\" &b\n\
+         configure: call_foreign_function \"compress\" \"hello\" &b",
+        &[
+            "configure> call_foreign_function = 0 \"x**",
+            "request_headers> call_foreign_function = 0 \"hello\"",
+            "request_headers> call_foreign_function = 3 untouched",
+        ],
+    );
     table.row("F.refuse", "`fyke.configure.refuse.v1`: the load is refused with the filter's own message at its own place", || async {
         let ended = Stage::http(
             "configure: call_foreign_function \"fyke.configure.refuse.v1\" \"{\\\"path\\\":\\\"limit\\\",\\\"message\\\":\\\"too small by half\\\"}\" &b\nconfigure: return 0",
@@ -139,5 +158,50 @@ pub fn rows(table: &mut Table) {
         ];
         journal::check(LATEST, &stage.ended(LATEST).await, &expected);
         stage.proxy.printed(&["a record"]).await;
+    });
+}
+
+fn metrics(table: &mut Table) {
+    table.row("F.metric", "`fyke.metric.define.v1` and `fyke.metric.record.v1`: metrics with labels, on the metrics page", || async {
+        let stage = Stage::http(
+            "configure: call_foreign_function \"fyke.metric.define.v1\" \"{\\\"kind\\\":\\\"counter\\\",\\\"name\\\":\\\"hits\\\",\\\"labels\\\":[\\\"who\\\"]}\" &b\n\
+             configure: call_foreign_function \"fyke.metric.define.v1\" \"{\\\"kind\\\":\\\"histogram\\\",\\\"name\\\":\\\"sizes\\\",\\\"buckets\\\":[10,20]}\" &b\n\
+             configure: call_foreign_function \"fyke.metric.define.v1\" \"{\\\"kind\\\":\\\"gauge\\\",\\\"name\\\":\\\"hits\\\"}\" &b\n\
+             configure: call_foreign_function \"fyke.metric.define.v1\" \"{\\\"kind\\\":\\\"guess\\\"}\" &b\n\
+             request_headers: call_foreign_function \"fyke.metric.record.v1\" \"\\0\\0\\0\\0\\x02\\0\\0\\0\\0\\0\\0\\0\\x03\\0\\0\\0a\\x22b\" &b\n\
+             request_headers: call_foreign_function \"fyke.metric.record.v1\" \"\\x01\\0\\0\\0\\x0b\\0\\0\\0\\0\\0\\0\\0\" &b\n\
+             request_headers: call_foreign_function \"fyke.metric.record.v1\" \"\\0\\0\\0\\0\\x02\\0\\0\\0\\0\\0\\0\\0\" &b\n\
+             request_headers: call_foreign_function \"fyke.metric.record.v1\" \"\\x09\\0\\0\\0\\x02\\0\\0\\0\\0\\0\\0\\0\" &b\n\
+             request_headers: call_foreign_function \"fyke.metric.define.v1\" \"{}\" &b",
+        )
+        .start()
+        .await;
+        for version in VERSIONS {
+            stage.request(version).await.unwrap();
+            let expected = [
+                "configure> call_foreign_function = 0 \"\\x00\\x00\\x00\\x00\"",
+                "configure> call_foreign_function = 0 \"\\x01\\x00\\x00\\x00\"",
+                "configure> call_foreign_function = 2 untouched",
+                "configure> call_foreign_function = 2 untouched",
+                "request_headers> call_foreign_function = 0 null:0",
+                "request_headers> call_foreign_function = 0 null:0",
+                "request_headers> call_foreign_function = 2 untouched",
+                "request_headers> call_foreign_function = 2 untouched",
+                "request_headers> call_foreign_function = 2 untouched",
+            ];
+            journal::check(version, &stage.ended(version).await, &expected);
+        }
+        let page = stage.proxy.ask("/metrics").await.text();
+        for line in [
+            "# TYPE hits counter",
+            "hits{who=\"a\\\"b\"} 10",
+            "sizes_bucket{le=\"10\"} 0",
+            "sizes_bucket{le=\"20\"} 5",
+            "sizes_bucket{le=\"+Inf\"} 5",
+            "sizes_sum 55",
+            "sizes_count 5",
+        ] {
+            assert!(page.lines().any(|found| found == line), "no {line} in\n{page}");
+        }
     });
 }
