@@ -25,6 +25,7 @@
 
 pub mod admin;
 pub mod callout;
+pub mod certificate;
 pub mod cli;
 pub mod cluster;
 pub mod config;

@@ -12,6 +12,7 @@ use tokio::{
 
 use super::{RequestBody, error::ClusterError};
 use crate::{
+    certificate::Tls,
     config::resolved::{Cluster, ClusterProtocol, ClusterTls, Sni},
     transport::{Flat, Transport},
 };
@@ -36,12 +37,21 @@ pub enum Sender {
     Http2(http2::SendRequest<RequestBody>),
 }
 
+/// What is known of a connection to an endpoint, apart from the endpoint.
+#[derive(Debug, Clone, Default)]
+pub struct Ends {
+    /// Our address.
+    pub local: Option<SocketAddr>,
+    /// Its TLS.
+    pub tls: Option<Rc<Tls>>,
+}
+
 /// A fresh connection.
 pub struct Opened<K> {
     /// Takes requests.
     pub sender: Sender,
-    /// Our address.
-    pub local: Option<SocketAddr>,
+    /// What is known of it.
+    pub ends: Ends,
     /// What the connection keeps while it is open. Whoever turns it into a tunnel keeps it too: for hyper it is over then.
     pub kept: Rc<K>,
 }
@@ -59,13 +69,13 @@ pub async fn open<K: 'static>(
     kept: K,
 ) -> Result<Opened<K>, ClusterError> {
     let kept = Rc::new(kept);
-    let (transport, local) = transport(settings, address, host).await?;
+    let (transport, ends) = transport(settings, address, host).await?;
     let stream = match transport {
         Transport::Tls(stream) => stream,
         Transport::Tcp(stream) => {
             let http2 = settings.protocol == ClusterProtocol::Http2;
             let sender = handshake(stream, http2, address, Rc::clone(&kept)).await?;
-            return Ok(Opened { sender, local, kept });
+            return Ok(Opened { sender, ends, kept });
         }
     };
     let agreed = stream.get_ref().1.alpn_protocol();
@@ -79,10 +89,10 @@ pub async fn open<K: 'static>(
         }
     };
     let sender = handshake(*stream, http2, address, Rc::clone(&kept)).await?;
-    Ok(Opened { sender, local, kept })
+    Ok(Opened { sender, ends, kept })
 }
 
-/// Connects, with TLS where the cluster says so. The second value is our own address.
+/// Connects, with TLS where the cluster says so.
 ///
 /// # Errors
 /// [`ClusterError`], without a time limit: the caller sets it.
@@ -90,18 +100,19 @@ pub(super) async fn transport(
     settings: &Cluster,
     address: SocketAddr,
     host: Option<&str>,
-) -> Result<(Transport, Option<SocketAddr>), ClusterError> {
+) -> Result<(Transport, Ends), ClusterError> {
     let stream = TcpStream::connect(address).await.map_err(|error| ClusterError::Connect { address, error })?;
     // Small writes must not wait for acknowledgements.
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().ok();
-    let Some(tls) = &settings.tls else { return Ok((Transport::Tcp(stream), local)) };
+    let Some(tls) = &settings.tls else { return Ok((Transport::Tcp(stream), Ends { local, tls: None })) };
     let name = server_name(tls, address, host).map_err(|error| ClusterError::Tls { address, error })?;
     let stream = tokio_rustls::TlsConnector::from(std::sync::Arc::clone(&tls.config))
         .connect(name, stream)
         .await
         .map_err(|error| ClusterError::Tls { address, error })?;
-    Ok((Transport::Tls(Box::new(stream.into())), local))
+    let agreed = Tls::of(stream.get_ref().1, None, tls.identity.clone());
+    Ok((Transport::Tls(Box::new(stream.into())), Ends { local, tls: Some(Rc::new(agreed)) }))
 }
 
 fn server_name(tls: &ClusterTls, address: SocketAddr, host: Option<&str>) -> io::Result<ServerName<'static>> {

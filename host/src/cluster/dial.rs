@@ -5,7 +5,8 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    balancer, connect,
+    balancer,
+    connect::{self, Ends},
     error::ClusterError,
     local::{LocalCluster, LocalEndpoint, Open},
 };
@@ -17,8 +18,8 @@ pub struct Line {
     pub transport: Transport,
     /// The endpoint.
     pub address: SocketAddr,
-    /// Our address towards it.
-    pub local: Option<SocketAddr>,
+    /// What else is known of the connection.
+    pub ends: Ends,
     endpoint: Rc<LocalEndpoint>,
     _open: Open,
 }
@@ -84,9 +85,9 @@ async fn attempt(
     let open = Open::new(cluster, permit);
     let address = endpoint.address;
     match timeout(limit, connect::transport(settings, address, server_name)).await {
-        Ok(Ok((transport, local))) => {
+        Ok(Ok((transport, ends))) => {
             endpoint.count(1);
-            Ok(Line { transport, address, local, endpoint: Rc::clone(endpoint), _open: open })
+            Ok(Line { transport, address, ends, endpoint: Rc::clone(endpoint), _open: open })
         }
         Ok(Err(error)) => {
             cluster.metrics.connect_failures.inc();

@@ -11,6 +11,7 @@ use hyper::{
 
 use super::{
     RequestBody,
+    connect::Ends,
     local::{LocalCluster, LocalEndpoint, Multiplexed, Open},
 };
 
@@ -41,7 +42,7 @@ pub struct Lease {
     cluster: Rc<LocalCluster>,
     endpoint: Rc<LocalEndpoint>,
     link: Option<Link>,
-    local: Option<SocketAddr>,
+    ends: Ends,
     reused: bool,
 }
 
@@ -59,11 +60,11 @@ impl Lease {
         cluster: Rc<LocalCluster>,
         endpoint: Rc<LocalEndpoint>,
         link: Link,
-        local: Option<SocketAddr>,
+        ends: Ends,
         reused: bool,
     ) -> Self {
         endpoint.count(1);
-        Self { cluster, endpoint, link: Some(link), local, reused }
+        Self { cluster, endpoint, link: Some(link), ends, reused }
     }
 
     /// The endpoint's address.
@@ -72,10 +73,10 @@ impl Lease {
         self.endpoint.address
     }
 
-    /// Our address.
+    /// What is known of the connection.
     #[must_use]
-    pub fn local(&self) -> Option<SocketAddr> {
-        self.local
+    pub fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     /// Whether the connection has served a request before: it may be stale.
@@ -124,7 +125,7 @@ impl Lease {
     pub fn finish(mut self) {
         if let Some(Link::Http1 { sender, served, open }) = self.link.take_if(|link| matches!(link, Link::Http1 { .. }))
         {
-            self.cluster.give_back(&self.endpoint, sender, self.local, (served, &open));
+            self.cluster.give_back(&self.endpoint, sender, std::mem::take(&mut self.ends), (served, &open));
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     RequestBody,
     balancer::{self, Candidate},
-    connect::{self, Sender},
+    connect::{self, Ends, Sender},
     error::ClusterError,
     lease::{Lease, Link},
     metrics::ClusterMetrics,
@@ -68,7 +68,7 @@ pub struct LocalEndpoint {
 #[derive(Debug)]
 pub struct Idle {
     sender: http1::SendRequest<RequestBody>,
-    local: Option<SocketAddr>,
+    ends: Ends,
     served: u64,
     open: Weak<Open>,
     /// Number of the sweep before it became idle: the clock is not asked on the way of a request.
@@ -79,7 +79,7 @@ pub struct Idle {
 #[derive(Debug)]
 pub struct Multiplexed {
     sender: http2::SendRequest<RequestBody>,
-    local: Option<SocketAddr>,
+    ends: Ends,
     streams: Cell<u32>,
     served: Cell<u64>,
     since: Cell<Instant>,
@@ -261,7 +261,7 @@ impl LocalCluster {
                     let idle = idle.remove(index)?;
                     self.metrics.idle.sub(1);
                     let link = Link::Http1 { sender: idle.sender, served: idle.served, open };
-                    return Some(Lease::new(Rc::clone(self), Rc::clone(endpoint), link, idle.local, true));
+                    return Some(Lease::new(Rc::clone(self), Rc::clone(endpoint), link, idle.ends, true));
                 }
             }
         }
@@ -273,7 +273,7 @@ impl LocalCluster {
         found.streams.set(found.streams.get() + 1);
         found.served.set(found.served.get() + 1);
         let link = Link::Http2 { sender: found.sender.clone(), connection: Rc::clone(found) };
-        Some(Lease::new(Rc::clone(self), Rc::clone(endpoint), link, found.local, true))
+        Some(Lease::new(Rc::clone(self), Rc::clone(endpoint), link, found.ends.clone(), true))
     }
 
     async fn connect(
@@ -316,7 +316,7 @@ impl LocalCluster {
                 sender.ready().await.map_err(|error| ClusterError::Handshake { address: endpoint.address, error })?;
                 let connection = Rc::new(Multiplexed {
                     sender: sender.clone(),
-                    local: opened.local,
+                    ends: opened.ends.clone(),
                     streams: Cell::new(1),
                     served: Cell::new(1),
                     since: Cell::new(Instant::now()),
@@ -325,7 +325,7 @@ impl LocalCluster {
                 Link::Http2 { sender, connection }
             }
         };
-        Ok(Lease::new(Rc::clone(self), Rc::clone(endpoint), link, opened.local, false))
+        Ok(Lease::new(Rc::clone(self), Rc::clone(endpoint), link, opened.ends, false))
     }
 
     /// All permits are taken: whichever comes first, one of them or a connection of this worker.
@@ -384,7 +384,7 @@ impl LocalCluster {
         &self,
         endpoint: &LocalEndpoint,
         sender: http1::SendRequest<RequestBody>,
-        local: Option<SocketAddr>,
+        ends: Ends,
         (served, open): (u64, &Rc<Open>),
     ) {
         let pool = &self.shared.settings.pool;
@@ -397,7 +397,7 @@ impl LocalCluster {
             return;
         }
         let open = Rc::downgrade(open);
-        endpoint.idle.borrow_mut().push_back(Idle { sender, local, served, open, since: self.sweeps.get() });
+        endpoint.idle.borrow_mut().push_back(Idle { sender, ends, served, open, since: self.sweeps.get() });
         self.metrics.idle.add(1);
         if self.metrics.pending.own() > 0 {
             self.freed.notify_one();

@@ -1,13 +1,22 @@
 //! The part of a cluster that exists once per process.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::sync::Semaphore;
 
 use crate::{config::resolved, telemetry::Gauge};
+
+/// Labels that filters may publish of one endpoint.
+const MOST_LABELS: usize = 64;
+/// Longest key and longest value of one, in bytes.
+const LONGEST_LABEL: usize = 1024;
 
 /// Permits and settings of a cluster.
 #[derive(Debug)]
@@ -20,6 +29,8 @@ pub struct SharedCluster {
     starving: AtomicUsize,
     /// Gauges that live as long as the cluster.
     gauges: Mutex<Vec<Gauge>>,
+    /// What filters have learned of endpoints.
+    labels: RwLock<HashMap<SocketAddr, BTreeMap<String, String>>>,
 }
 
 impl SharedCluster {
@@ -32,6 +43,7 @@ impl SharedCluster {
             permits: Arc::new(Semaphore::new(permits)),
             starving: AtomicUsize::new(0),
             gauges: Mutex::default(),
+            labels: RwLock::default(),
         })
     }
 
@@ -40,6 +52,51 @@ impl SharedCluster {
         if let Ok(mut gauges) = self.gauges.lock() {
             gauges.push(gauge);
         }
+    }
+
+    /// A label of an endpoint: what a filter has learned, else what the configuration says.
+    #[must_use]
+    pub fn label(&self, endpoint: SocketAddr, key: &str) -> Option<String> {
+        let learned = self.labels.read().unwrap_or_else(PoisonError::into_inner);
+        let learned = learned.get(&endpoint).and_then(|labels| labels.get(key)).cloned();
+        learned.or_else(|| {
+            let endpoint = self.settings.endpoints.iter().find(|known| known.address == endpoint)?;
+            endpoint.labels.get(key).cloned()
+        })
+    }
+
+    /// All labels of an endpoint.
+    #[must_use]
+    pub fn labels(&self, endpoint: &resolved::Endpoint) -> BTreeMap<String, String> {
+        let mut labels = endpoint.labels.clone();
+        let learned = self.labels.read().unwrap_or_else(PoisonError::into_inner);
+        labels.extend(
+            learned.get(&endpoint.address).into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())),
+        );
+        labels
+    }
+
+    /// Publishes what a filter has learned of an endpoint, for all workers; an empty value takes it back. Returns whether there is such
+    /// an endpoint, and room for another label.
+    pub fn set_label(&self, endpoint: SocketAddr, key: &str, value: &str) -> bool {
+        if !self.settings.endpoints.iter().any(|known| known.address == endpoint)
+            || key.is_empty()
+            || key.len() > LONGEST_LABEL
+            || value.len() > LONGEST_LABEL
+        {
+            return false;
+        }
+        let mut learned = self.labels.write().unwrap_or_else(PoisonError::into_inner);
+        let labels = learned.entry(endpoint).or_default();
+        if value.is_empty() {
+            labels.remove(key);
+            return true;
+        }
+        let room = labels.len() < MOST_LABELS || labels.contains_key(key);
+        if room {
+            labels.insert(key.to_owned(), value.to_owned());
+        }
+        room
     }
 
     /// Whether somebody waits for a connection.

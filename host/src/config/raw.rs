@@ -128,6 +128,9 @@ pub struct Listener {
     /// Limits for each connection, and their number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<ListenerLimits>,
+    /// Anything; readable by filters as `listener_metadata`.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub metadata: serde_json::Map<String, serde_json::Value>,
     /// How long open requests may go on when the process ends. Default 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Duration>,
@@ -351,6 +354,9 @@ pub struct Cluster {
     /// Connections kept for reuse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<Pool>,
+    /// Anything; readable by filters as `cluster_metadata`.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub metadata: serde_json::Map<String, serde_json::Value>,
     /// TLS towards the endpoints; `{}` verifies them against the system's authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ClusterTls>,
@@ -369,7 +375,7 @@ pub enum Endpoint {
 /// An address and more about it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-fyke-unsupported" = ["zone", "labels"]))]
+#[schemars(extend("x-fyke-unsupported" = ["zone"]))]
 pub struct FullEndpoint {
     /// IP address and port, such as `127.0.0.1:3000`.
     pub address: String,
@@ -377,6 +383,9 @@ pub struct FullEndpoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub weight: Option<u32>,
+    /// What tells it from the others; readable by filters as `upstream_host_metadata`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What is spoken with a cluster.

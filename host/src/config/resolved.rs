@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+pub use super::resolve::Certificates;
+
 /// A whole, valid configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -89,6 +91,8 @@ pub struct Listener {
     pub limits: ListenerLimits,
     /// How long open streams get when the process drains. Default 30 s.
     pub drain: Duration,
+    /// Anything; readable by filters.
+    pub metadata: Arc<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// `protocol:` of a listener.
@@ -106,6 +110,8 @@ pub enum ListenerProtocol {
 pub struct ListenerTls {
     /// Ready for rustls, with ALPN `h2` and `http/1.1` where HTTP is spoken, certificates chosen by SNI and client certificates verified when `client_ca` is set.
     pub config: Arc<rustls::ServerConfig>,
+    /// What it chooses from.
+    pub certificates: Arc<Certificates>,
 }
 
 /// `limits:` of a listener.
@@ -262,6 +268,8 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// Connections kept for reuse.
     pub pool: Pool,
+    /// Anything; readable by filters.
+    pub metadata: serde_json::Map<String, serde_json::Value>,
     /// TLS towards the endpoints.
     pub tls: Option<ClusterTls>,
 }
@@ -273,6 +281,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// At least 1. Default 1.
     pub weight: u32,
+    /// What tells it from the others.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// `protocol:` of a cluster.
@@ -325,6 +335,8 @@ pub struct ClusterTls {
     pub config: Arc<rustls::ClientConfig>,
     /// Server name to ask for and to verify.
     pub sni: Sni,
+    /// What is presented to endpoints that ask.
+    pub identity: Option<Arc<rustls::sign::CertifiedKey>>,
 }
 
 /// `sni:` of a cluster's TLS.

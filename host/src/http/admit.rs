@@ -226,6 +226,7 @@ mod tests {
             remote: address(50_000).into(),
             local: address(80).into(),
             listener: "web".into(),
+            listener_metadata: std::sync::Arc::default(),
             tls: None,
             alarm: crate::wasm::alarm::Alarm::default(),
             place: Box::new(()),

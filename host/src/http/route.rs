@@ -48,7 +48,9 @@ pub(super) async fn route(
     };
     cluster.metrics.active.add(1);
     // Without filters no time has passed since the request's head was complete.
-    let since = if stream.keeps_heads() { Instant::now() } else { stream.exchange.borrow().started };
+    let keeps = stream.keeps_heads();
+    let since = if keeps { Instant::now() } else { stream.exchange.borrow().started };
+    stream.exchange.borrow_mut().asked.at = Some(since);
     stream.cluster.replace(Some((Rc::clone(&cluster), since)));
     let outgoing = prepare(stream, &cluster, source, upgrading, expects);
     // A filter may have taken the upgrade away: then an upstream that changes the protocol all the same is wrong.
@@ -57,11 +59,16 @@ pub(super) async fn route(
         let seen = |lease: &Lease| {
             let mut exchange = stream.exchange.borrow_mut();
             exchange.upstream = Some(lease.address());
-            exchange.upstream_local = lease.local();
+            exchange.upstream_local = lease.ends().local;
+            exchange.upstream_tls.clone_from(&lease.ends().tls);
+            exchange.attempts += 1;
+            if keeps {
+                exchange.asked.ready = Some(Instant::now());
+            }
         };
         // Where the head is kept for filters, it need not be copied once more in case the connection is stale.
         let again = || prepare(stream, &cluster, None, upgrading, false);
-        let replay = if stream.keeps_heads() { Replay::Make(&again) } else { Replay::Copy };
+        let replay = if keeps { Replay::Make(&again) } else { Replay::Copy };
         let dispatch = pin!(dispatch(&cluster, outgoing, replay, seen));
         answered(stream, dispatch, timeout).await
     };
@@ -107,7 +114,7 @@ fn decide(stream: &Stream) -> Result<Decision, Undecided> {
         return Err(Undecided::Failed(UpstreamError::UnknownCluster { cluster: name.to_owned() }));
     };
     let cluster = Rc::clone(cluster);
-    exchange.routed_to = Some(Rc::clone(&cluster.name));
+    exchange.routed_to = Some(Rc::clone(&cluster));
     // Envoy's default for a route without a timeout; a listener with a fixed cluster gets the same.
     let timeout = exchange.selection.as_ref().map_or(Some(Duration::from_secs(15)), |selection| selection.timeout());
     if let Some(selection) = &exchange.selection {

@@ -393,7 +393,7 @@ pub(super) fn host_reply(stream: &Stream, error: &UpstreamError) {
     let mut exchange = stream.exchange.borrow_mut();
     exchange.upstream_failure = Some(error.to_string());
     let (listener, details) = (&*exchange.connection.listener, error.label());
-    let cluster = exchange.routed_to.as_deref().unwrap_or("none");
+    let cluster = exchange.routed_to.as_ref().map_or("none", |cluster| &*cluster.name);
     let (method, path) = (&exchange.request_head.method, exchange.request_head.path.path());
     if matches!(error, UpstreamError::RequestBody { .. }) {
         tracing::debug!(listener, cluster, %method, path, details, "request broken off: {error}");

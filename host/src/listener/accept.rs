@@ -14,7 +14,7 @@ use std::{
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{connection, drain::Drain};
-use crate::{config::resolved::ListenerProtocol, http::runtime::ListenerRuntime};
+use crate::{config::resolved::Listener, http::runtime::ListenerRuntime};
 
 /// Connections of the process and of one listener, shared by the workers.
 #[derive(Debug)]
@@ -92,8 +92,8 @@ impl Drop for Entered {
 pub struct LocalListener {
     /// Its name.
     pub name: Rc<str>,
-    /// What is spoken.
-    pub protocol: ListenerProtocol,
+    /// Settings that do not change.
+    pub settings: Arc<Listener>,
     /// TLS, when configured.
     pub tls: Option<tokio_rustls::TlsAcceptor>,
     /// Chain, limits and surroundings of new streams.

@@ -16,14 +16,12 @@ use super::{
     io::Io,
 };
 use crate::{
+    certificate::Tls,
     config::resolved::ListenerProtocol,
     http::runtime::ListenerMetrics,
     tcp,
     transport::Transport,
-    wasm::{
-        alarm::Alarm,
-        exchange::{Connection, Tls},
-    },
+    wasm::{alarm::Alarm, exchange::Connection},
 };
 
 /// How an HTTP/2 connection begins (RFC 9113, section 3.4); the first 14 bytes are no HTTP/1.1 request.
@@ -68,14 +66,9 @@ pub async fn serve(
         Some(acceptor) => match timeout(limits.header_timeout, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let session = stream.get_ref().1;
-                let tls = Tls {
-                    version: match session.protocol_version() {
-                        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-                        _ => "TLSv1.3",
-                    },
-                    server_name: session.server_name().map(str::to_owned),
-                    mutual: session.peer_certificates().is_some_and(|chain| !chain.is_empty()),
-                };
+                let name = session.server_name();
+                let presented = listener.settings.tls.as_ref().and_then(|tls| tls.certificates.certificate_for(name));
+                let tls = Tls::of(session, name, presented);
                 let agreed = session.alpn_protocol().map(|protocol| protocol == b"h2");
                 (Transport::Tls(Box::new(stream.into())), Some(tls), agreed)
             }
@@ -97,12 +90,13 @@ pub async fn serve(
         remote: remote.into(),
         local: local.into(),
         listener: name,
+        listener_metadata: Arc::clone(&listener.settings.metadata),
         tls,
         alarm: Alarm::default(),
         place,
     });
     let mut io = Io { transport, prefix: Bytes::new(), activity, heads: None };
-    if listener.protocol == ListenerProtocol::Tcp {
+    if listener.settings.protocol == ListenerProtocol::Tcp {
         // What is begun on these filters ends on them.
         tcp::serve::serve(listener.current(), connection, io).await;
         return;

@@ -164,7 +164,7 @@ async fn connect(session: &Session) -> Option<Line> {
     let Some(cluster) = runtime.env.clusters.get(&name) else {
         return failed(session, &name, &UpstreamError::UnknownCluster { cluster: name.clone() });
     };
-    session.exchange.borrow_mut().routed_to = Some(Rc::clone(&cluster.name));
+    session.exchange.borrow_mut().routed_to = Some(Rc::clone(cluster));
     let mut dialled = pin!(dial::dial(cluster, server_name.as_deref()));
     let line: Option<Result<Line, ClusterError>> = poll_fn(|cx| {
         if let Poll::Ready(line) = dialled.as_mut().poll(cx) {
@@ -179,7 +179,9 @@ async fn connect(session: &Session) -> Option<Line> {
         Ok(line) => {
             let mut exchange = session.exchange.borrow_mut();
             exchange.upstream = Some(line.address);
-            exchange.upstream_local = line.local;
+            exchange.upstream_local = line.ends.local;
+            exchange.upstream_tls.clone_from(&line.ends.tls);
+            exchange.attempts += 1;
             drop(exchange);
             Some(line)
         }

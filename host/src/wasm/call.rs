@@ -20,7 +20,7 @@ use super::{
     vm::{Slot, Vm},
     watched::with_stream_map,
 };
-use crate::shared::Scope;
+use crate::{cluster::local::LocalCluster, shared::Scope};
 
 /// The stream that runs.
 pub struct Current<'a> {
@@ -117,6 +117,14 @@ impl<'a> Call<'a> {
             .flatten()
             .or_else(|| self.root.filter(|_| self.slot.settings(cx).is_none()))
             .unwrap_or(cx)
+    }
+
+    /// A cluster that there is and that the filter may use.
+    pub(super) fn cluster(&mut self, cx: ContextId, name: &str) -> Option<&'a LocalCluster> {
+        let root = self.root(cx);
+        let settings = self.slot.settings(root).map(|settings| &**settings);
+        let cluster = self.env.clusters.get(name);
+        cluster.filter(|_| call_out::granted(&self.vm.lines, settings, name)).map(|cluster| &**cluster)
     }
 
     /// The scope of what the filter shares, if it was granted.
@@ -348,10 +356,7 @@ impl Host for Call<'_> {
     fn grpc_call(&mut self, cx: ContextId, call: GrpcCall<'_>) -> Result<u32, Status> {
         let root = self.root(cx);
         let asked = grpc::asked(&call)?;
-        let settings = self.slot.settings(root).map(|settings| &**settings);
-        if !call_out::granted(&self.vm.lines, settings, asked.cluster())
-            || !self.env.clusters.contains_key(asked.cluster())
-        {
+        if self.cluster(cx, asked.cluster()).is_none() {
             return Err(Status::ParseFailure);
         }
         let Some(place) = self.slot.room_for_call(asked.size()) else {

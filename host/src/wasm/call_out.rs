@@ -33,7 +33,7 @@ pub fn granted(lines: &Lines, settings: Option<&resolved::Filter>, cluster: &str
     let granted = settings.is_some_and(|settings| settings.allow.clusters.iter().any(|granted| granted == cluster));
     let filter = settings.map_or("", |settings| settings.name.as_str());
     if !granted && lines.admit(filter) {
-        tracing::warn!(target: "fyke::filter", filter, cluster, "callout refused: the filter may not use this cluster; grant it with `allow: {{ clusters: [{cluster}] }}`");
+        tracing::warn!(target: "fyke::filter", filter, cluster, "cluster refused: the filter may not use it; grant it with `allow: {{ clusters: [{cluster}] }}`");
     }
     granted
 }

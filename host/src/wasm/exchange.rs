@@ -4,7 +4,7 @@
 //! [`super::call::Call`] lends it to the guest that runs, and a callout that completes later finds it again through
 //! the instance's context table. Everything here is synchronous: nobody holds a borrow across an await.
 
-use std::{borrow::Cow, cell::OnceCell, net::SocketAddr, rc::Rc, task::Waker, time::SystemTime};
+use std::{borrow::Cow, cell::OnceCell, net::SocketAddr, rc::Rc, sync::Arc, task::Waker, time::SystemTime};
 
 use bytes::Bytes;
 use fyke_engine::{CallbackSet, ContextId};
@@ -13,6 +13,8 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 use tokio::time::Instant;
+
+use crate::{certificate::Tls, cluster::local::LocalCluster};
 
 use super::{
     alarm::Alarm,
@@ -32,6 +34,8 @@ pub struct Connection {
     pub local: Peer,
     /// Name of the listener.
     pub listener: Rc<str>,
+    /// What the configuration says of the listener.
+    pub listener_metadata: Arc<serde_json::Map<String, serde_json::Value>>,
     /// Set on TLS connections.
     pub tls: Option<Tls>,
     /// A timer for one stream after the other.
@@ -66,17 +70,6 @@ impl Peer {
     pub fn text(&self) -> &str {
         self.text.get_or_init(|| self.address.to_string().into())
     }
-}
-
-/// What is known of a TLS connection.
-#[derive(Debug, Default)]
-pub struct Tls {
-    /// `TLSv1.3` or `TLSv1.2`.
-    pub version: &'static str,
-    /// Server name that the client asked for.
-    pub server_name: Option<String>,
-    /// Whether the client presented a certificate that was verified.
-    pub mutual: bool,
 }
 
 /// What a stream is made of.
@@ -282,6 +275,17 @@ pub struct Half {
     pub settled: bool,
 }
 
+/// Moments of the way to the upstream; kept only where there are filters that could ask for them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked {
+    /// A connection was asked for.
+    pub at: Option<Instant>,
+    /// It was ready, and the request on its way.
+    pub ready: Option<Instant>,
+    /// The last of the answer was there.
+    pub answered: Option<Instant>,
+}
+
 /// One request and its response, or one TCP connection.
 #[derive(Debug)]
 pub struct Exchange {
@@ -314,7 +318,7 @@ pub struct Exchange {
     /// `set_property(["fyke", "cluster"])`, which wins over the route.
     pub cluster: Option<String>,
     /// The cluster in use, once routed.
-    pub routed_to: Option<Rc<str>>,
+    pub routed_to: Option<Rc<LocalCluster>>,
     /// `clear_route_cache` was called after a selection.
     pub route_cleared: bool,
     /// `response.code_details`
@@ -323,6 +327,12 @@ pub struct Exchange {
     pub upstream: Option<SocketAddr>,
     /// Our address towards it.
     pub upstream_local: Option<SocketAddr>,
+    /// What its TLS has come to.
+    pub upstream_tls: Option<Rc<Tls>>,
+    /// Connections to endpoints that the request was tried on.
+    pub attempts: u32,
+    /// When the upstream was asked for, when a connection to it was ready, and when the last of the answer came.
+    pub asked: Asked,
     /// Why the upstream could not be reached.
     pub upstream_failure: Option<String>,
     /// `set_property` under any other path.
@@ -389,6 +399,9 @@ impl Exchange {
             details: Cow::Borrowed(""),
             upstream: None,
             upstream_local: None,
+            upstream_tls: None,
+            attempts: 0,
+            asked: Asked::default(),
             upstream_failure: None,
             properties: Vec::new(),
             reply: None,

@@ -7,6 +7,7 @@ use fyke_engine::{Callback, CallbackSet, ContextId, Host, MapKind, MetricKind, S
 
 use super::{
     call::{Call, direction},
+    endpoints,
     exchange::Exchange,
     maps::RequestHead,
     protobuf,
@@ -37,6 +38,8 @@ pub const FEATURES: &[&str] = &[
     "fyke.shared.expire.v1",
     "fyke.stream.skip.v1",
     "fyke.stream.write.v1",
+    "fyke.endpoint.list.v1",
+    "fyke.endpoint.label.v1",
     "clear_route_cache",
     "set_envoy_filter_state",
     "declare_property",
@@ -136,6 +139,7 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &
         b"fyke.stream.skip.v1" | b"fyke.stream.write.v1" => {
             bytes_of(host, cx, name, args).unwrap_or(Status::BadArgument)
         }
+        b"fyke.endpoint.list.v1" | b"fyke.endpoint.label.v1" => endpoints::call(host, cx, name, args, out),
         b"declare_property" | b"compress" | b"uncompress" => pure(name, args, out),
         name if name.starts_with(b"fyke.shared.") => shared(host.shared(cx), name, args, out),
         // These belong to configuration; on a stream they are out of place.

@@ -13,6 +13,7 @@ pub mod build;
 pub mod call;
 pub mod call_out;
 mod configuring;
+mod endpoints;
 pub mod entropy;
 pub mod env;
 pub mod exchange;

@@ -6,8 +6,14 @@ use std::time::UNIX_EPOCH;
 use fyke_engine::Map;
 use http::{HeaderMap, Version, header};
 
+use tokio::time::Instant;
+
 use super::exchange::{Exchange, Kind, Peer};
-use crate::{config::resolved, upstream::flags};
+use crate::{
+    certificate::{Certificate, Tls},
+    config::resolved,
+    upstream::flags,
+};
 
 /// No cluster has a longer name.
 const LONGEST_NAME: usize = 1024;
@@ -45,9 +51,9 @@ fn json(out: &mut Vec<u8>, value: &serde_json::Value) -> bool {
     }
 }
 
-fn json_at<'a>(
+fn json_at<'a, 'b>(
     mut value: Option<&'a serde_json::Value>,
-    rest: impl Iterator<Item = &'a [u8]>,
+    rest: impl Iterator<Item = &'b [u8]>,
 ) -> Option<&'a serde_json::Value> {
     for key in rest {
         value = value?.get(std::str::from_utf8(key).ok()?);
@@ -125,16 +131,24 @@ pub fn of_stream(exchange: &Exchange, path: &[u8], out: &mut Vec<u8>) -> bool {
         b"upstream" => match path.next() {
             Some(b"local_address") => optional(out, exchange.upstream_local.map(|address| address.to_string())),
             Some(b"transport_failure_reason") => optional(out, exchange.upstream_failure.as_ref()),
-            part => address(out, exchange.upstream, part),
+            Some(b"request_attempt_count") => exchange.attempts > 0 && number(out, u64::from(exchange.attempts)),
+            Some(b"cx_pool_ready_duration") => between(out, exchange.asked.at, exchange.asked.ready),
+            Some(b"num_endpoints") => {
+                exchange.routed_to.as_ref().is_some_and(|cluster| number(out, cluster.endpoints.len() as u64))
+            }
+            Some(part @ (b"address" | b"port")) => address(out, exchange.upstream, Some(part)),
+            Some(part) => exchange.upstream_tls.as_ref().is_some_and(|tls| of_tls(out, tls, part)),
+            None => false,
         },
         b"cluster_name" => optional(out, cluster(exchange)),
         b"route_name" => optional(out, exchange.selection.as_ref().map(|selection| &selection.route.action.name)),
-        b"route_metadata" => {
-            let Some(key) = path.next().and_then(|key| std::str::from_utf8(key).ok()) else { return false };
-            let value = exchange.selection.as_ref().and_then(|selection| selection.route.action.metadata.get(key));
-            json_at(value, path).is_some_and(|value| json(out, value))
+        kind @ (b"route_metadata" | b"cluster_metadata" | b"listener_metadata" | b"upstream_host_metadata") => {
+            metadata(exchange, kind, path, out)
         }
         b"xds" => match path.next().unwrap_or_default() {
+            kind @ (b"route_metadata" | b"cluster_metadata" | b"listener_metadata" | b"upstream_host_metadata") => {
+                metadata(exchange, kind, path, out)
+            }
             b"cluster_name" => optional(out, cluster(exchange)),
             b"route_name" => optional(out, exchange.selection.as_ref().map(|selection| &selection.route.action.name)),
             b"virtual_host_name" => {
@@ -178,7 +192,8 @@ fn custom(exchange: &Exchange, path: &[u8], out: &mut Vec<u8>) -> bool {
 fn cluster(exchange: &Exchange) -> Option<&str> {
     exchange
         .routed_to
-        .as_deref()
+        .as_ref()
+        .map(|cluster| &*cluster.name)
         .or(exchange.cluster.as_deref())
         .or_else(|| exchange.selection.as_ref().and_then(|selection| selection.cluster()))
 }
@@ -203,11 +218,55 @@ fn connection(exchange: &Exchange, part: &[u8], out: &mut Vec<u8>) -> bool {
     let tls = exchange.connection.tls.as_ref();
     match part {
         b"id" => number(out, exchange.connection.id),
-        b"mtls" => text(out, [u8::from(tls.is_some_and(|tls| tls.mutual))]),
+        b"mtls" => text(out, [u8::from(tls.is_some_and(|tls| tls.peer.is_some()))]),
         b"requested_server_name" => optional(out, tls.and_then(|tls| tls.server_name.as_ref())),
-        b"tls_version" => optional(out, tls.map(|tls| tls.version)),
+        // Why the host has ended a connection; the other ends are the peers' own.
+        b"termination_details" => {
+            exchange.kind == Kind::Tcp
+                && !matches!(&*exchange.details, "" | "closed" | "downstream_reset" | "upstream_reset")
+                && text(out, exchange.details.as_bytes())
+        }
+        part => tls.is_some_and(|tls| of_tls(out, tls, part)),
+    }
+}
+
+/// What both connections know of their TLS.
+fn of_tls(out: &mut Vec<u8>, tls: &Tls, part: &[u8]) -> bool {
+    let (own, peer) = (tls.own.as_ref(), tls.peer.as_ref());
+    match part {
+        b"tls_version" => text(out, tls.version),
+        b"subject_local_certificate" => optional(out, own.map(Certificate::subject)),
+        b"subject_peer_certificate" => optional(out, peer.map(Certificate::subject)),
+        b"dns_san_local_certificate" => optional(out, own.and_then(Certificate::dns_san)),
+        b"dns_san_peer_certificate" => optional(out, peer.and_then(Certificate::dns_san)),
+        b"uri_san_local_certificate" => optional(out, own.and_then(Certificate::uri_san)),
+        b"uri_san_peer_certificate" => optional(out, peer.and_then(Certificate::uri_san)),
+        b"sha256_peer_certificate_digest" => optional(out, peer.map(Certificate::digest)),
         _ => false,
     }
+}
+
+/// A value of what the configuration says of a route, a cluster, a listener or an endpoint. Envoy's paths name `filter_metadata` and a namespace
+/// first: a namespace is the first key here.
+fn metadata<'a>(exchange: &Exchange, kind: &[u8], path: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) -> bool {
+    let mut path = path.peekable();
+    path.next_if_eq(&&b"filter_metadata"[..]);
+    let Some(key) = path.next().and_then(|key| std::str::from_utf8(key).ok()) else { return false };
+    let cluster = exchange.routed_to.as_ref().map(|cluster| &cluster.shared);
+    let value = match kind {
+        b"route_metadata" => exchange.selection.as_ref().and_then(|selection| selection.route.action.metadata.get(key)),
+        b"cluster_metadata" => cluster.and_then(|cluster| cluster.settings.metadata.get(key)),
+        b"listener_metadata" => exchange.connection.listener_metadata.get(key),
+        _ => {
+            let Some((cluster, address)) = cluster.zip(exchange.upstream) else { return false };
+            return optional(out, cluster.label(address, key));
+        }
+    };
+    json_at(value, path).is_some_and(|value| json(out, value))
+}
+
+fn between(out: &mut Vec<u8>, from: Option<Instant>, to: Option<Instant>) -> bool {
+    from.zip(to).is_some_and(|(from, to)| nanoseconds(out, to.saturating_duration_since(from).as_nanos()))
 }
 
 fn protocol(version: Version) -> &'static str {
@@ -277,6 +336,7 @@ fn response(exchange: &Exchange, part: &[u8], name: Option<&[u8]>, out: &mut Vec
         b"size" => number(out, exchange.response.bytes),
         b"total_size" => number(out, exchange.response.bytes + head_size(head)),
         b"headers_bytes" => number(out, head_size(head)),
+        b"backend_latency" => between(out, exchange.asked.ready, exchange.asked.answered.or(exchange.ended)),
         _ => false,
     }
 }

@@ -153,8 +153,8 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
         };
         let local = Rc::new(LocalListener {
             name: listener.settings.name.as_str().into(),
-            protocol: listener.settings.protocol,
             tls: listener.settings.tls.as_ref().map(|tls| tokio_rustls::TlsAcceptor::from(Arc::clone(&tls.config))),
+            settings: Arc::new(listener.settings.clone()),
             runtime: std::cell::RefCell::new(Rc::new(runtime)),
             admission: listener.admission,
             drain: drain.clone(),

@@ -12,6 +12,7 @@ mod properties;
 mod shared;
 mod streams;
 mod tcp;
+mod tls;
 mod wasi;
 
 use crate::table::Table;
@@ -28,6 +29,7 @@ pub fn all(table: &mut Table) {
     callouts::rows(table);
     shared::rows(table);
     properties::rows(table);
+    tls::rows(table);
     foreign::rows(table);
     wasi::rows(table);
 }

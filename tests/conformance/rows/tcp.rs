@@ -242,6 +242,16 @@ pub fn rows(table: &mut Table) {
         }
         assert_eq!(stage.app.connections(), 0);
     });
+    table.row("Q.termination", "`connection.termination_details`: why the host has ended a connection", || async {
+        let stage =
+            Stage::tcp("downstream_data@1: close_stream 2\nlog: get_property \"connection\\0termination_details\" &b")
+                .start()
+                .await;
+        for version in VERSIONS {
+            stage.dialog(version).await;
+            journal::check(version, &stage.ended(version).await, &["log> get_property = 0 \"closed_by_filter\""]);
+        }
+    });
     table.row("T3", "`fyke.cluster` sends the connection to another cluster", || async {
         let stage = Stage::tcp("new_connection: set_property \"fyke\\0cluster\" \"nobody\"").start().await;
         assert_eq!(stage.dialog(LATEST).await, "");

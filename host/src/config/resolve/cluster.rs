@@ -48,6 +48,7 @@ impl Resolver<'_, '_> {
             },
             connect_timeout,
             pool,
+            metadata: raw.metadata.clone(),
             tls,
         })
     }
@@ -56,9 +57,11 @@ impl Resolver<'_, '_> {
         let mut resolved = Vec::new();
         for (index, endpoint) in endpoints.iter().enumerate() {
             let place = place.index(index);
-            let (address, weight, place) = match endpoint {
-                raw::Endpoint::Address(address) => (address, 1, place),
-                raw::Endpoint::Full(full) => (&full.address, full.weight.unwrap_or(1), place.key("address")),
+            let (address, weight, labels, place) = match endpoint {
+                raw::Endpoint::Address(address) => (address, 1, BTreeMap::new(), place),
+                raw::Endpoint::Full(full) => {
+                    (&full.address, full.weight.unwrap_or(1), full.labels.clone(), place.key("address"))
+                }
             };
             let Some(address) = self.address(address, &place) else {
                 continue;
@@ -66,7 +69,7 @@ impl Resolver<'_, '_> {
             if address.port() == 0 {
                 self.diagnostics.error(place.span, &place.path, "an endpoint cannot have port 0");
             }
-            resolved.push(Endpoint { address, weight });
+            resolved.push(Endpoint { address, weight, labels });
         }
         resolved
     }

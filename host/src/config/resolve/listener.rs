@@ -86,6 +86,7 @@ impl Resolver<'_, '_> {
             filters: chain,
             cluster: raw.cluster.clone(),
             limits,
+            metadata: Arc::new(raw.metadata.clone()),
             drain: raw.drain.map_or(Duration::from_secs(30), |units::Duration(drain)| drain),
         })
     }

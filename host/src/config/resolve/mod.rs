@@ -1,11 +1,14 @@
 //! From what was written to what it means. Each part reports all of its problems; the whole exists only if there
 //! were none.
 
+mod certificates;
 mod cluster;
 mod filter;
 mod listener;
 mod place;
 mod tls;
+
+pub use certificates::Certificates;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

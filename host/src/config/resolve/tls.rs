@@ -5,14 +5,13 @@ use std::{fs, sync::Arc};
 
 use rustls::{
     ClientConfig, InconsistentKeys, RootCertStore, ServerConfig,
-    client::verify_server_name,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-    server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier},
+    server::{ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier},
     sign::CertifiedKey,
 };
 
-use super::{Resolver, place::Place};
+use super::{Resolver, certificates::Certificates, place::Place};
 use crate::config::{
     plain, raw,
     resolved::{ClusterProtocol, ClusterTls, ListenerProtocol, ListenerTls, Sni},
@@ -51,7 +50,8 @@ impl Resolver<'_, '_> {
                 builder.with_client_cert_verifier(self.accepted(verifier, &place.key("client_ca"))?)
             }
         };
-        let mut config = builder.with_cert_resolver(Arc::new(BySni { certificates }));
+        let certificates = Arc::new(Certificates::new(certificates));
+        let mut config = builder.with_cert_resolver(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>);
         if protocol == ListenerProtocol::Http {
             config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
         }
@@ -59,7 +59,7 @@ impl Resolver<'_, '_> {
         if let Ok(ticketer) = ring::Ticketer::new() {
             config.ticketer = ticketer;
         }
-        Some(ListenerTls { config: Arc::new(config) })
+        Some(ListenerTls { config: Arc::new(config), certificates })
     }
 
     pub(super) fn cluster_tls(
@@ -90,10 +90,14 @@ impl Resolver<'_, '_> {
 
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
         let builder = self.accepted(builder, place)?.with_root_certificates(roots?);
-        let mut config = match identity {
+        let identity = match identity {
+            None => None,
+            Some(identity) => Some(Arc::new(identity?)),
+        };
+        let mut config = match &identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
-                let resolver = rustls::sign::SingleCertAndKey::from(identity?);
+                let resolver = rustls::sign::SingleCertAndKey::from(Arc::clone(identity));
                 builder.with_client_cert_resolver(Arc::new(resolver))
             }
         };
@@ -103,7 +107,7 @@ impl Resolver<'_, '_> {
             ClusterProtocol::Auto => vec![HTTP2.to_vec(), HTTP1.to_vec()],
             ClusterProtocol::Tcp => Vec::new(),
         };
-        Some(ClusterTls { config: Arc::new(config), sni: sni? })
+        Some(ClusterTls { config: Arc::new(config), sni: sni?, identity })
     }
 
     fn sni(&mut self, text: &str, place: &Place<'_>) -> Option<Sni> {
@@ -228,39 +232,4 @@ fn reason(error: &rustls::Error) -> String {
         rustls::Error::InvalidCertificate(error) => error.to_string(),
         error => error.to_string(),
     }
-}
-
-/// Chooses a certificate by the name that the client asks for: the first that is valid for it, preferring one whose
-/// key the client can verify; without a name, or when none is valid for it, the first of all.
-///
-/// Names are compared by the library that verifies them on the other side (wildcards included), certificate by
-/// certificate. That is microseconds beside a handshake for the dozens of certificates that a file holds.
-#[derive(Debug)]
-struct BySni {
-    certificates: Vec<Arc<CertifiedKey>>,
-}
-
-impl BySni {
-    fn choose(&self, name: Option<&str>, usable: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<CertifiedKey>> {
-        let name = name.and_then(|name| ServerName::try_from(name).ok());
-        let valid: Vec<_> = self
-            .certificates
-            .iter()
-            .filter(|certified| name.as_ref().is_none_or(|name| is_valid_for(certified, name)))
-            .collect();
-        let candidates = if valid.is_empty() { self.certificates.iter().collect() } else { valid };
-        let best = candidates.iter().find(|certified| usable(certified)).or_else(|| candidates.first());
-        best.map(|certified| Arc::clone(certified))
-    }
-}
-
-impl ResolvesServerCert for BySni {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.choose(hello.server_name(), |certified| certified.key.choose_scheme(hello.signature_schemes()).is_some())
-    }
-}
-
-fn is_valid_for(certified: &CertifiedKey, name: &ServerName<'_>) -> bool {
-    let parsed = certified.end_entity_cert().ok().and_then(|certificate| ParsedCertificate::try_from(certificate).ok());
-    parsed.is_some_and(|parsed| verify_server_name(&parsed, name).is_ok())
 }

@@ -54,7 +54,6 @@ fn they_are_refused_by_name() {
         (cluster("load_balancer: maglev"), "maglev"),
         (cluster("load_balancer: { peak_ewma: { decay: 10s } }"), "peak_ewma"),
         (endpoint("zone: eu-1b"), "zone"),
-        (endpoint("labels: { canary: \"true\" }"), "labels"),
         (top("control_planes: {}"), "control_planes"),
         (top("register: {}"), "register"),
         (top("tracing: {}"), "tracing"),
