@@ -222,6 +222,9 @@ pub struct Filter {
     /// Handed to the filter: text as it is, anything else as JSON.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub config: serde_json::Value,
+    /// What a module that holds several filters is asked for (`plugin_root_id`). Default: the filter's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_id: Option<String>,
     /// Filters of one module that name the same `vm` share an instance, and its fate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
@@ -312,7 +315,6 @@ pub enum Callback {
 /// Limits of a filter.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(extend("x-fyke-unsupported" = ["series"]))]
 pub struct FilterLimits {
     /// Memory of an instance, between 64KiB and 4GiB. Default 64MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -323,6 +325,10 @@ pub struct FilterLimits {
     /// CPU time of starting and configuring. Default 10s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub configure_time: Option<Duration>,
+    /// Metrics that it may define, and as many series of metrics with labels. Default 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub series: Option<u32>,
 }
 
 /// What a filter may use of the proxy.

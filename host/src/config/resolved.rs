@@ -162,6 +162,8 @@ pub struct Filter {
     pub configuration: Vec<u8>,
     /// Where each part of `config` was written, for refusals that name a path such as `routes[0].cluster`.
     pub locations: Arc<Locations>,
+    /// What its module is asked for; by default its name.
+    pub root_id: String,
     /// Name of a shared instance; `None`: its own.
     pub vm: Option<String>,
     /// Environment variables of the guest.
@@ -234,11 +236,18 @@ pub struct FilterLimits {
     pub call_time: Duration,
     /// CPU time of instantiation and configuration. Default 10 s.
     pub configure_time: Duration,
+    /// Metrics that it may define, and as many series of metrics with labels. Default 1,000.
+    pub series: usize,
 }
 
 impl Default for FilterLimits {
     fn default() -> Self {
-        Self { memory: 64 * 1024 * 1024, call_time: Duration::from_millis(10), configure_time: Duration::from_secs(10) }
+        Self {
+            memory: 64 * 1024 * 1024,
+            call_time: Duration::from_millis(10),
+            configure_time: Duration::from_secs(10),
+            series: 1_000,
+        }
     }
 }
 

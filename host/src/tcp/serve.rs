@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{io::AsyncWriteExt, time::Instant};
+use tokio::{
+    io::{AsyncWriteExt, Interest},
+    time::Instant,
+};
 
 use super::way::{Broken, Step, Way};
 use crate::{
@@ -117,7 +120,7 @@ async fn part(io: &mut Io) {
 
 async fn run(session: &Rc<Session>, io: &mut Io) -> End {
     let idle = session.runtime.limits.idle_timeout;
-    match tokio::time::timeout(idle, admitted(session)).await {
+    match tokio::time::timeout(idle, admitted(session, io)).await {
         Ok(Ok(())) => {}
         Ok(Err(end)) => return end,
         Err(_) => {
@@ -134,8 +137,10 @@ async fn run(session: &Rc<Session>, io: &mut Io) -> End {
     end
 }
 
-/// Waits until every filter has let the new connection through.
-async fn admitted(session: &Session) -> Result<(), End> {
+/// Waits until every filter has let the new connection through, or its client has broken it off. A client that has ended its own
+/// direction may still wait for an answer.
+async fn admitted(session: &Session, io: &Io) -> Result<(), End> {
+    let mut broken = pin!(io.transport.socket().ready(Interest::ERROR));
     poll_fn(|cx| {
         session.pump(Direction::Request, cx);
         let mut exchange = session.exchange.borrow_mut();
@@ -145,7 +150,15 @@ async fn admitted(session: &Session) -> Result<(), End> {
         if exchange.closing {
             return Poll::Ready(Err(End::Whole));
         }
-        if exchange.head_passed(Direction::Request) { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if exchange.head_passed(Direction::Request) {
+            return Poll::Ready(Ok(()));
+        }
+        if broken.as_mut().poll(cx).is_ready() {
+            exchange.details = "downstream_reset".into();
+            exchange.closed_by_client = true;
+            return Poll::Ready(Err(End::Cut));
+        }
+        Poll::Pending
     })
     .await
 }

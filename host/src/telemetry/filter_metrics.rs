@@ -23,8 +23,6 @@ use super::{
 
 /// Most metrics of all filters together.
 pub const CAPACITY: usize = 10_000;
-/// Default of most metrics of one filter.
-pub const CAPACITY_PER_FILTER: usize = 1_000;
 /// Longest name, in bytes.
 pub const NAME_BYTES: usize = 512;
 
@@ -126,7 +124,7 @@ impl Default for FilterMetrics {
 
 impl FilterMetrics {
     /// The number of the metric of this kind and name, made if there is none. `owner` is the filter, whose own new metrics
-    /// `limit` bounds (default [`CAPACITY_PER_FILTER`]). Takes a lock; filters define at configure time.
+    /// `limit` bounds (`limits.series`). Takes a lock; filters define at configure time.
     pub fn define(&self, owner: &str, limit: usize, kind: FilterMetricKind, name: &str) -> u32 {
         let mut index = lock(&self.index);
         let key = (kind, name.to_owned());

@@ -1,7 +1,7 @@
 //! Metrics with labels that filters define: `fyke.metric.define.v1` and `fyke.metric.record.v1`.
 //!
 //! A family is the process's: filters that define the same name with the same kind, labels and buckets share it. The values of labels come from
-//! traffic, so the number of series is bounded, for a family and for a filter; what is beyond counts in one series of the family whose values
+//! traffic, so the number of series of a filter is bounded (`limits.series`); what is beyond counts in one series of the family whose values
 //! are all `_overflow`. A series that is there is found without a lock of the family's own and without allocating: the key is the label
 //! values as the filter encodes them.
 
@@ -25,10 +25,6 @@ use super::{
 pub const MOST_FAMILIES: usize = 10_000;
 /// Most families of one filter.
 pub const FAMILIES_PER_FILTER: usize = 1_000;
-/// Most series of one family.
-pub const SERIES_PER_FAMILY: usize = 1_000;
-/// Most series of one filter.
-pub const SERIES_PER_FILTER: usize = 10_000;
 /// Most labels of a family.
 pub const MOST_LABELS: usize = 16;
 /// Most buckets of a histogram.
@@ -140,16 +136,32 @@ struct Index {
 #[derive(Debug, Default)]
 struct Owner {
     families: usize,
-    series: Arc<AtomicUsize>,
+    series: Arc<Series>,
+}
+
+/// Series of all families of a filter.
+#[derive(Debug, Default)]
+struct Series {
+    now: AtomicUsize,
+    /// The last configuration of the filter has the say.
+    most: AtomicUsize,
+}
+
+impl Series {
+    fn take_one(&self) -> bool {
+        let most = self.most.load(Ordering::Relaxed);
+        let more = |now: usize| (now < most).then_some(now + 1);
+        self.now.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
 }
 
 impl LabelledMetrics {
-    /// The family of this definition, made if there is none. `owner` is the filter, whose bounds it counts towards. Takes a lock; filters define
+    /// The family of this definition, made if there is none. `owner` is the filter, whose own series `limit` bounds. Takes a lock; filters define
     /// while they are configured.
     ///
     /// # Errors
     /// Why it cannot be: an illegal name, the same name with another kind, labels or buckets, too many of them.
-    pub fn define(&self, owner: &str, mut definition: Definition) -> Result<Arc<Family>, String> {
+    pub fn define(&self, owner: &str, limit: usize, mut definition: Definition) -> Result<Arc<Family>, String> {
         definition.check()?;
         if definition.kind == FilterMetricKind::Histogram && definition.buckets.is_empty() {
             definition.buckets = BUCKETS.to_vec();
@@ -169,13 +181,14 @@ impl LabelledMetrics {
             return Err(format!("there are {MOST_FAMILIES} labelled metrics already"));
         }
         let owner = index.owners.entry(owner.to_owned()).or_default();
+        owner.series.most.store(limit, Ordering::Relaxed);
         if owner.families >= FAMILIES_PER_FILTER {
             return Err(format!("a filter may define {FAMILIES_PER_FILTER} labelled metrics"));
         }
         owner.families += 1;
         let family = Arc::new(Family {
             series: DashMap::new(),
-            overflow: Series::new(&definition),
+            overflow: Single::new(&definition),
             owned: Arc::clone(&owner.series),
             overflows: Arc::clone(&self.overflows),
             definition,
@@ -203,10 +216,10 @@ impl LabelledMetrics {
 pub struct Family {
     definition: Definition,
     /// By the label values as [`Family::record`] takes them.
-    series: DashMap<Box<[u8]>, Arc<Series>>,
-    overflow: Series,
+    series: DashMap<Box<[u8]>, Arc<Single>>,
+    overflow: Single,
     /// Series of all families of the filter that defined this one.
-    owned: Arc<AtomicUsize>,
+    owned: Arc<Series>,
     overflows: Arc<AtomicU64>,
 }
 
@@ -233,14 +246,7 @@ impl Family {
             series.count(value, &self.definition);
             return;
         }
-        let room = self.series.len() < SERIES_PER_FAMILY
-            && self
-                .owned
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owned| {
-                    (owned < SERIES_PER_FILTER).then_some(owned + 1)
-                })
-                .is_ok();
-        if !room {
+        if !self.owned.take_one() {
             self.overflows.fetch_add(1, Ordering::Relaxed);
             self.overflow.count(value, &self.definition);
             return;
@@ -248,11 +254,11 @@ impl Family {
         match self.series.entry(key.into()) {
             dashmap::Entry::Occupied(entry) => {
                 // Another worker was first.
-                self.owned.fetch_sub(1, Ordering::Relaxed);
+                self.owned.now.fetch_sub(1, Ordering::Relaxed);
                 entry.get().count(value, &self.definition);
             }
             dashmap::Entry::Vacant(entry) => {
-                let series = Arc::new(Series::new(&self.definition));
+                let series = Arc::new(Single::new(&self.definition));
                 series.count(value, &self.definition);
                 entry.insert(series);
             }
@@ -282,13 +288,13 @@ impl Family {
 /// One series. Counters and gauges have a value only, histograms counts for their buckets and their sum as the value.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Series {
+struct Single {
     value: AtomicI64,
     buckets: Box<[AtomicU64]>,
     touched: AtomicU64,
 }
 
-impl Series {
+impl Single {
     fn new(definition: &Definition) -> Self {
         let buckets = match definition.kind {
             FilterMetricKind::Histogram => definition.buckets.len() + 1,
@@ -407,7 +413,8 @@ mod tests {
     #[test]
     fn series_are_told_apart_by_their_labels() {
         let metrics = LabelledMetrics::default();
-        let family = metrics.define("f", definition(r#"{"kind":"counter","name":"hits","labels":["a","b"]}"#)).unwrap();
+        let family =
+            metrics.define("f", 1_000, definition(r#"{"kind":"counter","name":"hits","labels":["a","b"]}"#)).unwrap();
         family.record(2, &values(&["x", "y"])).unwrap();
         family.record(3, &values(&["x", "y"])).unwrap();
         family.record(1, &values(&["xy", ""])).unwrap();
@@ -422,7 +429,8 @@ mod tests {
     #[test]
     fn what_a_kind_does_not_allow_is_refused() {
         let metrics = LabelledMetrics::default();
-        let counter = metrics.define("f", definition(r#"{"kind":"counter","name":"c","labels":["a"]}"#)).unwrap();
+        let counter =
+            metrics.define("f", 1_000, definition(r#"{"kind":"counter","name":"c","labels":["a"]}"#)).unwrap();
         for (value, bytes) in [
             (0, values(&["x"])),
             (-1, values(&["x"])),
@@ -432,7 +440,7 @@ mod tests {
         ] {
             assert_eq!(counter.record(value, &bytes), Err(FilterMetricError::Refused), "{value} {bytes:?}");
         }
-        let gauge = metrics.define("f", definition(r#"{"kind":"gauge","name":"g"}"#)).unwrap();
+        let gauge = metrics.define("f", 1_000, definition(r#"{"kind":"gauge","name":"g"}"#)).unwrap();
         gauge.record(5, b"").unwrap();
         gauge.record(-5, b"").unwrap();
         assert_eq!(metrics.gather()[1].series, [(vec![], Shown::Number(-5))]);
@@ -442,7 +450,7 @@ mod tests {
     fn a_histogram_counts_into_its_own_buckets() {
         let metrics = LabelledMetrics::default();
         let family =
-            metrics.define("f", definition(r#"{"kind":"histogram","name":"h","buckets":[-1,10,20]}"#)).unwrap();
+            metrics.define("f", 1_000, definition(r#"{"kind":"histogram","name":"h","buckets":[-1,10,20]}"#)).unwrap();
         for value in [-5, 10, 11, 99] {
             family.record(value, b"").unwrap();
         }
@@ -453,8 +461,8 @@ mod tests {
     #[test]
     fn the_same_definition_is_shared_and_another_one_of_that_name_refused() {
         let metrics = LabelledMetrics::default();
-        let first = metrics.define("f", definition(r#"{"kind":"counter","name":"c","labels":["a"]}"#)).unwrap();
-        let second = metrics.define("g", definition(r#"{"kind":"counter","name":"c","labels":["a"]}"#)).unwrap();
+        let first = metrics.define("f", 1_000, definition(r#"{"kind":"counter","name":"c","labels":["a"]}"#)).unwrap();
+        let second = metrics.define("g", 1_000, definition(r#"{"kind":"counter","name":"c","labels":["a"]}"#)).unwrap();
         assert!(Arc::ptr_eq(&first, &second));
         for json in [
             r#"{"kind":"gauge","name":"c","labels":["a"]}"#,
@@ -469,40 +477,36 @@ mod tests {
             r#"{"kind":"counter","name":"x","buckets":[1]}"#,
             r#"{"kind":"histogram","name":"x","buckets":[2,1]}"#,
         ] {
-            metrics.define("f", definition(json)).unwrap_err();
+            metrics.define("f", 1_000, definition(json)).unwrap_err();
         }
     }
 
     #[test]
-    fn series_are_bounded_for_a_family_and_for_a_filter() {
+    fn series_of_a_filter_are_bounded() {
         let metrics = LabelledMetrics::default();
-        let define = |owner: &str, name: usize| {
+        let define = |owner: &str, name: &str| {
             metrics
-                .define(owner, definition(&format!(r#"{{"kind":"counter","name":"c{name}","labels":["a"]}}"#)))
+                .define(owner, 100, definition(&format!(r#"{{"kind":"counter","name":"{name}","labels":["a"]}}"#)))
                 .unwrap()
         };
-        for name in 0..11 {
+        for name in ["one", "two"] {
             let family = define("f", name);
-            for value in 0..1_500 {
+            for value in 0..75 {
                 family.record(1, &values(&[&value.to_string()])).unwrap();
             }
         }
         let counts: Vec<_> = metrics.gather().iter().map(|family| family.series.len()).collect();
-        assert_eq!(counts.iter().sum::<usize>(), SERIES_PER_FILTER + 11, "{counts:?}");
-        assert_eq!(metrics.overflows(), 10 * 500 + 1_500);
-        for family in metrics.gather() {
-            let (labels, shown) = family.series.last().unwrap();
-            assert_eq!(labels, &[OVERFLOW]);
-            assert!(matches!(shown, Shown::Number(500 | 1_500)), "{shown:?}");
-        }
-        define("another", 99).record(1, &values(&["x"])).unwrap();
-        assert_eq!(metrics.overflows(), 10 * 500 + 1_500, "every filter has its own bound");
+        assert_eq!(counts, [75, 25 + 1]);
+        assert_eq!(metrics.overflows(), 50);
+        assert_eq!(metrics.gather()[1].series.last().unwrap(), &(vec![OVERFLOW.to_owned()], Shown::Number(50)));
+        define("another", "three").record(1, &values(&["x"])).unwrap();
+        assert_eq!(metrics.overflows(), 50, "every filter has its own bound");
     }
 
     #[test]
     fn long_and_illegal_values_are_made_legal_and_meet_in_one_series() {
         let metrics = LabelledMetrics::default();
-        let family = metrics.define("f", definition(r#"{"kind":"counter","name":"c","labels":["a"]}"#)).unwrap();
+        let family = metrics.define("f", 1_000, definition(r#"{"kind":"counter","name":"c","labels":["a"]}"#)).unwrap();
         let long = format!("{}é{}", "x".repeat(LONGEST_VALUE - 1), "y".repeat(100));
         family.record(1, &values(&[&long])).unwrap();
         family.record(1, &values(&["x".repeat(LONGEST_VALUE - 1).as_str()])).unwrap();

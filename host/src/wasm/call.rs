@@ -415,8 +415,9 @@ impl Host for Call<'_> {
     }
 
     fn define_metric(&mut self, cx: ContextId, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {
-        let owner = self.filter_name(cx);
-        Ok(foreign::define_metric(&self.env.registry, &owner, kind, name))
+        let root = self.root(cx);
+        let owner = self.slot.settings(root).map(|settings| &**settings);
+        Ok(foreign::define_metric(&self.env.registry, owner, kind, name))
     }
 
     fn record_metric(&mut self, _cx: ContextId, metric: u32, value: u64) -> Status {

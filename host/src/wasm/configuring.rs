@@ -106,8 +106,9 @@ impl<'a> Configuring<'a> {
 
     fn define_metric(&mut self, args: &[u8]) -> Result<u32, String> {
         let definition = serde_json::from_slice(args).map_err(|error| error.to_string())?;
-        let owner = self.settings.as_ref().map_or("", |settings| settings.name.as_str());
-        let family = self.surroundings.registry.labelled().define(owner, definition)?;
+        let settings = self.settings.as_deref();
+        let (owner, series) = settings.map_or(("", 0), |settings| (settings.name.as_str(), settings.limits.series));
+        let family = self.surroundings.registry.labelled().define(owner, series, definition)?;
         // Defined again, by another of its configurations perhaps, it keeps its handle.
         let known = self.metrics.iter().position(|known| Arc::ptr_eq(known, &family));
         let handle = u32::try_from(known.unwrap_or(self.metrics.len())).map_err(|error| error.to_string())?;
@@ -264,8 +265,7 @@ impl Host for Configuring<'_> {
     }
 
     fn define_metric(&mut self, _cx: ContextId, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {
-        let owner = self.settings.as_ref().map_or("", |settings| settings.name.as_str());
-        Ok(foreign::define_metric(&self.surroundings.registry, owner, kind, name))
+        Ok(foreign::define_metric(&self.surroundings.registry, self.settings.as_deref(), kind, name))
     }
 
     fn record_metric(&mut self, _cx: ContextId, metric: u32, value: u64) -> Status {

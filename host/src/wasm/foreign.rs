@@ -14,10 +14,9 @@ use super::{
     route::Selection,
     zlib,
 };
+use crate::config::resolved;
 use crate::shared::{NoSum, Scope};
-use crate::telemetry::{
-    FilterMetricError, FilterMetricKind, Registry, filter_metrics::CAPACITY_PER_FILTER, labelled::Family,
-};
+use crate::telemetry::{FilterMetricError, FilterMetricKind, Registry, labelled::Family};
 
 /// What `fyke.features.v1` lists.
 pub const FEATURES: &[&str] = &[
@@ -259,13 +258,14 @@ pub fn apply_host(head: &mut RequestHead, selection: &Selection) {
 }
 
 /// `proxy_define_metric`.
-pub fn define_metric(registry: &Registry, owner: &str, kind: MetricKind, name: &[u8]) -> u32 {
+pub fn define_metric(registry: &Registry, owner: Option<&resolved::Filter>, kind: MetricKind, name: &[u8]) -> u32 {
     let kind = match kind {
         MetricKind::Counter => FilterMetricKind::Counter,
         MetricKind::Gauge => FilterMetricKind::Gauge,
         MetricKind::Histogram => FilterMetricKind::Histogram,
     };
-    registry.filter_metrics().define(owner, CAPACITY_PER_FILTER, kind, &String::from_utf8_lossy(name))
+    let (owner, limit) = owner.map_or(("", 0), |owner| (owner.name.as_str(), owner.limits.series));
+    registry.filter_metrics().define(owner, limit, kind, &String::from_utf8_lossy(name))
 }
 
 /// The status of a metric call.

@@ -101,7 +101,7 @@ pub fn of_plugin(path: &[u8], settings: Option<&resolved::Filter>, node: &resolv
     let mut path = segments(path);
     match path.next().unwrap_or_default() {
         b"plugin_name" => optional(out, settings.map(|settings| &settings.name)),
-        b"plugin_root_id" => optional(out, settings.map(|settings| &settings.name)),
+        b"plugin_root_id" => optional(out, settings.map(|settings| &settings.root_id)),
         b"plugin_vm_id" => optional(out, settings.map(|settings| settings.vm.as_ref().unwrap_or(&settings.name))),
         b"node" => match path.next() {
             Some(b"id") => text(out, &node.id),

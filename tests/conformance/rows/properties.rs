@@ -129,6 +129,20 @@ pub fn rows(table: &mut Table) {
 }
 
 fn custom(table: &mut Table) {
+    table.row("Q.root_id", "`plugin_root_id` is `root_id:` of the filter, where there is one", || async {
+        let stage = Stage::http(
+            "configure: get_property \"plugin_root_id\" &b\nrequest_headers: get_property \"plugin_root_id\" &b",
+        )
+        .settings("root_id: add_header, limits: { call_time: 2s }, ")
+        .start()
+        .await;
+        for version in VERSIONS {
+            stage.request(version).await.unwrap();
+            let expected =
+                ["configure> get_property = 0 \"add_header\"", "request_headers> get_property = 0 \"add_header\""];
+            journal::check(version, &stage.ended(version).await, &expected);
+        }
+    });
     table.http(
         "H38",
         "`proxy_set_property`: a key of one's own, read back in any later callback of the stream",

@@ -252,6 +252,21 @@ pub fn rows(table: &mut Table) {
             journal::check(version, &stage.ended(version).await, &["log> get_property = 0 \"closed_by_filter\""]);
         }
     });
+    table.row("T4", "a client that breaks off a connection which a filter holds is noticed at once", || async {
+        let stage = Stage::tcp("new_connection: return 1").start().await;
+        for version in VERSIONS {
+            let client = tokio::net::TcpStream::connect(stage.proxy.listener(version.listener)).await.unwrap();
+            stage.said(version.listener, "new_connection 2").await;
+            client.set_zero_linger().unwrap();
+            drop(client);
+            journal::check(
+                version,
+                &stage.ended(version).await,
+                &["new_connection 2", "downstream_connection_close 2 2", "done 2", "log 2", "delete 2"],
+            );
+        }
+        assert_eq!(stage.app.connections(), 0);
+    });
     table.row("T3", "`fyke.cluster` sends the connection to another cluster", || async {
         let stage = Stage::tcp("new_connection: set_property \"fyke\\0cluster\" \"nobody\"").start().await;
         assert_eq!(stage.dialog(LATEST).await, "");

@@ -44,6 +44,7 @@ impl Resolver<'_, '_> {
             },
             configuration,
             locations: Arc::new(locations),
+            root_id: raw.root_id.clone().unwrap_or_else(|| name.to_owned()),
             vm: raw.vm.clone(),
             environment: raw.environment.clone().into_iter().collect(),
             on_failure: match raw.on_failure {
@@ -119,6 +120,7 @@ impl Resolver<'_, '_> {
             call_time: time(raw.call_time, default.call_time, "call_time"),
             configure_time: time(raw.configure_time, default.configure_time, "configure_time"),
             memory: self.size(raw.memory, default.memory, MEMORY, &place.key("memory")),
+            series: raw.series.map_or(default.series, |series| series as usize),
         }
     }
 

@@ -40,7 +40,6 @@ fn they_are_refused_by_name() {
         (listener("chains: [{ match: { sni: [a] }, filters: [] }]"), "chains"),
         (filter("signed_by: [team.pub]"), "signed_by"),
         (filter("isolation: stream"), "stream"),
-        (filter("limits: { series: 1000 }"), "series"),
         (filter("reload: watch"), "reload"),
         (filter("canary: { module: ./next.wasm, percent: 5 }"), "canary"),
         (top("limits: { memory: 2GiB }"), "memory"),
