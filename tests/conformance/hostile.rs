@@ -13,7 +13,11 @@ use crate::{
     table::Table,
 };
 
-/// Every hostcall with arguments that are good in a request's headers callback.
+/// What the hostcalls below refer to.
+const PREPARED: &str = "context_create@1: register_shared_queue \"q\" &4=q\ncontext_create@1: enqueue_shared_queue $q \"item\"\n\
+    context_create@1: define_metric 0 \"m\" &4=m\ncontext_create@1: set_shared_data \"k\" \"v\" 0\n";
+
+/// Every hostcall with arguments that are good in a request's headers callback, or in its body callback where they are of buffers.
 const HOSTCALLS: &[(&str, &str)] = &[
     ("log", "2 \"x\""),
     ("get_log_level", "&4"),
@@ -45,12 +49,12 @@ const HOSTCALLS: &[(&str, &str)] = &[
     ("get_shared_data", "\"k\" &b &4"),
     ("register_shared_queue", "\"q\" &4"),
     ("resolve_shared_queue", "\"\" \"q\" &4"),
-    ("enqueue_shared_queue", "1 \"x\""),
-    ("dequeue_shared_queue", "1 &b"),
+    ("enqueue_shared_queue", "$q \"x\""),
+    ("dequeue_shared_queue", "$q &b"),
     ("define_metric", "0 \"m\" &4"),
-    ("record_metric", "1 1"),
-    ("increment_metric", "1 1"),
-    ("get_metric", "1 &8"),
+    ("record_metric", "$m 1"),
+    ("increment_metric", "$m 1"),
+    ("get_metric", "$m &8"),
     ("get_property", "\"request\\0path\" &b"),
     ("set_property", "\"k\" \"v\""),
     ("call_foreign_function", "\"fyke.features.v1\" \"\" &b"),
@@ -66,7 +70,7 @@ const EVIL: &[&str] = &["0xffffffff", "0xfffffff8", "0x80000000", "0x7fffffff", 
 pub fn rows(table: &mut Table) {
     table.group("Hostile guests");
     table.row("E1", "out-of-bounds, wrapping and huge values in every parameter of every hostcall", || async {
-        let stage = Stage::http("dynamic\nquiet").start().await;
+        let stage = Stage::http(format!("{PREPARED}dynamic\nquiet")).start().await;
         let neighbour = Neighbour::of(&stage);
         ask(&stage, "log 2 \"warm\"").await;
         let before = stage.proxy.resident();
@@ -89,7 +93,7 @@ pub fn rows(table: &mut Table) {
         let trapped = stage.proxy.metric("fyke_filter_traps_total", &[("filter", LATEST.listener)]).await as usize;
         let journal = eventually(format!("{calls} calls to return or to trap, {trapped} have trapped"), async || {
             let journal = stage.journal(LATEST.listener);
-            let returned = journal.iter().filter(|line| line.starts_with("request_headers> ")).count();
+            let returned = journal.iter().filter(|line| line.starts_with("request_")).count();
             (returned + trapped == calls + 1).then_some(journal)
         })
         .await;
@@ -103,7 +107,7 @@ pub fn rows(table: &mut Table) {
         "E2",
         "every hostcall in every callback: a status from the table and no trap, whatever the phase",
         || async {
-            let mut script = String::new();
+            let mut script = PREPARED.to_owned();
             for callback in [
                 "context_create",
                 "vm_start",
@@ -146,7 +150,11 @@ pub fn rows(table: &mut Table) {
 async fn ask(stage: &Running, call: &str) {
     let mut conn = Conn::to(stage.proxy.listener(LATEST.listener)).await;
     let call = call.replace('\n', " ");
-    conn.send(format!("GET / HTTP/1.1\r\nhost: a\r\nx-a: 1\r\nx-probe: request_headers: {call}\r\n\r\n")).await;
+    let phase = if call.contains("_buffer_") { "request_body@1" } else { "request_headers" };
+    conn.send(format!(
+        "POST / HTTP/1.1\r\nhost: a\r\nx-a: 1\r\nx-probe: {phase}: {call}\r\ncontent-length: 5\r\n\r\nhello"
+    ))
+    .await;
     if let Some(head) = conn.head().await {
         conn.body(head).await;
     }

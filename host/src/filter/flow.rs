@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use tokio::time::Instant;
 
 use crate::wasm::exchange::{BodyHold, Direction, Exchange, Hold, Stage};
 
@@ -101,9 +100,6 @@ pub fn push_end(exchange: &mut Exchange, direction: Direction, position: usize, 
     let half = exchange.half(direction);
     half.settled = false;
     half.trailers = trailers;
-    if direction == Direction::Response {
-        exchange.asked.answered = Some(Instant::now());
-    }
     if position >= exchange.filters.len() {
         exchange.half(direction).outlet.end = true;
     } else {

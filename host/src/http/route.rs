@@ -48,7 +48,7 @@ pub(super) async fn route(
     };
     cluster.metrics.active.add(1);
     // Without filters no time has passed since the request's head was complete.
-    let keeps = stream.keeps_heads();
+    let (keeps, late) = (stream.keeps_heads(), stream.runtime.chain.reads_response_late);
     let since = if keeps { Instant::now() } else { stream.exchange.borrow().started };
     stream.exchange.borrow_mut().asked.at = Some(since);
     stream.cluster.replace(Some((Rc::clone(&cluster), since)));
@@ -62,7 +62,7 @@ pub(super) async fn route(
             exchange.upstream_local = lease.ends().local;
             exchange.upstream_tls.clone_from(&lease.ends().tls);
             exchange.attempts += 1;
-            if keeps {
+            if late {
                 exchange.asked.ready = Some(Instant::now());
             }
         };

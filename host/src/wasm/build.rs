@@ -14,9 +14,9 @@ use std::{
 use fyke_engine::{CallbackSet, ContextId, Engine, Instance, InstanceOptions, Module};
 
 use super::{
-    call_out::PendingCall,
     configuring::{Configuring, handed_over},
     manifest::Manifest,
+    pending::Pending,
     route::Route,
     source,
     vm::Root,
@@ -60,9 +60,7 @@ pub struct Built {
     /// Queues that it wants to hear of.
     pub queues: Vec<(ContextId, u32)>,
     /// Callouts that were asked for.
-    pub calls: Vec<PendingCall>,
-    /// The first free callout token.
-    pub next_token: u32,
+    pub pending: Pending,
 }
 
 /// A filter that could not be loaded or was refused.
@@ -399,8 +397,7 @@ impl Blueprint {
             metrics: host.metrics,
             ticks: host.ticks,
             queues: host.queues,
-            calls: host.calls,
-            next_token: host.next_token,
+            pending: host.pending,
         })
     }
 }

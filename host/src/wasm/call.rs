@@ -20,7 +20,7 @@ use super::{
     vm::{Slot, Vm},
     watched::with_stream_map,
 };
-use crate::{cluster::local::LocalCluster, shared::Scope};
+use crate::{callout::grpc::frame, cluster::local::LocalCluster, shared::Scope};
 
 /// The stream that runs.
 pub struct Current<'a> {
@@ -369,7 +369,7 @@ impl Host for Call<'_> {
     }
 
     fn grpc_send(&mut self, _cx: ContextId, token: u32, message: &[u8], end_of_stream: bool) -> Status {
-        grpc::send(self.slot, token, message, end_of_stream)
+        grpc::send(self.slot, token, frame(message), end_of_stream)
     }
 
     fn grpc_close(&mut self, _cx: ContextId, token: u32) -> Status {

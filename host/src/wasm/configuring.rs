@@ -4,16 +4,17 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use fyke_engine::{
-    Buffer, BufferKind, CallbackSet, ConfigureError, ContextId, Host, HttpCall, LocalResponse, LogLevel, Map, MapKind,
-    MetricKind, SharedData, Status, StreamKind,
+    Buffer, BufferKind, CallbackSet, ConfigureError, ContextId, GrpcCall, Host, HttpCall, LocalResponse, LogLevel, Map,
+    MapKind, MetricKind, SharedData, Status, StreamKind,
 };
 
 use super::{
     build::{PluginConfiguration, Refusal, Surroundings, VmPlan},
-    call_out::{self, PendingCall},
-    entropy, foreign,
+    call_out, entropy, foreign, grpc,
     lines::Lines,
-    outside, properties,
+    outside,
+    pending::Pending,
+    properties,
     route::RouteAction,
 };
 use crate::{
@@ -33,8 +34,7 @@ pub(super) struct Configuring<'a> {
     pub(super) sinks: Vec<SinkHandle>,
     pub(super) metrics: Vec<Arc<Family>>,
     pub(super) ticks: Vec<(ContextId, Duration)>,
-    pub(super) calls: Vec<PendingCall>,
-    pub(super) next_token: u32,
+    pub(super) pending: Pending,
     pub(super) refusal: Option<(String, String)>,
     pub(super) last_error: Option<String>,
     /// The last error that the guest logged. It may become the report of a refusal; else it is a line of the log.
@@ -64,8 +64,7 @@ impl<'a> Configuring<'a> {
             sinks: Vec::new(),
             metrics: Vec::new(),
             ticks: Vec::new(),
-            calls: Vec::new(),
-            next_token: 1,
+            pending: Pending::default(),
             refusal: None,
             last_error: None,
             held: None,
@@ -167,8 +166,6 @@ pub(super) fn handed_over(configuration: &serde_json::Value) -> String {
 const MOST_ROUTES: usize = 1_000_000;
 /// Sinks that one instance may open.
 const MOST_SINKS: usize = 1024;
-/// Callouts that one instance may begin before it serves.
-const MOST_CALLS: usize = 64;
 
 fn unknown<'k>(kind: &str, name: &str, known: impl Iterator<Item = &'k String>) -> String {
     match suggest::nearest(name, known.map(String::as_str)) {
@@ -227,13 +224,28 @@ impl Host for Configuring<'_> {
 
     fn http_call(&mut self, cx: ContextId, call: HttpCall<'_>) -> Result<u32, Status> {
         let request = call_out::callout_request(&self.lines, self.settings.as_deref(), &call)?;
-        if self.calls.len() >= MOST_CALLS {
-            return Err(Status::InternalFailure);
+        self.pending.http(cx, request)
+    }
+
+    fn grpc_call(&mut self, cx: ContextId, call: GrpcCall<'_>) -> Result<u32, Status> {
+        let asked = grpc::asked(&call)?;
+        let known = self.surroundings.config.clusters.contains_key(asked.cluster());
+        if !known || !call_out::granted(&self.lines, self.settings.as_deref(), asked.cluster()) {
+            return Err(Status::ParseFailure);
         }
-        let token = self.next_token;
-        self.next_token += 1;
-        self.calls.push(PendingCall { root: cx, token, request });
-        Ok(token)
+        self.pending.grpc(cx, asked)
+    }
+
+    fn grpc_send(&mut self, _cx: ContextId, token: u32, message: &[u8], end_of_stream: bool) -> Status {
+        self.pending.send(token, message, end_of_stream)
+    }
+
+    fn grpc_close(&mut self, _cx: ContextId, token: u32) -> Status {
+        self.pending.half_close(token)
+    }
+
+    fn grpc_cancel(&mut self, _cx: ContextId, token: u32) -> Status {
+        self.pending.cancel(token)
     }
 
     fn shared_data(&mut self, _cx: ContextId, key: &[u8], out: &mut Vec<u8>) -> SharedData {

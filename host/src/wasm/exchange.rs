@@ -275,15 +275,13 @@ pub struct Half {
     pub settled: bool,
 }
 
-/// Moments of the way to the upstream; kept only where there are filters that could ask for them.
+/// Moments of the way to the upstream.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Asked {
     /// A connection was asked for.
     pub at: Option<Instant>,
-    /// It was ready, and the request on its way.
+    /// It was ready, and the request on its way. Kept where some filter may ask for it after that.
     pub ready: Option<Instant>,
-    /// The last of the answer was there.
-    pub answered: Option<Instant>,
 }
 
 /// One request and its response, or one TCP connection.
@@ -331,7 +329,7 @@ pub struct Exchange {
     pub upstream_tls: Option<Rc<Tls>>,
     /// Connections to endpoints that the request was tried on.
     pub attempts: u32,
-    /// When the upstream was asked for, when a connection to it was ready, and when the last of the answer came.
+    /// When the upstream was asked for, and when a connection to it was ready.
     pub asked: Asked,
     /// Why the upstream could not be reached.
     pub upstream_failure: Option<String>,

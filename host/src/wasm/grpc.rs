@@ -47,6 +47,7 @@ impl Drop for Open {
 }
 
 /// A call that a guest asked for, copied out of its memory.
+#[derive(Debug)]
 pub struct Asked {
     cluster: String,
     request: grpc::Request,
@@ -79,6 +80,12 @@ impl Asked {
     #[must_use]
     pub fn cluster(&self) -> &str {
         &self.cluster
+    }
+
+    /// Whether messages are sent one by one.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        self.message.is_none()
     }
 
     /// Bytes that it keeps until it is answered.
@@ -143,13 +150,13 @@ pub fn begin(
     slot.grpc.borrow_mut().insert(token, Open { messages, task: task.abort_handle() });
 }
 
-/// `proxy_grpc_send`.
-pub fn send(slot: &Slot, token: u32, message: &[u8], last: bool) -> Status {
+/// `proxy_grpc_send`, of a message in its frame.
+pub fn send(slot: &Slot, token: u32, message: Bytes, last: bool) -> Status {
     let mut calls = slot.grpc.borrow_mut();
     let Some(open) = calls.get_mut(&token) else { return Status::NotFound };
     let Some(messages) = &open.messages else { return Status::BadArgument };
     let Some(place) = slot.room_for_call(message.len()) else { return Status::BadArgument };
-    let sent = messages.send((grpc::frame(message), place));
+    let sent = messages.send((message, place));
     if last {
         open.messages = None;
     }

@@ -25,6 +25,7 @@ pub mod manifest;
 pub mod maps;
 pub mod outside;
 pub mod packed;
+pub mod pending;
 pub mod properties;
 mod protobuf;
 pub mod rope;

@@ -336,7 +336,7 @@ fn response(exchange: &Exchange, part: &[u8], name: Option<&[u8]>, out: &mut Vec
         b"size" => number(out, exchange.response.bytes),
         b"total_size" => number(out, exchange.response.bytes + head_size(head)),
         b"headers_bytes" => number(out, head_size(head)),
-        b"backend_latency" => between(out, exchange.asked.ready, exchange.asked.answered.or(exchange.ended)),
+        b"backend_latency" => between(out, exchange.asked.ready, exchange.ended),
         _ => false,
     }
 }

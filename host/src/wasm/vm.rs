@@ -19,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{build::Built, call::Call, call_out, env::Env, lines::Lines};
+use super::{build::Built, call::Call, env::Env, lines::Lines};
 
 pub use super::slot::{Root, Slot};
 use crate::{
@@ -166,7 +166,7 @@ impl Vm {
             ready,
             calls: Rc::default(),
             grpc: RefCell::default(),
-            next_token: Cell::new(built.next_token),
+            next_token: Cell::new(built.pending.next_token()),
             done: RefCell::default(),
             told_done: Notify::new(),
             served: Cell::new(false),
@@ -180,11 +180,7 @@ impl Vm {
         for (root, queue) in built.queues {
             self.scope.queues.listen(queue, root, &slot.ready);
         }
-        for call in built.calls {
-            if let Some(place) = slot.room_for_call(call.request.size()) {
-                call_out::begin(self, &slot, env, call, place);
-            }
-        }
+        built.pending.begin(self, &slot, env);
         for waker in self.waiting.borrow_mut().drain(..) {
             waker.wake();
         }

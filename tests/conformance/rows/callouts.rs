@@ -252,6 +252,39 @@ fn grpc(table: &mut Table) {
             journal::check(version, &stage.ended(version).await, &expected);
         }
     });
+    table.row("H22.configure", "gRPC calls and streams from `proxy_on_configure` are made once the plugin serves", || async {
+        let server = server::start().await;
+        let stage = Stage::http(
+            "configure: grpc_call \"grpc\" \"pkg.Service\" \"Echo\" [x-meta=m] \"question\" 5000 &4\n\
+             configure: grpc_stream \"grpc\" \"pkg.Service\" \"Chat\" [x-meta=n] &4=token\nconfigure: grpc_send $token \"one\" 0\nconfigure: grpc_send $token \"two\" 0\n\
+             configure: grpc_close $token\nconfigure: grpc_send $token \"three\" 0\n\
+             configure: grpc_stream \"grpc\" \"pkg.Service\" \"Chat\" \"\" &4=other\nconfigure: grpc_cancel $other\nconfigure: grpc_send $other \"x\" 0\n\
+             configure: grpc_call \"unheard\" \"s\" \"m\" \"\" \"\" 5000 &4\n\
+             grpc_receive: get_buffer_bytes 5 0 100 &b",
+        )
+        .with_grpc(Some(server))
+        .await;
+        for version in VERSIONS {
+            stage.said(version.listener, "grpc_receive> get_buffer_bytes = 0 \"question of m\"").await;
+            let journal = stage.said(version.listener, "grpc_close 1 * 0").await;
+            let expected = [
+                "configure> grpc_call = 0 1",
+                "configure> grpc_stream = 0 2",
+                "configure> grpc_send = 0",
+                "configure> grpc_send = 0",
+                "configure> grpc_close = 0",
+                "configure> grpc_send = 2",
+                "configure> grpc_stream = 0 3",
+                "configure> grpc_cancel = 0",
+                "configure> grpc_send = 1",
+                "configure> grpc_call = 4 untouched",
+                "grpc_receive> get_buffer_bytes = 0 \"one of n\"",
+                "grpc_receive> get_buffer_bytes = 0 \"two of n\"",
+                "grpc_close 1 2 0",
+            ];
+            journal::check(version, &journal, &expected);
+        }
+    });
     table.http(
         "H24.unknown",
         "`proxy_grpc_send`, `proxy_grpc_cancel`, `proxy_grpc_close` with a token that there is not: NOT_FOUND",

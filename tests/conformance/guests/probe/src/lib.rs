@@ -21,7 +21,8 @@
 //! | `&b` | 2 | out cells for address and length, shown as text; `&p` shows pairs |
 //!
 //! Results are logged as `CALLBACK> HOSTCALL = STATUS RESULT...`, callbacks as `CALLBACK CONTEXT PARAMETER...`. With a line `dynamic` the header
-//! `x-probe` of a request adds lines for its stream, separated by `|`; with a line `quiet` callbacks are not logged.
+//! `x-probe` of a request adds lines for its stream, separated by `|`; with a line `quiet` neither callbacks nor the results in
+//! `context_create` are logged.
 
 #![allow(unsafe_code, missing_docs, reason = "this is the ABI, bare")]
 

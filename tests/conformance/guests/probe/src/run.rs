@@ -163,7 +163,9 @@ impl Probe {
             };
             line = format!("{line} {shown}");
         }
-        say(&line);
+        if !(self.script.quiet && callback == "context_create") {
+            say(&line);
+        }
     }
 
     #[expect(clippy::panic, reason = "a script with a mistake is a test with a mistake")]
