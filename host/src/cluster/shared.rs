@@ -15,6 +15,8 @@ use crate::{config::resolved, telemetry::Gauge};
 
 /// Labels that filters may publish of one endpoint.
 const MOST_LABELS: usize = 64;
+/// Bytes of all their keys and values.
+const MOST_LABEL_BYTES: usize = 8 * 1024;
 /// Longest key and longest value of one, in bytes.
 const LONGEST_LABEL: usize = 1024;
 
@@ -92,7 +94,9 @@ impl SharedCluster {
             labels.remove(key);
             return true;
         }
-        let room = labels.len() < MOST_LABELS || labels.contains_key(key);
+        let others = labels.iter().filter(|(other, _)| *other != key).map(|(key, value)| key.len() + value.len());
+        let room = (labels.len() < MOST_LABELS || labels.contains_key(key))
+            && others.sum::<usize>() + key.len() + value.len() <= MOST_LABEL_BYTES;
         if room {
             labels.insert(key.to_owned(), value.to_owned());
         }

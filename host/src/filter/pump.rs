@@ -286,6 +286,8 @@ impl Pump<'_> {
         let news = !stage.inbox.is_empty() || (stage.end && !stage.end_seen && !stage.trailers);
         if wanted && news && !stage.finished {
             let mut inbox = std::mem::take(&mut stage.inbox);
+            // Shown with what is held, they are not skipped afterwards.
+            stage.skip = stage.skip.saturating_sub(inbox.len() as u64);
             stage.held.append(&mut inbox);
             let end = stage.end && !stage.trailers && !trailers;
             stage.end_seen = stage.end;

@@ -102,6 +102,12 @@ pub async fn serve(runtime: Rc<ListenerRuntime>, connection: Rc<Connection>, mut
 
 /// Writes what filters have said to the client of a connection that came to nothing.
 async fn last_words(session: &Session, io: &mut Io) -> std::io::Result<()> {
+    // What an inner filter has said may still stand before an outer one.
+    poll_fn(|cx| {
+        session.pump(Direction::Response, cx);
+        Poll::Ready(())
+    })
+    .await;
     loop {
         let next = session.exchange.borrow_mut().response.outlet.body.pop();
         let Some(bytes) = next else { return io.flush().await };
@@ -129,7 +135,13 @@ async fn run(session: &Rc<Session>, io: &mut Io) -> End {
             return End::Whole;
         }
     }
-    let Some(mut line) = connect(session).await else { return End::Whole };
+    let Some(mut line) = connect(session).await else {
+        if session.exchange.borrow().reset {
+            session.details("filter_failed");
+            return End::Cut;
+        }
+        return End::Whole;
+    };
     let end = exchange_bytes(session, io, &mut line.transport).await;
     if matches!(end, End::Cut) {
         line.transport.cut();
@@ -145,6 +157,9 @@ async fn admitted(session: &Session, io: &Io) -> Result<(), End> {
         session.pump(Direction::Request, cx);
         let mut exchange = session.exchange.borrow_mut();
         if exchange.reset {
+            if exchange.details.is_empty() {
+                exchange.details = "filter_failed".into();
+            }
             return Poll::Ready(Err(End::Cut));
         }
         if exchange.closing {
@@ -244,7 +259,7 @@ async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Transport
             // What the upstream said before it stopped listening is still the client's.
             Err(Broken::Writing(error)) => {
                 tracing::debug!("upstream takes no more: {error}");
-                up.give_up();
+                up.give_up(session);
                 Ok(Step::Done)
             }
             Err(Broken::Reading(error)) => Err(error),

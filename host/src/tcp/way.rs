@@ -74,9 +74,10 @@ impl Way {
     }
 
     /// Nobody takes what it carries: it is over, and reads no more.
-    pub fn give_up(&mut self) {
+    pub fn give_up(&mut self, session: &Session) {
         self.unsent = Bytes::new();
         self.shut = true;
+        session.exchange.borrow_mut().half(self.direction).outlet.end = true;
     }
 
     /// Moves what can be moved now. With `last`, nothing more is read: what is there is written.
@@ -107,6 +108,7 @@ impl Way {
                 }
                 self.shut = true;
                 self.moved = true;
+                session.exchange.borrow_mut().half(self.direction).outlet.end = true;
                 return Ok(Step::Done);
             }
             if self.read_end || !self.may_read(session) {

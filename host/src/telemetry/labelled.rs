@@ -167,6 +167,7 @@ impl LabelledMetrics {
             definition.buckets = BUCKETS.to_vec();
         }
         let mut index = lock(&self.index);
+        index.owners.entry(owner.to_owned()).or_default().series.most.store(limit, Ordering::Relaxed);
         if let Some(family) = index.families.get(&definition.name) {
             return if family.definition == definition {
                 Ok(Arc::clone(family))
@@ -181,7 +182,6 @@ impl LabelledMetrics {
             return Err(format!("there are {MOST_FAMILIES} labelled metrics already"));
         }
         let owner = index.owners.entry(owner.to_owned()).or_default();
-        owner.series.most.store(limit, Ordering::Relaxed);
         if owner.families >= FAMILIES_PER_FILTER {
             return Err(format!("a filter may define {FAMILIES_PER_FILTER} labelled metrics"));
         }
@@ -237,7 +237,11 @@ impl Family {
             return Ok(());
         }
         let texts = decode(values, self.definition.labels.len()).ok_or(FilterMetricError::Refused)?;
-        self.count_new(value, &encode(&texts));
+        if !texts.is_empty() && texts.iter().all(|text| text == OVERFLOW) {
+            self.overflow.count(value, &self.definition);
+        } else {
+            self.count_new(value, &encode(&texts));
+        }
         Ok(())
     }
 
@@ -246,7 +250,9 @@ impl Family {
             series.count(value, &self.definition);
             return;
         }
-        if !self.owned.take_one() {
+        // Without labels there is one series, and always room for it.
+        let free = self.definition.labels.is_empty();
+        if !free && !self.owned.take_one() {
             self.overflows.fetch_add(1, Ordering::Relaxed);
             self.overflow.count(value, &self.definition);
             return;
@@ -254,7 +260,9 @@ impl Family {
         match self.series.entry(key.into()) {
             dashmap::Entry::Occupied(entry) => {
                 // Another worker was first.
-                self.owned.now.fetch_sub(1, Ordering::Relaxed);
+                if !free {
+                    self.owned.now.fetch_sub(1, Ordering::Relaxed);
+                }
                 entry.get().count(value, &self.definition);
             }
             dashmap::Entry::Vacant(entry) => {
@@ -376,14 +384,10 @@ fn decode(mut bytes: &[u8], count: usize) -> Option<Vec<String>> {
         let (length, rest) = bytes.split_first_chunk::<4>()?;
         let (value, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
         bytes = rest;
-        let cut = value.get(..LONGEST_VALUE).unwrap_or(value);
-        let mut text = String::from_utf8_lossy(cut).into_owned();
-        if cut.len() < value.len() {
-            // The cut may have gone through a character.
-            while text.ends_with(char::REPLACEMENT_CHARACTER) {
-                text.pop();
-            }
-        }
+        // Cut last, so that what was cut once stays as it is.
+        let mut text = String::from_utf8_lossy(value.get(..LONGEST_VALUE).unwrap_or(value)).into_owned();
+        let cut = (0..=LONGEST_VALUE.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(cut.unwrap_or_default());
         values.push(text);
     }
     bytes.is_empty().then_some(values)
@@ -512,8 +516,30 @@ mod tests {
         family.record(1, &values(&["x".repeat(LONGEST_VALUE - 1).as_str()])).unwrap();
         family.record(1, &[1, 0, 0, 0, 0xff]).unwrap();
         family.record(1, &values(&["\u{fffd}"])).unwrap();
+        for length in [86_u32, 200, 256, 300] {
+            let bytes = [&length.to_le_bytes()[..], &vec![0xff; length as usize]].concat();
+            family.record(2, &bytes).unwrap();
+        }
         let series = &metrics.gather()[0].series;
-        assert_eq!(series.len(), 2, "{series:?}");
+        let mut shown: Vec<_> = series.iter().map(|(labels, _)| labels.clone()).collect();
+        shown.dedup();
+        assert_eq!((shown.len(), series.len()), (3, 3), "{series:?}");
+        let series: Vec<_> =
+            series.iter().filter(|(labels, _)| labels[0].chars().count() != LONGEST_VALUE / 3).collect();
         assert!(series.iter().all(|(_, shown)| *shown == Shown::Number(2)), "{series:?}");
+    }
+
+    #[test]
+    fn a_client_that_says_overflow_makes_no_second_series_of_it() {
+        let metrics = LabelledMetrics::default();
+        let family = metrics.define("f", 1, definition(r#"{"kind":"counter","name":"c","labels":["a"]}"#)).unwrap();
+        for value in ["x", OVERFLOW, "y"] {
+            family.record(1, &values(&[value])).unwrap();
+        }
+        let series = &metrics.gather()[0].series;
+        assert_eq!(
+            series[..],
+            [(vec!["x".to_owned()], Shown::Number(1)), (vec![OVERFLOW.to_owned()], Shown::Number(2))]
+        );
     }
 }

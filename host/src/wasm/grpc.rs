@@ -26,6 +26,8 @@ pub struct Received {
     pub initial: HeaderMap,
     /// The message.
     pub message: BytesMut,
+    /// Messages that came so far, of a unary call.
+    pub messages: u32,
     /// Trailing metadata.
     pub trailing: HeaderMap,
     /// `proxy_get_status`
@@ -196,6 +198,7 @@ impl Deliver {
         if unary {
             if let Event::Message(message) = event {
                 received.message = message;
+                received.messages += 1;
             }
             return true;
         }
@@ -223,7 +226,11 @@ impl Deliver {
     }
 
     /// The last that a guest hears of a call: the message of a unary one that went well, else its status.
-    fn end(&self, mut received: Received, unary: bool, status: grpc::Status) {
+    fn end(&self, mut received: Received, unary: bool, mut status: grpc::Status) {
+        if unary && status.code == 0 && received.messages != 1 {
+            let message = format!("{} messages came back instead of one", received.messages);
+            status = grpc::Status { code: grpc::INTERNAL, message };
+        }
         let (root, token, code) = (self.root, self.token, status.code);
         if code != 0 {
             self.vm.metrics().failed_calls.inc();

@@ -15,8 +15,10 @@ use crate::callout::{grpc::frame, http};
 
 /// Callouts that one instance may begin before it serves.
 const MOST_CALLS: usize = 64;
-/// Bytes that they may keep.
-const MOST_BYTES: usize = 32 * 1024 * 1024;
+/// Messages of their streams. With the calls themselves fewer than an instance may have waiting.
+const MOST_MESSAGES: usize = 1024;
+/// Bytes that all of it may keep, less than an instance may.
+const MOST_BYTES: usize = 31 * 1024 * 1024;
 
 /// Callouts that wait.
 #[derive(Debug, Default)]
@@ -24,6 +26,7 @@ pub struct Pending {
     calls: Vec<Call>,
     last_token: u32,
     bytes: usize,
+    sent: usize,
 }
 
 #[derive(Debug)]
@@ -62,14 +65,15 @@ impl Pending {
 
     /// `proxy_grpc_send`
     pub fn send(&mut self, token: u32, message: &[u8], last: bool) -> Status {
-        let bytes = self.bytes.saturating_add(message.len());
+        let message = frame(message);
+        let (sent, bytes) = (self.sent + 1, self.bytes.saturating_add(message.len()));
         let Some(Call::Grpc { messages, open, .. }) = self.find(token) else { return Status::NotFound };
-        if !*open || bytes > MOST_BYTES {
+        if !*open || bytes > MOST_BYTES || sent > MOST_MESSAGES {
             return Status::BadArgument;
         }
-        messages.push(frame(message));
+        messages.push(message);
         *open = !last;
-        self.bytes = bytes;
+        (self.sent, self.bytes) = (sent, bytes);
         Status::Ok
     }
 

@@ -5,6 +5,9 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use fyke_engine::{Buffer, Refused};
 
+/// Chunks below this are put together, in bytes.
+const SMALL: usize = 512;
+
 /// A sequence of chunks that reads as one buffer. Empty it is one word: a stream has two for each filter and direction, and most
 /// of them never hold anything.
 #[derive(Debug, Default)]
@@ -42,6 +45,11 @@ impl Rope {
             std::mem::swap(self, other);
         } else if let Some(other) = &mut other.0 {
             let held = self.held();
+            // The seam is put together too: bytes that come one by one pass from rope to rope.
+            if let Some(first) = other.chunks.pop_front() {
+                other.length -= first.len();
+                held.push(first);
+            }
             held.length += std::mem::take(&mut other.length);
             held.chunks.append(&mut other.chunks);
         }
@@ -86,8 +94,25 @@ impl Rope {
 }
 
 impl Chunks {
+    /// Small chunks are put together: each of them alone would take many times its length.
     fn push(&mut self, chunk: Bytes) {
         self.length += chunk.len();
+        if chunk.len() < SMALL
+            && let Some(last) = self.chunks.back_mut()
+            && last.len() < SMALL
+        {
+            let mut joined = match std::mem::take(last).try_into_mut() {
+                Ok(last) => last,
+                Err(last) => {
+                    let mut joined = BytesMut::with_capacity(2 * SMALL);
+                    joined.extend_from_slice(&last);
+                    joined
+                }
+            };
+            joined.extend_from_slice(&chunk);
+            *last = joined.freeze();
+            return;
+        }
         self.chunks.push_back(chunk);
     }
 
@@ -176,6 +201,23 @@ mod tests {
         let mut out = Vec::new();
         rope.copy_to(0, usize::MAX, &mut out);
         out
+    }
+
+    #[test]
+    fn small_chunks_are_put_together() {
+        let mut rope = Rope::default();
+        for index in 0..100_000_u32 {
+            rope.push(Bytes::copy_from_slice(&[index as u8]));
+        }
+        for index in 100_000..200_000_u32 {
+            let mut one = Rope::default();
+            one.push(Bytes::copy_from_slice(&[index as u8]));
+            rope.append(&mut one);
+            assert!(one.is_empty());
+        }
+        assert_eq!(rope.len(), 200_000);
+        assert!(rope.0.as_ref().is_some_and(|held| held.chunks.len() <= 200_000 / SMALL + 1));
+        assert!(flat(&rope).iter().enumerate().all(|(index, byte)| *byte == index as u8));
     }
 
     proptest! {

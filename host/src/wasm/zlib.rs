@@ -29,9 +29,9 @@ pub fn uncompress(bytes: &[u8], out: &mut Vec<u8>) -> Status {
     let start = out.len();
     let mut decoder = ZlibDecoder::new(bytes).take(MOST_OUT);
     let whole = decoder.read_to_end(out).is_ok();
-    // At the limit there may be more.
-    let limited = decoder.limit() == 0 && decoder.into_inner().read(&mut [0]).is_ok_and(|more| more > 0);
-    if whole && !limited {
+    // At the limit there may be more, and the checksum has not been seen.
+    let complete = decoder.limit() > 0 || matches!(decoder.into_inner().read(&mut [0]), Ok(0));
+    if whole && complete {
         return Status::Ok;
     }
     out.truncate(start);
@@ -69,6 +69,10 @@ mod tests {
         ZlibEncoder::new(&vec![0; most][..], Compression::best()).read_to_end(&mut bomb).unwrap();
         let mut out = Vec::new();
         assert_eq!((uncompress(&bomb, &mut out), out.len()), (Status::Ok, most));
+        let last = bomb.len() - 1;
+        bomb[last] ^= 1;
+        out.clear();
+        assert_eq!((uncompress(&bomb, &mut out), out.len()), (Status::SerializationFailure, 0), "a wrong checksum");
         bomb.clear();
         out.clear();
         ZlibEncoder::new(&vec![0; most + 1][..], Compression::best()).read_to_end(&mut bomb).unwrap();

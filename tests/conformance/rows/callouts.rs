@@ -203,6 +203,19 @@ fn grpc(table: &mut Table) {
             journal::check(version, &stage.ended(version).await, &expected);
         }
     });
+    table.row("H22.empty", "a gRPC call that ends well without a message closes with INTERNAL (13): an empty message would say something", || async {
+        let server = server::start().await;
+        let stage = Stage::http(
+            "request_headers: grpc_call \"grpc\" \"pkg.Service\" \"Empty\" \"\" \"question\" 5000 &4\nrequest_headers: return 1\n\
+             grpc_close: set_effective_context 2\ngrpc_close: continue_stream 0",
+        )
+        .with_grpc(Some(server))
+        .await;
+        for version in VERSIONS {
+            assert_eq!(stage.request(version).await.unwrap().status(), 200);
+            journal::check(version, &stage.ended(version).await, &["grpc_close 1 * 13", "absent grpc_receive **"]);
+        }
+    });
     table.row("H22.deadline", "a gRPC call that takes longer than its timeout closes with DEADLINE_EXCEEDED (4)", || async {
         let server = server::start().await;
         let stage = Stage::http(
@@ -381,7 +394,7 @@ fn chat(table: &mut Table) {
     }
 }
 
-/// A gRPC server: `Echo` and `Chat` answer each message with itself and the metadata, `Fail` with an error, `Hang` never.
+/// A gRPC server: `Echo` and `Chat` answer each message with itself and the metadata, `Fail` with an error, `Empty` with nothing, `Hang` never.
 mod server {
     use std::net::SocketAddr;
 
@@ -411,6 +424,10 @@ mod server {
         if method == "Fail" {
             let head = head.header("grpc-status", "5").header("grpc-message", "not%20here");
             let _ = respond.send_response(head.body(()).unwrap(), true);
+            return;
+        }
+        if method == "Empty" {
+            let _ = respond.send_response(head.header("grpc-status", "0").body(()).unwrap(), true);
             return;
         }
         let meta = request.headers().get("x-meta").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();

@@ -234,6 +234,44 @@ pub fn rows(table: &mut Table) {
             }
         },
     );
+    table.row("F.skip_held", "`fyke.stream.skip.v1`: what is shown while the filter holds counts, and nothing after it is missed", || async {
+        let stage = Stage::tcp(
+            "downstream_data@1: call_foreign_function \"fyke.stream.skip.v1\" \"\\x02\\0\\0\\0\\x04\\0\\0\\0\\0\\0\\0\\0\" &b\ndownstream_data@1: return 1\n\
+             downstream_data: get_buffer_bytes 2 0 100 &b",
+        )
+        .start()
+        .await;
+        for version in VERSIONS {
+            let mut conn = Conn::to(stage.proxy.listener(version.listener)).await;
+            for (sent, shown) in [("head", "head"), ("1234", "head1234"), ("next", "next")] {
+                conn.send(sent).await;
+                stage.said(version.listener, &format!("downstream_data> get_buffer_bytes = 0 {shown:?}")).await;
+            }
+            conn.finish().await;
+            assert_eq!(String::from_utf8_lossy(&conn.rest().await), "welcome;head1234next", "{version:?}");
+        }
+    });
+    table.row("F.write.outer", "what an inner filter wrote before it closed passes the outer ones, and is delivered", || async {
+        let stage = Stage::tcp("upstream_data@1: set_buffer_bytes 3 0 0 \"outer: \"")
+            .inner("in", "new_connection: call_foreign_function \"fyke.stream.write.v1\" \"\\x02\\0\\0\\0go away\" &b\nnew_connection: close_stream 2")
+            .start()
+            .await;
+        for version in VERSIONS {
+            let mut conn = Conn::to(stage.proxy.listener(version.listener)).await;
+            assert_eq!(String::from_utf8_lossy(&conn.rest().await), "outer: go away", "{version:?}");
+        }
+    });
+    table.row("F.write.end", "`fyke.stream.write.v1` after the end of a direction: BAD_ARGUMENT", || async {
+        // Nobody looks at what comes from the upstream here, which ends at once.
+        let stage = Stage::tcp("log: call_foreign_function \"fyke.stream.write.v1\" \"\\x03\\0\\0\\0late\" &b")
+            .settings("callbacks: [new_connection, log, delete], limits: { call_time: 2s }, ")
+            .start()
+            .await;
+        for version in VERSIONS {
+            assert_eq!(stage.dialog(version).await, "welcome;ping");
+            journal::check(version, &stage.ended(version).await, &["log> call_foreign_function = 2 untouched"]);
+        }
+    });
     table.row("F.write.close", "what a filter wrote is delivered before it closes the connection", || async {
         let stage = Stage::tcp("new_connection: call_foreign_function \"fyke.stream.write.v1\" \"\\x02\\0\\0\\0go away\" &b\nnew_connection: close_stream 2").start().await;
         for version in VERSIONS {
