@@ -96,3 +96,24 @@ pub fn guests(root: &Path, folder: &str, target_dir: &Path) -> Result<String, St
     }
     Ok(constants)
 }
+
+/// A whole build script for tests: builds the packages below `folder` and writes `guests.rs` with their constants.
+#[allow(dead_code, reason = "the host has a build script of its own")]
+pub fn guests_for_tests(folder: &str) -> std::process::ExitCode {
+    let written = || {
+        let variable = |name| env::var(name).map(std::path::PathBuf::from).map_err(|error| error.to_string());
+        let (here, out) = (variable("CARGO_MANIFEST_DIR")?, variable("OUT_DIR")?);
+        let root = here.ancestors().nth(2).ok_or("this crate has no workspace around it")?;
+        println!("cargo::rerun-if-changed={}", here.join("build.rs").display());
+        // OUT_DIR is <target>/<profile>/build/<package>/out.
+        let target_dir = out.ancestors().nth(4).unwrap_or(&out).join("guests");
+        std::fs::write(out.join("guests.rs"), guests(root, folder, &target_dir)?).map_err(|error| error.to_string())
+    };
+    match written() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(message) => {
+            println!("cargo::error={}", message.replace('\n', " "));
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,15 +1,10 @@
 //! Guests that mean harm: they trap or get a status from the table, and nobody else notices.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use crate::{
     journal,
     rows::loading::{asks, module, on_headers, serve},
     stage::{LATEST, Running, Stage, VERSIONS},
-    support::{Conn, eventually},
+    support::{Conn, Neighbour, eventually},
     table::Table,
 };
 
@@ -71,7 +66,7 @@ pub fn rows(table: &mut Table) {
     table.group("Hostile guests");
     table.row("E1", "out-of-bounds, wrapping and huge values in every parameter of every hostcall", || async {
         let stage = Stage::http(format!("{PREPARED}dynamic\nquiet")).start().await;
-        let neighbour = Neighbour::of(&stage);
+        let neighbour = Neighbour::of(stage.proxy.listener("v0-2-0"));
         ask(&stage, "log 2 \"warm\"").await;
         let before = stage.proxy.resident();
         let mut calls = 0;
@@ -191,41 +186,6 @@ fn spoil(good: &[String], parameter: usize, evil: &str) -> String {
     out.join(" ")
 }
 
-/// Somebody else's filter on the same worker, asked over and over.
-struct Neighbour {
-    served: Arc<AtomicUsize>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Neighbour {
-    fn of(stage: &Running) -> Self {
-        let address = stage.proxy.listener("v0-2-0");
-        let served = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&served);
-        let task = tokio::spawn(async move {
-            let mut conn = Conn::to(address).await;
-            loop {
-                let answer = conn.exchange("GET /neighbour HTTP/1.1\r\nhost: a\r\n\r\n").await;
-                assert_eq!((answer.status(), answer.text().as_str()), (200, "world"), "the neighbour was hurt");
-                count.fetch_add(1, Ordering::SeqCst);
-                // The log has a limit for each second, and its lines are not what this is about.
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        });
-        Self { served, task }
-    }
-
-    async fn unhurt(self) {
-        let until = self.served.load(Ordering::SeqCst) + 5;
-        eventually("the neighbour to be served", async || {
-            (self.task.is_finished() || self.served.load(Ordering::SeqCst) >= until).then_some(())
-        })
-        .await;
-        assert!(!self.task.is_finished(), "the neighbour was hurt; see above");
-        self.task.abort();
-    }
-}
-
 fn allocators(table: &mut Table) {
     // What the allocator does, and what becomes of a stream that needs it: 503 is a trap.
     for (id, title, body, status) in [
@@ -321,7 +281,7 @@ fn exhaustion(table: &mut Table) {
         "a trap costs one instance: its streams get its policy, the next stream a new instance",
         || async {
             let stage = Stage::http("dynamic").start().await;
-            let neighbour = Neighbour::of(&stage);
+            let neighbour = Neighbour::of(stage.proxy.listener("v0-2-0"));
             for kind in ["trap", "recurse", "grow"] {
                 let request = format!("GET / HTTP/1.1\r\nhost: a\r\nx-probe: request_headers: {kind}\r\n\r\n");
                 assert_eq!(stage.send(LATEST, &request).await.unwrap().status(), 503, "{kind}");

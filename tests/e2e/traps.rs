@@ -1,15 +1,9 @@
 //! Filters that break: they lose their own streams and nobody else's.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use crate::chain::misbehave;
-use crate::support::{Conn, Proxy, Upstream, eventually};
+use crate::support::{Neighbour, Proxy, Upstream, eventually};
 
 const KINDS: [&str; 4] = ["panic", "trap", "loop", "memory"];
 
@@ -25,40 +19,6 @@ async fn beside(order: &str, more: &str, upstream: &Upstream, callout: &Upstream
         callout.address
     );
     Proxy::start(yaml).await
-}
-
-/// Asks the good listener over and over until it is told to stop.
-struct Neighbour {
-    served: Arc<AtomicUsize>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Neighbour {
-    fn of(proxy: &Proxy) -> Self {
-        let address = proxy.listener("good");
-        let served = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&served);
-        let task = tokio::spawn(async move {
-            let mut conn = Conn::to(address).await;
-            loop {
-                let answer = conn.exchange("GET /neighbour HTTP/1.1\r\nhost: a\r\n\r\n").await;
-                assert_eq!(answer.status(), 200, "the neighbour was hurt: {answer:?}");
-                count.fetch_add(1, Ordering::SeqCst);
-            }
-        });
-        Self { served, task }
-    }
-
-    /// Not one error up to now and in the next twenty requests.
-    async fn unhurt(self) {
-        let until = self.served.load(Ordering::SeqCst) + 20;
-        eventually("the neighbour to be served", async || {
-            (self.task.is_finished() || self.served.load(Ordering::SeqCst) >= until).then_some(())
-        })
-        .await;
-        assert!(!self.task.is_finished(), "the neighbour was hurt; see above");
-        self.task.abort();
-    }
 }
 
 /// A request with a body and trailers, so that every callback has its turn. `None`: the answer broke off, or none came.
@@ -91,7 +51,7 @@ async fn upstream() -> Upstream {
 async fn every_kind_in(phase: &str, policy: &str, expected: impl Fn(Option<u16>) -> bool) {
     let (upstream, callout) = (upstream().await, Upstream::says("x").await);
     let proxy = beside("", &format!("on_failure: {policy}, "), &upstream, &callout).await;
-    let neighbour = Neighbour::of(&proxy);
+    let neighbour = Neighbour::of(proxy.listener("good"));
     for (round, kind) in KINDS.into_iter().enumerate() {
         let got = ask(&proxy, &format!("{phase} {kind}")).await;
         assert!(expected(got), "{phase} {kind} with policy {policy}: {got:?}");
@@ -201,7 +161,7 @@ async fn a_tick_that_always_traps_opens_the_breaker_and_hurts_nobody_else() {
     for (policy, expected) in [("close", 503), ("open", 200)] {
         let (upstream, callout) = (upstream().await, Upstream::says("x").await);
         let proxy = beside("tick panic", &format!("on_failure: {policy}, "), &upstream, &callout).await;
-        let neighbour = Neighbour::of(&proxy);
+        let neighbour = Neighbour::of(proxy.listener("good"));
         proxy.metric_reaches("fyke_filter_breaker_open", &[("filter", "bad")], 1.0).await;
         proxy.logged(&["filter keeps trapping", "bad"]).await;
         eventually("a stream that meets the policy", async || {
@@ -216,7 +176,7 @@ async fn a_tick_that_always_traps_opens_the_breaker_and_hurts_nobody_else() {
 async fn many_streams_at_once_lose_only_those_that_break() {
     let (upstream, callout) = (upstream().await, Upstream::says("x").await);
     let proxy = beside("", "on_failure: open, ", &upstream, &callout).await;
-    let neighbour = Neighbour::of(&proxy);
+    let neighbour = Neighbour::of(proxy.listener("good"));
     let asks = (0..60).map(|number| {
         let proxy = &proxy;
         async move {

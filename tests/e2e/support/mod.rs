@@ -1,6 +1,7 @@
 //! Clients, upstreams and the proxy in between.
 
 pub mod h2;
+pub mod neighbour;
 pub mod process;
 pub mod proxy;
 pub mod tls;
@@ -9,6 +10,7 @@ pub mod wire;
 
 use std::time::{Duration, Instant};
 
+pub use neighbour::Neighbour;
 pub use proxy::{Launch, Proxy};
 pub use upstream::{Reply, Upstream};
 pub use wire::{Conn, Message};
