@@ -69,8 +69,8 @@ pub fn matches(pattern: &str, line: &str) -> bool {
     }
 }
 
-/// Whether the lines are there in this order, with anything in between. `absent LINE` must not be there at all, `only LINE` as often as it is
-/// written. Every status must be one that the SDK survives.
+/// Whether the lines are there in this order, with anything in between. `absent LINE` must not be there at all, `once LINE` exactly
+/// once. Every status must be one that the SDK survives.
 #[track_caller]
 pub fn check(version: Version, journal: &[String], expected: &[&str]) {
     let mut left = journal.iter();

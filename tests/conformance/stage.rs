@@ -261,3 +261,26 @@ async fn talker() -> Upstream {
     })
     .await
 }
+
+/// One listener whose two filters stand on one instance, and its upstream; each is configured with its own name.
+pub async fn shared_vm(names: [&str; 2], script: &str) -> (Proxy, Upstream) {
+    let upstream = Upstream::says("up").await;
+    let filters: String = names
+        .iter()
+        .map(|name| {
+            format!(
+                "  {name}: {{ vm: both, limits: {{ call_time: 2s }}, allow: {{ shared_data: true }}, module: {:?}, config: {name}, \
+                 environment: {{ SCRIPT: {script:?} }} }}\n",
+                guests::V0_2_1
+            )
+        })
+        .collect();
+    let proxy = Launch::new(format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [{}], cluster: app }}\nfilters:\n{filters}clusters:\n  app: {{ endpoints: ['{}'] }}\n",
+        names.join(", "),
+        upstream.address
+    ))
+    .start()
+    .await;
+    (proxy, upstream)
+}

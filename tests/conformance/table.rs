@@ -48,6 +48,7 @@ impl Table {
     where
         F: Future<Output = ()> + 'static,
     {
+        assert!(self.groups.iter().flat_map(|(_, rows)| rows).all(|row| row.id != id), "{id} is there twice");
         let (_, rows) = self.groups.last_mut().expect("a group comes first");
         rows.push(Row { id, title, note: None, test: Arc::new(move || Box::pin(test())) });
         rows.last_mut().unwrap()

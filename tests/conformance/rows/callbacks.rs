@@ -2,7 +2,8 @@
 
 use crate::{
     journal,
-    stage::{Stage, VERSIONS},
+    stage::{Stage, VERSIONS, shared_vm},
+    support::eventually,
     table::Table,
 };
 
@@ -45,27 +46,35 @@ pub fn rows(table: &mut Table) {
             assert_eq!(journal.iter().filter(|line| *line == "tick 1").count(), 2, "{journal:?}");
         }
     });
-    table.row("C10", "`proxy_on_queue_ready` on whoever registered last", || async {
+    table.row("C10", "`proxy_on_queue_ready` on the plugin's context when a queue has an entry", || async {
         let stage = Stage::http(
-            "request_body: get_buffer_bytes 0 0 100 &b\nrequest_body@1: return 1\nrequest_body@2: return 1",
+            "configure: register_shared_queue \"q\" &4=queue\nrequest_headers: enqueue_shared_queue $queue \"item\"\n\
+             queue_ready: dequeue_shared_queue $1 &b",
         )
         .start()
         .await;
         for version in VERSIONS {
-            let listener = stage.proxy.listener(version.listener);
-            let mut conn = crate::support::Conn::to(listener).await;
-            let seen = stage.app.seen().len();
-            conn.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc").await;
-            stage.said(version.listener, "request_body> get_buffer_bytes = 0 \"abc\"").await;
-            conn.send("def").await;
-            stage.said(version.listener, "request_body> get_buffer_bytes = 0 \"abcdef\"").await;
-            assert_eq!(stage.app.seen().len(), seen, "it went on while it was paused");
-            conn.send("ghi").await;
-            stage.said(version.listener, "request_body> get_buffer_bytes = 0 \"abcdefghi\"").await;
-            let head = conn.head().await.unwrap();
-            conn.body(head).await.unwrap();
-            assert_eq!(stage.app.last().body, b"abcdefghi");
+            stage.request(version).await.unwrap();
+            let journal = stage.said(version.listener, "queue_ready> dequeue_shared_queue = 0 \"item\"").await;
+            journal::check(version, &journal, &["request_headers> enqueue_shared_queue = 0", "queue_ready 1 *"]);
         }
+    });
+    table.row("C10.last", "`proxy_on_queue_ready` goes to whoever registered the queue last", || async {
+        let script = "configure: register_shared_queue \"q\" &4=q\nrequest_headers@1: enqueue_shared_queue $q \"item\"\n\
+            queue_ready: dequeue_shared_queue $1 &b";
+        // Both stand on one instance, and are configured in the order of their names.
+        let (proxy, _upstream) = shared_vm(["one", "two"], script).await;
+        assert_eq!(proxy.get("/").await.status(), 200);
+        // Each of them has sent one entry; both were announced to the second plugin context.
+        for filter in ["one", "two"] {
+            proxy.logged(&["probe: request_headers> enqueue_shared_queue = 0", &format!("{filter:?}")]).await;
+        }
+        eventually("both entries to be taken", async || {
+            (proxy.log_lines(&["probe: queue_ready> dequeue_shared_queue = 0 \\\"item\\\""]).len() == 2).then_some(())
+        })
+        .await;
+        assert_eq!(proxy.log_lines(&["probe: queue_ready 2 "]).len(), 2);
+        assert!(!proxy.has_logged(&["probe: queue_ready 1 "]));
     });
     table.http(
         "C16",

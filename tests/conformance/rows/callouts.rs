@@ -63,13 +63,15 @@ pub fn rows(table: &mut Table) {
             "a cluster that the configuration does not grant: BAD_ARGUMENT, and the log says what to do",
             || async {
                 let stage = Stage::http(
-                    "request_headers: http_call \"forbidden\" [:method=GET;:path=/;:authority=a] \"\" \"\" 1000 &4",
+                    "request_headers: http_call \"callout\" [:method=GET;:path=/;:authority=a] \"\" \"\" 1000 &4",
                 )
+                .ungranted()
                 .start()
                 .await;
                 for version in VERSIONS {
                     stage.request(version).await.unwrap();
                     journal::check(version, &stage.ended(version).await, &["request_headers> http_call = 2 untouched"]);
+                    stage.proxy.logged(&["cluster refused", "clusters: [callout]", version.listener]).await;
                 }
             },
         )

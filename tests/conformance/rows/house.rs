@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     journal,
-    stage::{LATEST, REQUEST, Stage, VERSIONS},
+    stage::{LATEST, REQUEST, Stage, VERSIONS, shared_vm},
     support::{Conn, Launch, Upstream},
     table::Table,
 };
@@ -113,22 +113,8 @@ pub fn rows(table: &mut Table) {
 
 fn sharing(table: &mut Table) {
     table.row("R10", "filters that name the same `vm` share an instance: one VM start, a plugin's context each, data in common", || async {
-        let upstream = Upstream::says("up").await;
-        let filter = |name: &str| {
-            format!(
-                "  {name}: {{ vm: both, limits: {{ call_time: 2s }}, allow: {{ shared_data: true }}, module: {:?}, config: {name}, \
-                 environment: {{ SCRIPT: \"configure: get_buffer_bytes 7 0 100 &b\\nrequest_headers: get_shared_data \\\"k\\\" &b &4\\nrequest_headers: set_shared_data \\\"k\\\" \\\"v\\\" 0\" }} }}\n",
-                crate::guests::V0_2_1
-            )
-        };
-        let proxy = Launch::new(format!(
-            "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [one, two], cluster: app }}\nfilters:\n{}{}clusters:\n  app: {{ endpoints: ['{}'] }}\n",
-            filter("one"),
-            filter("two"),
-            upstream.address
-        ))
-        .start()
-        .await;
+        let script = "configure: get_buffer_bytes 7 0 100 &b\nrequest_headers: get_shared_data \"k\" &b &4\nrequest_headers: set_shared_data \"k\" \"v\" 0";
+        let (proxy, _upstream) = shared_vm(["one", "two"], script).await;
         assert_eq!(proxy.get("/").await.status(), 200);
         proxy.logged(&["probe: request_headers> set_shared_data = 0", "\"two\""]).await;
         assert_eq!(proxy.log_lines(&["probe: vm_start"]).len(), 1);

@@ -26,13 +26,18 @@ pub fn rows(table: &mut Table) {
         }
     });
     table
-        .http(
-            "H1.level",
-            "`proxy_log` with a level that there is not",
-            "request_headers: log 6 \"x\"\nrequest_headers: log -1 \"x\"",
-            &["request_headers> log = 0", "request_headers> log = 0"],
-        )
-        .note("nothing is logged; the specification's BAD_ARGUMENT would make guests of the official SDK panic");
+        .row("H1.level", "`proxy_log` with a level that there is not: a line at INFO", || async {
+            let stage =
+                Stage::http("request_headers: log 6 \"say six\"\nrequest_headers: log -1 \"say minus\"").start().await;
+            for version in VERSIONS {
+                stage.request(version).await.unwrap();
+                journal::check(version, &stage.ended(version).await, &["request_headers> log = 0"; 2]);
+                for text in ["\"say six\"", "\"say minus\""] {
+                    stage.proxy.logged(&[text, "\"INFO\"", &format!("{:?}", version.listener)]).await;
+                }
+            }
+        })
+        .note("the specification's BAD_ARGUMENT would make guests of the official SDK panic");
     table.http(
         "H2",
         "`proxy_get_log_level`: the level below which nothing is written",

@@ -3,7 +3,7 @@
 use crate::{
     journal,
     stage::{LATEST, Stage, VERSIONS},
-    support::Conn,
+    support::{Conn, eventually},
     table::Table,
 };
 
@@ -112,6 +112,7 @@ pub fn rows(table: &mut Table) {
             conn.rest().await;
             stage.ended(version).await;
         }
+        eventually("the upstream's connections to be closed", async || (stage.app.open() == 0).then_some(())).await;
     });
     table.row("H18.new", "`proxy_close_stream` of a new connection: no upstream is connected", || async {
         let stage = Stage::tcp("new_connection: close_stream 2").start().await;
