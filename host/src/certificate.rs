@@ -6,8 +6,21 @@ use rustls::{pki_types::CertificateDer, sign::CertifiedKey};
 use sha2::{Digest, Sha256};
 use x509_parser::{extensions::GeneralName, objects, x509::X509Name};
 
+use crate::config::resolved::Certificates;
+
+/// What we present in a handshake.
+#[derive(Debug)]
+pub enum Presents {
+    /// Nothing.
+    Nothing,
+    /// Always this.
+    Key(Arc<CertifiedKey>),
+    /// What fits the name that the client asks for.
+    ByName(Arc<Certificates>),
+}
+
 /// What a connection's TLS has come to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tls {
     /// `TLSv1.3` or `TLSv1.2`.
     pub version: &'static str,
@@ -15,14 +28,15 @@ pub struct Tls {
     pub server_name: Option<String>,
     /// What the other side has presented, verified. Clients need not present any.
     pub peer: Option<Certificate>,
-    /// What we have presented.
-    pub own: Option<Certificate>,
+    presents: Presents,
+    /// Chosen once more when somebody asks: the library does not say what it was.
+    own: OnceCell<Option<Certificate>>,
 }
 
 impl Tls {
-    /// What a handshake has come to. `own` is what was presented in it.
+    /// What a handshake has come to.
     #[must_use]
-    pub fn of(session: &rustls::CommonState, server_name: Option<&str>, own: Option<Arc<CertifiedKey>>) -> Self {
+    pub fn of(session: &rustls::CommonState, server_name: Option<&str>, presents: Presents) -> Self {
         let peer = session.peer_certificates().and_then(|chain| chain.first());
         Self {
             version: match session.protocol_version() {
@@ -31,8 +45,23 @@ impl Tls {
             },
             server_name: server_name.map(str::to_owned),
             peer: peer.map(|peer| Certificate::new(Source::Peer(peer.clone().into_owned()))),
-            own: own.map(|own| Certificate::new(Source::Own(own))),
+            presents,
+            own: OnceCell::new(),
         }
+    }
+
+    /// What we have presented.
+    #[must_use]
+    pub fn own(&self) -> Option<&Certificate> {
+        let own = self.own.get_or_init(|| {
+            let key = match &self.presents {
+                Presents::Nothing => None,
+                Presents::Key(key) => Some(Arc::clone(key)),
+                Presents::ByName(certificates) => certificates.certificate_for(self.server_name.as_deref()),
+            };
+            key.map(|key| Certificate::new(Source::Own(key)))
+        });
+        own.as_ref()
     }
 }
 

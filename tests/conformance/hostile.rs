@@ -156,7 +156,7 @@ async fn ask(stage: &Running, call: &str) {
 }
 
 fn words(arguments: &str) -> Vec<String> {
-    arguments.split_terminator(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    arguments.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Parameters that an argument stands for.

@@ -5,7 +5,7 @@ use std::{ffi::OsStr, net::SocketAddr};
 use serde_json::Value;
 
 use crate::{
-    guests,
+    guests, journal,
     support::{
         Conn, Launch, Message, Proxy, Upstream, eventually,
         process::{Ended, run, scratch},
@@ -169,12 +169,13 @@ impl Stage {
             ("grpc", grpc.unwrap_or(nobody.address)),
         ];
         let proxy = Launch::new(self.yaml(&clusters)).start().await;
-        Running { proxy, app, callout, _nobody: nobody }
+        Running { tcp: self.tcp, proxy, app, callout, _nobody: nobody }
     }
 }
 
 /// A proxy that runs until this is dropped.
 pub struct Running {
+    tcp: bool,
     pub proxy: Proxy,
     pub app: Upstream,
     pub callout: Upstream,
@@ -203,6 +204,18 @@ impl Running {
         String::from_utf8_lossy(&conn.rest().await).into_owned()
     }
 
+    /// Lets one stream pass in every version, and checks what the probe has said of it by its end.
+    pub async fn shows(&self, expected: &[&str]) {
+        for version in VERSIONS {
+            if self.tcp {
+                self.dialog(version).await;
+            } else {
+                assert!(self.request(version).await.is_some(), "no answer in version {}", version.name);
+            }
+            journal::check(version, &self.ended(version).await, expected);
+        }
+    }
+
     /// What a filter's probe has said so far.
     pub fn journal(&self, filter: &str) -> Vec<String> {
         let lines = self.proxy.log_lines(&["probe: ", filter]);
@@ -219,7 +232,7 @@ impl Running {
         let (filter, pattern) = (filter.to_owned(), pattern.to_owned());
         eventually(format!("{pattern:?} of {filter}"), async move || {
             let journal = self.journal(&filter);
-            journal.iter().any(|line| crate::journal::matches(&pattern, line)).then_some(journal)
+            journal.iter().any(|line| journal::matches(&pattern, line)).then_some(journal)
         })
     }
 

@@ -8,10 +8,7 @@ use std::{
 
 use libtest_mimic::Trial;
 
-use crate::{
-    journal,
-    stage::{Stage, VERSIONS},
-};
+use crate::stage::Stage;
 
 type Test = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
 
@@ -62,14 +59,7 @@ impl Table {
         script: &'static str,
         expected: &'static [&'static str],
     ) -> &mut Row {
-        self.row(id, title, move || async move {
-            let stage = Stage::http(script).start().await;
-            for version in VERSIONS {
-                stage.request(version).await;
-                let journal = stage.ended(version).await;
-                journal::check(version, &journal, expected);
-            }
-        })
+        self.says(id, title, move || Stage::http(script), expected)
     }
 
     /// What the probe says while one TCP connection passes, in every version ([`Stage::tcp`]).
@@ -80,14 +70,17 @@ impl Table {
         script: &'static str,
         expected: &'static [&'static str],
     ) -> &mut Row {
-        self.row(id, title, move || async move {
-            let stage = Stage::tcp(script).start().await;
-            for version in VERSIONS {
-                stage.dialog(version).await;
-                let journal = stage.ended(version).await;
-                journal::check(version, &journal, expected);
-            }
-        })
+        self.says(id, title, move || Stage::tcp(script), expected)
+    }
+
+    fn says(
+        &mut self,
+        id: &'static str,
+        title: &'static str,
+        stage: impl Fn() -> Stage + Copy + Send + Sync + 'static,
+        expected: &'static [&'static str],
+    ) -> &mut Row {
+        self.row(id, title, move || async move { stage().start().await.shows(expected).await })
     }
 
     /// The rows as tests, and where their results will be.

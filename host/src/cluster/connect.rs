@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{RequestBody, error::ClusterError};
 use crate::{
-    certificate::Tls,
+    certificate::{Presents, Tls},
     config::resolved::{Cluster, ClusterProtocol, ClusterTls, Sni},
     transport::{Flat, Transport},
 };
@@ -111,7 +111,8 @@ pub(super) async fn transport(
         .connect(name, stream)
         .await
         .map_err(|error| ClusterError::Tls { address, error })?;
-    let agreed = Tls::of(stream.get_ref().1, None, tls.identity.clone());
+    let presents = tls.identity.clone().map_or(Presents::Nothing, Presents::Key);
+    let agreed = Tls::of(stream.get_ref().1, None, presents);
     Ok((Transport::Tls(Box::new(stream.into())), Ends { local, tls: Some(Rc::new(agreed)) }))
 }
 

@@ -59,8 +59,7 @@ pub(super) async fn route(
         let seen = |lease: &Lease| {
             let mut exchange = stream.exchange.borrow_mut();
             exchange.upstream = Some(lease.address());
-            exchange.upstream_local = lease.ends().local;
-            exchange.upstream_tls.clone_from(&lease.ends().tls);
+            exchange.ends.clone_from(lease.ends());
             exchange.attempts += 1;
             if late {
                 exchange.asked.ready = Some(Instant::now());

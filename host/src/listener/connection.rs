@@ -16,7 +16,7 @@ use super::{
     io::Io,
 };
 use crate::{
-    certificate::Tls,
+    certificate::{Presents, Tls},
     config::resolved::ListenerProtocol,
     http::runtime::ListenerMetrics,
     tcp,
@@ -67,8 +67,8 @@ pub async fn serve(
             Ok(Ok(stream)) => {
                 let session = stream.get_ref().1;
                 let name = session.server_name();
-                let presented = listener.settings.tls.as_ref().and_then(|tls| tls.certificates.certificate_for(name));
-                let tls = Tls::of(session, name, presented);
+                let presents = listener.settings.tls.as_ref().map(|tls| Arc::clone(&tls.certificates));
+                let tls = Tls::of(session, name, presents.map_or(Presents::Nothing, Presents::ByName));
                 let agreed = session.alpn_protocol().map(|protocol| protocol == b"h2");
                 (Transport::Tls(Box::new(stream.into())), Some(tls), agreed)
             }

@@ -206,10 +206,7 @@ impl Scope {
         match self.values.get_mut(key) {
             Some(mut value) if !value.is_over() => {
                 value.expires = if after.is_zero() { None } else { Instant::now().checked_add(after) };
-                if let Some(at) = value.expires {
-                    let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-                    *due = Some(due.map_or(at, |due| due.min(at)));
-                }
+                self.note_due(value.expires);
                 true
             }
             _ => false,
@@ -247,15 +244,18 @@ impl Scope {
                 freed += ENTRY + key.len() + value.bytes.len();
                 return false;
             }
-            next = value.expires.map_or(next, |at| Some(next.map_or(at, |next| next.min(at))));
+            next = earliest(next, value.expires);
             true
         });
-        if let Some(at) = next {
-            let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-            *due = Some(due.map_or(at, |due| due.min(at)));
-        }
+        self.note_due(next);
         self.bytes.fetch_sub(freed, Ordering::Relaxed);
         freed > 0
+    }
+
+    /// Notes when a value will be over, if it will.
+    fn note_due(&self, at: Option<Instant>) {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        *due = earliest(*due, at);
     }
 
     fn reserve(&self, more: usize, less: usize) -> Result<(), Conflict> {
@@ -267,6 +267,10 @@ impl Scope {
         self.bytes.fetch_sub(less, Ordering::Relaxed);
         Ok(())
     }
+}
+
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }
 
 #[cfg(test)]

@@ -90,6 +90,9 @@ pub async fn serve(runtime: Rc<ListenerRuntime>, connection: Rc<Connection>, mut
     let exchange = Exchange::tcp(connection, &runtime.chain.plugins, runtime.limits.buffer);
     let session = Rc::new(Session { exchange: Rc::new(RefCell::new(exchange)), runtime, reported: Cell::default() });
     let end = run(&session, &mut io).await;
+    if session.exchange.borrow().reset {
+        session.details("filter_failed");
+    }
     session.report(&io);
     match end {
         End::Whole => {
@@ -136,11 +139,7 @@ async fn run(session: &Rc<Session>, io: &mut Io) -> End {
         }
     }
     let Some(mut line) = connect(session).await else {
-        if session.exchange.borrow().reset {
-            session.details("filter_failed");
-            return End::Cut;
-        }
-        return End::Whole;
+        return if session.exchange.borrow().reset { End::Cut } else { End::Whole };
     };
     let end = exchange_bytes(session, io, &mut line.transport).await;
     if matches!(end, End::Cut) {
@@ -157,9 +156,6 @@ async fn admitted(session: &Session, io: &Io) -> Result<(), End> {
         session.pump(Direction::Request, cx);
         let mut exchange = session.exchange.borrow_mut();
         if exchange.reset {
-            if exchange.details.is_empty() {
-                exchange.details = "filter_failed".into();
-            }
             return Poll::Ready(Err(End::Cut));
         }
         if exchange.closing {
@@ -207,8 +203,7 @@ async fn connect(session: &Session) -> Option<Line> {
         Ok(line) => {
             let mut exchange = session.exchange.borrow_mut();
             exchange.upstream = Some(line.address);
-            exchange.upstream_local = line.ends.local;
-            exchange.upstream_tls.clone_from(&line.ends.tls);
+            exchange.ends.clone_from(&line.ends);
             exchange.attempts += 1;
             drop(exchange);
             Some(line)
@@ -273,8 +268,6 @@ async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Transport
             let mut exchange = session.exchange.borrow_mut();
             exchange.wait(Waiting::Main, cx.waker());
             if exchange.reset {
-                drop(exchange);
-                session.details("filter_failed");
                 return Poll::Ready(End::Cut);
             }
             if exchange.closing && !farewell {

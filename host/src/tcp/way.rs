@@ -76,6 +76,11 @@ impl Way {
     /// Nobody takes what it carries: it is over, and reads no more.
     pub fn give_up(&mut self, session: &Session) {
         self.unsent = Bytes::new();
+        self.finish(session);
+    }
+
+    /// It has ended: filters have nothing to add either.
+    fn finish(&mut self, session: &Session) {
         self.shut = true;
         session.exchange.borrow_mut().half(self.direction).outlet.end = true;
     }
@@ -106,9 +111,8 @@ impl Way {
                 if Pin::new(&mut *to).poll_shutdown(cx).map_err(Broken::Writing)?.is_pending() {
                     return Ok(Step::Waits);
                 }
-                self.shut = true;
+                self.finish(session);
                 self.moved = true;
-                session.exchange.borrow_mut().half(self.direction).outlet.end = true;
                 return Ok(Step::Done);
             }
             if self.read_end || !self.may_read(session) {

@@ -90,9 +90,7 @@ fn render_labelled(out: &mut String, family: &labelled::FamilyReading, taken: &B
             Shown::Number(value) => sample(out, &name, "", &labels, value),
             Shown::Histogram { buckets, sum, count } => {
                 let bounds = buckets.iter().map(|(bound, count)| (bound.to_string(), *count));
-                render_buckets(out, &name, &labels, bounds, *count);
-                sample(out, &name, "_sum", &labels, sum);
-                sample(out, &name, "_count", &labels, count);
+                render_buckets(out, &name, &labels, bounds, (sum, *count));
             }
         }
     }
@@ -115,17 +113,23 @@ fn render_series(out: &mut String, name: &str, labels: &str, reading: &Reading) 
 
 fn render_histogram(out: &mut String, name: &str, labels: &str, histogram: &HistogramReading) {
     let bounds = histogram.cumulative().map(|(bound, count)| (bound.to_string(), count));
-    render_buckets(out, name, labels, bounds, histogram.count());
-    sample(out, name, "_sum", labels, histogram.sum());
-    sample(out, name, "_count", labels, histogram.count());
+    render_buckets(out, name, labels, bounds, (histogram.sum(), histogram.count()));
 }
 
-fn render_buckets(out: &mut String, name: &str, labels: &str, bounds: impl Iterator<Item = (String, u64)>, total: u64) {
-    for (bound, count) in bounds.chain([("+Inf".to_owned(), total)]) {
+fn render_buckets(
+    out: &mut String,
+    name: &str,
+    labels: &str,
+    bounds: impl Iterator<Item = (String, u64)>,
+    (sum, count): (impl std::fmt::Display, u64),
+) {
+    for (bound, count) in bounds.chain([("+Inf".to_owned(), count)]) {
         let mut with_bound = labels.to_owned();
         push_label(&mut with_bound, "le", &bound);
         sample(out, name, "_bucket", &with_bound, count);
     }
+    sample(out, name, "_sum", labels, sum);
+    sample(out, name, "_count", labels, count);
 }
 
 fn sample(out: &mut String, name: &str, suffix: &str, labels: &str, value: impl std::fmt::Display) {

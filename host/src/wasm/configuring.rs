@@ -103,10 +103,10 @@ impl<'a> Configuring<'a> {
         Ok(handle)
     }
 
-    fn define_metric(&mut self, args: &[u8]) -> Result<u32, String> {
+    /// `fyke.metric.define.v1`
+    fn define_labelled(&mut self, args: &[u8]) -> Result<u32, String> {
         let definition = serde_json::from_slice(args).map_err(|error| error.to_string())?;
-        let settings = self.settings.as_deref();
-        let (owner, series) = settings.map_or(("", 0), |settings| (settings.name.as_str(), settings.limits.series));
+        let (owner, series) = foreign::budget(self.settings.as_deref());
         let family = self.surroundings.registry.labelled().define(owner, series, definition)?;
         // Defined again, by another of its configurations perhaps, it keeps its handle.
         let known = self.metrics.iter().position(|known| Arc::ptr_eq(known, &family));
@@ -321,7 +321,7 @@ impl Host for Configuring<'_> {
                 self.sinks.push(sink);
                 Status::Ok
             }
-            b"fyke.metric.define.v1" => match self.define_metric(args) {
+            b"fyke.metric.define.v1" => match self.define_labelled(args) {
                 Ok(handle) => {
                     out.extend_from_slice(&handle.to_le_bytes());
                     Status::Ok

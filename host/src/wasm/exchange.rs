@@ -14,7 +14,10 @@ use http::{
 };
 use tokio::time::Instant;
 
-use crate::{certificate::Tls, cluster::local::LocalCluster};
+use crate::{
+    certificate::Tls,
+    cluster::{connect::Ends, local::LocalCluster},
+};
 
 use super::{
     alarm::Alarm,
@@ -323,10 +326,8 @@ pub struct Exchange {
     pub details: Cow<'static, str>,
     /// The endpoint in use.
     pub upstream: Option<SocketAddr>,
-    /// Our address towards it.
-    pub upstream_local: Option<SocketAddr>,
-    /// What its TLS has come to.
-    pub upstream_tls: Option<Rc<Tls>>,
+    /// What is known of the connection to it.
+    pub ends: Ends,
     /// Connections to endpoints that the request was tried on.
     pub attempts: u32,
     /// When the upstream was asked for, and when a connection to it was ready.
@@ -396,8 +397,7 @@ impl Exchange {
             route_cleared: false,
             details: Cow::Borrowed(""),
             upstream: None,
-            upstream_local: None,
-            upstream_tls: None,
+            ends: Ends::default(),
             attempts: 0,
             asked: Asked::default(),
             upstream_failure: None,

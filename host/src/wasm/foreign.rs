@@ -257,6 +257,11 @@ pub fn apply_host(head: &mut RequestHead, selection: &Selection) {
     }
 }
 
+/// Whose metrics they are, and how many of them there may be.
+pub fn budget(owner: Option<&resolved::Filter>) -> (&str, usize) {
+    owner.map_or(("", 0), |owner| (&owner.name, owner.limits.series))
+}
+
 /// `proxy_define_metric`.
 pub fn define_metric(registry: &Registry, owner: Option<&resolved::Filter>, kind: MetricKind, name: &[u8]) -> u32 {
     let kind = match kind {
@@ -264,7 +269,7 @@ pub fn define_metric(registry: &Registry, owner: Option<&resolved::Filter>, kind
         MetricKind::Gauge => FilterMetricKind::Gauge,
         MetricKind::Histogram => FilterMetricKind::Histogram,
     };
-    let (owner, limit) = owner.map_or(("", 0), |owner| (owner.name.as_str(), owner.limits.series));
+    let (owner, limit) = budget(owner);
     registry.filter_metrics().define(owner, limit, kind, &String::from_utf8_lossy(name))
 }
 

@@ -129,7 +129,7 @@ pub fn of_stream(exchange: &Exchange, path: &[u8], out: &mut Vec<u8>) -> bool {
         b"destination" => peer(out, &exchange.connection.local, path.next()),
         b"connection" => connection(exchange, path.next().unwrap_or_default(), out),
         b"upstream" => match path.next() {
-            Some(b"local_address") => optional(out, exchange.upstream_local.map(|address| address.to_string())),
+            Some(b"local_address") => optional(out, exchange.ends.local.map(|address| address.to_string())),
             Some(b"transport_failure_reason") => optional(out, exchange.upstream_failure.as_ref()),
             Some(b"request_attempt_count") => exchange.attempts > 0 && number(out, u64::from(exchange.attempts)),
             Some(b"cx_pool_ready_duration") => between(out, exchange.asked.at, exchange.asked.ready),
@@ -137,7 +137,7 @@ pub fn of_stream(exchange: &Exchange, path: &[u8], out: &mut Vec<u8>) -> bool {
                 exchange.routed_to.as_ref().is_some_and(|cluster| number(out, cluster.endpoints.len() as u64))
             }
             Some(part @ (b"address" | b"port")) => address(out, exchange.upstream, Some(part)),
-            Some(part) => exchange.upstream_tls.as_ref().is_some_and(|tls| of_tls(out, tls, part)),
+            Some(part) => exchange.ends.tls.as_ref().is_some_and(|tls| of_tls(out, tls, part)),
             None => false,
         },
         b"cluster_name" => optional(out, cluster(exchange)),
@@ -232,14 +232,15 @@ fn connection(exchange: &Exchange, part: &[u8], out: &mut Vec<u8>) -> bool {
 
 /// What both connections know of their TLS.
 fn of_tls(out: &mut Vec<u8>, tls: &Tls, part: &[u8]) -> bool {
-    let (own, peer) = (tls.own.as_ref(), tls.peer.as_ref());
+    let own = || tls.own();
+    let peer = tls.peer.as_ref();
     match part {
         b"tls_version" => text(out, tls.version),
-        b"subject_local_certificate" => optional(out, own.map(Certificate::subject)),
+        b"subject_local_certificate" => optional(out, own().map(Certificate::subject)),
         b"subject_peer_certificate" => optional(out, peer.map(Certificate::subject)),
-        b"dns_san_local_certificate" => optional(out, own.and_then(Certificate::dns_san)),
+        b"dns_san_local_certificate" => optional(out, own().and_then(Certificate::dns_san)),
         b"dns_san_peer_certificate" => optional(out, peer.and_then(Certificate::dns_san)),
-        b"uri_san_local_certificate" => optional(out, own.and_then(Certificate::uri_san)),
+        b"uri_san_local_certificate" => optional(out, own().and_then(Certificate::uri_san)),
         b"uri_san_peer_certificate" => optional(out, peer.and_then(Certificate::uri_san)),
         b"sha256_peer_certificate_digest" => optional(out, peer.map(Certificate::digest)),
         _ => false,

@@ -3,7 +3,7 @@
 use crate::{
     journal,
     stage::{Stage, VERSIONS},
-    table::Table,
+    table::{Row, Table},
 };
 
 pub fn rows(table: &mut Table) {
@@ -66,8 +66,8 @@ pub fn rows(table: &mut Table) {
     ] {
         set(table, id, title, call, expected);
     }
-    set(table, "H8.middle", "`proxy_set_buffer_bytes` in the middle replaces the range", "0 1 3 \"ipp\"", "hippo");
-    note(table, "as the specification has it; Envoy says BAD_ARGUMENT");
+    set(table, "H8.middle", "`proxy_set_buffer_bytes` in the middle replaces the range", "0 1 3 \"ipp\"", "hippo")
+        .note("as the specification has it; Envoy says BAD_ARGUMENT");
     table
         .http("H8.phase", "`proxy_set_buffer_bytes` of a buffer that does not exist in this phase changes nothing", 
             "request_headers: set_buffer_bytes 1 0 10 \"x\"\nrequest_body: set_buffer_bytes 6 0 10 \"x\"\nrequest_body: set_buffer_bytes 9 0 10 \"x\"",
@@ -93,7 +93,13 @@ pub fn rows(table: &mut Table) {
     });
 }
 
-fn set(table: &mut Table, id: &'static str, title: &'static str, call: &'static str, expected: &'static str) {
+fn set<'t>(
+    table: &'t mut Table,
+    id: &'static str,
+    title: &'static str,
+    call: &'static str,
+    expected: &'static str,
+) -> &'t mut Row {
     table.row(id, title, move || async move {
         let stage =
             Stage::http(format!("request_body: set_buffer_bytes {call}\nrequest_body: get_buffer_bytes 0 0 100 &b"))
@@ -107,9 +113,5 @@ fn set(table: &mut Table, id: &'static str, title: &'static str, call: &'static 
                 ["request_body> set_buffer_bytes = 0", &*format!("request_body> get_buffer_bytes = 0 {shown}")];
             journal::check(version, &stage.ended(version).await, &expected);
         }
-    });
-}
-
-fn note(table: &mut Table, note: &'static str) {
-    table.groups.last_mut().unwrap().1.last_mut().unwrap().note(note);
+    })
 }

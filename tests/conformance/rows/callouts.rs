@@ -84,10 +84,7 @@ pub fn rows(table: &mut Table) {
     );
     table.row("C22", "`proxy_on_http_call_response` once, with the numbers of headers, bytes and trailers", || async {
         let stage = Stage::http(format!("request_headers: {CALL} 5000 &4=token\nrequest_headers: return 1\nhttp_call_response: set_effective_context 2\nhttp_call_response: continue_stream 0")).start().await;
-        for version in VERSIONS {
-            stage.request(version).await.unwrap();
-            journal::check(version, &stage.ended(version).await, &["http_call_response 1 * 6 5 1", "once http_call_response **"]);
-        }
+        stage.shows(&["http_call_response 1 * 6 5 1", "once http_call_response **"]).await;
     });
     for (id, title, cluster, path, timeout, expected) in [
         (
@@ -170,67 +167,45 @@ pub fn rows(table: &mut Table) {
 
 fn grpc(table: &mut Table) {
     table.group("gRPC callouts");
-    table.row("H22", "`proxy_grpc_call`: one message there, one back as `proxy_on_grpc_receive`, and no close", || async {
-        let server = server::start().await;
-        let stage = Stage::http(
-            "request_headers: grpc_call \"grpc\" \"pkg.Service\" \"Echo\" [x-meta=m] \"question\" 5000 &4=token\nrequest_headers: return 1\n\
+    asks(
+        table,
+        "H22",
+        "`proxy_grpc_call`: one message there, one back as `proxy_on_grpc_receive`, and no close",
+        "request_headers: grpc_call \"grpc\" \"pkg.Service\" \"Echo\" [x-meta=m] \"question\" 5000 &4=token\nrequest_headers: return 1\n\
              grpc_receive_initial_metadata: get_header_map_value 4 \"x-initial\" &b\n\
              grpc_receive: get_buffer_bytes 5 0 100 &b\ngrpc_receive: set_effective_context 2\ngrpc_receive: continue_stream 0",
-        )
-        .with_grpc(Some(server))
-        .await;
-        for version in VERSIONS {
-            assert_eq!(stage.request(version).await.unwrap().status(), 200);
-            let expected = [
-                "request_headers> grpc_call = 0 *",
-                "grpc_receive 1 * 13",
-                "grpc_receive> get_buffer_bytes = 0 \"question of m\"",
-                "absent grpc_close **",
-                "response_headers **",
-            ];
-            journal::check(version, &stage.ended(version).await, &expected);
-        }
-    });
-    table.row("C26", "`proxy_on_grpc_close` with the status of a call that failed; `proxy_get_status` (H19) has its message", || async {
-        let server = server::start().await;
-        let stage = Stage::http(
-            "request_headers: grpc_call \"grpc\" \"pkg.Service\" \"Fail\" \"\" \"question\" 5000 &4\nrequest_headers: return 1\n\
+        &[
+            "request_headers> grpc_call = 0 *",
+            "grpc_receive 1 * 13",
+            "grpc_receive> get_buffer_bytes = 0 \"question of m\"",
+            "absent grpc_close **",
+            "response_headers **",
+        ],
+    );
+    asks(
+        table,
+        "C26",
+        "`proxy_on_grpc_close` with the status of a call that failed; `proxy_get_status` (H19) has its message",
+        "request_headers: grpc_call \"grpc\" \"pkg.Service\" \"Fail\" \"\" \"question\" 5000 &4\nrequest_headers: return 1\n\
              grpc_close: get_status &4 &b\ngrpc_close: set_effective_context 2\ngrpc_close: continue_stream 0",
-        )
-        .with_grpc(Some(server))
-        .await;
-        for version in VERSIONS {
-            assert_eq!(stage.request(version).await.unwrap().status(), 200);
-            let expected = ["grpc_close 1 * 5", "grpc_close> get_status = 0 5 \"not here\"", "absent grpc_receive **"];
-            journal::check(version, &stage.ended(version).await, &expected);
-        }
-    });
-    table.row("H22.empty", "a gRPC call that ends well without a message closes with INTERNAL (13): an empty message would say something", || async {
-        let server = server::start().await;
-        let stage = Stage::http(
-            "request_headers: grpc_call \"grpc\" \"pkg.Service\" \"Empty\" \"\" \"question\" 5000 &4\nrequest_headers: return 1\n\
+        &["grpc_close 1 * 5", "grpc_close> get_status = 0 5 \"not here\"", "absent grpc_receive **"],
+    );
+    asks(
+        table,
+        "H22.empty",
+        "a gRPC call that ends well without a message closes with INTERNAL (13): an empty message would say something",
+        "request_headers: grpc_call \"grpc\" \"pkg.Service\" \"Empty\" \"\" \"question\" 5000 &4\nrequest_headers: return 1\n\
              grpc_close: set_effective_context 2\ngrpc_close: continue_stream 0",
-        )
-        .with_grpc(Some(server))
-        .await;
-        for version in VERSIONS {
-            assert_eq!(stage.request(version).await.unwrap().status(), 200);
-            journal::check(version, &stage.ended(version).await, &["grpc_close 1 * 13", "absent grpc_receive **"]);
-        }
-    });
-    table.row("H22.deadline", "a gRPC call that takes longer than its timeout closes with DEADLINE_EXCEEDED (4)", || async {
-        let server = server::start().await;
-        let stage = Stage::http(
-            "request_headers: grpc_call \"grpc\" \"pkg.Service\" \"Hang\" \"\" \"question\" 50 &4\nrequest_headers: return 1\n\
+        &["grpc_close 1 * 13", "absent grpc_receive **"],
+    );
+    asks(
+        table,
+        "H22.deadline",
+        "a gRPC call that takes longer than its timeout closes with DEADLINE_EXCEEDED (4)",
+        "request_headers: grpc_call \"grpc\" \"pkg.Service\" \"Hang\" \"\" \"question\" 50 &4\nrequest_headers: return 1\n\
              grpc_close: set_effective_context 2\ngrpc_close: continue_stream 0",
-        )
-        .with_grpc(Some(server))
-        .await;
-        for version in VERSIONS {
-            assert_eq!(stage.request(version).await.unwrap().status(), 200);
-            journal::check(version, &stage.ended(version).await, &["grpc_close 1 * 4"]);
-        }
-    });
+        &["grpc_close 1 * 4"],
+    );
     table.row("H22.refused", "a gRPC call whose upstream refuses closes with UNAVAILABLE (14)", || async {
         let stage = Stage::http(
             "request_headers: grpc_call \"grpc\" \"pkg.Service\" \"Echo\" \"\" \"question\" 5000 &4\nrequest_headers: return 1\n\
@@ -250,23 +225,24 @@ fn grpc(table: &mut Table) {
         &["request_headers> grpc_call = 4 untouched", "request_headers> grpc_stream = 4 untouched"],
     );
     chat(table);
-    table.row("H25", "`proxy_grpc_cancel`: no callback comes any more", || async {
-        let server = server::start().await;
-        let stage = Stage::http(
-            "request_headers: grpc_stream \"grpc\" \"pkg.Service\" \"Chat\" [x-meta=m] &4=token\nrequest_headers: grpc_send $token \"one\" 0\n\
+    // The close that comes is the other call's.
+    asks(
+        table,
+        "H25",
+        "`proxy_grpc_cancel`: no callback comes any more",
+        "request_headers: grpc_stream \"grpc\" \"pkg.Service\" \"Chat\" [x-meta=m] &4=token\nrequest_headers: grpc_send $token \"one\" 0\n\
              request_headers: return 1\ngrpc_receive: grpc_cancel $token\ngrpc_receive: grpc_send $token \"x\" 0\n\
              grpc_receive: grpc_call \"grpc\" \"pkg.Service\" \"Fail\" \"\" \"q\" 5000 &4=other\n\
              grpc_close: set_effective_context 2\ngrpc_close: continue_stream 0",
-        )
-        .with_grpc(Some(server))
-        .await;
-        for version in VERSIONS {
-            assert_eq!(stage.request(version).await.unwrap().status(), 200);
-            // The close that comes is the other call's.
-            let expected = ["grpc_receive> grpc_cancel = 0", "grpc_receive> grpc_send = 1", "grpc_receive> grpc_call = 0 *", "grpc_close 1 * 5", "once grpc_close **", "once grpc_receive * * *"];
-            journal::check(version, &stage.ended(version).await, &expected);
-        }
-    });
+        &[
+            "grpc_receive> grpc_cancel = 0",
+            "grpc_receive> grpc_send = 1",
+            "grpc_receive> grpc_call = 0 *",
+            "grpc_close 1 * 5",
+            "once grpc_close **",
+            "once grpc_receive * * *",
+        ],
+    );
     table.row("H22.configure", "gRPC calls and streams from `proxy_on_configure` are made once the plugin serves", || async {
         let server = server::start().await;
         let stage = Stage::http(
@@ -317,6 +293,23 @@ fn grpc(table: &mut Table) {
         .await;
         stage.request(LATEST).await.unwrap();
         journal::check(LATEST, &stage.ended(LATEST).await, &["grpc_receive> get_buffer_bytes = 0 \"q of m\""]);
+    });
+}
+
+/// What the probe says while one request passes, with a gRPC server behind the cluster `grpc`.
+fn asks(
+    table: &mut Table,
+    id: &'static str,
+    title: &'static str,
+    script: &'static str,
+    expected: &'static [&'static str],
+) {
+    table.row(id, title, move || async move {
+        let stage = Stage::http(script).with_grpc(Some(server::start().await)).await;
+        for version in VERSIONS {
+            assert_eq!(stage.request(version).await.unwrap().status(), 200);
+            journal::check(version, &stage.ended(version).await, expected);
+        }
     });
 }
 
@@ -386,13 +379,7 @@ fn chat(table: &mut Table) {
         ),
     ];
     for (id, title, expected) in rows {
-        table.row(id, title, move || async move {
-            let stage = Stage::http(SCRIPT).with_grpc(Some(server::start().await)).await;
-            for version in VERSIONS {
-                assert_eq!(stage.request(version).await.unwrap().status(), 200);
-                journal::check(version, &stage.ended(version).await, expected);
-            }
-        });
+        asks(table, id, title, SCRIPT, expected);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     journal,
     stage::{Stage, VERSIONS},
-    table::Table,
+    table::{Row, Table},
 };
 
 pub fn rows(table: &mut Table) {
@@ -145,8 +145,8 @@ fn writes(table: &mut Table) {
         "a name or value that HTTP forbids is not written, and says OK",
         "add_header_map_value 0 \"x-n\" \"a\\r\\nx-evil: 1\"",
         &[("x-n", &[]), ("x-evil", &[])],
-    );
-    note(table, "splitting a message is never allowed; the official SDK would panic at a refusal, so the log tells");
+    )
+    .note("splitting a message is never allowed; the official SDK would panic at a refusal, so the log tells");
     sent(
         table,
         "M5.name",
@@ -160,8 +160,8 @@ fn writes(table: &mut Table) {
         "malformed serialized pairs are an empty list",
         "set_header_map_pairs 0 \"\\xff\\xff\\xff\\x7f\"",
         &[("x-a", &[]), ("host", &[""]), (":path", &["/path?q=1"])],
-    );
-    note(table, "what a request cannot be sent without stays: method and path, and an empty Host (RFC 9112, 3.2)");
+    )
+    .note("what a request cannot be sent without stays: method and path, and an empty Host (RFC 9112, 3.2)");
     table.row("M7", "response headers are written, `:status` too", || async {
         let stage = Stage::http("response_headers: replace_header_map_value 2 \":status\" \"418\"\nresponse_headers: add_header_map_value 2 \"x-n\" \"n\"").start().await;
         for version in VERSIONS {
@@ -172,13 +172,13 @@ fn writes(table: &mut Table) {
 }
 
 /// One write in the request's headers callback, and what the upstream then gets.
-fn sent(
-    table: &mut Table,
+fn sent<'t>(
+    table: &'t mut Table,
     id: &'static str,
     title: &'static str,
     call: &'static str,
     expected: &'static [(&'static str, &'static [&'static str])],
-) {
+) -> &'t mut Row {
     table.row(id, title, move || async move {
         let stage = Stage::http(format!("request_headers: {call}")).start().await;
         for version in VERSIONS {
@@ -191,11 +191,7 @@ fn sent(
             let name = call.split(' ').next().unwrap();
             journal::check(version, &stage.ended(version).await, &[&format!("request_headers> {name} = 0")]);
         }
-    });
-}
-
-fn note(table: &mut Table, note: &'static str) {
-    table.groups.last_mut().unwrap().1.last_mut().unwrap().note(note);
+    })
 }
 
 fn trailers(table: &mut Table) {

@@ -6,7 +6,7 @@
 //! ```text
 //! CALLBACK[@NTH]: HOSTCALL ARGUMENT...      the name without `proxy_`
 //! CALLBACK[@NTH]: return NUMBER             what the callback returns
-//! CALLBACK[@NTH]: trap | recurse | grow | reenter
+//! CALLBACK[@NTH]: trap | recurse | grow
 //! ```
 //!
 //! `@NTH` means the NTH time only that a context has this callback. Arguments are

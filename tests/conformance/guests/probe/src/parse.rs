@@ -13,7 +13,6 @@ pub enum Action {
     Trap,
     Recurse,
     Grow,
-    Reenter,
 }
 
 pub enum Argument {
@@ -67,7 +66,6 @@ fn step(line: &str) -> Step {
         "trap" => Action::Trap,
         "recurse" => Action::Recurse,
         "grow" => Action::Grow,
-        "reenter" => Action::Reenter,
         _ => Action::Call { name, arguments: words.map(|word| argument(&word)).collect() },
     };
     Step { callback: callback.to_owned(), nth, action }

@@ -72,8 +72,6 @@ impl Probe {
                     std::hint::black_box(recurse(1));
                 }
                 Action::Grow => grow(),
-                // What a host must not let happen: asked for by its allocator, see the tests.
-                Action::Reenter => say("reenter"),
             }
         }
         self.script.steps = steps;
