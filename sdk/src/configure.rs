@@ -2,18 +2,31 @@
 
 use std::any::TypeId;
 
-use serde::de::IntoDeserializer;
 use serde::de::value::{Error as ValueError, UnitDeserializer};
+use serde::de::{DeserializeOwned, IntoDeserializer};
 
 use crate::abi::{self, BufferKind, Level};
 use crate::env::Env;
 use crate::error::ConfigError;
-use crate::filter::HttpFilter;
+use crate::runtime::BoxedTask;
 
-/// Reads the configuration that the host holds out and makes a filter of it.
-pub(crate) fn configure<F: HttpFilter>(size: usize) -> Result<F, ConfigError> {
+/// Reads the configuration that the host holds out, and makes of it a filter and its tasks. `tasks`: whether the module is told of
+/// what tasks wait for.
+pub(crate) fn configure<F, C: DeserializeOwned + 'static>(
+    size: usize,
+    tasks: bool,
+    make: impl FnOnce(C, &mut Env) -> Result<F, ConfigError>,
+) -> Result<(F, Vec<BoxedTask>), ConfigError> {
     let bytes = if size == 0 { None } else { abi::buffer(BufferKind::PluginConfiguration, 0, size) };
-    F::configure(parse(&bytes.unwrap_or_default())?, &mut Env::new())
+    let mut env = Env::new();
+    let filter = make(parse(&bytes.unwrap_or_default())?, &mut env)?;
+    let begun = env.into_tasks();
+    if !begun.is_empty() && !tasks {
+        return Err(ConfigError::new(
+            "the filter has tasks but its module is never called for them: say #[http_filter(tasks)] or #[tcp_filter(tasks)]",
+        ));
+    }
+    Ok((filter, begun))
 }
 
 /// Tells the host, at the place in question, and the log.
@@ -29,7 +42,7 @@ pub(crate) fn refuse(error: &ConfigError) {
 }
 
 /// Nothing at all means an empty object, and an empty object means `()` where that is the type.
-fn parse<T: serde::de::DeserializeOwned + 'static>(bytes: &[u8]) -> Result<T, ConfigError> {
+fn parse<T: DeserializeOwned + 'static>(bytes: &[u8]) -> Result<T, ConfigError> {
     let bytes = match bytes.trim_ascii() {
         b"" | b"null" => b"{}",
         other => other,
@@ -62,7 +75,7 @@ fn parse<T: serde::de::DeserializeOwned + 'static>(bytes: &[u8]) -> Result<T, Co
     }
 }
 
-fn unit<T: serde::de::DeserializeOwned>() -> Result<T, ValueError> {
+fn unit<T: DeserializeOwned>() -> Result<T, ValueError> {
     let unit: UnitDeserializer<ValueError> = ().into_deserializer();
     T::deserialize(unit)
 }
@@ -72,7 +85,7 @@ fn without_position(message: &str) -> &str {
     message.rfind(" at line ").and_then(|end| message.get(..end)).unwrap_or(message)
 }
 
-fn push_json(out: &mut String, text: &str) {
+pub(crate) fn push_json(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {
         match c {

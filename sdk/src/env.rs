@@ -1,26 +1,41 @@
 //! What the world grants a filter. Everything here is asked for in `configure`, and nothing that was not asked for can be used
 //! later: so a test can fake all of it, and the host can grant it by name.
 
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::abi::MetricKind;
-use crate::call::Cluster;
-use crate::error::ConfigError;
+use crate::abi::{self, Level};
+use crate::callout::Cluster;
+use crate::error::{ConfigError, Error, Result};
 use crate::log::LogSink;
-use crate::metric::{Counter, Gauge, Histogram, define};
+use crate::metric::{Counter, Gauge, Histogram};
 use crate::routes::Routes;
+use crate::runtime::BoxedTask;
 use crate::shared::Shared;
+use crate::timer;
 
 /// Handed to [`configure`](crate::HttpFilter::configure).
-#[derive(Debug)]
 pub struct Env {
-    _private: (),
+    tasks: Vec<BoxedTask>,
+}
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Env").field("tasks", &self.tasks.len()).finish()
+    }
 }
 
 impl Env {
     pub(crate) fn new() -> Self {
-        Self { _private: () }
+        Self { tasks: Vec::new() }
+    }
+
+    pub(crate) fn into_tasks(self) -> Vec<BoxedTask> {
+        self.tasks
     }
 
     /// A cluster that the filter calls. Whether it exists shows at the first call on hosts that cannot tell earlier.
@@ -34,28 +49,70 @@ impl Env {
         Ok(Cluster::new(name))
     }
 
-    /// A number that only grows. Defining a name again gives the same series.
+    /// A number that only grows. Defining a name again, with the same labels, gives the same metric.
+    ///
+    /// ```
+    /// # use fyke_sdk::{ConfigError, Counter, Env};
+    /// # fn configure(env: &mut Env) -> Result<(), ConfigError> {
+    /// let denied: Counter<1> = env.counter("auth_denied_total", ["reason"])?;
+    /// denied.increment(["missing"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// When the host refuses it.
-    pub fn counter(&mut self, name: &str) -> Result<Counter, ConfigError> {
-        define(MetricKind::Counter, name).map(Counter)
+    /// When the host refuses it: a name or label that it does not take, or one that is in use for something else.
+    pub fn counter<const N: usize>(&mut self, name: &str, labels: [&str; N]) -> Result<Counter<N>, ConfigError> {
+        Counter::define(name, labels)
     }
 
     /// A number that goes up and down.
     ///
     /// # Errors
     /// When the host refuses it.
-    pub fn gauge(&mut self, name: &str) -> Result<Gauge, ConfigError> {
-        define(MetricKind::Gauge, name).map(Gauge)
+    pub fn gauge<const N: usize>(&mut self, name: &str, labels: [&str; N]) -> Result<Gauge<N>, ConfigError> {
+        Gauge::define(name, labels)
     }
 
     /// A distribution.
     ///
     /// # Errors
     /// When the host refuses it.
-    pub fn histogram(&mut self, name: &str) -> Result<Histogram, ConfigError> {
-        define(MetricKind::Histogram, name).map(Histogram)
+    pub fn histogram<const N: usize>(&mut self, name: &str, labels: [&str; N]) -> Result<Histogram<N>, ConfigError> {
+        Histogram::define(name, labels)
+    }
+
+    /// Runs `task` again and again, `period` after it began the last time, but not before it is done; for the first time as soon as the
+    /// plugin serves. It may wait for callouts as a method may. An `Err` is logged. It ends when the configuration is
+    /// replaced. Every worker runs it for itself.
+    ///
+    /// The attribute finds a call of `every` inside the `impl`; where it is hidden in a helper, say `#[http_filter(tasks)]`.
+    ///
+    /// ```
+    /// # use fyke_sdk::{ConfigError, Env, HttpRequest};
+    /// # use std::{cell::RefCell, rc::Rc, time::Duration};
+    /// # fn configure(env: &mut Env) -> Result<(), ConfigError> {
+    /// let keys = Rc::new(RefCell::new(Vec::new()));
+    /// let issuer = env.cluster("issuer")?;
+    /// let fresh = keys.clone();
+    /// env.every(Duration::from_secs(300), move || {
+    ///     let (issuer, fresh) = (issuer.clone(), fresh.clone());
+    ///     async move {
+    ///         let answer = issuer.call(HttpRequest::get("/keys")).await?;
+    ///         fresh.replace(answer.body().to_vec());
+    ///         Ok(())
+    ///     }
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn every<F>(&mut self, period: Duration, task: impl FnMut() -> F + 'static)
+    where
+        F: Future<Output = Result<()>> + 'static,
+    {
+        self.tasks.push(Box::pin(timer::every(period, task, |error: Error| {
+            abi::log(Level::Error, &format!("a task of the filter failed: {error}"));
+        })));
     }
 
     /// A value that all workers see under this key.

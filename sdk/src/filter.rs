@@ -146,6 +146,8 @@ pub struct Callbacks {
     pub on_log: bool,
     /// Whether one of them may wait. Where none does, none needs a task.
     pub waits: bool,
+    /// Whether the module is told of timers and answers: a method waits, or the filter has tasks of its own.
+    pub tasks: bool,
 }
 
 impl Callbacks {

@@ -75,16 +75,18 @@ extern crate self as fyke_sdk;
 
 pub mod abi;
 mod body;
-mod call;
+mod callout;
 mod configure;
 mod env;
 mod error;
 mod filter;
 mod flow;
+mod future;
 mod hash;
 mod headers;
 pub mod log;
 mod metric;
+mod owner;
 pub mod property;
 pub mod random;
 mod request;
@@ -93,20 +95,26 @@ pub mod routes;
 #[doc(hidden)]
 pub mod runtime;
 mod shared;
+mod tcp;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 pub mod time;
+mod timer;
 pub mod units;
 
 pub use body::{Body, Chunk};
-pub use call::{CallError, Cluster, HttpCall, HttpRequest, HttpResponse, PendingCall};
+pub use callout::{
+    CallError, Cluster, GrpcCall, GrpcError, GrpcResponse, GrpcStream, HttpCall, HttpRequest, HttpResponse,
+    PendingCall, PendingGrpc,
+};
 pub use env::Env;
 pub use error::{ConfigError, Error, Result};
 pub use filter::HttpFilter;
 #[doc(hidden)]
 pub use filter::{Callbacks, Present};
 pub use flow::{Flow, Reply};
-pub use fyke_sdk_macros::http_filter;
+pub use future::{Either, join, join_all, select};
+pub use fyke_sdk_macros::{http_filter, tcp_filter};
 pub use headers::Headers;
 pub use log::{LogSink, StreamLog};
 pub use metric::{Counter, Gauge, Histogram};
@@ -114,3 +122,7 @@ pub use request::Request;
 pub use response::Response;
 pub use routes::{RouteAction, RouteHandle, RouteOverrides, Routes, WeightedCluster};
 pub use shared::Shared;
+pub use tcp::{Conn, Data, Side, TcpFilter, TcpFlow};
+#[doc(hidden)]
+pub use tcp::{TcpCallbacks, TcpPresent};
+pub use timer::{Elapsed, sleep, timeout};

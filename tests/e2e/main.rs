@@ -43,6 +43,7 @@ mod pauses;
 mod pool;
 mod replies;
 mod router;
+mod sdk;
 mod soak;
 mod stateless;
 mod tcp;

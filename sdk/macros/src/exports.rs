@@ -4,9 +4,9 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::Type;
 
-use crate::methods::Methods;
+use crate::methods::{Methods, TcpMethods};
 
-pub fn exports(methods: &Methods, filter: &Type) -> TokenStream {
+pub fn http(methods: &Methods, filter: &Type) -> TokenStream {
     let request_headers = methods.on_request || methods.on_request_with_body;
     let request_body = methods.on_request_with_body || methods.on_request_chunk;
     // Trailers end a body that is wanted whole, and follow chunks that may be held while a method waits.
@@ -33,7 +33,7 @@ pub fn exports(methods: &Methods, filter: &Type) -> TokenStream {
         (response_headers, headers("proxy_on_response_headers", "Response")),
         (response_body, body("proxy_on_response_body", "Response")),
         (response_trailers, trailers("proxy_on_response_trailers", "Response")),
-        (methods.waits, http_call_response()),
+        (methods.tasks, tasks()),
         (methods.on_reroute, foreign_function()),
         (methods.on_log, log()),
     ]
@@ -41,16 +41,35 @@ pub fn exports(methods: &Methods, filter: &Type) -> TokenStream {
     .filter_map(|(wanted, export)| wanted.then_some(export))
     .collect();
 
+    module(filter, &name("Runtime"), &quote!(#optional #manifest))
+}
+
+pub fn tcp(methods: &TcpMethods, filter: &Type) -> TokenStream {
+    let optional: TokenStream = [
+        (true, new_connection()),
+        (methods.on_downstream, data("proxy_on_downstream_data", "Downstream")),
+        (methods.on_upstream, data("proxy_on_upstream_data", "Upstream")),
+        (methods.on_close || methods.tasks, close("proxy_on_downstream_connection_close", "Downstream")),
+        (methods.on_close, close("proxy_on_upstream_connection_close", "Upstream")),
+        (methods.tasks, tasks()),
+        (methods.on_log, log()),
+    ]
+    .into_iter()
+    .filter_map(|(wanted, export)| wanted.then_some(export))
+    .collect();
+    module(filter, &name("TcpRuntime"), &optional)
+}
+
+/// What every module has, and `optional`.
+fn module(filter: &Type, runtime: &proc_macro2::Ident, optional: &TokenStream) -> TokenStream {
     quote! {
         #[cfg(target_arch = "wasm32")]
         #[allow(missing_docs)]
         const _: () = {
-            use ::fyke_sdk::abi::Side;
-
             ::std::thread_local! {
                 // An instance has one thread and no end, so nothing is ever dropped.
-                static RUNTIME: ::core::mem::ManuallyDrop<::fyke_sdk::runtime::Runtime<#filter>> =
-                    const { ::core::mem::ManuallyDrop::new(::fyke_sdk::runtime::Runtime::new()) };
+                static RUNTIME: ::core::mem::ManuallyDrop<::fyke_sdk::runtime::#runtime<#filter>> =
+                    const { ::core::mem::ManuallyDrop::new(::fyke_sdk::runtime::#runtime::new()) };
             }
 
             #[unsafe(no_mangle)]
@@ -82,8 +101,6 @@ pub fn exports(methods: &Methods, filter: &Type) -> TokenStream {
             }
 
             #optional
-
-            #manifest
         };
     }
 }
@@ -97,7 +114,7 @@ fn headers(export: &str, side: &str) -> TokenStream {
     quote! {
         #[unsafe(no_mangle)]
         extern "C" fn #export(context: u32, _count: u32, end_of_stream: u32) -> u32 {
-            RUNTIME.with(|runtime| runtime.on_headers(Side::#side, context, end_of_stream != 0) as u32)
+            RUNTIME.with(|runtime| runtime.on_headers(::fyke_sdk::abi::Side::#side, context, end_of_stream != 0) as u32)
         }
     }
 }
@@ -107,7 +124,7 @@ fn body(export: &str, side: &str) -> TokenStream {
     quote! {
         #[unsafe(no_mangle)]
         extern "C" fn #export(context: u32, size: usize, end_of_stream: u32) -> u32 {
-            RUNTIME.with(|runtime| runtime.on_body(Side::#side, context, size, end_of_stream != 0) as u32)
+            RUNTIME.with(|runtime| runtime.on_body(::fyke_sdk::abi::Side::#side, context, size, end_of_stream != 0) as u32)
         }
     }
 }
@@ -117,16 +134,71 @@ fn trailers(export: &str, side: &str) -> TokenStream {
     quote! {
         #[unsafe(no_mangle)]
         extern "C" fn #export(context: u32, _count: u32) -> u32 {
-            RUNTIME.with(|runtime| runtime.on_trailers(Side::#side, context) as u32)
+            RUNTIME.with(|runtime| runtime.on_trailers(::fyke_sdk::abi::Side::#side, context) as u32)
         }
     }
 }
 
-fn http_call_response() -> TokenStream {
+/// What wakes a future.
+fn tasks() -> TokenStream {
     quote! {
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_tick(root: u32) {
+            RUNTIME.with(|runtime| runtime.on_tick(root));
+        }
+
         #[unsafe(no_mangle)]
         extern "C" fn proxy_on_http_call_response(_root: u32, token: u32, headers: u32, body: usize, _trailers: u32) {
             RUNTIME.with(|runtime| runtime.on_http_call_response(token, headers, body));
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_grpc_receive_initial_metadata(_root: u32, token: u32, _count: u32) {
+            RUNTIME.with(|runtime| runtime.on_grpc_receive(token, ::fyke_sdk::runtime::Received::InitialMetadata));
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_grpc_receive(_root: u32, token: u32, size: usize) {
+            RUNTIME.with(|runtime| runtime.on_grpc_receive(token, ::fyke_sdk::runtime::Received::Message(size)));
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_grpc_receive_trailing_metadata(_root: u32, token: u32, _count: u32) {
+            RUNTIME.with(|runtime| runtime.on_grpc_receive(token, ::fyke_sdk::runtime::Received::TrailingMetadata));
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_grpc_close(_root: u32, token: u32, status: u32) {
+            RUNTIME.with(|runtime| runtime.on_grpc_close(token, status));
+        }
+    }
+}
+
+fn new_connection() -> TokenStream {
+    quote! {
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_new_connection(context: u32) -> u32 {
+            RUNTIME.with(|runtime| runtime.on_new_connection(context) as u32)
+        }
+    }
+}
+
+fn data(export: &str, side: &str) -> TokenStream {
+    let (export, side) = (name(export), name(side));
+    quote! {
+        #[unsafe(no_mangle)]
+        extern "C" fn #export(context: u32, size: usize, end_of_stream: u32) -> u32 {
+            RUNTIME.with(|runtime| runtime.on_data(::fyke_sdk::Side::#side, context, size, end_of_stream != 0) as u32)
+        }
+    }
+}
+
+fn close(export: &str, side: &str) -> TokenStream {
+    let (export, side) = (name(export), name(side));
+    quote! {
+        #[unsafe(no_mangle)]
+        extern "C" fn #export(context: u32, _peer: u32) {
+            RUNTIME.with(|runtime| runtime.on_close(::fyke_sdk::Side::#side, context));
         }
     }
 }

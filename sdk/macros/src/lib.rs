@@ -1,6 +1,6 @@
-//! The attribute of `fyke-sdk`: see `fyke_sdk::http_filter`.
+//! The attributes of `fyke-sdk`: see `fyke_sdk::http_filter` and `fyke_sdk::tcp_filter`.
 //!
-//! It leaves the `impl` as it is and looks at which methods are there. From that come two things: the constant that the runtime
+//! They leave the `impl` as it is and look at which methods are there. From that come two things: the constant that the runtime
 //! reads, on every target, and the module's exports, on wasm32 only. A callback that nobody handles is not exported, so the
 //! host never makes the call.
 
@@ -11,30 +11,55 @@ use proc_macro::TokenStream;
 use quote::quote;
 use syn::{ItemImpl, parse_macro_input};
 
-use methods::Methods;
+use methods::{Methods, TcpMethods};
 
 /// Makes a Proxy-Wasm module of an `impl HttpFilter for X`: exports the callbacks of the methods that are there, and no others.
-/// One per crate.
+/// One per crate. `#[http_filter(tasks)]` says that the filter has tasks where the attribute cannot see a call of `every`.
 #[proc_macro_attribute]
 pub fn http_filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    if !arguments.is_empty() {
-        let arguments = proc_macro2::TokenStream::from(arguments);
-        return syn::Error::new_spanned(arguments, "#[http_filter] takes no arguments").to_compile_error().into();
-    }
+    attribute("http_filter", arguments, item, |item, tasks| {
+        let methods = Methods::of(item, tasks)?;
+        let filter = &*item.self_ty;
+        let present = methods.present(filter);
+        let exports = exports::http(&methods, filter);
+        Ok(quote!(#present #exports))
+    })
+}
+
+/// Makes a Proxy-Wasm module of an `impl TcpFilter for X`; as `http_filter`.
+#[proc_macro_attribute]
+pub fn tcp_filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    attribute("tcp_filter", arguments, item, |item, tasks| {
+        let methods = TcpMethods::of(item, tasks)?;
+        let filter = &*item.self_ty;
+        let present = methods.present(filter);
+        let exports = exports::tcp(&methods, filter);
+        Ok(quote!(#present #exports))
+    })
+}
+
+/// Leaves the `impl` as it is, and adds what `expand` makes of it.
+fn attribute(
+    name: &str,
+    arguments: TokenStream,
+    item: TokenStream,
+    expand: impl FnOnce(&ItemImpl, bool) -> syn::Result<proc_macro2::TokenStream>,
+) -> TokenStream {
+    let arguments = proc_macro2::TokenStream::from(arguments);
+    let tasks = match arguments.to_string().as_str() {
+        "" => false,
+        "tasks" => true,
+        _ => {
+            let message = format!("#[{name}] takes no arguments but `tasks`");
+            return syn::Error::new_spanned(arguments, message).to_compile_error().into();
+        }
+    };
     let item = parse_macro_input!(item as ItemImpl);
-    match expand(&item) {
+    match expand(&item, tasks) {
         Ok(added) => quote!(#item #added).into(),
         Err(error) => {
             let error = error.to_compile_error();
             quote!(#item #error).into()
         }
     }
-}
-
-fn expand(item: &ItemImpl) -> syn::Result<proc_macro2::TokenStream> {
-    let methods = Methods::of(item)?;
-    let filter = &*item.self_ty;
-    let present = methods.present(filter);
-    let exports = exports::exports(&methods, filter);
-    Ok(quote!(#present #exports))
 }

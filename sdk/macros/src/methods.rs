@@ -32,30 +32,97 @@ pub struct Methods {
     pub on_log: bool,
     /// Whether a method may wait for a callout.
     pub waits: bool,
+    /// Whether something may: a method, or a task.
+    pub tasks: bool,
+}
+
+#[derive(Default)]
+pub struct TcpMethods {
+    pub on_connect: bool,
+    pub on_downstream: bool,
+    pub on_upstream: bool,
+    pub on_close: bool,
+    pub on_log: bool,
+    pub tasks: bool,
+}
+
+impl TcpMethods {
+    pub fn of(item: &ItemImpl, tasks: bool) -> syn::Result<Self> {
+        check(item, "TcpFilter", "tcp_filter")?;
+        let mut methods = Self { tasks: tasks || mentions_every(item), ..Self::default() };
+        for method in functions(item) {
+            match method.sig.ident.to_string().as_str() {
+                "on_connect" => methods.on_connect = true,
+                "on_downstream" => methods.on_downstream = true,
+                "on_upstream" => methods.on_upstream = true,
+                "on_close" => methods.on_close = true,
+                "on_log" => methods.on_log = true,
+                _ => {}
+            }
+            methods.tasks |= may_wait(method);
+        }
+        Ok(methods)
+    }
+
+    /// The constant that the runtime reads.
+    pub fn present(&self, filter: &Type) -> TokenStream {
+        let Self { on_connect, on_downstream, on_upstream, on_close, on_log, tasks } = self;
+        quote! {
+            impl ::fyke_sdk::TcpPresent for #filter {
+                const CALLBACKS: ::fyke_sdk::TcpCallbacks = ::fyke_sdk::TcpCallbacks {
+                    on_connect: #on_connect,
+                    on_downstream: #on_downstream,
+                    on_upstream: #on_upstream,
+                    on_close: #on_close,
+                    on_log: #on_log,
+                    tasks: #tasks,
+                };
+            }
+        }
+    }
+}
+
+/// It is an `impl TRAIT for X` of one concrete type.
+fn check(item: &ItemImpl, expected: &str, attribute: &str) -> syn::Result<()> {
+    let named =
+        item.trait_.as_ref().and_then(|(path, _)| path.segments.last()).is_some_and(|name| name.ident == expected);
+    if !named {
+        let message = format!("#[{attribute}] belongs on an `impl {expected} for ...`");
+        return Err(syn::Error::new_spanned(&item.self_ty, message));
+    }
+    if !item.generics.params.is_empty() {
+        return Err(syn::Error::new_spanned(
+            &item.generics,
+            "a filter is one concrete type: its callbacks have no type parameters",
+        ));
+    }
+    Ok(())
+}
+
+fn functions(item: &ItemImpl) -> impl Iterator<Item = &ImplItemFn> {
+    item.items.iter().filter_map(|item| match item {
+        ImplItem::Fn(method) => Some(method),
+        _ => None,
+    })
+}
+
+/// Whether the filter asks for tasks: `env.every(...)`.
+fn mentions_every(item: &ItemImpl) -> bool {
+    fn inside(tokens: TokenStream) -> bool {
+        tokens.into_iter().any(|token| match token {
+            TokenTree::Ident(name) => name == "every",
+            TokenTree::Group(group) => inside(group.stream()),
+            _ => false,
+        })
+    }
+    functions(item).any(|method| inside(method.block.to_token_stream()))
 }
 
 impl Methods {
-    pub fn of(item: &ItemImpl) -> syn::Result<Self> {
-        let named = item
-            .trait_
-            .as_ref()
-            .and_then(|(path, _)| path.segments.last())
-            .is_some_and(|name| name.ident == "HttpFilter");
-        if !named {
-            return Err(syn::Error::new_spanned(
-                &item.self_ty,
-                "#[http_filter] belongs on an `impl HttpFilter for ...`",
-            ));
-        }
-        if !item.generics.params.is_empty() {
-            return Err(syn::Error::new_spanned(
-                &item.generics,
-                "a filter is one concrete type: its callbacks have no type parameters",
-            ));
-        }
+    pub fn of(item: &ItemImpl, tasks: bool) -> syn::Result<Self> {
+        check(item, "HttpFilter", "http_filter")?;
         let mut methods = Self::default();
-        for item in &item.items {
-            let ImplItem::Fn(method) = item else { continue };
+        for method in functions(item) {
             match method.sig.ident.to_string().as_str() {
                 "on_request" => methods.on_request = true,
                 "on_request_with_body" => methods.on_request_with_body = true,
@@ -79,6 +146,7 @@ impl Methods {
                 return Err(syn::Error::new_spanned(&item.self_ty, message));
             }
         }
+        methods.tasks = tasks || methods.waits || mentions_every(item);
         Ok(methods)
     }
 
@@ -94,6 +162,7 @@ impl Methods {
             on_response_chunk,
             on_log,
             waits,
+            tasks,
         } = self;
         quote! {
             impl ::fyke_sdk::Present for #filter {
@@ -107,6 +176,7 @@ impl Methods {
                     on_response_chunk: #on_response_chunk,
                     on_log: #on_log,
                     waits: #waits,
+                    tasks: #tasks,
                 };
             }
         }

@@ -1,6 +1,6 @@
 //! The ABI, Proxy-Wasm 0.2.1: numbers, encodings, and one safe function per hostcall.
 //!
-//! This is the only part of the SDK with `unsafe` in it, and all of that is in `guest.rs`, which exists on wasm32 only, and in `allocator.rs`.
+//! This is the only part of the SDK with `unsafe` in it, and all of that is in `guest/`, which exists on wasm32 only, and in `allocator.rs`.
 //! On every other target the same functions are served by [`crate::testing`], so that filters and their tests run natively.
 //! Nothing above this module knows which of the two it is talking to.
 //!
@@ -34,6 +34,8 @@ impl Status {
     pub const NOT_FOUND: Self = Self(1);
     /// An argument was malformed or refers to something that does not exist or is not granted.
     pub const BAD_ARGUMENT: Self = Self(2);
+    /// What was to be parsed could not be; of a gRPC call: no such cluster.
+    pub const PARSE_FAILURE: Self = Self(4);
     /// Shared data changed in the meantime.
     pub const CAS_MISMATCH: Self = Self(8);
     /// The host could not.
@@ -93,6 +95,10 @@ pub enum MapKind {
     ResponseHeaders = 2,
     /// Response trailers.
     ResponseTrailers = 3,
+    /// Initial metadata of a gRPC callout's answer.
+    GrpcInitialMetadata = 4,
+    /// Trailing metadata of a gRPC callout's answer.
+    GrpcTrailingMetadata = 5,
     /// Headers of a callout's answer.
     CallHeaders = 6,
 }
@@ -105,8 +111,14 @@ pub enum BufferKind {
     RequestBody = 0,
     /// Response body.
     ResponseBody = 1,
+    /// What a TCP client sent.
+    DownstreamData = 2,
+    /// What a TCP server sent.
+    UpstreamData = 3,
     /// Body of a callout's answer.
     CallBody = 4,
+    /// A message of a gRPC callout's answer.
+    GrpcMessage = 5,
     /// The plugin's configuration.
     PluginConfiguration = 7,
 }
@@ -147,6 +159,21 @@ pub enum Level {
     Error = 4,
     /// The filter cannot work.
     Critical = 5,
+}
+
+impl Level {
+    /// By its number; what the ABI does not name is the most there is.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Trace,
+            1 => Self::Debug,
+            2 => Self::Info,
+            3 => Self::Warn,
+            4 => Self::Error,
+            _ => Self::Critical,
+        }
+    }
 }
 
 /// `proxy_metric_type_t`.

@@ -1,14 +1,23 @@
 //! Drives one filter against the [`World`].
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use crate::abi::{Action, MapKind, Side};
 use crate::error::ConfigError;
 use crate::filter::{HttpFilter, Present};
-use crate::runtime::Runtime;
+use crate::runtime::{Received, Runtime};
 use crate::testing::world::{Pair, SentReply, StreamState, World};
 
 const ROOT: u32 = 1;
+
+/// What the filter told the host when it refused its configuration.
+pub(super) fn refusal() -> ConfigError {
+    let refusal = World::with(|world| world.refusal.take()).unwrap_or_default();
+    let refusal: serde_json::Value = serde_json::from_str(&refusal).unwrap_or_default();
+    let text = |key: &str| refusal.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    ConfigError::at(text("path"), text("message"))
+}
 
 /// One instance of a filter, configured. Making one resets this thread's [`World`].
 pub struct Host<F: HttpFilter + Present> {
@@ -47,10 +56,7 @@ impl<F: HttpFilter + Present> Host<F> {
         if self.runtime.on_configure(ROOT, configuration.len()) {
             return Ok(());
         }
-        let refusal = World::with(|world| world.refusal.take()).unwrap_or_default();
-        let refusal: serde_json::Value = serde_json::from_str(&refusal).unwrap_or_default();
-        let text = |key: &str| refusal.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        Err(ConfigError::at(text("path"), text("message")))
+        Err(refusal())
     }
 
     /// The runtime, for callbacks that have no method here.
@@ -131,6 +137,43 @@ impl<F: HttpFilter + Present> Host<F> {
             world.answer = (headers, body.to_vec());
         });
         self.runtime.on_http_call_response(token, count, body.len());
+    }
+
+    /// A message for a gRPC call.
+    pub fn grpc_message(&self, token: u32, message: &[u8]) {
+        World::with(|world| {
+            world.effective = ROOT;
+            world.answer = (Vec::new(), message.to_vec());
+        });
+        self.runtime.on_grpc_receive(token, Received::Message(message.len()));
+    }
+
+    /// The end of a gRPC call.
+    pub fn grpc_close(&self, token: u32, code: u32, message: &str) {
+        World::with(|world| {
+            world.effective = ROOT;
+            world.status = (code, message.to_owned());
+        });
+        self.runtime.on_grpc_close(token, code);
+    }
+
+    /// Time passes; timers fire on the way.
+    pub fn advance(&self, duration: Duration) {
+        let end = World::with(|world| world.now) + u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        loop {
+            let due = World::with(|world| {
+                let (at, period) = world.tick.filter(|(at, _)| *at <= end)?;
+                world.now = at;
+                world.tick = Some((at + u64::from(period) * 1_000_000, period));
+                world.effective = ROOT;
+                Some(())
+            });
+            if due.is_none() {
+                break;
+            }
+            self.runtime.on_tick(ROOT);
+        }
+        World::with(|world| world.now = end);
     }
 
     /// Asks a filter that routes to select again.

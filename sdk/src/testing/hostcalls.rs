@@ -1,7 +1,7 @@
 //! The same functions as `abi/guest.rs`, served by the [`World`].
 
 use crate::abi::{BufferKind, Level, MapKind, MetricKind, Pairs, Side, Status, encode_pairs};
-use crate::testing::world::{Call, Pair, SentReply, World};
+use crate::testing::world::{Call, GrpcRecord, Labelled, Pair, SentReply, World};
 
 pub fn log(level: Level, message: &str) {
     World::with(|world| world.logs.push((level, message.to_owned())));
@@ -10,6 +10,22 @@ pub fn log(level: Level, message: &str) {
 #[must_use]
 pub fn now() -> u64 {
     World::with(|world| world.now)
+}
+
+#[must_use]
+pub fn monotonic() -> u64 {
+    now()
+}
+
+pub fn set_tick_period(milliseconds: u32) {
+    World::with(|world| {
+        world.tick = (milliseconds > 0).then(|| (world.now + u64::from(milliseconds) * 1_000_000, milliseconds));
+    });
+}
+
+#[must_use]
+pub fn log_level() -> Level {
+    Level::Trace
 }
 
 pub fn random(bytes: &mut [u8]) {
@@ -32,7 +48,7 @@ fn with_buffer<T>(kind: BufferKind, look: impl FnOnce(&mut Vec<u8>) -> T) -> Opt
         let effective = world.effective;
         let buffer = match kind {
             BufferKind::PluginConfiguration => &mut world.configuration,
-            BufferKind::CallBody => &mut world.answer.1,
+            BufferKind::CallBody | BufferKind::GrpcMessage => &mut world.answer.1,
             body => world.streams.get_mut(&effective)?.bodies.get_mut(body as usize)?,
         };
         Some(look(buffer))
@@ -110,6 +126,20 @@ pub fn close_stream(side: Side) {
     });
 }
 
+pub fn continue_connection(side: crate::tcp::Side) {
+    World::with(|world| {
+        let effective = world.effective;
+        world.stream_mut(effective).resumed_sides.push(side);
+    });
+}
+
+pub fn close_connection(side: crate::tcp::Side) {
+    World::with(|world| {
+        let effective = world.effective;
+        world.stream_mut(effective).closed_sides.push(side);
+    });
+}
+
 pub fn send_local_response(status: u32, details: &str, body: &[u8], headers: &[u8]) -> Result<(), Status> {
     World::with(|world| {
         let effective = world.effective;
@@ -135,6 +165,65 @@ pub fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: u32) -> Re
         world.calls.push(Call { cluster: cluster.to_owned(), headers, body: body.to_vec(), timeout });
         u32::try_from(world.calls.len()).map_err(|_| Status::INTERNAL_FAILURE)
     })
+}
+
+/// Where a gRPC call goes.
+#[derive(Debug, Clone, Copy)]
+pub struct GrpcTarget<'a> {
+    pub cluster: &'a str,
+    pub service: &'a str,
+    pub method: &'a str,
+    pub metadata: &'a [u8],
+}
+
+fn grpc(target: GrpcTarget<'_>, unary: Option<(&[u8], u32)>) -> Result<u32, Status> {
+    World::with(|world| {
+        if world.clusters.as_ref().is_some_and(|known| known.iter().all(|name| name != target.cluster)) {
+            return Err(Status::PARSE_FAILURE);
+        }
+        world.grpc.push(GrpcRecord {
+            cluster: target.cluster.to_owned(),
+            path: format!("/{}/{}", target.service, target.method),
+            metadata: owned(&Pairs::new(target.metadata.to_vec())),
+            sent: unary.iter().map(|(message, _)| message.to_vec()).collect(),
+            timeout: unary.map(|(_, timeout)| timeout),
+            finished: unary.is_some(),
+            cancelled: false,
+        });
+        u32::try_from(world.grpc.len()).map_err(|_| Status::INTERNAL_FAILURE)
+    })
+}
+
+pub fn grpc_call(target: GrpcTarget<'_>, message: &[u8], timeout: u32) -> Result<u32, Status> {
+    grpc(target, Some((message, timeout)))
+}
+
+pub fn grpc_stream(target: GrpcTarget<'_>) -> Result<u32, Status> {
+    grpc(target, None)
+}
+
+fn with_grpc(token: u32, change: impl FnOnce(&mut GrpcRecord)) -> Result<(), Status> {
+    World::with(|world| world.grpc.get_mut((token as usize).wrapping_sub(1)).map(change)).ok_or(Status::NOT_FOUND)
+}
+
+pub fn grpc_send(token: u32, message: &[u8], end_of_stream: bool) -> Result<(), Status> {
+    with_grpc(token, |call| {
+        call.sent.push(message.to_vec());
+        call.finished |= end_of_stream;
+    })
+}
+
+pub fn grpc_close(token: u32) {
+    let _ = with_grpc(token, |call| call.finished = true);
+}
+
+pub fn grpc_cancel(token: u32) {
+    let _ = with_grpc(token, |call| call.cancelled = true);
+}
+
+#[must_use]
+pub fn call_status() -> (u32, String) {
+    World::with(|world| world.status.clone())
 }
 
 #[must_use]
@@ -210,6 +299,47 @@ pub fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, St
             }
             "fyke.callbacks.skip.v1" => {
                 world.skipped = Some(String::from_utf8_lossy(arguments).into_owned());
+                Ok(Vec::new())
+            }
+            "fyke.stream.write.v1" => {
+                let (stream, bytes) = split(arguments)?;
+                let effective = world.effective;
+                let written = world.stream_mut(effective).written.get_mut((stream as usize).wrapping_sub(2));
+                written.ok_or(Status::BAD_ARGUMENT)?.extend_from_slice(bytes);
+                Ok(Vec::new())
+            }
+            "fyke.metric.define.v1" => {
+                let defined: Labelled = serde_json::from_slice(arguments).map_err(|_| Status::BAD_ARGUMENT)?;
+                let at = world.labelled.iter().position(|known| known.name == defined.name);
+                match at.and_then(|at| Some((at, world.labelled.get(at)?))) {
+                    Some((at, known)) if (&known.kind, &known.labels) == (&defined.kind, &defined.labels) => number(at),
+                    Some(_) => Err(Status::BAD_ARGUMENT),
+                    None => {
+                        world.labelled.push(defined);
+                        number(world.labelled.len() - 1)
+                    }
+                }
+            }
+            "fyke.metric.record.v1" => {
+                let (handle, rest) = split(arguments)?;
+                let (value, mut rest) = rest.split_first_chunk::<8>().ok_or(Status::BAD_ARGUMENT)?;
+                let metric = world.labelled.get_mut(handle as usize).ok_or(Status::BAD_ARGUMENT)?;
+                let mut labels = Vec::new();
+                while !rest.is_empty() {
+                    let (length, after) = split(rest)?;
+                    let (label, after) = after.split_at_checked(length as usize).ok_or(Status::BAD_ARGUMENT)?;
+                    labels.push(String::from_utf8_lossy(label).into_owned());
+                    rest = after;
+                }
+                if labels.len() != metric.labels.len() {
+                    return Err(Status::BAD_ARGUMENT);
+                }
+                let values = metric.series.entry(labels).or_default();
+                let value = i64::from_le_bytes(*value);
+                match metric.kind.as_str() {
+                    "counter" => *values = vec![values.first().unwrap_or(&0) + value],
+                    _ => values.push(value),
+                }
                 Ok(Vec::new())
             }
             "fyke.route.define.v1" => {

@@ -28,7 +28,9 @@
 mod host;
 #[doc(hidden)]
 pub mod hostcalls;
+mod tcp;
 mod world;
 
 pub use host::Host;
-pub use world::{Call, Pair, SentReply, StreamState, World};
+pub use tcp::TcpHost;
+pub use world::{Call, GrpcRecord, Labelled, Pair, SentReply, StreamState, World};

@@ -1,7 +1,7 @@
 //! The state behind the hostcalls.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::abi::{Level, MapKind, MetricKind, Side};
 
@@ -39,7 +39,15 @@ pub struct World {
     pub routes: Vec<serde_json::Value>,
     /// Sinks that are known, and what was written to each. The handle is the position. The first is standard output.
     pub sinks: Vec<(String, Vec<String>)>,
-    /// Metrics; the id is the position.
+    /// gRPC calls that were made, in order. The token is the position, plus one.
+    pub grpc: Vec<GrpcRecord>,
+    /// What `proxy_get_status` says.
+    pub status: (u32, String),
+    /// When the timer fires next, and its period in milliseconds; `None`: it is off.
+    pub tick: Option<(u64, u32)>,
+    /// Metrics with labels; the handle is the position.
+    pub labelled: Vec<Labelled>,
+    /// Metrics without; the id is the position.
     pub metrics: Vec<(MetricKind, String, Vec<i64>)>,
     /// Shared data with its token.
     pub shared: HashMap<String, (Vec<u8>, u32)>,
@@ -54,8 +62,14 @@ pub struct World {
 pub struct StreamState {
     /// Request headers, request trailers, response headers, response trailers.
     pub maps: [Vec<Pair>; 4],
-    /// Request body and response body.
-    pub bodies: [Vec<u8>; 2],
+    /// Request body and response body; what of a TCP connection's two directions is held.
+    pub bodies: [Vec<u8>; 4],
+    /// What a filter of TCP connections wrote towards each side.
+    pub written: [Vec<u8>; 2],
+    /// Calls of `continue_stream` of a TCP connection.
+    pub resumed_sides: Vec<crate::tcp::Side>,
+    /// Calls of `close_stream` of a TCP connection.
+    pub closed_sides: Vec<crate::tcp::Side>,
     /// Properties by dotted path.
     pub properties: HashMap<String, Vec<u8>>,
     /// The local reply, if one was sent.
@@ -102,6 +116,39 @@ pub struct Call {
     pub timeout: u32,
 }
 
+/// A gRPC callout.
+#[derive(Debug, Clone)]
+pub struct GrpcRecord {
+    /// Where to.
+    pub cluster: String,
+    /// `/package.Service/Method`.
+    pub path: String,
+    /// Initial metadata.
+    pub metadata: Vec<Pair>,
+    /// Messages that were sent.
+    pub sent: Vec<Vec<u8>>,
+    /// Milliseconds, of a unary call.
+    pub timeout: Option<u32>,
+    /// Whether the filter ended its half.
+    pub finished: bool,
+    /// Whether the filter gave it up.
+    pub cancelled: bool,
+}
+
+/// A metric with labels.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub struct Labelled {
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Names of its labels.
+    pub labels: Vec<String>,
+    /// By the labels' values: a counter's sum, or everything that a gauge or histogram was given.
+    #[serde(skip)]
+    pub series: BTreeMap<Vec<String>, Vec<i64>>,
+}
+
 thread_local! {
     static WORLD: RefCell<World> = RefCell::new(World::new());
 }
@@ -123,6 +170,10 @@ impl World {
             answer: (Vec::new(), Vec::new()),
             routes: Vec::new(),
             sinks: vec![(String::new(), Vec::new())],
+            grpc: Vec::new(),
+            status: (0, String::new()),
+            tick: None,
+            labelled: Vec::new(),
             metrics: Vec::new(),
             shared: HashMap::new(),
             header_reads: 0,
@@ -147,7 +198,9 @@ impl World {
 
     pub(super) fn map_mut(&mut self, kind: MapKind) -> Option<&mut Vec<Pair>> {
         match kind {
-            MapKind::CallHeaders => Some(&mut self.answer.0),
+            MapKind::CallHeaders | MapKind::GrpcInitialMetadata | MapKind::GrpcTrailingMetadata => {
+                Some(&mut self.answer.0)
+            }
             stream => self.streams.entry(self.effective).or_default().maps.get_mut(stream as usize),
         }
     }

@@ -1,56 +1,17 @@
-//! Callouts: requests that a filter sends to a cluster while its stream waits.
-//!
-//! A call is an ordinary future: nothing is sent before it is first polled, several are joined or raced like any others, and
-//! dropping one forgets its answer. Only the host's callbacks make progress; wakers do nothing.
+//! Calls over HTTP.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use super::{CallError, DEFAULT_TIMEOUT, milliseconds};
 use crate::abi::{self, BufferKind, MapKind, Pairs, Status};
 use crate::hash::FastHash;
-
-/// Until when a call waits, unless it says otherwise.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A cluster that this filter may call; from [`Env::cluster`](crate::Env::cluster).
-#[derive(Debug, Clone)]
-pub struct Cluster {
-    name: Rc<str>,
-}
-
-impl Cluster {
-    pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.into() }
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Sends a request there, when awaited.
-    ///
-    /// ```no_run
-    /// # use fyke_sdk::{Cluster, HttpRequest, Result};
-    /// # use std::time::Duration;
-    /// # async fn example(authz: &Cluster) -> Result<()> {
-    /// let answer = authz.call(HttpRequest::get("/check").header("x-token", "t")).timeout(Duration::from_millis(200)).await?;
-    /// if answer.status() == 200 { /* ... */ }
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use = "a call is sent when it is awaited"]
-    pub fn call(&self, request: HttpRequest) -> HttpCall {
-        HttpCall { cluster: self.name.clone(), request, timeout: DEFAULT_TIMEOUT }
-    }
-}
+use crate::owner::{self, Owner};
 
 /// A request to a cluster.
 #[derive(Debug, Clone)]
@@ -134,35 +95,6 @@ impl HttpResponse {
     }
 }
 
-/// Why there is no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CallError {
-    /// The host has no such cluster, or does not grant it to this filter.
-    UnknownCluster,
-    /// The time was up.
-    Timeout,
-    /// The call could not be started.
-    Connect,
-    /// The call failed on its way.
-    Reset,
-    /// There is no stream that could wait for the answer.
-    Cancelled,
-}
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::UnknownCluster => "the callout's cluster is unknown or not granted",
-            Self::Timeout => "the callout timed out",
-            Self::Connect => "the callout could not be started",
-            Self::Reset => "the callout failed on its way",
-            Self::Cancelled => "the callout has no stream to wait for it",
-        })
-    }
-}
-
-impl std::error::Error for CallError {}
-
 /// A call that was not sent yet: `.await` sends it and waits.
 #[derive(Debug)]
 #[must_use = "a call is sent when it is awaited"]
@@ -173,6 +105,10 @@ pub struct HttpCall {
 }
 
 impl HttpCall {
+    pub(super) fn new(cluster: Rc<str>, request: HttpRequest) -> Self {
+        Self { cluster, request, timeout: DEFAULT_TIMEOUT }
+    }
+
     /// How long to wait for the answer. Default: 5 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -205,7 +141,7 @@ enum State {
 impl Future for PendingCall {
     type Output = Result<HttpResponse, CallError>;
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let State::Unsent(call) = &self.state {
             match dispatch(call) {
                 Ok((token, mailbox)) => self.state = State::Sent { token, mailbox },
@@ -223,7 +159,10 @@ impl Future for PendingCall {
                 self.state = State::Done;
                 Poll::Ready(answer)
             }
-            None => Poll::Pending,
+            None => {
+                mailbox.waker.replace(Some(cx.waker().clone()));
+                Poll::Pending
+            }
         }
     }
 }
@@ -231,7 +170,7 @@ impl Future for PendingCall {
 impl Drop for PendingCall {
     fn drop(&mut self) {
         if let State::Sent { token, .. } = self.state {
-            CALLS.with_borrow_mut(|calls| calls.open.remove(&token));
+            CALLS.with_borrow_mut(|calls| calls.remove(&token));
         }
     }
 }
@@ -239,59 +178,52 @@ impl Drop for PendingCall {
 /// Where an answer waits for the future that asked.
 #[derive(Debug)]
 struct Mailbox {
-    stream: u32,
+    owner: Owner,
+    /// On the monotonic clock.
     deadline: u64,
     answer: RefCell<Option<Result<HttpResponse, CallError>>>,
-}
-
-/// The calls of this instance. One thread, one instance: what would be a global registry elsewhere is the guest's own memory here.
-struct Calls {
-    stream: u32,
-    open: HashMap<u32, Rc<Mailbox>, FastHash>,
+    waker: RefCell<Option<Waker>>,
 }
 
 thread_local! {
-    static CALLS: RefCell<Calls> = const { RefCell::new(Calls { stream: 0, open: HashMap::with_hasher(FastHash::new()) }) };
-}
-
-/// Calls made from now on belong to this stream; zero: to none.
-pub(crate) fn enter(stream: u32) {
-    CALLS.with_borrow_mut(|calls| calls.stream = stream);
+    /// The calls of this instance, by token. One thread, one instance: what would be a global registry elsewhere is the guest's own
+    /// memory here.
+    static CALLS: RefCell<HashMap<u32, Rc<Mailbox>, FastHash>> = const { RefCell::new(HashMap::with_hasher(FastHash::new())) };
 }
 
 fn dispatch(call: &HttpCall) -> Result<(u32, Rc<Mailbox>), CallError> {
-    let stream = CALLS.with_borrow(|calls| calls.stream);
-    if stream == 0 {
-        return Err(CallError::Cancelled);
-    }
+    let owner = owner::current().ok_or(CallError::Cancelled)?;
     let request = &call.request;
     let authority = request.authority.as_deref().unwrap_or(&call.cluster);
     let pairs = abi::encode_pairs(
         std::iter::once((&b":authority"[..], authority.as_bytes()))
             .chain(request.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()))),
     );
-    let milliseconds = u32::try_from(call.timeout.as_millis()).unwrap_or(u32::MAX).clamp(1, i32::MAX.unsigned_abs());
-    let token = abi::http_call(&call.cluster, &pairs, &request.body, milliseconds).map_err(|status| match status {
+    let timeout = milliseconds(call.timeout);
+    let token = abi::http_call(&call.cluster, &pairs, &request.body, timeout).map_err(|status| match status {
         Status::BAD_ARGUMENT | Status::NOT_FOUND => CallError::UnknownCluster,
         _ => CallError::Connect,
     })?;
-    let deadline = abi::now().saturating_add(u64::from(milliseconds) * 1_000_000);
-    let mailbox = Rc::new(Mailbox { stream, deadline, answer: RefCell::new(None) });
-    CALLS.with_borrow_mut(|calls| calls.open.insert(token, mailbox.clone()));
+    let deadline = abi::monotonic().saturating_add(u64::from(timeout) * 1_000_000);
+    let mailbox = Rc::new(Mailbox { owner, deadline, answer: RefCell::default(), waker: RefCell::default() });
+    CALLS.with_borrow_mut(|calls| calls.insert(token, mailbox.clone()));
     Ok((token, mailbox))
 }
 
-/// An answer came: puts it where its future looks and tells whose stream that is. `None` when nobody waits any more.
-pub(crate) fn complete(token: u32, headers: u32, body: usize) -> Option<u32> {
-    let mailbox = CALLS.with_borrow_mut(|calls| calls.open.remove(&token))?;
+/// An answer came: puts it where its future looks and tells whose it is. `None` when nobody waits any more.
+pub(crate) fn complete(token: u32, headers: u32, body: usize) -> Option<Owner> {
+    let mailbox = CALLS.with_borrow_mut(|calls| calls.remove(&token))?;
     let answer = if headers > 0 {
         let body = if body == 0 { None } else { abi::buffer(BufferKind::CallBody, 0, body) };
         Ok(HttpResponse { headers: abi::header_pairs(MapKind::CallHeaders), body: body.unwrap_or_default() })
-    } else if abi::now() >= mailbox.deadline {
+    } else if abi::monotonic() >= mailbox.deadline {
         Err(CallError::Timeout)
     } else {
         Err(CallError::Reset)
     };
     mailbox.answer.replace(Some(answer));
-    Some(mailbox.stream)
+    if let Some(waker) = mailbox.waker.take() {
+        waker.wake();
+    }
+    Some(mailbox.owner)
 }

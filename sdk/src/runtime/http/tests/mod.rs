@@ -14,6 +14,7 @@ use crate::{
 
 mod bodies;
 mod stateless;
+mod tasks;
 
 thread_local! {
     static DROPPED: Cell<usize> = const { Cell::new(0) };

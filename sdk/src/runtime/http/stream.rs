@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
+use super::task::{Phase, Task};
 use crate::abi::Side;
 use crate::filter::HttpFilter;
-use crate::runtime::task::{Phase, Task};
 
 pub(super) struct Stream<F: HttpFilter> {
     /// The value with which the stream began.

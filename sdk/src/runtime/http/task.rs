@@ -11,10 +11,10 @@ use std::task::{Context, Poll, Waker};
 
 use crate::abi::Side;
 use crate::body::Body;
-use crate::call;
 use crate::error::{Error, Result};
 use crate::filter::HttpFilter;
 use crate::flow::Flow;
+use crate::owner::{self, Owner};
 use crate::request::Request;
 use crate::response::Response;
 
@@ -95,10 +95,9 @@ impl<F: HttpFilter> Task<F> {
 
     /// Runs up to the next wait; `Some` when the method is done. Callouts made meanwhile belong to `stream`.
     pub fn poll(&mut self, stream: u32) -> Option<Result<Flow>> {
-        call::enter(stream);
         // Never ready: it goes on to wait for its next job.
-        let _ = self.future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        call::enter(0);
+        let _ =
+            owner::with(Owner::Stream(stream), || self.future.as_mut().poll(&mut Context::from_waker(Waker::noop())));
         self.desk.result.take()
     }
 

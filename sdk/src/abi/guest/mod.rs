@@ -6,106 +6,10 @@ use std::alloc::Layout;
 
 use super::{BufferKind, Level, MapKind, MetricKind, Pairs, Side, Status};
 
-mod raw {
-    #[link(wasm_import_module = "env")]
-    unsafe extern "C" {
-        pub fn proxy_log(level: u32, message: *const u8, length: usize) -> u32;
-        pub fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
-        pub fn proxy_set_effective_context(context: u32) -> u32;
-        pub fn proxy_get_buffer_bytes(
-            kind: u32,
-            start: usize,
-            maximum: usize,
-            bytes: *mut *mut u8,
-            length: *mut usize,
-        ) -> u32;
-        pub fn proxy_set_buffer_bytes(kind: u32, start: usize, size: usize, bytes: *const u8, length: usize) -> u32;
-        pub fn proxy_get_buffer_status(kind: u32, length: *mut usize, flags: *mut u32) -> u32;
-        pub fn proxy_get_header_map_pairs(kind: u32, bytes: *mut *mut u8, length: *mut usize) -> u32;
-        pub fn proxy_get_header_map_value(
-            kind: u32,
-            name: *const u8,
-            name_length: usize,
-            value: *mut *mut u8,
-            length: *mut usize,
-        ) -> u32;
-        pub fn proxy_add_header_map_value(
-            kind: u32,
-            name: *const u8,
-            name_length: usize,
-            value: *const u8,
-            length: usize,
-        ) -> u32;
-        pub fn proxy_replace_header_map_value(
-            kind: u32,
-            name: *const u8,
-            name_length: usize,
-            value: *const u8,
-            length: usize,
-        ) -> u32;
-        pub fn proxy_remove_header_map_value(kind: u32, name: *const u8, name_length: usize) -> u32;
-        pub fn proxy_continue_stream(side: u32) -> u32;
-        pub fn proxy_close_stream(side: u32) -> u32;
-        pub fn proxy_send_local_response(
-            status: u32,
-            details: *const u8,
-            details_length: usize,
-            body: *const u8,
-            body_length: usize,
-            headers: *const u8,
-            headers_length: usize,
-            grpc_status: i32,
-        ) -> u32;
-        pub fn proxy_http_call(
-            cluster: *const u8,
-            cluster_length: usize,
-            headers: *const u8,
-            headers_length: usize,
-            body: *const u8,
-            body_length: usize,
-            trailers: *const u8,
-            trailers_length: usize,
-            timeout: u32,
-            token: *mut u32,
-        ) -> u32;
-        pub fn proxy_set_shared_data(
-            key: *const u8,
-            key_length: usize,
-            value: *const u8,
-            length: usize,
-            cas: u32,
-        ) -> u32;
-        pub fn proxy_get_shared_data(
-            key: *const u8,
-            key_length: usize,
-            value: *mut *mut u8,
-            length: *mut usize,
-            cas: *mut u32,
-        ) -> u32;
-        pub fn proxy_define_metric(kind: u32, name: *const u8, name_length: usize, id: *mut u32) -> u32;
-        pub fn proxy_record_metric(id: u32, value: i64) -> u32;
-        pub fn proxy_increment_metric(id: u32, delta: i64) -> u32;
-        pub fn proxy_get_property(path: *const u8, path_length: usize, value: *mut *mut u8, length: *mut usize) -> u32;
-        pub fn proxy_set_property(path: *const u8, path_length: usize, value: *const u8, length: usize) -> u32;
-        pub fn proxy_call_foreign_function(
-            name: *const u8,
-            name_length: usize,
-            arguments: *const u8,
-            arguments_length: usize,
-            result: *mut *mut u8,
-            length: *mut usize,
-        ) -> u32;
-    }
+mod callouts;
+mod raw;
 
-    #[link(wasm_import_module = "wasi_snapshot_preview1")]
-    unsafe extern "C" {
-        pub fn random_get(bytes: *mut u8, length: usize) -> u32;
-    }
-
-    unsafe extern "C" {
-        pub fn __wasm_call_ctors();
-    }
-}
+pub use callouts::*;
 
 /// Runs the module's constructors. The linker generates the function; calling it ourselves keeps it from wrapping every export in a call of it.
 pub fn initialize() {
@@ -156,6 +60,30 @@ pub fn now() -> u64 {
     // SAFETY: the host writes eight bytes to a live `u64`.
     unsafe { raw::proxy_get_current_time_nanoseconds(&raw mut time) };
     time
+}
+
+/// `clock_time_get` of the monotonic clock, in nanoseconds.
+#[must_use]
+pub fn monotonic() -> u64 {
+    let mut time = 0;
+    // SAFETY: the host writes eight bytes to a live `u64`.
+    unsafe { raw::clock_time_get(1, 1, &raw mut time) };
+    time
+}
+
+/// `proxy_set_tick_period_milliseconds`, of the effective context's root; zero: no more ticks.
+pub fn set_tick_period(milliseconds: u32) {
+    // SAFETY: no pointers.
+    unsafe { raw::proxy_set_tick_period_milliseconds(milliseconds) };
+}
+
+/// `proxy_get_log_level`: what is below it goes nowhere.
+#[must_use]
+pub fn log_level() -> Level {
+    let mut level = 0;
+    // SAFETY: the host writes four bytes to a live `u32`.
+    unsafe { raw::proxy_get_log_level(&raw mut level) };
+    Level::from_number(level)
 }
 
 /// `random_get`.
@@ -273,6 +201,18 @@ pub fn close_stream(side: Side) {
     unsafe { raw::proxy_close_stream(side as u32) };
 }
 
+/// `proxy_continue_stream`, of a TCP connection.
+pub fn continue_connection(side: crate::tcp::Side) {
+    // SAFETY: no pointers.
+    unsafe { raw::proxy_continue_stream(side.stream()) };
+}
+
+/// `proxy_close_stream`, of a TCP connection.
+pub fn close_connection(side: crate::tcp::Side) {
+    // SAFETY: no pointers.
+    unsafe { raw::proxy_close_stream(side.stream()) };
+}
+
 /// `proxy_send_local_response`; `headers` are serialized pairs.
 ///
 /// # Errors
@@ -292,31 +232,6 @@ pub fn send_local_response(status: u32, details: &str, body: &[u8], headers: &[u
         )
     })
     .ok()
-}
-
-/// `proxy_http_call`: the token of the answer; `headers` are serialized pairs.
-///
-/// # Errors
-/// The host's status.
-pub fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: u32) -> Result<u32, Status> {
-    let trailers = 0_u32.to_le_bytes();
-    let mut token = 0;
-    // SAFETY: live slices, and a live local that the host writes to.
-    let status = unsafe {
-        raw::proxy_http_call(
-            cluster.as_ptr(),
-            cluster.len(),
-            headers.as_ptr(),
-            headers.len(),
-            body.as_ptr(),
-            body.len(),
-            trailers.as_ptr(),
-            trailers.len(),
-            timeout,
-            &raw mut token,
-        )
-    };
-    Status(status).ok().map(|()| token)
 }
 
 /// `proxy_get_shared_data`: the value and its token, if there is one.

@@ -1,0 +1,158 @@
+//! What the SDK promises, in a real proxy: futures, timers, tasks, gRPC, labels, TCP.
+
+use std::net::SocketAddr;
+
+use crate::{
+    guests,
+    support::{Proxy, Reply, Upstream, eventually, h2},
+};
+
+/// `/never` is never answered; everything else with its path.
+async fn echo() -> Upstream {
+    Upstream::scripted(|mut conn, _, recorder| async move {
+        while let Some(request) = conn.request().await {
+            recorder.saw(&request);
+            if request.path() == "/never" {
+                conn.rest().await;
+                return;
+            }
+            let path = request.path();
+            conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{path}", path.len())).await;
+        }
+    })
+    .await
+}
+
+async fn busy(upstream: SocketAddr, echo: SocketAddr, grpc: SocketAddr, config: &str) -> Proxy {
+    let yaml = format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [busy], cluster: app }}\n\
+         filters:\n  busy: {{ module: {:?}, config: {config}, allow: {{ clusters: [echo, grpc] }} }}\n\
+         clusters:\n  app: {{ endpoints: ['{upstream}'] }}\n  echo: {{ endpoints: ['{echo}'] }}\n  \
+         grpc: {{ protocol: http2, endpoints: ['{grpc}'] }}\n",
+        guests::BUSY
+    );
+    Proxy::start(yaml).await
+}
+
+#[tokio::test]
+async fn a_method_waits_for_calls_time_and_streams_in_every_way() {
+    let (upstream, echo, grpc) = (Upstream::says("through").await, echo().await, h2::Upstream::echo().await);
+    let proxy = busy(upstream.address, echo.address, grpc.address, "{}").await;
+    for (what, said) in [
+        ("join", "/slow/quick"),
+        ("select", "/quick"),
+        ("timeout", "the time was up"),
+        ("sleep", "rested"),
+        ("unary", "hi"),
+        ("stream", "one,two"),
+        ("else", "nothing"),
+    ] {
+        let answer = proxy.get_with("/", &format!("x-do: {what}\r\n")).await;
+        assert_eq!((answer.status(), answer.text().as_str()), (200, "through"), "{what}");
+        assert_eq!(upstream.last().header("x-said"), Some(said), "{what}");
+    }
+    assert_eq!(proxy.metric("told_total", &[("how", "join"), ("what", "x")]).await, 1.0);
+    assert_eq!(proxy.metric("told_total", &[("how", "stream"), ("what", "x")]).await, 1.0);
+}
+
+#[tokio::test]
+async fn streams_that_wait_for_time_do_not_wait_for_each_other() {
+    let (upstream, echo, grpc) = (Upstream::says("through").await, echo().await, h2::Upstream::echo().await);
+    let proxy = busy(upstream.address, echo.address, grpc.address, "{}").await;
+    let asked = (0..20).map(|number| {
+        let what = if number % 2 == 0 { "sleep" } else { "timeout" };
+        let proxy = &proxy;
+        async move { proxy.get_with("/", &format!("x-do: {what}\r\n")).await.status() }
+    });
+    assert_eq!(futures_util::future::join_all(asked).await, [200; 20]);
+}
+
+#[tokio::test]
+async fn a_task_runs_beside_the_streams() {
+    let (upstream, echo, grpc) = (Upstream::says("through").await, echo().await, h2::Upstream::echo().await);
+    let proxy = busy(upstream.address, echo.address, grpc.address, "{ refresh_ms: 10 }").await;
+    echo.received(3).await;
+    assert!(echo.seen().iter().all(|request| request.path() == "/refresh"));
+    eventually("a refresh is seen by a stream", async || {
+        (proxy.get("/").await.header("x-refreshed")?.parse::<u32>().ok()? >= 2).then_some(())
+    })
+    .await;
+}
+
+/// Answers with this status, and names the cluster.
+async fn gate(status: u16) -> Upstream {
+    Upstream::http(move |_| Reply::new(status).header("x-cluster", "app")).await
+}
+
+async fn frames(upstream: SocketAddr, gate: SocketAddr) -> Proxy {
+    let yaml = format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', protocol: tcp, cluster: none, filters: [frames] }}\n\
+         filters:\n  frames: {{ module: {:?}, allow: {{ clusters: [gate] }} }}\n\
+         clusters:\n  none: {{ endpoints: [] }}\n  app: {{ endpoints: ['{upstream}'] }}\n  gate: {{ endpoints: ['{gate}'] }}\n",
+        guests::FRAMES
+    );
+    Proxy::start(yaml).await
+}
+
+/// Sends back what it gets.
+async fn mirror() -> Upstream {
+    Upstream::scripted(|mut conn, _, _| async move {
+        loop {
+            let piece = conn.some().await;
+            if piece.is_empty() || conn.patient_send(&piece).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_filter_of_connections_waits_holds_skips_writes_and_closes() {
+    let (upstream, gate) = (mirror().await, gate(200).await);
+    let proxy = frames(upstream.address, gate.address).await;
+    let mut client = proxy.connect().await;
+    // Before the gate has answered; in pieces.
+    client.send(b"\x03a").await;
+    client.send(b"b").await;
+    assert!(client.silent(std::time::Duration::from_millis(50)).await);
+    client.send(b"c\x02de").await;
+    assert_eq!(client.bytes(7).await, b"\x03abc\x02de");
+    // A long one passes as it comes, and what follows it is looked at again.
+    let mut long = vec![250];
+    long.extend([b'x'; 100]);
+    client.send(&long).await;
+    assert_eq!(client.bytes(101).await, long);
+    client.send([b'y'; 149]).await;
+    assert_eq!(client.bytes(149).await, [b'y'; 149]);
+    client.send(b"y").await;
+    assert_eq!(client.bytes(1).await, b"y");
+    client.send(b"\x01?").await;
+    assert_eq!(client.bytes(5).await, b"pong\n");
+    client.send(b"\x01!").await;
+    assert!(client.closed().await);
+    proxy.logged(&["seen: gate 200, up", "close"]).await;
+    for (kind, count) in [("short", 2.0), ("long", 1.0), ("ping", 1.0)] {
+        assert_eq!(proxy.metric("frames_total", &[("kind", kind)]).await, count, "{kind}");
+    }
+    assert!(gate.last().header("x-from").unwrap().starts_with("127.0.0.1:"));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_let_in_or_that_fails_is_closed() {
+    let (upstream, shut) = (mirror().await, gate(403).await);
+    let proxy = frames(upstream.address, shut.address).await;
+    let mut client = proxy.connect().await;
+    assert!(client.closed().await);
+    proxy.logged(&["seen: gate 403"]).await;
+    let open = gate(200).await;
+    let proxy = frames(upstream.address, open.address).await;
+    let mut client = proxy.connect().await;
+    client.send(b"\x00").await;
+    assert!(client.closed().await);
+    proxy.logged(&["an empty frame"]).await;
+    // The instance goes on.
+    let mut client = proxy.connect().await;
+    client.send(b"\x01a").await;
+    assert_eq!(client.bytes(2).await, b"\x01a");
+}
