@@ -17,6 +17,8 @@ pub(crate) fn configure<F, C: DeserializeOwned + 'static>(
     tasks: bool,
     make: impl FnOnce(C, &mut Env) -> Result<F, ConfigError>,
 ) -> Result<(F, Vec<BoxedTask>), ConfigError> {
+    #[cfg(feature = "log")]
+    crate::log::install();
     let bytes = if size == 0 { None } else { abi::buffer(BufferKind::PluginConfiguration, 0, size) };
     let mut env = Env::new();
     let filter = make(parse(&bytes.unwrap_or_default())?, &mut env)?;

@@ -77,6 +77,7 @@ pub mod abi;
 mod body;
 mod callout;
 mod configure;
+mod cookie;
 mod env;
 mod error;
 mod filter;
@@ -88,12 +89,14 @@ pub mod log;
 mod metric;
 mod owner;
 pub mod property;
+mod query;
 pub mod random;
 mod request;
 mod response;
 pub mod routes;
 #[doc(hidden)]
 pub mod runtime;
+mod schema;
 mod shared;
 mod tcp;
 #[cfg(not(target_arch = "wasm32"))]
@@ -107,6 +110,7 @@ pub use callout::{
     CallError, Cluster, GrpcCall, GrpcError, GrpcResponse, GrpcStream, HttpCall, HttpRequest, HttpResponse,
     PendingCall, PendingGrpc,
 };
+pub use cookie::{SameSite, SetCookie};
 pub use env::Env;
 pub use error::{ConfigError, Error, Result};
 pub use filter::HttpFilter;
@@ -114,13 +118,17 @@ pub use filter::HttpFilter;
 pub use filter::{Callbacks, Present};
 pub use flow::{Flow, Reply};
 pub use future::{Either, join, join_all, select};
-pub use fyke_sdk_macros::{http_filter, tcp_filter};
+pub use fyke_sdk_macros::{FilterConfig, http_filter, tcp_filter};
 pub use headers::Headers;
 pub use log::{LogSink, StreamLog};
 pub use metric::{Counter, Gauge, Histogram};
+pub use query::Query;
 pub use request::Request;
 pub use response::Response;
 pub use routes::{RouteAction, RouteHandle, RouteOverrides, Routes, WeightedCluster};
+pub use schema::{FilterConfig, Schema};
+#[doc(hidden)]
+pub use schema::{Of as SchemaOf, Unknown as UnknownSchema};
 pub use shared::Shared;
 pub use tcp::{Conn, Data, Side, TcpFilter, TcpFlow};
 #[doc(hidden)]

@@ -1,10 +1,59 @@
 //! Logs: of the filter itself, of streams when they are over, and records for a sink.
+//!
+//! With the feature `log` (on by default) the macros of the `log` crate, `log::warn!` and its sisters, go to the host too; those of
+//! `tracing` do where its own feature `log` is on. What is below the host's level is not even formatted. The level is
+//! looked up whenever a plugin is configured.
 
 use std::cell::RefCell;
 
 use crate::abi::{self, Level, MapKind, Status};
 use crate::error::ConfigError;
 use crate::property;
+
+#[cfg(feature = "log")]
+struct HostLog;
+
+#[cfg(feature = "log")]
+impl log_facade::Log for HostLog {
+    fn enabled(&self, metadata: &log_facade::Metadata<'_>) -> bool {
+        metadata.level() <= log_facade::max_level()
+    }
+
+    fn log(&self, record: &log_facade::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let level = match record.level() {
+            log_facade::Level::Error => Level::Error,
+            log_facade::Level::Warn => Level::Warn,
+            log_facade::Level::Info => Level::Info,
+            log_facade::Level::Debug => Level::Debug,
+            log_facade::Level::Trace => Level::Trace,
+        };
+        match record.args().as_str() {
+            Some(message) => abi::log(level, message),
+            None => abi::log(level, &record.args().to_string()),
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Leads the `log` crate's macros to the host, at the host's level.
+#[cfg(feature = "log")]
+pub(crate) fn install() {
+    static LOG: HostLog = HostLog;
+    // Fails from the second time on, and where the author has a logger of their own.
+    let _ = log_facade::set_logger(&LOG);
+    log_facade::set_max_level(match abi::log_level() {
+        Level::Trace => log_facade::LevelFilter::Trace,
+        Level::Debug => log_facade::LevelFilter::Debug,
+        Level::Info => log_facade::LevelFilter::Info,
+        Level::Warn => log_facade::LevelFilter::Warn,
+        Level::Error => log_facade::LevelFilter::Error,
+        Level::Critical => log_facade::LevelFilter::Off,
+    });
+}
 
 /// Writes a line to the host's log.
 pub fn write(level: Level, message: &str) {
@@ -96,5 +145,21 @@ impl LogSink {
     /// Writes one record.
     pub fn write(&self, record: impl AsRef<[u8]>) {
         self.write_with(|buffer| buffer.extend_from_slice(record.as_ref()));
+    }
+}
+
+#[cfg(all(test, feature = "log"))]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[test]
+    fn the_macros_of_the_log_crate_reach_the_host() {
+        World::reset();
+        install();
+        log_facade::warn!("{} left", 3);
+        log_facade::info!("plain");
+        let expected = [(Level::Warn, "3 left".to_owned()), (Level::Info, "plain".to_owned())];
+        assert_eq!(World::with(|world| world.logs.clone()), expected);
     }
 }

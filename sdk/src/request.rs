@@ -3,9 +3,11 @@
 use std::ops::{Deref, DerefMut};
 
 use crate::abi::{self, MapKind};
+use crate::cookie;
 use crate::error::Result;
 use crate::headers::Headers;
 use crate::property;
+use crate::query::Query;
 use crate::routes::{RouteHandle, RouteOverrides};
 
 /// The head of a request. It is its [`Headers`], with names for the pseudo headers.
@@ -42,6 +44,18 @@ impl Request {
     #[must_use]
     pub fn scheme(&self) -> &[u8] {
         self.get_known(":scheme").unwrap_or_default()
+    }
+
+    /// The parameters of the path's query.
+    #[must_use]
+    pub fn query(&self) -> Query<'_> {
+        Query::of_path(self.path())
+    }
+
+    /// The first value of a cookie.
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<Vec<u8>> {
+        cookie::find(&self.values("cookie"), name)
     }
 
     /// Whether there is neither body nor trailers.

@@ -3,6 +3,8 @@
 use std::ops::{Deref, DerefMut};
 
 use crate::abi::MapKind;
+use crate::cookie::SetCookie;
+use crate::error::Result;
 use crate::headers::Headers;
 use crate::property;
 
@@ -22,6 +24,14 @@ impl Response {
     #[must_use]
     pub fn status(&self) -> u16 {
         self.get(":status").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok()).unwrap_or(0)
+    }
+
+    /// Adds a `set-cookie` header.
+    ///
+    /// # Errors
+    /// When the cookie is malformed ([`SetCookie::to_header`]), or as [`Headers::set`].
+    pub fn set_cookie(&mut self, cookie: &SetCookie) -> Result<()> {
+        self.add("set-cookie", cookie.to_header()?)
     }
 
     /// Whether there is neither body nor trailers.

@@ -183,7 +183,17 @@ clusters: { app: { endpoints: ['127.0.0.1:1'] } }
     );
     says(
         &refused(&yaml.replace("'('", "x").replace("- { cluster: app }", "- { clustre: app }"), &[]),
-        &["filter \"router\"", "clustre", "proxy.yaml:7:"],
+        &["filter \"router\"", "clustre", "did you mean \"cluster\"", "proxy.yaml:7:"],
+    );
+    // What the module's schema tells is told before it runs, all at once.
+    let busy = format!("{{ module: {:?}, config: {{ refresh_ms: -1, refesh_ms: 1 }} }}", guests::BUSY);
+    says(
+        &refused(&around(&[("busy", &busy)]), &[]),
+        &[
+            "config.refresh_ms: -1 is less than the minimum of 0",
+            "unknown key \"refesh_ms\"; did you mean \"refresh_ms\"",
+            "2 errors",
+        ],
     );
 }
 

@@ -51,6 +51,7 @@ async fn a_method_waits_for_calls_time_and_streams_in_every_way() {
         assert_eq!((answer.status(), answer.text().as_str()), (200, "through"), "{what}");
         assert_eq!(upstream.last().header("x-said"), Some(said), "{what}");
     }
+    proxy.logged(&["WARN", "asked for else"]).await;
     assert_eq!(proxy.metric("told_total", &[("how", "join"), ("what", "x")]).await, 1.0);
     assert_eq!(proxy.metric("told_total", &[("how", "stream"), ("what", "x")]).await, 1.0);
 }

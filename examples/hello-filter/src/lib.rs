@@ -1,10 +1,10 @@
 //! A first filter: greets on `/hello`, and signs every answer.
 
-use fyke_sdk::{ConfigError, Env, Flow, HttpFilter, Reply, Request, Response, Result, http_filter};
+use fyke_sdk::{ConfigError, Env, FilterConfig, Flow, HttpFilter, Reply, Request, Response, Result, http_filter};
 use serde::Deserialize;
 
 /// The configuration of [`Hello`].
-#[derive(Deserialize)]
+#[derive(Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// What to say.

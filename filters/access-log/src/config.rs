@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use fyke_sdk::{FilterConfig, Schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 /// All keys have defaults.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// One of the configuration's `sinks:`. Default: standard output.
@@ -20,7 +21,7 @@ pub struct Config {
 }
 
 /// What a record looks like.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, FilterConfig)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// A line of text.
@@ -33,6 +34,10 @@ pub enum Format {
 /// Keys and where their values come from, in the order in which they were written.
 #[derive(Debug)]
 pub struct Fields(pub Vec<(String, String)>);
+
+impl FilterConfig for Fields {
+    const SCHEMA: Schema = Schema::text(r#""type":"object","additionalProperties":{"type":"string"}"#);
+}
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

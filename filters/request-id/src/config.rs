@@ -1,9 +1,10 @@
 //! The configuration.
 
+use fyke_sdk::FilterConfig;
 use serde::Deserialize;
 
 /// All keys have defaults.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// What to do with an `x-request-id` that the client sent.
@@ -15,7 +16,7 @@ pub struct Config {
 }
 
 /// What to do with an id that came with the request.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, FilterConfig)]
 #[serde(rename_all = "snake_case")]
 pub enum Incoming {
     /// Keep it if it is sane: one value of 1 to 128 visible ASCII characters.

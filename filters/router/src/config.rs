@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fyke_sdk::FilterConfig;
 use fyke_sdk::units::{Percent, optional_duration};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// Either `virtual_hosts`, or bare `routes` for every domain.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Routes by domain.
@@ -18,7 +19,7 @@ pub struct Config {
 }
 
 /// Domains, and their routes in order.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct VirtualHost {
     /// For logs and metrics. Default: the first domain.
@@ -30,7 +31,7 @@ pub struct VirtualHost {
 }
 
 /// A condition and what follows from it. Exactly one of `cluster`, `weighted_clusters`, `cluster_header`, `redirect`, `respond`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// For logs and metrics. Default: the route's place, as in `virtual_hosts[0].routes[3]`.
@@ -68,7 +69,7 @@ pub struct Route {
 }
 
 /// All that is given must hold.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct Match {
     /// The whole path.
@@ -95,7 +96,7 @@ pub struct Match {
 }
 
 /// `GET`, or `[GET, HEAD]`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, FilterConfig)]
 #[serde(untagged)]
 pub enum OneOrMany {
     /// One.
@@ -105,7 +106,7 @@ pub enum OneOrMany {
 }
 
 /// A condition on a named value. At most one kind; none means `present: true`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct ValueMatch {
     /// Of the header, parameter or cookie.
@@ -130,7 +131,7 @@ pub struct ValueMatch {
 }
 
 /// `start <= value < end`.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct Range {
     /// The first that matches.
@@ -140,7 +141,7 @@ pub struct Range {
 }
 
 /// One of several clusters.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct Weighted {
     /// The cluster.
@@ -150,7 +151,7 @@ pub struct Weighted {
 }
 
 /// The parts of the new location; what is not given stays as it was.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct Redirect {
     /// `http` or `https`.
@@ -178,7 +179,7 @@ fn moved_permanently() -> u16 {
 }
 
 /// An answer.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct Respond {
     /// 200 to 599.
@@ -192,7 +193,7 @@ pub struct Respond {
 }
 
 /// At most one of `prefix`, `path` and `regex`, and at most one of `host` and `host_header`. The query stays.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct Rewrite {
     /// In place of the matched prefix.
@@ -208,7 +209,7 @@ pub struct Rewrite {
 }
 
 /// Every match of `pattern` in the path, without its query, becomes `substitution`, in which `\1` is the first group.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct RegexRewrite {
     /// The expression.
@@ -218,7 +219,7 @@ pub struct RegexRewrite {
 }
 
 /// In this order: remove, set, add.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct HeaderChanges {
     /// Makes it the only value.

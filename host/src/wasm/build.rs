@@ -18,6 +18,7 @@ use super::{
     manifest::Manifest,
     pending::Pending,
     route::Route,
+    schema::Mistake,
     source,
     vm::Root,
 };
@@ -105,6 +106,20 @@ fn wanted(settings: &resolved::Filter) -> Option<CallbackSet> {
     Some(names.iter().filter_map(|name| fyke_engine::Callback::from_name(name)).collect())
 }
 
+/// A mistake that the manifest's schema finds, at its place.
+fn mistaken(filter: &resolved::Filter, mistake: &Mistake) -> Refusal {
+    let path = resolved::Locations::path_of(&mistake.pointer);
+    Refusal {
+        filter: filter.name.clone(),
+        origin: filter.locations.nearest(&path).unwrap_or(&filter.origin).clone(),
+        message: match path.as_str() {
+            "" => format!("config: {}", mistake.message),
+            path => format!("config.{path}: {}", mistake.message),
+        },
+        help: None,
+    }
+}
+
 /// All VMs of a generation.
 pub struct Blueprint {
     surroundings: Surroundings,
@@ -146,8 +161,8 @@ impl Blueprint {
         let mut refusals = Vec::new();
         let filters: Vec<_> = blueprint.surroundings.config.filters.values().map(Arc::clone).collect();
         for filter in filters {
-            if let Err(refusal) = blueprint.add(&filter) {
-                refusals.push(refusal);
+            if let Err(refused) = blueprint.add(&filter) {
+                refusals.extend(refused);
             }
         }
         if !refusals.is_empty() {
@@ -239,16 +254,22 @@ impl Blueprint {
         }
     }
 
-    fn add(&mut self, filter: &Arc<resolved::Filter>) -> Result<(), Refusal> {
-        let refuse = |message: String, help: Option<String>| Refusal {
-            filter: filter.name.clone(),
-            origin: filter.locations.paths.get("module").cloned().unwrap_or_else(|| filter.origin.clone()),
-            message,
-            help,
+    fn add(&mut self, filter: &Arc<resolved::Filter>) -> Result<(), Vec<Refusal>> {
+        let refuse = |message: String, help: Option<String>| {
+            vec![Refusal {
+                filter: filter.name.clone(),
+                origin: filter.locations.paths.get("module").cloned().unwrap_or_else(|| filter.origin.clone()),
+                message,
+                help,
+            }]
         };
         let bytes =
             source::read(&filter.module, filter.sha256.as_deref()).map_err(|error| refuse(error.to_string(), None))?;
         let module = self.surroundings.engine.compile(&bytes).map_err(|error| refuse(error.to_string(), None))?;
+        let mistakes = Manifest::of(&module).mistakes(&filter.configuration);
+        if !mistakes.is_empty() {
+            return Err(mistakes.into_iter().map(|mistake| mistaken(filter, &mistake)).collect());
+        }
         let plugin = PluginConfiguration { settings: Arc::clone(filter), configuration: filter.configuration.clone() };
         let vm_name = filter.vm.clone();
         let shared = vm_name.as_ref().and_then(|name| {

@@ -3,6 +3,7 @@
 use fyke_engine::Module;
 use serde::Deserialize;
 
+use super::schema::{self, Mistake};
 use crate::config::resolved::HeadersPause;
 
 /// The parts that the host reads; others may be there.
@@ -10,6 +11,21 @@ use crate::config::resolved::HeadersPause;
 pub struct Manifest {
     #[serde(default)]
     headers_pause: Option<String>,
+    /// What the filter calls itself.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Its version.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// What it is for.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// What it was made with.
+    #[serde(default)]
+    pub sdk: Option<String>,
+    /// JSON Schema of its configuration.
+    #[serde(default)]
+    pub config: Option<serde_json::Value>,
 }
 
 impl Manifest {
@@ -23,6 +39,16 @@ impl Manifest {
         serde_json::from_slice(bytes).unwrap_or_else(|error| {
             tracing::warn!("a module's manifest (custom section fyke.manifest) cannot be read: {error}");
             Self::default()
+        })
+    }
+
+    /// What is wrong with a configuration, as far as the manifest tells.
+    #[must_use]
+    pub fn mistakes(&self, configuration: &[u8]) -> Vec<Mistake> {
+        let Some(schema) = &self.config else { return Vec::new() };
+        schema::check(schema, configuration).unwrap_or_else(|error| {
+            tracing::warn!("the schema in a module's manifest (custom section fyke.manifest) cannot be used: {error}");
+            Vec::new()
         })
     }
 

@@ -4,6 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::Type;
 
+use crate::config::json;
 use crate::methods::{Methods, TcpMethods};
 
 pub fn http(methods: &Methods, filter: &Type) -> TokenStream {
@@ -14,17 +15,6 @@ pub fn http(methods: &Methods, filter: &Type) -> TokenStream {
     let response_headers = methods.on_response || methods.on_response_with_body;
     let response_body = methods.on_response_with_body || methods.on_response_chunk;
     let response_trailers = methods.on_response_with_body || (methods.on_response_chunk && methods.waits);
-
-    // A method that wants the whole body holds the headers meanwhile: the host must let the body come.
-    let manifest = (methods.on_request_with_body || methods.on_response_with_body).then(|| {
-        let text = proc_macro2::Literal::byte_string(br#"{"headers_pause":"headers_only"}"#);
-        let length = proc_macro2::Literal::usize_unsuffixed(br#"{"headers_pause":"headers_only"}"#.len());
-        quote! {
-            #[used]
-            #[unsafe(link_section = "fyke.manifest")]
-            static MANIFEST: [u8; #length] = *#text;
-        }
-    });
 
     let optional: TokenStream = [
         (request_headers, headers("proxy_on_request_headers", "Request")),
@@ -41,6 +31,13 @@ pub fn http(methods: &Methods, filter: &Type) -> TokenStream {
     .filter_map(|(wanted, export)| wanted.then_some(export))
     .collect();
 
+    // A method that wants the whole body holds the headers meanwhile: the host must let the body come.
+    let pauses = if methods.on_request_with_body || methods.on_response_with_body {
+        ",\"headers_pause\":\"headers_only\""
+    } else {
+        ""
+    };
+    let manifest = manifest("http", pauses, filter, &name("HttpFilter"));
     module(filter, &name("Runtime"), &quote!(#optional #manifest))
 }
 
@@ -57,7 +54,38 @@ pub fn tcp(methods: &TcpMethods, filter: &Type) -> TokenStream {
     .into_iter()
     .filter_map(|(wanted, export)| wanted.then_some(export))
     .collect();
-    module(filter, &name("TcpRuntime"), &optional)
+    let manifest = manifest("tcp", "", filter, &name("TcpFilter"));
+    module(filter, &name("TcpRuntime"), &quote!(#optional #manifest))
+}
+
+/// What the module says of itself, in a custom section that other hosts ignore.
+fn manifest(kind: &str, more: &str, filter: &Type, filter_trait: &proc_macro2::Ident) -> TokenStream {
+    let cargo = |name: &str| json(&std::env::var(name).unwrap_or_default());
+    let description = match std::env::var("CARGO_PKG_DESCRIPTION") {
+        Ok(text) if !text.is_empty() => format!(",\"description\":{}", json(&text)),
+        _ => String::new(),
+    };
+    let before = format!(
+        "{{\"name\":{},\"version\":{}{description},\"kind\":\"{kind}\",\"sdk\":\"fyke-sdk {}\"{more}",
+        cargo("CARGO_PKG_NAME"),
+        cargo("CARGO_PKG_VERSION"),
+        env!("CARGO_PKG_VERSION"),
+    );
+    quote! {
+        const MANIFEST_TEXT: ::fyke_sdk::Schema = {
+            #[allow(unused_imports)]
+            use ::fyke_sdk::UnknownSchema as _;
+
+            ::fyke_sdk::Schema {
+                before: #before,
+                inner: &[<::fyke_sdk::SchemaOf<<#filter as ::fyke_sdk::#filter_trait>::Config>>::SCHEMA],
+                after: "}",
+            }
+        };
+        #[used]
+        #[unsafe(link_section = "fyke.manifest")]
+        static MANIFEST: [u8; MANIFEST_TEXT.length()] = MANIFEST_TEXT.bytes();
+    }
 }
 
 /// What every module has, and `optional`.

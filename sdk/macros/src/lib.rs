@@ -4,6 +4,8 @@
 //! reads, on every target, and the module's exports, on wasm32 only. A callback that nobody handles is not exported, so the
 //! host never makes the call.
 
+mod case;
+mod config;
 mod exports;
 mod methods;
 
@@ -36,6 +38,13 @@ pub fn tcp_filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
         let exports = exports::tcp(&methods, filter);
         Ok(quote!(#present #exports))
     })
+}
+
+/// The schema of a configuration type; see `fyke_sdk::FilterConfig`.
+#[proc_macro_derive(FilterConfig, attributes(config, serde))]
+pub fn filter_config(item: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(item as syn::DeriveInput);
+    config::derive(&input).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
 /// Leaves the `impl` as it is, and adds what `expand` makes of it.

@@ -174,17 +174,23 @@ impl Resolver<'_, '_> {
 }
 
 impl Locations {
-    /// The place of a path inside `config`, or of the nearest part around it. Understands `routes[0].match` and
-    /// JSON pointers (`/routes/0/match`).
+    /// A path in the form `routes[0].match`, of that form or of a JSON pointer.
     #[must_use]
-    pub fn nearest(&self, path: &str) -> Option<&Origin> {
-        let mut path = match path.strip_prefix('/') {
+    pub fn path_of(path: &str) -> String {
+        match path.strip_prefix('/') {
             None => path.trim_start_matches("$.").to_owned(),
             Some(pointer) => pointer.split('/').fold(String::new(), |path, part| match part.parse() {
                 Ok(index) => join_index(&path, index),
                 Err(_) => join(&path, &part.replace("~1", "/").replace("~0", "~")),
             }),
-        };
+        }
+    }
+
+    /// The place of a path inside `config`, or of the nearest part around it. Understands `routes[0].match` and
+    /// JSON pointers (`/routes/0/match`).
+    #[must_use]
+    pub fn nearest(&self, path: &str) -> Option<&Origin> {
+        let mut path = Self::path_of(path);
         loop {
             if let Some(origin) = self.paths.get(&path) {
                 return Some(origin);

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fyke_sdk::{
-    Cluster, ConfigError, Counter, Either, Env, Flow, HttpFilter, HttpRequest, Request, Response, Result, http_filter,
-    join, select, sleep, timeout,
+    Cluster, ConfigError, Counter, Either, Env, FilterConfig, Flow, HttpFilter, HttpRequest, Request, Response, Result,
+    http_filter, join, select, sleep, timeout,
 };
 use serde::Deserialize;
 
 /// The configuration.
-#[derive(Deserialize)]
+#[derive(Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// How often the task calls `echo`, in milliseconds; 0: never.
@@ -83,7 +83,10 @@ impl HttpFilter for Busy {
                 }
                 said
             }
-            _ => b"nothing".to_vec(),
+            _ => {
+                ::log::warn!("asked for {how}");
+                b"nothing".to_vec()
+            }
         };
         self.told.increment([&how, "x"]);
         request.set("x-said", said)?;
