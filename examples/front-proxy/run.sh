@@ -26,7 +26,9 @@ if [[ ${1:-} == --check ]]; then
     read -r port app < <(python3 -c '
 import socket
 sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-print(*(socket.getsockname()[1] for socket in sockets))')
+ports = [socket.getsockname()[1] for socket in sockets]
+for socket in sockets: socket.close()
+print(*ports)')
 fi
 ports=(-e "s/\b8080\b/$port/g" -e "s/\b3000\b/$app/g")
 config=proxy.yaml

@@ -26,7 +26,9 @@ if [[ ${1:-} == --check ]]; then
     read -r port admin site api < <(python3 -c '
 import socket
 sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
-print(*(socket.getsockname()[1] for socket in sockets))')
+ports = [socket.getsockname()[1] for socket in sockets]
+for socket in sockets: socket.close()
+print(*ports)')
 fi
 ports=(-e "s/\b8080\b/$port/g" -e "s/\b9900\b/$admin/g" -e "s/\b3000\b/$site/g" -e "s/\b3001\b/$api/g")
 config=proxy.yaml

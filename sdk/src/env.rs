@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::abi::{self, Level};
+use crate::abi::{self, Level, Status};
 use crate::callout::Cluster;
 use crate::error::{ConfigError, Error, Result};
 use crate::log::LogSink;
@@ -38,15 +38,19 @@ impl Env {
         self.tasks
     }
 
-    /// A cluster that the filter calls. Whether it exists shows at the first call on hosts that cannot tell earlier.
+    /// A cluster that the filter calls.
     ///
     /// # Errors
-    /// When the name is empty.
+    /// When the name is empty; on Fyke also when there is no such cluster, or `allow:` does not grant it. Elsewhere that shows at the
+    /// first call.
     pub fn cluster(&mut self, name: &str) -> Result<Cluster, ConfigError> {
         if name.is_empty() {
             return Err(ConfigError::new("a cluster's name must not be empty"));
         }
-        Ok(Cluster::new(name))
+        match abi::call_foreign_function("fyke.cluster.require.v1", name.as_bytes()) {
+            Ok(_) | Err(Status::NOT_FOUND) => Ok(Cluster::new(name)),
+            Err(_) => Err(ConfigError::new(format!("the host has no cluster \"{name}\" for this filter"))),
+        }
     }
 
     /// A number that only grows. Defining a name again, with the same labels, gives the same metric.

@@ -25,7 +25,7 @@ use crate::property;
 /// | one side is gone | [`on_close`](TcpFilter::on_close) | no | `proxy_on_downstream_connection_close`, `_upstream_` |
 /// | connection over | [`on_log`](TcpFilter::on_log) | no | `proxy_on_log` |
 ///
-/// An `Err` is logged and closes the connection. The instance goes on.
+/// An `Err` is logged and closes the connection, as [`TcpFlow::Close`] does. The instance goes on.
 ///
 /// ```
 /// use fyke_sdk::{ConfigError, Counter, Data, Env, Result, TcpFilter, TcpFlow, tcp_filter};

@@ -23,6 +23,29 @@ fn the_schema_is_json_and_describes_the_configuration() {
 }
 
 #[test]
+fn nobody_who_reads_is_no_failure_and_a_full_disk_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.json");
+    fs::write(&file, r#"{ "listeners": { "web": { "address": "127.0.0.1:0", "cluster": "app" } }, "clusters": { "app": { "endpoints": [] } } }"#).unwrap();
+    for (command, code) in [("validate", 0), ("schema", 0)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut fyke = std::process::Command::new(crate::support::process::fyke());
+        fyke.arg(command).args((command == "validate").then_some(&file)).stdout(writer);
+        let ended = fyke.stderr(std::process::Stdio::piped()).output().unwrap();
+        assert_eq!(
+            (ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()),
+            (Some(code), ""),
+            "{command}"
+        );
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ended = fyke.stdout(full).output().unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{command}");
+        assert!(String::from_utf8_lossy(&ended.stderr).contains("cannot write to standard output"), "{command}");
+    }
+}
+
+#[test]
 fn validate_accepts_what_is_right_in_every_format_and_touches_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("access.log");

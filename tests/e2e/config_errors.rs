@@ -185,6 +185,17 @@ clusters: { app: { endpoints: ['127.0.0.1:1'] } }
         &refused(&yaml.replace("'('", "x").replace("- { cluster: app }", "- { clustre: app }"), &[]),
         &["filter \"router\"", "clustre", "did you mean \"cluster\"", "proxy.yaml:7:"],
     );
+    // Requests do not go to servers of TCP.
+    let tcp = yaml.replace("'('", "x").replace("clusters: { app: {", "clusters: { app: { protocol: tcp,");
+    says(&refused(&tcp, &[]), &["cluster \"app\" has `protocol: tcp` and takes no requests", "proxy.yaml:7:"]);
+    let tcp = around(&[]).replace("clusters: { app: {", "clusters: { app: { protocol: tcp,").replace("filters:\n", "");
+    says(&refused(&tcp, &[]), &["cluster \"app\" has `protocol: tcp` and takes no requests", "proxy.yaml:1:"]);
+    // A cluster that the filter needs and may not use is named before any request is.
+    let busy = format!("{{ module: {:?} }}", guests::BUSY);
+    says(
+        &refused(&around(&[("busy", &busy)]).replace("clusters: {", "clusters: { echo: { endpoints: [] },"), &[]),
+        &["the filter may not use cluster \"echo\"", "allow: { clusters: [echo] }"],
+    );
     // What the module's schema tells is told before it runs, all at once.
     let busy = format!("{{ module: {:?}, config: {{ refresh_ms: -1, refesh_ms: 1 }} }}", guests::BUSY);
     says(

@@ -106,6 +106,28 @@ async fn many_bytes_pass_both_ways_at_once_with_and_without_filters() {
 }
 
 #[tokio::test]
+async fn a_connection_has_a_record_of_its_own() {
+    let upstream = counting().await;
+    let proxy = Proxy::start(format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', protocol: tcp, cluster: app, filters: [log] }}\n\
+         filters:\n  log: {{ module: builtin:access-log, config: {{ format: json }} }}\n\
+         clusters:\n  app: {{ protocol: tcp, endpoints: ['{}'] }}\n",
+        upstream.address
+    ))
+    .await;
+    let mut client = proxy.connect().await;
+    client.send("12345").await;
+    assert_eq!(client.bytes(8).await, b"hello\n5\n");
+    client.finish().await;
+    client.rest().await;
+    let record = proxy.printed(&["bytes_received"]).await;
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    assert_eq!((&record["bytes_received"], &record["bytes_sent"]), (&5.into(), &12.into()), "{record}");
+    assert_eq!((&record["details"], &record["cluster"]), (&"closed".into(), &"app".into()), "{record}");
+    assert!(record["time"].is_string() && record["duration"].is_number() && record["status"].is_null(), "{record}");
+}
+
+#[tokio::test]
 async fn who_does_not_read_is_waited_for() {
     let upstream = Upstream::scripted(|mut conn, _, _| async move {
         let block = vec![b'x'; 1 << 20];

@@ -92,6 +92,9 @@ struct Sections<'a> {
 
 impl<'a> Sections<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self, LoadError> {
+        if !bytes.starts_with(b"\0asm") {
+            return Err(LoadError::Invalid("it does not begin as one".to_owned()));
+        }
         let mut sections = Sections::default();
         for payload in Parser::new(0).parse_all(bytes) {
             sections.take(payload.map_err(invalid)?)?;

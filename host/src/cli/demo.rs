@@ -16,7 +16,7 @@ use hyper::{body::Incoming, client, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{DONE, FAILED, Output, complain, process};
+use super::{FAILED, Output, complain, print, process};
 use crate::config::{self, Format};
 
 /// Runs the demo until Ctrl-C, or for `duration`.
@@ -55,15 +55,15 @@ pub fn run(duration: Option<Duration>, port: u16) -> u8 {
     };
     let proxy = process.listeners().first().map(|(_, address)| *address);
     if let (Some(proxy), Some(admin)) = (proxy, process.admin_address) {
-        println!("{}", welcome(proxy, admin, &services, &text));
+        print(format_args!("{}", welcome(proxy, admin, &services, &text)));
         runtime.spawn(trickle(proxy));
     }
     runtime.block_on(process::asked_to_end(duration));
-    println!("\ndraining: open requests finish, new connections are refused");
+    print(format_args!("\ndraining: open requests finish, new connections are refused"));
     process.drain(&runtime);
-    println!("done");
+    let code = print(format_args!("done"));
     runtime.shutdown_background();
-    DONE
+    code
 }
 
 struct Services {

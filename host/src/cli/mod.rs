@@ -9,7 +9,12 @@ mod run;
 mod schema;
 mod validate;
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -121,10 +126,25 @@ fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|error| error.to_string())
 }
 
+/// Writes a line to standard output. Nobody who reads any more is no failure; a full disk is.
+fn print(line: std::fmt::Arguments<'_>) -> u8 {
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Ok(()) => DONE,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => DONE,
+        Err(error) => {
+            eprintln!("error: cannot write to standard output: {error}");
+            FAILED
+        }
+    }
+}
+
 /// Prints a report where the user looks for it.
 fn complain(report: &Report, output: Output) -> u8 {
     match output {
-        Output::Json => println!("{:#}", report.to_json()),
+        Output::Json => {
+            // Whatever becomes of the words, the configuration is wrong.
+            print(format_args!("{:#}", report.to_json()));
+        }
         Output::Text => eprintln!("{}", report.render(std::io::stderr().is_terminal())),
     }
     BAD_CONFIGURATION

@@ -1,13 +1,8 @@
 //! `fyke schema`
 
-use std::io::Write;
-
-use super::{DONE, FAILED};
+use super::print;
 
 /// Prints the schema.
 pub fn run() -> u8 {
-    match writeln!(std::io::stdout(), "{:#}", crate::config::schema()) {
-        Ok(()) => DONE,
-        Err(_) => FAILED,
-    }
+    print(format_args!("{:#}", crate::config::schema()))
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{DONE, Output, complain};
+use super::{Output, complain, print};
 use crate::{config, reload::start};
 
 /// Checks everything that can be checked without binding an address.
@@ -12,19 +12,23 @@ pub fn run(file: &Path, output: Output) -> u8 {
         start::prepare(config, true).map(|_| counts)
     });
     match checked {
-        Ok((listeners, filters, clusters)) => {
-            match output {
-                Output::Json => println!(
-                    "{}",
-                    serde_json::json!({ "valid": true, "listeners": listeners, "filters": filters, "clusters": clusters })
-                ),
-                Output::Text => println!(
-                    "{}: valid ({listeners} listeners, {filters} filters, {clusters} clusters)",
-                    file.display()
-                ),
-            }
-            DONE
-        }
+        Ok((listeners, filters, clusters)) => match output {
+            Output::Json => print(format_args!(
+                "{}",
+                serde_json::json!({ "valid": true, "listeners": listeners, "filters": filters, "clusters": clusters })
+            )),
+            Output::Text => print(format_args!(
+                "{}: valid ({}, {}, {})",
+                file.display(),
+                counted(listeners, "listener"),
+                counted(filters, "filter"),
+                counted(clusters, "cluster")
+            )),
+        },
         Err(report) => complain(&report, output),
     }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

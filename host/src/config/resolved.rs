@@ -156,6 +156,8 @@ pub struct Filter {
     pub origin: Origin,
     /// Where the module comes from.
     pub module: ModuleSource,
+    /// Where that was written.
+    pub module_origin: Origin,
     /// Lower-case hex digest that the module must have, when given.
     pub sha256: Option<String>,
     /// What the filter's `proxy_on_configure` reads: a string as it is, anything else as JSON; empty when absent.

@@ -101,14 +101,18 @@ fn misplaced(config: &Config, blueprint: &Blueprint) -> Vec<Refusal> {
                 ListenerProtocol::Http if tcp && !http => ("`protocol: http`", "HTTP streams"),
                 _ => return None,
             };
+            let (whose, help) = match filter.callbacks {
+                Some(_) => (
+                    "`callbacks` leaves none",
+                    "name others under `callbacks`, or take it out of that listener's `filters`",
+                ),
+                None => ("this module has no callback", "take it out of that listener's `filters`"),
+            };
             Some(Refusal {
                 filter: filter.name.clone(),
                 origin: filter.origin.clone(),
-                message: format!(
-                    "listener \"{}\" has {has}, and this module has no callback for {misses}",
-                    listener.name
-                ),
-                help: Some("take it out of that listener's `filters`".to_owned()),
+                message: format!("listener \"{}\" has {has}, and {whose} for {misses}", listener.name),
+                help: Some(help.to_owned()),
             })
         })
         .collect()

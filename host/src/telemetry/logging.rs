@@ -16,6 +16,9 @@ pub const VARIABLE: &str = "FYKE_LOG";
 /// The level when neither is given.
 pub const DEFAULT: &str = "info";
 
+/// What a level may be, from the quietest.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 /// How messages look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
@@ -38,6 +41,16 @@ pub enum LoggingError {
         given: String,
         /// What is wrong with it.
         source: ParseError,
+    },
+    /// A word that is no level. (The directives' own grammar would take it for the name of a part of the program.)
+    #[error("cannot read the log level `{given}`: there is no level {word:?}; {help}")]
+    Word {
+        /// What was given.
+        given: String,
+        /// The word.
+        word: String,
+        /// What may have been meant.
+        help: String,
     },
     /// Something else in this process has already set it up.
     #[error("logging was set up twice")]
@@ -66,6 +79,17 @@ pub fn init(level: Option<&str>, format: Format) -> Result<Log, LoggingError> {
 
 fn filter(level: Option<&str>, variable: Option<&str>) -> Result<EnvFilter, LoggingError> {
     let given = level.or(variable.filter(|value| !value.trim().is_empty())).unwrap_or(DEFAULT);
+    let unknown = given.split(',').map(str::trim).find(|word| {
+        let plain = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        plain
+            && !LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word))
+            && word.parse::<u8>().is_err()
+            && *word != "fyke"
+    });
+    if let Some(word) = unknown {
+        let help = crate::config::suggest::help(word, &LEVELS);
+        return Err(LoggingError::Word { given: given.to_owned(), word: word.to_owned(), help });
+    }
     EnvFilter::try_new(given).map_err(|source| LoggingError::Level { given: given.to_owned(), source })
 }
 
@@ -86,5 +110,8 @@ mod tests {
     fn a_wrong_level_is_named_with_what_to_try() {
         let message = filter(Some("fyke=loud"), None).unwrap_err().to_string();
         assert!(message.contains("`fyke=loud`") && message.contains("try error, warn"), "{message}");
+        let message = filter(Some("warn,inof"), None).unwrap_err().to_string();
+        assert!(message.contains("there is no level \"inof\"; did you mean \"info\"?"), "{message}");
+        assert!(filter(Some("fyke,WARN"), None).is_ok());
     }
 }

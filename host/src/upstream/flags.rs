@@ -30,7 +30,7 @@ pub fn of(details: &str) -> u64 {
         "upstream_reset" | "upstream_reset_after_response" => bit::UPSTREAM_CONNECTION_TERMINATION,
         "upstream_pool_exhausted" => bit::UPSTREAM_OVERFLOW,
         "route_not_found" | "not_routed" => bit::NO_ROUTE_FOUND,
-        "downstream_disconnected" => bit::DOWNSTREAM_CONNECTION_TERMINATION,
+        "downstream_disconnected" | "downstream_reset" => bit::DOWNSTREAM_CONNECTION_TERMINATION,
         "stream_idle_timeout" => bit::STREAM_IDLE_TIMEOUT,
         "downstream_body_error" => bit::DOWNSTREAM_PROTOCOL_ERROR,
         "upstream_protocol_error" | "unexpected_upgrade" => bit::UPSTREAM_PROTOCOL_ERROR,

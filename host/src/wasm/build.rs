@@ -256,12 +256,7 @@ impl Blueprint {
 
     fn add(&mut self, filter: &Arc<resolved::Filter>) -> Result<(), Vec<Refusal>> {
         let refuse = |message: String, help: Option<String>| {
-            vec![Refusal {
-                filter: filter.name.clone(),
-                origin: filter.locations.paths.get("module").cloned().unwrap_or_else(|| filter.origin.clone()),
-                message,
-                help,
-            }]
+            vec![Refusal { filter: filter.name.clone(), origin: filter.module_origin.clone(), message, help }]
         };
         let bytes =
             source::read(&filter.module, filter.sha256.as_deref()).map_err(|error| refuse(error.to_string(), None))?;

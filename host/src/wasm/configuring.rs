@@ -18,7 +18,10 @@ use super::{
     route::RouteAction,
 };
 use crate::{
-    config::{resolved, suggest},
+    config::{
+        resolved::{self, ClusterProtocol},
+        suggest,
+    },
     shared,
     telemetry::{SinkHandle, labelled::Family},
 };
@@ -75,6 +78,22 @@ impl<'a> Configuring<'a> {
         }
     }
 
+    /// Whether a cluster may be called, before the first call.
+    fn require(&self, name: &[u8]) -> Result<(), String> {
+        let name = String::from_utf8_lossy(name);
+        let clusters = &self.surroundings.config.clusters;
+        if !clusters.contains_key(&*name) {
+            return Err(unknown("cluster", &name, clusters.keys()));
+        }
+        let granted =
+            self.settings.as_ref().is_some_and(|settings| settings.allow.clusters.iter().any(|one| **one == *name));
+        if granted {
+            Ok(())
+        } else {
+            Err(format!("the filter may not use cluster \"{name}\"; grant it with `allow: {{ clusters: [{name}] }}`"))
+        }
+    }
+
     fn define(&mut self, args: &[u8]) -> Result<u32, String> {
         let action: RouteAction = serde_json::from_slice(args).map_err(|error| error.to_string())?;
         let config = &self.surroundings.config;
@@ -82,6 +101,9 @@ impl<'a> Configuring<'a> {
         for cluster in clusters {
             if !config.clusters.contains_key(cluster) {
                 return Err(unknown("cluster", cluster, config.clusters.keys()));
+            }
+            if config.clusters.get(cluster).is_some_and(|cluster| cluster.protocol == ClusterProtocol::Tcp) {
+                return Err(format!("cluster \"{cluster}\" has `protocol: tcp` and takes no requests"));
             }
         }
         if action.cluster.is_some() && !action.weighted_clusters.is_empty() {
@@ -301,6 +323,10 @@ impl Host for Configuring<'_> {
 
     fn foreign_function(&mut self, _cx: ContextId, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {
         match name {
+            b"fyke.cluster.require.v1" => match self.require(args) {
+                Ok(()) => Status::Ok,
+                Err(message) => self.deny(message),
+            },
             b"fyke.route.define.v1" => match self.define(args) {
                 Ok(handle) => {
                     self.denied = None;

@@ -23,6 +23,7 @@ pub const FEATURES: &[&str] = &[
     "fyke.features.v1",
     "fyke.headers.values.v1",
     "fyke.configure.refuse.v1",
+    "fyke.cluster.require.v1",
     "fyke.route.define.v1",
     "fyke.route.select.v1",
     "fyke.route.again.v1",
@@ -142,7 +143,8 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &
         b"declare_property" | b"compress" | b"uncompress" => pure(name, args, out),
         name if name.starts_with(b"fyke.shared.") => shared(host.shared(cx), name, args, out),
         // These belong to configuration; on a stream they are out of place.
-        b"fyke.route.define.v1"
+        b"fyke.cluster.require.v1"
+        | b"fyke.route.define.v1"
         | b"fyke.log.open.v1"
         | b"fyke.configure.refuse.v1"
         | b"fyke.callbacks.skip.v1"

@@ -122,7 +122,8 @@ pub fn of_stream(exchange: &Exchange, path: &[u8], out: &mut Vec<u8>) -> bool {
     let whole = path.strip_suffix(&[0]).unwrap_or(path);
     let mut path = segments(whole);
     let found = match path.next().unwrap_or_default() {
-        b"request" | b"response" if exchange.kind == Kind::Tcp => false,
+        b"request" if exchange.kind == Kind::Tcp => request_of_tcp(exchange, path.next().unwrap_or_default(), out),
+        b"response" if exchange.kind == Kind::Tcp => response_of_tcp(exchange, path.next().unwrap_or_default(), out),
         b"request" => request(exchange, path.next().unwrap_or_default(), path.next(), out),
         b"response" => response(exchange, path.next().unwrap_or_default(), path.next(), out),
         b"source" => peer(out, &exchange.connection.remote, path.next()),
@@ -295,16 +296,40 @@ fn request(exchange: &Exchange, part: &[u8], name: Option<&[u8]>, out: &mut Vec<
         b"referer" => fields(out, Some(&head.fields), Some(b"referer")),
         b"useragent" => fields(out, Some(&head.fields), Some(b"user-agent")),
         b"id" => fields(out, Some(&head.fields), Some(b"x-request-id")),
-        b"time" => {
-            nanoseconds(out, exchange.started_at().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos()))
-        }
+        b"time" => time(exchange, out),
         b"protocol" => text(out, protocol(exchange.version)),
-        b"duration" => {
-            exchange.ended.is_some_and(|ended| nanoseconds(out, ended.duration_since(exchange.started).as_nanos()))
-        }
+        b"duration" => duration(exchange, out),
         b"size" => number(out, exchange.request.bytes),
         b"total_size" => number(out, exchange.request.bytes + head_size(head)),
         b"headers_bytes" => number(out, head_size(head)),
+        _ => false,
+    }
+}
+
+fn time(exchange: &Exchange, out: &mut Vec<u8>) -> bool {
+    nanoseconds(out, exchange.started_at().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos()))
+}
+
+fn duration(exchange: &Exchange, out: &mut Vec<u8>) -> bool {
+    exchange.ended.is_some_and(|ended| nanoseconds(out, ended.duration_since(exchange.started).as_nanos()))
+}
+
+/// What a connection has of a request: what Envoy's stream info has of both.
+fn request_of_tcp(exchange: &Exchange, part: &[u8], out: &mut Vec<u8>) -> bool {
+    match part {
+        b"time" => time(exchange, out),
+        b"duration" => duration(exchange, out),
+        b"size" | b"total_size" => number(out, exchange.request.bytes),
+        _ => false,
+    }
+}
+
+fn response_of_tcp(exchange: &Exchange, part: &[u8], out: &mut Vec<u8>) -> bool {
+    match part {
+        b"code_details" => !exchange.details.is_empty() && text(out, exchange.details.as_bytes()),
+        b"flags" => number(out, flags::of(&exchange.details)),
+        b"size" | b"total_size" => number(out, exchange.response.bytes),
+        b"backend_latency" => between(out, exchange.asked.ready, exchange.ended),
         _ => false,
     }
 }

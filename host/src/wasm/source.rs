@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
-use crate::config::resolved::ModuleSource;
+use crate::config::{resolved::ModuleSource, suggest};
 
 /// The modules that are part of the binary, by name. Built from `filters/*` by `build.rs`.
 pub static BUILTIN: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
@@ -13,12 +13,12 @@ pub static BUILTIN: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/built
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// No such module in the binary.
-    #[error("there is no builtin module \"{name}\"; this binary has {known}")]
+    #[error("there is no builtin module \"{name}\"; {help}")]
     UnknownBuiltin {
         /// The name asked for.
         name: String,
-        /// The names there are.
-        known: String,
+        /// What may have been meant.
+        help: String,
     },
     /// The file could not be read.
     #[error("cannot read {}: {error}", path.display())]
@@ -48,7 +48,7 @@ pub fn read(source: &ModuleSource, sha256: Option<&str>) -> Result<Arc<[u8]>, So
             BUILTIN.iter().find(|(known, _)| known == name).map(|(_, bytes)| Arc::from(*bytes)).ok_or_else(|| {
                 SourceError::UnknownBuiltin {
                     name: name.clone(),
-                    known: BUILTIN.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
+                    help: suggest::help(name, &BUILTIN.iter().map(|(name, _)| *name).collect::<Vec<_>>()),
                 }
             })?
         }

@@ -139,6 +139,17 @@ pub fn rows(table: &mut Table) {
         assert_ne!(ended.code, Some(0));
         assert!(ended.stderr.contains("too small by half"), "{ended:?}");
     });
+    table.http(
+        "F.require",
+        "`fyke.cluster.require.v1`: whether a cluster may be called, before the first call",
+        "configure: call_foreign_function \"fyke.cluster.require.v1\" \"callout\" &b\n\
+         configure: call_foreign_function \"fyke.cluster.require.v1\" \"unheard\" &b\nrequest_headers: call_foreign_function \"fyke.cluster.require.v1\" \"callout\" &b",
+        &[
+            "configure> call_foreign_function = 0 null:0",
+            "configure> call_foreign_function = 2 untouched",
+            "request_headers> call_foreign_function = 2 untouched",
+        ],
+    );
     table.row("F.log", "`fyke.log.open.v1` and `fyke.log.write.v1`: records to a sink", || async {
         let stage = Stage::http(
             "configure: call_foreign_function \"fyke.log.open.v1\" \"\" &b\nconfigure: call_foreign_function \"fyke.log.open.v1\" \"unheard\" &b\n\

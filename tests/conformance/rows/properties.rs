@@ -91,7 +91,8 @@ pub fn rows(table: &mut Table) {
         ("", "request_headers", ABSENT.to_owned()),
     ] {
         let id: &'static str = format!(
-            "Q.{path}{}",
+            "Q.{}{}",
+            if path.is_empty() { "(empty)" } else { path },
             if phase == "log" {
                 " (log)"
             } else if phase == "configure" {

@@ -152,13 +152,18 @@ pub fn rows(table: &mut Table) {
     );
     table.tcp(
         "T2",
-        "properties of a TCP stream: addresses and the connection; nothing of HTTP",
-        "new_connection: get_property \"source\\0port\" &b\nnew_connection: get_property \"request\\0path\" &b\nnew_connection: get_property \"connection\\0id\" &b\nlog: get_property \"upstream\\0address\" &b",
+        "properties of a TCP stream: addresses, the connection, bytes and times; nothing of HTTP",
+        "new_connection: get_property \"source\\0port\" &b\nnew_connection: get_property \"request\\0path\" &b\nnew_connection: get_property \"connection\\0id\" &b\nlog: get_property \"upstream\\0address\" &b\nlog: get_property \"request\\0size\" &b\nlog: get_property \"response\\0size\" &b\nlog: get_property \"response\\0code_details\" &b\nlog: get_property \"response\\0code\" &b\nlog: get_property \"request\\0duration\" &b",
         &[
             "new_connection> get_property = 0 \"**",
             "new_connection> get_property = 1 untouched",
             "new_connection> get_property = 0 \"**",
             "log> get_property = 0 \"127.0.0.1:*",
+            "log> get_property = 0 \"\\x04\\x00\\x00\\x00\\x00\\x00\\x00\\x00\"",
+            "log> get_property = 0 \"\\x0c\\x00\\x00\\x00\\x00\\x00\\x00\\x00\"",
+            "log> get_property = 0 \"closed\"",
+            "log> get_property = 1 untouched",
+            "log> get_property = 0 \"**\\x00\"",
         ],
     );
     table.row("F.skip_bytes", "`fyke.stream.skip.v1`: so many bytes pass without a call; the end is shown", || async {

@@ -38,6 +38,7 @@ impl Resolver<'_, '_> {
             name: name.to_owned(),
             origin: self.diagnostics.sources.origin(place.span),
             module: module?,
+            module_origin: self.diagnostics.sources.origin(place.key("module").span),
             sha256: match sha256 {
                 Some(digest) => Some(digest?),
                 None => None,

@@ -6,7 +6,7 @@ use super::{Filters, Resolver, place::Place};
 use crate::config::{
     include::Included,
     raw,
-    resolved::{Filter, Listener, ListenerLimits, ListenerProtocol},
+    resolved::{Cluster, ClusterProtocol, Filter, Listener, ListenerLimits, ListenerProtocol},
     tree::quote,
     units,
 };
@@ -56,6 +56,24 @@ impl Resolver<'_, '_> {
         resolved.into_iter().collect()
     }
 
+    /// A cluster of TCP servers understands no requests.
+    pub(super) fn spoken_there(
+        &mut self,
+        listeners: &[Listener],
+        clusters: &BTreeMap<String, Arc<Cluster>>,
+        place: &Place<'_>,
+    ) {
+        for listener in listeners.iter().filter(|listener| listener.protocol == ListenerProtocol::Http) {
+            let Some(cluster) = listener.cluster.as_ref().and_then(|name| clusters.get(name)) else { continue };
+            if cluster.protocol == ClusterProtocol::Tcp {
+                let place = place.key(&listener.name).key("cluster");
+                let message = format!("cluster {} has `protocol: tcp` and takes no requests", quote(&cluster.name));
+                let help = "give the listener `protocol: tcp`, or the cluster `http1`, `http2` or `auto`";
+                self.diagnostics.error_with_help(place.span, &place.path, message, help);
+            }
+        }
+    }
+
     fn listener(&mut self, name: &str, raw: &raw::Listener, filters: &Filters, place: &Place<'_>) -> Option<Listener> {
         let address = self.address(&raw.address, &place.key("address"));
         let protocol = match raw.protocol {
@@ -69,8 +87,13 @@ impl Resolver<'_, '_> {
         }
         let broken = |key: &str| self.removed.contains(&format!("{}.{key}", place.path));
         if raw.filters.is_empty() && raw.cluster.is_none() && !broken("filters") && !broken("cluster") {
-            let message = format!("listener {} sends requests nowhere", quote(name));
-            let help = "add `cluster: NAME`, or `filters:` with a router among them";
+            let (message, help) = match raw.protocol {
+                raw::ListenerProtocol::Tcp => ("sends connections nowhere", "add `cluster: NAME`"),
+                raw::ListenerProtocol::Http => {
+                    ("sends requests nowhere", "add `cluster: NAME`, or `filters:` with a router among them")
+                }
+            };
+            let message = format!("listener {} {message}", quote(name));
             self.diagnostics.error_with_help(place.span, &place.path, message, help);
         }
         let limits = self.listener_limits(raw.limits.clone().unwrap_or_default(), &place.key("limits"));

@@ -80,6 +80,7 @@ pub(crate) fn resolve(
     let sinks = resolver.sinks(&raw.sinks, &root.key("sinks"));
     let taken = admin.as_ref().map(|admin| admin.address);
     let listeners = resolver.listeners(&raw.listeners, &filters, taken, &root)?;
+    resolver.spoken_there(&listeners, &clusters, &root.key("listeners"));
 
     Some(Config {
         node: identity(raw.node.clone().unwrap_or_default()),
