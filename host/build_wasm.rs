@@ -72,8 +72,9 @@ fn ensure_target() -> Result<(), String> {
 /// Builds every package below `folder` for tests, and returns Rust source with one constant for each: the path of its module.
 #[allow(dead_code, reason = "the host's filters are built one by one")]
 pub fn guests(root: &Path, folder: &str, target_dir: &Path) -> Result<String, String> {
-    println!("cargo::rerun-if-changed={}", root.join(folder).display());
-    println!("cargo::rerun-if-changed={}", root.join("host/build_wasm.rs").display());
+    for part in [folder, "sdk", "host/build_wasm.rs"] {
+        println!("cargo::rerun-if-changed={}", root.join(part).display());
+    }
     let mut packages = Vec::new();
     for entry in std::fs::read_dir(root.join(folder)).map_err(|error| error.to_string())?.flatten() {
         if let Ok(manifest) = std::fs::read_to_string(entry.path().join("Cargo.toml"))

@@ -40,6 +40,11 @@ impl Transport {
     pub fn cut(&self) {
         let _ = self.socket().set_zero_linger();
     }
+
+    /// Makes its end an ordinary close again.
+    pub fn spare(&self) {
+        let _ = socket2::SockRef::from(self.socket()).set_linger(None);
+    }
 }
 
 impl AsyncRead for Transport {

@@ -121,7 +121,14 @@ async fn answered(
     body: RequestBody,
     mut each: impl FnMut(Event) -> bool,
 ) -> Status {
-    if !matches!(cluster.shared.settings.protocol, ClusterProtocol::Http2 | ClusterProtocol::Auto) {
+    let settings = &cluster.shared.settings;
+    let speaks = match settings.protocol {
+        ClusterProtocol::Http2 => true,
+        // Only TLS can agree on a protocol.
+        ClusterProtocol::Auto => settings.tls.is_some(),
+        ClusterProtocol::Http1 | ClusterProtocol::Tcp => false,
+    };
+    if !speaks {
         let message = format!("cluster {} does not speak HTTP/2: give it `protocol: http2`", cluster.name);
         return Status::new(INTERNAL, message);
     }

@@ -33,7 +33,7 @@ impl Chain {
     /// The chain of these filters.
     #[must_use]
     pub fn new(plugins: Vec<Rc<Plugin>>) -> Self {
-        let any = |bodies: [Callback; 3]| {
+        let any = |bodies: &[Callback]| {
             plugins.iter().any(|plugin| bodies.iter().any(|callback| plugin.callbacks.contains(*callback)))
         };
         let edits = |body| plugins.iter().any(|plugin| plugin.edits_bodies && plugin.callbacks.contains(body));
@@ -54,8 +54,13 @@ impl Chain {
         ];
         Self {
             reads_response_late: plugins.iter().any(|plugin| late.iter().any(|one| plugin.callbacks.contains(*one))),
-            request_body: any([Callback::RequestBody, Callback::RequestTrailers, Callback::DownstreamData]),
-            response_body: any([Callback::ResponseBody, Callback::ResponseTrailers, Callback::UpstreamData]),
+            request_body: any(&[Callback::RequestBody, Callback::RequestTrailers, Callback::DownstreamData]),
+            response_body: any(&[
+                Callback::ResponseBody,
+                Callback::ResponseTrailers,
+                Callback::UpstreamData,
+                Callback::UpstreamConnectionClose,
+            ]),
             edits_request: edits(Callback::RequestBody),
             edits_response: edits(Callback::ResponseBody),
             plugins,

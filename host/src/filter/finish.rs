@@ -64,7 +64,8 @@ fn finish_tcp(env: &Rc<Env>, exchange: &mut Exchange) {
         }
         let stateless = filter.stateless;
         if connected && !std::mem::replace(&mut filter.upstream_closed, true) {
-            close_upstream(env, exchange, index, PeerKind::Local);
+            let by = if exchange.closed_by_upstream { PeerKind::Remote } else { PeerKind::Local };
+            close_upstream(env, exchange, index, by);
         }
         if wants(exchange, index, Callback::DownstreamConnectionClose) {
             let _ = enter(env, exchange, index, |instance, call, context| {

@@ -315,6 +315,7 @@ impl Pump<'_> {
                 Ok(DataAction::PauseNoBuffer) => {
                     stage.held.clear();
                     stage.body_hold = BodyHold::Watermark;
+                    filter.altered = true;
                     exchange.half(direction).lossy = true;
                 }
                 // `fail` decides by what the filter had held before this call.

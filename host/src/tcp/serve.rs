@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncWriteExt, Interest},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest},
     time::Instant,
 };
 
@@ -30,7 +30,7 @@ use crate::{
 
 /// How long what has passed the filters may take to be written, when a filter closes the connection.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// How long a client may take to notice that the connection is over.
+/// How long a peer may take to notice that the connection is over.
 const LINGER: Duration = Duration::from_secs(1);
 /// Parts of the idle timeout after which it is looked at.
 const LOOKS: u32 = 4;
@@ -83,8 +83,10 @@ enum End {
     Cut,
 }
 
-/// Serves a connection to its end. Cancel safe: dropped, both sides are closed and the filters are told.
+/// Serves a connection to its end. Cancel safe: dropped, both sides are reset and the filters are told.
 pub async fn serve(runtime: Rc<ListenerRuntime>, connection: Rc<Connection>, mut io: Io) {
+    // Until the end was seen, any other end is an accident and must look like one.
+    io.transport.cut();
     runtime.metrics.worker_streams.inc();
     runtime.metrics.worker_active.add(1);
     let exchange = Exchange::tcp(connection, &runtime.chain.plugins, runtime.limits.buffer);
@@ -93,13 +95,14 @@ pub async fn serve(runtime: Rc<ListenerRuntime>, connection: Rc<Connection>, mut
     if session.exchange.borrow().reset {
         session.details("filter_failed");
     }
-    session.report(&io);
-    match end {
-        End::Whole => {
-            let _ = tokio::time::timeout(FAREWELL, last_words(&session, &mut io)).await;
-            let _ = tokio::time::timeout(LINGER, part(&mut io)).await;
-        }
-        End::Cut => io.transport.cut(),
+    if matches!(end, End::Whole) {
+        let _ = tokio::time::timeout(FAREWELL, last_words(&session, &mut io)).await;
+        session.report(&io);
+        let _ = tokio::time::timeout(LINGER, part(&mut io)).await;
+        // All was said. From here on a drop is an ordinary close.
+        io.transport.spare();
+    } else {
+        session.report(&io);
     }
 }
 
@@ -118,9 +121,9 @@ async fn last_words(session: &Session, io: &mut Io) -> std::io::Result<()> {
     }
 }
 
-/// Ends our direction and swallows what the client still sends: a socket that is closed with something unread is reset, and the client
+/// Ends our direction and swallows what the peer still sends: a socket that is closed with something unread is reset, and the peer
 /// could lose what it has not read yet.
-async fn part(io: &mut Io) {
+async fn part(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     if io.shutdown().await.is_err() {
         return;
     }
@@ -141,9 +144,11 @@ async fn run(session: &Rc<Session>, io: &mut Io) -> End {
     let Some(mut line) = connect(session).await else {
         return if session.exchange.borrow().reset { End::Cut } else { End::Whole };
     };
+    line.transport.cut();
     let end = exchange_bytes(session, io, &mut line.transport).await;
-    if matches!(end, End::Cut) {
-        line.transport.cut();
+    if matches!(end, End::Whole) {
+        let _ = tokio::time::timeout(LINGER, part(&mut line.transport)).await;
+        line.transport.spare();
     }
     end
 }
@@ -243,7 +248,12 @@ async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Transport
                     session.runtime.metrics.idle_timeouts.inc();
                     session.details("idle_timeout");
                 }
-                let clear = !farewell && up.is_clear() && down.is_clear();
+                let held = |way| session.exchange.borrow_mut().buffered(way) > 0;
+                let clear = !farewell
+                    && up.is_clear()
+                    && down.is_clear()
+                    && !held(Direction::Request)
+                    && !held(Direction::Response);
                 return Poll::Ready(if clear { End::Whole } else { End::Cut });
             }
             timer.as_mut().reset(Instant::now() + period);
@@ -251,9 +261,12 @@ async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Transport
             let _ = timer.as_mut().poll(cx);
         }
         let first = match up.step(session, cx, io, line, farewell) {
-            // What the upstream said before it stopped listening is still the client's.
+            // What the upstream said before it stopped listening is still the client's. After a reset there is no end of it.
             Err(Broken::Writing(error)) => {
                 tracing::debug!("upstream takes no more: {error}");
+                if error.kind() == std::io::ErrorKind::ConnectionReset {
+                    down.distrust();
+                }
                 up.give_up(session);
                 Ok(Step::Done)
             }
@@ -277,7 +290,11 @@ async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Transport
                 return Poll::Pending;
             }
         }
-        session.exchange.borrow_mut().closed_by_client = up.has_ended();
+        {
+            let mut exchange = session.exchange.borrow_mut();
+            exchange.closed_by_client = up.has_ended();
+            exchange.closed_by_upstream = down.has_ended();
+        }
         let (first, second) = match (first, second) {
             (Ok(first), Ok(second)) => (first, second),
             (Err(error), _) | (_, Err(Broken::Writing(error))) => {
@@ -304,6 +321,7 @@ fn broken(session: &Session, client: bool, error: &std::io::Error) -> End {
     session.details(if client { "downstream_reset" } else { "upstream_reset" });
     let mut exchange = session.exchange.borrow_mut();
     exchange.closed_by_client |= client;
+    exchange.closed_by_upstream |= !client;
     tracing::debug!(listener = &*exchange.connection.listener, client, "connection broke: {error}");
     End::Cut
 }

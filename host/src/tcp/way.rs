@@ -25,6 +25,8 @@ pub(super) struct Way {
     unsent: Bytes,
     /// Nothing more comes.
     read_end: bool,
+    /// An end that is still to come is none: writing to its sender has told of the reset, which reading then does not.
+    distrusted: bool,
     /// The end was passed on.
     shut: bool,
     /// Written, and perhaps still in a TLS session's buffer.
@@ -55,7 +57,16 @@ pub(super) enum Broken {
 
 impl Way {
     pub fn new(direction: Direction, filtered: bool) -> Self {
-        Self { direction, filtered, unsent: Bytes::new(), read_end: false, shut: false, dirty: false, moved: false }
+        Self {
+            direction,
+            filtered,
+            unsent: Bytes::new(),
+            read_end: false,
+            distrusted: false,
+            shut: false,
+            dirty: false,
+            moved: false,
+        }
     }
 
     /// Whether something moved since the last time.
@@ -71,6 +82,11 @@ impl Way {
     /// Whether nothing that was read waits to be written.
     pub fn is_clear(&self) -> bool {
         self.unsent.is_empty() && !self.dirty
+    }
+
+    /// Its sender has reset the connection.
+    pub fn distrust(&mut self) {
+        self.distrusted = true;
     }
 
     /// Nobody takes what it carries: it is over, and reads no more.
@@ -184,6 +200,9 @@ impl Way {
         }
         let mut read = buffer.filled();
         if read.is_empty() {
+            if self.distrusted {
+                return Err(Broken::Reading(io::ErrorKind::ConnectionReset.into()));
+            }
             self.read_end = true;
             if self.filtered {
                 flow::push_end(&mut session.exchange.borrow_mut(), self.direction, 0, None);

@@ -230,17 +230,20 @@ impl Single {
     fn count(&self, value: i64, definition: &Definition) {
         match definition.kind {
             FilterMetricKind::Gauge => self.value.store(value, Ordering::Relaxed),
-            FilterMetricKind::Counter => {
-                self.value.fetch_add(value, Ordering::Relaxed);
-            }
+            FilterMetricKind::Counter => self.add(value),
             FilterMetricKind::Histogram => {
-                self.value.fetch_add(value, Ordering::Relaxed);
+                self.add(value);
                 let index = definition.buckets.partition_point(|bound| *bound < value);
                 if let Some(bucket) = self.buckets.get(index) {
                     bucket.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }
+    }
+
+    /// Stays at the end of what can be told, rather than to begin anew below zero.
+    fn add(&self, value: i64) {
+        let _ = self.value.try_update(Ordering::Relaxed, Ordering::Relaxed, |sum| Some(sum.saturating_add(value)));
     }
 
     fn read(&self, definition: &Definition) -> Shown {

@@ -25,9 +25,9 @@ pub fn render(registry: &Registry) -> String {
     for family in registry.gather() {
         render_family(&mut out, &family);
     }
-    let taken = render_filter_metrics(&mut out, registry.filter_metrics().gather());
+    let mut taken = render_filter_metrics(&mut out, registry.filter_metrics().gather());
     for family in registry.labelled().gather() {
-        render_labelled(&mut out, &family, &taken);
+        render_labelled(&mut out, &family, &mut taken);
     }
     out
 }
@@ -60,7 +60,7 @@ fn render_filter_metrics(out: &mut String, metrics: Vec<FilterMetricReading>) ->
         let (_, family) = families.entry(name).or_insert_with(|| (metric.kind, Vec::new()));
         family.push(metric);
     }
-    let names = families.keys().cloned().collect();
+    let names = families.iter().flat_map(|(name, (kind, _))| samples(name, *kind)).collect();
     for (name, (kind, family)) in families {
         type_line(out, &name, kind.word());
         let ambiguous = family.len() > 1;
@@ -75,11 +75,21 @@ fn render_filter_metrics(out: &mut String, metrics: Vec<FilterMetricReading>) ->
     names
 }
 
-fn render_labelled(out: &mut String, family: &labelled::FamilyReading, taken: &BTreeSet<String>) {
+/// What a family and its samples are called: its name, and those of a histogram's parts.
+fn samples(name: &str, kind: FilterMetricKind) -> impl Iterator<Item = String> {
+    let suffixes: &[&str] = match kind {
+        FilterMetricKind::Histogram => &["", "_bucket", "_sum", "_count"],
+        FilterMetricKind::Counter | FilterMetricKind::Gauge => &[""],
+    };
+    suffixes.iter().map(move |suffix| format!("{name}{suffix}"))
+}
+
+fn render_labelled(out: &mut String, family: &labelled::FamilyReading, taken: &mut BTreeSet<String>) {
     let mut name = family.name.clone();
-    while taken.contains(&name) {
+    while samples(&name, family.kind).any(|sample| taken.contains(&sample)) {
         name.push_str("_labelled");
     }
+    taken.extend(samples(&name, family.kind));
     type_line(out, &name, family.kind.word());
     for (values, shown) in &family.series {
         let mut labels = String::new();

@@ -16,7 +16,7 @@ use super::{
     foreign, grpc,
     maps::{Fields, Frozen, ResponseHead},
     outside, properties,
-    rope::ReadOnly,
+    rope::{Noted, ReadOnly},
     vm::{Slot, Vm},
     watched::with_stream_map,
 };
@@ -230,9 +230,10 @@ impl Host for Call<'_> {
                 return false;
             }
             let before = stage.held.len();
-            f(&mut stage.held);
+            let mut written = false;
+            f(&mut Noted { buffer: &mut stage.held, written: &mut written });
             let now = stage.held.len();
-            filter.altered |= now != before;
+            filter.altered |= written;
             // A guest may make a body larger, but not without end; what is cut off here is told to the peer.
             if now > before && now > most_held {
                 exchange.reset = true;

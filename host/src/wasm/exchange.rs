@@ -346,6 +346,8 @@ pub struct Exchange {
     pub closing: bool,
     /// Of a TCP connection: the client ended it.
     pub closed_by_client: bool,
+    /// The same of a TCP connection's upstream.
+    pub closed_by_upstream: bool,
     /// The response's head has been sent downstream.
     pub response_sent: bool,
     /// `log` runs: maps can be read and not written.
@@ -407,6 +409,7 @@ impl Exchange {
             reset: false,
             closing: false,
             closed_by_client: false,
+            closed_by_upstream: false,
             response_sent: false,
             logging: false,
             finished: false,

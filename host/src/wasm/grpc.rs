@@ -232,14 +232,14 @@ impl Deliver {
             status = grpc::Status { code: grpc::INTERNAL, message };
         }
         let (root, token, code) = (self.root, self.token, status.code);
+        // Out of the list first: the guest may begin another call, and has nothing to cancel here any more.
+        let Some(open) = self.slot.upgrade().and_then(|slot| slot.grpc.borrow_mut().remove(&token)) else { return };
         if code != 0 {
             self.vm.metrics().failed_calls.inc();
             tracing::debug!(filter = &*self.vm.name, code, "gRPC call failed: {}", status.message);
         }
         let size = received.message.len();
         received.status = Some(status);
-        // Out of the list first: the guest may begin another call, and has nothing to cancel here any more.
-        let Some(open) = self.slot.upgrade().and_then(|slot| slot.grpc.borrow_mut().remove(&token)) else { return };
         if unary && code == 0 {
             self.enter(&mut received, |instance, call| instance.on_grpc_receive(call, root, token, size));
         } else {

@@ -43,6 +43,10 @@ impl Exchange {
         if stage.finished || self.half(direction).outlet.end {
             return Err(Refused);
         }
+        // What it has said, the peer may have read: it cannot be left out any more.
+        if let Some(filter) = self.filters.get_mut(index) {
+            filter.altered = true;
+        }
         let bytes = Bytes::copy_from_slice(bytes);
         if watched && !last {
             self.push_into(direction, next, |stage| stage.inbox.push(bytes));

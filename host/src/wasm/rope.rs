@@ -173,6 +173,30 @@ impl Buffer for Rope {
     }
 }
 
+/// A buffer that notes whether it was written: a filter that has altered something cannot be left out any more.
+pub struct Noted<'a> {
+    /// It.
+    pub buffer: &'a mut dyn Buffer,
+    /// Set by a write that was done.
+    pub written: &'a mut bool,
+}
+
+impl Buffer for Noted<'_> {
+    fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    fn copy_to(&self, start: usize, length: usize, out: &mut Vec<u8>) {
+        self.buffer.copy_to(start, length, out);
+    }
+
+    fn splice(&mut self, start: usize, length: usize, bytes: &[u8]) -> Result<(), Refused> {
+        self.buffer.splice(start, length, bytes)?;
+        *self.written = true;
+        Ok(())
+    }
+}
+
 /// A buffer that cannot be written: the body of a callout's answer.
 pub struct ReadOnly<'a>(pub &'a BytesMut);
 

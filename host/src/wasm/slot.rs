@@ -128,11 +128,15 @@ impl Slot {
         self.roots.iter().find(|one| one.context == root).map(|root| &root.settings)
     }
 
-    /// A token for a callout, unique for the life of the instance.
+    /// A token for a callout: none of the last four billion, and no stream's that is still open.
     pub fn token(&self) -> u32 {
-        let token = self.next_token.get();
-        self.next_token.set(token.wrapping_add(1));
-        token
+        loop {
+            let token = self.next_token.get();
+            self.next_token.set(token.wrapping_add(1));
+            if !self.grpc.borrow().contains_key(&token) {
+                return token;
+            }
+        }
     }
 
     /// Room for one more callout, while it waits for its answer.
@@ -144,6 +148,9 @@ impl Slot {
     pub(super) fn condemn(&self) {
         self.condemned.set(true);
         self.calls.end();
+        // Ends their tasks, and with them the streams towards the servers.
+        let streams = std::mem::take(&mut *self.grpc.borrow_mut());
+        drop(streams);
         for (_, timer) in self.timers.borrow_mut().drain() {
             timer.abort();
         }

@@ -285,11 +285,7 @@ impl Vm {
                 ?pause,
                 "filter keeps trapping: its policy applies to every stream for a while"
             );
-            self.state.replace(State::Paused(Instant::now() + pause));
-            self.metrics.breaker.set(1);
-            for waker in self.waiting.borrow_mut().drain(..) {
-                waker.wake();
-            }
+            self.pause(pause);
         } else {
             self.replace(env);
         }
@@ -318,13 +314,19 @@ impl Vm {
                         "no instance in place of the one that trapped: {error}"
                     );
                     vm.failures.set(vm.failures.get().max(FAILURES).saturating_add(1));
-                    vm.state.replace(State::Paused(Instant::now() + Duration::from_secs(1)));
-                    for waker in vm.waiting.borrow_mut().drain(..) {
-                        waker.wake();
-                    }
+                    vm.pause(Duration::from_secs(1));
                 }
             }
         });
+    }
+
+    /// Makes no instance for a while: the filter's policy applies to every stream.
+    fn pause(&self, pause: Duration) {
+        self.state.replace(State::Paused(Instant::now() + pause));
+        self.metrics.breaker.set(1);
+        for waker in self.waiting.borrow_mut().drain(..) {
+            waker.wake();
+        }
     }
 
     /// Calls the instance for every entry that a queue announces, for as long as it works.
