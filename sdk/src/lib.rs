@@ -56,6 +56,13 @@
 //! | response body, each chunk | [`on_response_chunk`](HttpFilter::on_response_chunk) | no | no | `proxy_on_response_body` |
 //! | stream over | [`on_log`](HttpFilter::on_log) | no | no | `proxy_on_log` |
 //!
+//! Filters of TCP connections have a chart of their own, at [`TcpFilter`]. Beside the streams there are tasks: [`Env::every`].
+//!
+//! # Waiting
+//! Calls ([`Cluster::call`]), gRPC ([`Cluster::grpc`]) and [`sleep`] are futures. [`join`], [`join_all`], [`select`] and [`timeout`] run
+//! several at once; what is dropped is cancelled. Futures of other crates work too, as long as what they wait for is one of these: nothing
+//! else wakes a filter.
+//!
 //! A reply made by any filter, or by the host, passes the response methods of the filters between it and the client; hosts
 //! differ on whether the filter that replied sees it too (Envoy shows it).
 //!

@@ -131,7 +131,8 @@ pub struct Listener {
     /// Anything; readable by filters as `listener_metadata`.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub metadata: serde_json::Map<String, serde_json::Value>,
-    /// How long open requests may go on when the process ends. Default 30s.
+    /// How long open requests and connections may go on when the process ends; the longest of all listeners counts for
+    /// every one. Default 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Duration>,
 }

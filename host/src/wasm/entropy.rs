@@ -52,8 +52,12 @@ pub fn from_system(out: &mut [u8]) {
         && !rest.is_empty()
     {
         match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
-            Ok(0) | Err(_) => break,
-            Ok(count) => filled += count,
+            Ok(count) if count > 0 => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(_) => {
+                tracing::error!("the operating system gives no randomness");
+                break;
+            }
         }
     }
 }

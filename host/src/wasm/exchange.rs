@@ -1,4 +1,4 @@
-//! One HTTP stream as filters see it, and what they asked for.
+//! One HTTP stream, or one TCP connection, as filters see it, and what they asked for.
 //!
 //! The exchange lives in the worker, never in a guest. The chain ([`crate::filter`]) drives it, a
 //! [`super::call::Call`] lends it to the guest that runs, and a callout that completes later finds it again through

@@ -203,7 +203,10 @@ impl Vm {
             self.replace(env);
         }
         if let Some(waker) = waker {
-            self.waiting.borrow_mut().push(waker.clone());
+            let mut waiting = self.waiting.borrow_mut();
+            if !waiting.iter().any(|known| known.will_wake(waker)) {
+                waiting.push(waker.clone());
+            }
         }
         Acquired::Wait
     }

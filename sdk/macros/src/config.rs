@@ -53,16 +53,15 @@ impl Attributes {
             } else if attribute.path().is_ident("serde") {
                 attribute.parse_nested_meta(|meta| {
                     let word = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
-                    if word == "rename" || word == "rename_all" || word == "rename_all_fields" {
-                        if meta.input.peek(syn::token::Paren) {
-                            return meta.parse_nested_meta(|inner| {
-                                let value: LitStr = inner.value()?.parse()?;
-                                if inner.path.is_ident("deserialize") {
-                                    found.take(&word, Some(value.value()));
-                                }
-                                Ok(())
-                            });
-                        }
+                    // `rename(deserialize = "...", serialize = "...")`.
+                    if word.starts_with("rename") && meta.input.peek(syn::token::Paren) {
+                        return meta.parse_nested_meta(|inner| {
+                            let value: LitStr = inner.value()?.parse()?;
+                            if inner.path.is_ident("deserialize") {
+                                found.take(&word, Some(value.value()));
+                            }
+                            Ok(())
+                        });
                     }
                     let value = if meta.input.peek(syn::Token![=]) {
                         match meta.value()?.parse()? {
