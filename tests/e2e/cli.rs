@@ -20,6 +20,34 @@ fn the_schema_is_json_and_describes_the_configuration() {
         assert!(properties.contains_key(key), "{key} is missing");
     }
     assert_eq!(schema["additionalProperties"], false);
+    // Editors know the builtin filters' configurations too.
+    let rules = schema["$defs"]["Filter"]["allOf"].as_array().unwrap();
+    let router = rules.iter().find(|rule| rule["if"]["properties"]["module"]["const"] == "builtin:router").unwrap();
+    assert!(router["then"]["properties"]["config"]["properties"]["virtual_hosts"].is_object(), "{router}");
+}
+
+#[test]
+fn a_module_is_checked_without_running_it() {
+    let ended = run(["filter", "check", "builtin:request-id"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for words in [
+        "builtin:request-id: loads; fyke-filter-request-id 0.1.0",
+        "ABI           0.2.1",
+        "request_headers, response_headers",
+        "trusted_hops",
+    ] {
+        assert!(ended.stdout.contains(words), "{words:?} is missing in:\n{}", ended.stdout);
+    }
+    let ended = run(["--output", "json", "filter", "check", crate::guests::FRAMES]);
+    let facts: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(
+        (&facts["may_need"], &facts["name"]),
+        (&serde_json::json!(["clusters"]), &"guest-frames".into()),
+        "{facts}"
+    );
+    let ended = run(["filter", "check", "Cargo.toml"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("Cargo.toml would not load: not a valid WebAssembly module"), "{}", ended.stderr);
 }
 
 #[test]

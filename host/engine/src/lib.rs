@@ -84,6 +84,7 @@ pub use self::host::{Buffer, GrpcCall, Host, HttpCall, LocalResponse, Map, Refus
 pub use self::id_map::IdMap;
 pub use self::instance::{Instance, InstanceOptions};
 pub use self::module::{AbiVersion, Module};
+pub use self::scan::manifest;
 pub use self::types::{
     BufferKind, ContextId, DataAction, HeadersAction, LogLevel, MapKind, MetricKind, PeerKind, Status, StreamKind,
 };

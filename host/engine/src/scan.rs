@@ -76,6 +76,14 @@ pub(crate) fn scan(bytes: &[u8], hostcalls: &Hostcalls) -> Result<Facts, LoadErr
     })
 }
 
+/// The contents of a module's custom section `fyke.manifest`, without compiling the module.
+///
+/// # Errors
+/// When it is no WebAssembly module.
+pub fn manifest(bytes: &[u8]) -> Result<Option<Vec<u8>>, LoadError> {
+    Ok(Sections::read(bytes)?.manifest)
+}
+
 /// The sections of a module that matter here, decoded.
 #[derive(Default)]
 struct Sections<'a> {

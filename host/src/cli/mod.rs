@@ -4,6 +4,7 @@
 //! `--output json` makes machine-readable what a command prints; errors go to standard error.
 
 mod demo;
+mod filter;
 mod process;
 mod run;
 mod schema;
@@ -81,8 +82,20 @@ enum Command {
         #[arg(long, value_name = "PORT", default_value_t = 8080)]
         port: u16,
     },
-    /// Print the JSON Schema of the configuration
+    /// Print the JSON Schema of the configuration, with those of the builtin filters in it
     Schema,
+    /// Look at a filter
+    #[command(subcommand)]
+    Filter(FilterCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum FilterCommand {
+    /// Say whether a module would load and what it is: ABI, callbacks, hostcalls, what it may need, its configuration
+    Check {
+        /// A .wasm file, or builtin:NAME
+        module: String,
+    },
 }
 
 /// Runs the command line of this process.
@@ -96,7 +109,9 @@ pub fn main() -> ExitCode {
     let level = match (&arguments.log, &arguments.command) {
         (Some(level), _) => Some(level.clone()),
         // The demo's own words should not drown.
-        (None, Command::Demo { .. } | Command::Validate { .. }) if std::env::var_os("FYKE_LOG").is_none() => {
+        (None, Command::Demo { .. } | Command::Validate { .. } | Command::Filter(_))
+            if std::env::var_os("FYKE_LOG").is_none() =>
+        {
             Some("warn".to_owned())
         }
         (None, _) => None,
@@ -113,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::Validate { file } => validate::run(&file, arguments.output),
         Command::Demo { duration, port } => demo::run(duration, port),
         Command::Schema => schema::run(),
+        Command::Filter(FilterCommand::Check { module }) => filter::check(&module, arguments.output),
     };
     // The last lines are written before the process ends.
     drop(log);

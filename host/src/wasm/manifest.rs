@@ -35,7 +35,9 @@ impl Manifest {
         module.manifest().map_or_else(Self::default, Self::parse)
     }
 
-    fn parse(bytes: &[u8]) -> Self {
+    /// A manifest as the section holds it.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Self {
         serde_json::from_slice(bytes).unwrap_or_else(|error| {
             tracing::warn!("a module's manifest (custom section fyke.manifest) cannot be read: {error}");
             Self::default()
