@@ -125,6 +125,10 @@ pub use filter::HttpFilter;
 pub use filter::{Callbacks, Present};
 pub use flow::{Flow, Reply};
 pub use future::{Either, join, join_all, select};
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use fyke_sdk_macros::{FilterConfig, http_filter, tcp_filter};
 pub use headers::Headers;
 pub use log::{LogSink, StreamLog};

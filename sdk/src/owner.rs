@@ -4,8 +4,10 @@ use std::cell::Cell;
 
 /// A stream, by its context, or a task of the filter itself, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Owner {
+pub enum Owner {
+    /// A stream or connection.
     Stream(u32),
+    /// A task.
     Task(u32),
 }
 

@@ -170,6 +170,8 @@ fn trailers(export: &str, side: &str) -> TokenStream {
 /// What wakes a future.
 fn tasks() -> TokenStream {
     quote! {
+        use ::fyke_sdk::runtime::Waking as _;
+
         #[unsafe(no_mangle)]
         extern "C" fn proxy_on_tick(root: u32) {
             RUNTIME.with(|runtime| runtime.on_tick(root));

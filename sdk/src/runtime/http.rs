@@ -26,7 +26,6 @@ use std::rc::Rc;
 
 use crate::abi::{self, Action, Level, Side};
 use crate::body::Chunk;
-use crate::callout::{self, Received};
 use crate::configure::{configure, refuse};
 use crate::error::{Error, Result};
 use crate::filter::{Callbacks, HttpFilter, Present};
@@ -35,9 +34,9 @@ use crate::hash::FastHash;
 use crate::log::StreamLog;
 use crate::owner::Owner;
 use crate::request::Request;
+use crate::runtime::Waking;
 use crate::runtime::background::Background;
 use crate::runtime::streams::Streams;
-use crate::timer;
 
 use stream::{Stream, Waiting};
 use task::{Job, Phase, Task};
@@ -202,54 +201,6 @@ impl<F: HttpFilter + Present> Runtime<F> {
             return Action::Continue;
         }
         self.whole_body(side, context, abi::buffer_length(side.body()), true, maximum)
-    }
-
-    /// `proxy_on_http_call_response`.
-    pub fn on_http_call_response(&self, token: u32, headers: u32, body: usize) {
-        if let Some(owner) = callout::http_completed(token, headers, body) {
-            self.wake(owner);
-        }
-    }
-
-    /// `proxy_on_grpc_receive_initial_metadata`, `proxy_on_grpc_receive` and `proxy_on_grpc_receive_trailing_metadata`.
-    pub fn on_grpc_receive(&self, token: u32, what: Received) {
-        if let Some(owner) = callout::grpc_received(token, what) {
-            self.wake(owner);
-        }
-    }
-
-    /// `proxy_on_grpc_close`.
-    pub fn on_grpc_close(&self, token: u32, status: u32) {
-        if let Some(owner) = callout::grpc_closed(token, status) {
-            self.wake(owner);
-        }
-    }
-
-    /// `proxy_on_tick`.
-    pub fn on_tick(&self, root: u32) {
-        timer::tick(|owner| {
-            self.wake(owner);
-            // Each is woken as the root's, whose timer this is.
-            abi::set_effective_context(root);
-        });
-    }
-
-    /// Something that a stream or a task waited for is here.
-    fn wake(&self, owner: Owner) {
-        let context = match owner {
-            Owner::Stream(context) => context,
-            Owner::Task(number) => return self.background.poll(number),
-        };
-        let Some(Waiting { mut task, phase }) = self.with_stream(context, |stream| stream.waiting.take()).flatten()
-        else {
-            return;
-        };
-        // The answer was read as the root; from here on everything belongs to the stream.
-        abi::set_effective_context(context);
-        let result = task.poll(context);
-        if let Some(result) = self.settle(context, task, phase, result) {
-            self.resume(context, phase, result);
-        }
     }
 
     /// `proxy_on_foreign_function`; 1 is `fyke.route.again.v1`.
@@ -483,6 +434,25 @@ impl<F: HttpFilter + Present> Runtime<F> {
             let _ = Reply::new(500).details("filter_not_configured").send();
         }
         Action::Pause
+    }
+}
+
+impl<F: HttpFilter + Present> Waking for Runtime<F> {
+    fn wake(&self, owner: Owner) {
+        let context = match owner {
+            Owner::Stream(context) => context,
+            Owner::Task(number) => return self.background.poll(number),
+        };
+        let Some(Waiting { mut task, phase }) = self.with_stream(context, |stream| stream.waiting.take()).flatten()
+        else {
+            return;
+        };
+        // The answer was read as the root; from here on everything belongs to the stream.
+        abi::set_effective_context(context);
+        let result = task.poll(context);
+        if let Some(result) = self.settle(context, task, phase, result) {
+            self.resume(context, phase, result);
+        }
     }
 }
 

@@ -9,4 +9,44 @@ pub(crate) use background::BoxedTask;
 pub use http::Runtime;
 pub use tcp::TcpRuntime;
 
+use crate::abi;
+use crate::callout;
 pub use crate::callout::Received;
+use crate::owner::Owner;
+use crate::timer;
+
+/// The callbacks that futures wait for. They are the same for streams, connections and tasks.
+pub trait Waking {
+    /// Something that a stream or a task waited for is here.
+    fn wake(&self, owner: Owner);
+
+    /// `proxy_on_http_call_response`.
+    fn on_http_call_response(&self, token: u32, headers: u32, body: usize) {
+        if let Some(owner) = callout::http_completed(token, headers, body) {
+            self.wake(owner);
+        }
+    }
+
+    /// `proxy_on_grpc_receive_initial_metadata`, `proxy_on_grpc_receive` and `proxy_on_grpc_receive_trailing_metadata`.
+    fn on_grpc_receive(&self, token: u32, what: Received) {
+        if let Some(owner) = callout::grpc_received(token, what) {
+            self.wake(owner);
+        }
+    }
+
+    /// `proxy_on_grpc_close`.
+    fn on_grpc_close(&self, token: u32, status: u32) {
+        if let Some(owner) = callout::grpc_closed(token, status) {
+            self.wake(owner);
+        }
+    }
+
+    /// `proxy_on_tick`.
+    fn on_tick(&self, root: u32) {
+        timer::tick(|owner| {
+            self.wake(owner);
+            // Each is woken as the root's, whose timer this is.
+            abi::set_effective_context(root);
+        });
+    }
+}

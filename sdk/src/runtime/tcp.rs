@@ -11,16 +11,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::abi::{self, Action, Level};
-use crate::callout::{self, Received};
 use crate::configure::{configure, refuse};
 use crate::error::{Error, Result};
 use crate::hash::FastHash;
 use crate::log::StreamLog;
 use crate::owner::{self, Owner};
+use crate::runtime::Waking;
 use crate::runtime::background::Background;
 use crate::runtime::streams::Streams;
 use crate::tcp::{Conn, Data, Side, TcpFilter, TcpFlow, TcpPresent};
-use crate::timer;
 
 #[cfg(test)]
 mod tests;
@@ -242,41 +241,39 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
         drop(connection);
     }
 
-    /// `proxy_on_http_call_response`.
-    pub fn on_http_call_response(&self, token: u32, headers: u32, body: usize) {
-        if let Some(owner) = callout::http_completed(token, headers, body) {
-            self.wake(owner);
-        }
-    }
-
-    /// `proxy_on_grpc_receive` and its two neighbours.
-    pub fn on_grpc_receive(&self, token: u32, what: Received) {
-        if let Some(owner) = callout::grpc_received(token, what) {
-            self.wake(owner);
-        }
-    }
-
-    /// `proxy_on_grpc_close`.
-    pub fn on_grpc_close(&self, token: u32, status: u32) {
-        if let Some(owner) = callout::grpc_closed(token, status) {
-            self.wake(owner);
-        }
-    }
-
-    /// `proxy_on_tick`.
-    pub fn on_tick(&self, root: u32) {
-        timer::tick(|owner| {
-            self.wake(owner);
-            abi::set_effective_context(root);
-        });
-    }
-
     /// How many connections there are.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.borrow().len()
     }
 
+    /// Ends what a connection waits for, and keeps its `Ctx`.
+    fn cancel(&self, context: u32) {
+        let connecting = self.with(context, |connection| connection.connecting.take()).flatten();
+        if let Some((connecting, lent)) = connecting {
+            drop(connecting);
+            self.with(context, |connection| connection.cx = lent.take());
+        }
+    }
+
+    fn act(&self, context: u32, result: Result<TcpFlow>) -> Action {
+        match result {
+            Ok(TcpFlow::Continue) => return Action::Continue,
+            Ok(TcpFlow::NeedMore) => return Action::Pause,
+            Ok(TcpFlow::Close) => {}
+            Err(error) => log_failure(&error),
+        }
+        self.with(context, |connection| connection.closed = true);
+        abi::close_connection(Side::Downstream);
+        Action::Pause
+    }
+
+    fn with<T>(&self, context: u32, look: impl FnOnce(&mut Connection<F>) -> T) -> Option<T> {
+        self.connections.borrow_mut().get_mut(context).map(look)
+    }
+}
+
+impl<F: TcpFilter + TcpPresent> Waking for TcpRuntime<F> {
     fn wake(&self, owner: Owner) {
         let context = match owner {
             Owner::Stream(context) => context,
@@ -303,31 +300,6 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
                 abi::continue_connection(side);
             }
         }
-    }
-
-    /// Ends what a connection waits for, and keeps its `Ctx`.
-    fn cancel(&self, context: u32) {
-        let connecting = self.with(context, |connection| connection.connecting.take()).flatten();
-        if let Some((connecting, lent)) = connecting {
-            drop(connecting);
-            self.with(context, |connection| connection.cx = lent.take());
-        }
-    }
-
-    fn act(&self, context: u32, result: Result<TcpFlow>) -> Action {
-        match result {
-            Ok(TcpFlow::Continue) => return Action::Continue,
-            Ok(TcpFlow::NeedMore) => return Action::Pause,
-            Ok(TcpFlow::Close) => {}
-            Err(error) => log_failure(&error),
-        }
-        self.with(context, |connection| connection.closed = true);
-        abi::close_connection(Side::Downstream);
-        Action::Pause
-    }
-
-    fn with<T>(&self, context: u32, look: impl FnOnce(&mut Connection<F>) -> T) -> Option<T> {
-        self.connections.borrow_mut().get_mut(context).map(look)
     }
 }
 

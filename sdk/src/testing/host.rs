@@ -6,10 +6,21 @@ use std::time::Duration;
 use crate::abi::{Action, MapKind, Side};
 use crate::error::ConfigError;
 use crate::filter::{HttpFilter, Present};
-use crate::runtime::{Received, Runtime};
+use crate::runtime::{Received, Runtime, Waking};
 use crate::testing::world::{Pair, SentReply, StreamState, World};
 
 const ROOT: u32 = 1;
+
+/// Gives the answer to a callout to whoever waits for it.
+pub(super) fn answer(runtime: &impl Waking, token: u32, headers: &[(&str, &str)], body: &[u8]) {
+    let headers: Vec<Pair> = headers.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).collect();
+    let count = u32::try_from(headers.len()).unwrap_or(u32::MAX);
+    World::with(|world| {
+        world.effective = ROOT;
+        world.answer = (headers, body.to_vec());
+    });
+    runtime.on_http_call_response(token, count, body.len());
+}
 
 /// What the filter told the host when it refused its configuration.
 pub(super) fn refusal() -> ConfigError {
@@ -130,13 +141,7 @@ impl<F: HttpFilter + Present> Host<F> {
 
     /// Answers a callout; no headers mean that it failed.
     pub fn answer(&self, token: u32, headers: &[(&str, &str)], body: &[u8]) {
-        let headers: Vec<Pair> = headers.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).collect();
-        let count = u32::try_from(headers.len()).unwrap_or(u32::MAX);
-        World::with(|world| {
-            world.effective = ROOT;
-            world.answer = (headers, body.to_vec());
-        });
-        self.runtime.on_http_call_response(token, count, body.len());
+        answer(&self.runtime, token, headers, body);
     }
 
     /// A message for a gRPC call.

@@ -6,8 +6,8 @@ use crate::abi::Action;
 use crate::error::ConfigError;
 use crate::runtime::TcpRuntime;
 use crate::tcp::{Side, TcpFilter, TcpPresent};
-use crate::testing::host::refusal;
-use crate::testing::world::{Pair, StreamState, World};
+use crate::testing::host::{answer, refusal};
+use crate::testing::world::{StreamState, World};
 
 const ROOT: u32 = 1;
 
@@ -76,13 +76,7 @@ impl<F: TcpFilter + TcpPresent> TcpHost<F> {
 
     /// Answers a callout; no headers mean that it failed.
     pub fn answer(&self, token: u32, headers: &[(&str, &str)], body: &[u8]) {
-        let headers: Vec<Pair> = headers.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).collect();
-        let count = u32::try_from(headers.len()).unwrap_or(u32::MAX);
-        World::with(|world| {
-            world.effective = ROOT;
-            world.answer = (headers, body.to_vec());
-        });
-        self.runtime.on_http_call_response(token, count, body.len());
+        answer(&self.runtime, token, headers, body);
     }
 
     /// One side is gone.
