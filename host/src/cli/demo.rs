@@ -16,7 +16,7 @@ use hyper::{body::Incoming, client, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{FAILED, Output, complain, print, process};
+use super::{BAD_CONFIGURATION, FAILED, Output, complain, print, process};
 use crate::config::{self, Format};
 
 /// Runs the demo until Ctrl-C, or for `duration`.
@@ -35,7 +35,10 @@ pub fn run(duration: Option<Duration>, port: u16) -> u8 {
             return FAILED;
         }
     };
-    let admin = if port == 0 { 0 } else { port.saturating_add(1) };
+    let Some(admin) = (if port == 0 { Some(0) } else { port.checked_add(1) }) else {
+        eprintln!("error: the admin endpoint needs the port after {port}, and there is none");
+        return BAD_CONFIGURATION;
+    };
     let text = configuration(port, admin, &services);
     let config = match config::load_text("demo.yaml", &text, Format::Yaml, Path::new(".")) {
         Ok(config) => config,
@@ -49,7 +52,8 @@ pub fn run(duration: Option<Duration>, port: u16) -> u8 {
         Ok(process) => process,
         Err(report) => {
             let code = complain(&report, Output::Text);
-            eprintln!("try another port: fyke demo --port 18080");
+            eprintln!("try another port: fyke demo --port 18080 (the admin endpoint has the one after it)");
+            let _ = std::fs::remove_file(log_file());
             return code;
         }
     };
@@ -61,6 +65,7 @@ pub fn run(duration: Option<Duration>, port: u16) -> u8 {
     runtime.block_on(process::asked_to_end(duration));
     print(format_args!("\ndraining: open requests finish, new connections are refused"));
     process.drain(&runtime);
+    let _ = std::fs::remove_file(log_file());
     let code = print(format_args!("done"));
     runtime.shutdown_background();
     code

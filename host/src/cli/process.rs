@@ -45,21 +45,19 @@ impl Process {
     pub fn start(config: Config) -> Result<Self, Report> {
         let endpoint = config.admin.clone();
         let sources = Arc::clone(&config.sources);
-        let origin = config.listeners.first().map(|listener| listener.origin.clone()).unwrap_or_default();
         let prepared = start::prepare(config, false)?;
-        let socket = match endpoint
-            .map(|endpoint| admin::bind(endpoint.address).map_err(|error| (endpoint.address, error)))
-            .transpose()
-        {
-            Ok(socket) => socket,
-            Err((address, error)) => {
-                let origin = crate::config::Origin { line: 0, column: 0, ..origin };
-                return Err(Report::single(
-                    sources,
-                    Problem::new(origin, format!("the admin endpoint cannot listen on {address}: {error}")),
-                ));
-            }
-        };
+        let socket =
+            match endpoint.map(|endpoint| admin::bind(endpoint.address).map_err(|error| (endpoint, error))).transpose()
+            {
+                Ok(socket) => socket,
+                Err((endpoint, error)) => {
+                    let message = format!("the admin endpoint cannot listen on {}: {error}", endpoint.address);
+                    return Err(Report::single(
+                        sources,
+                        Problem::new(endpoint.origin, message).help(start::unbound(&error)),
+                    ));
+                }
+            };
         let proxy = prepared.start()?;
         let admin = Arc::new(Admin {
             snapshot: Arc::clone(&proxy.snapshot),

@@ -50,6 +50,8 @@ pub struct Node {
 pub struct Admin {
     /// TCP address.
     pub address: SocketAddr,
+    /// Where it was written.
+    pub origin: Origin,
 }
 
 /// `limits:` of the process.

@@ -89,6 +89,20 @@ pub fn prepare(config: Config, dry: bool) -> Result<Prepared, Report> {
     Ok(Prepared { config, registry, sinks, blueprint: Arc::new(blueprint) })
 }
 
+/// What to do about an address that cannot be bound.
+pub(crate) fn unbound(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another process has the address, or a listener of this file has all addresses of the port"
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; 0.0.0.0 and [::] mean all that it has"
+        }
+        std::io::ErrorKind::PermissionDenied => "a port below 1024 needs CAP_NET_BIND_SERVICE",
+        _ => "choose another address",
+    }
+}
+
 /// Filters in chains that would never call them.
 fn misplaced(config: &Config, blueprint: &Blueprint) -> Vec<Refusal> {
     let chains = config.listeners.iter().flat_map(|listener| listener.filters.iter().map(move |one| (listener, one)));
@@ -152,7 +166,7 @@ impl Prepared {
                         listener.origin.clone(),
                         format!("listener \"{}\" cannot listen on {}: {error}", listener.name, listener.address),
                     )
-                    .help("another process may have the address; a port below 1024 needs CAP_NET_BIND_SERVICE"),
+                    .help(unbound(&error)),
                 ),
             }
         }

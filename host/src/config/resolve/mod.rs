@@ -119,7 +119,8 @@ impl Resolver<'_, '_> {
             unsupported("unix:", address.span, &address.path, self.diagnostics);
             return None;
         }
-        Some(Admin { address: self.address(&admin.address, &address)? })
+        let origin = self.diagnostics.sources.origin(address.span);
+        Some(Admin { address: self.address(&admin.address, &address)?, origin })
     }
 
     fn sinks(&mut self, sinks: &BTreeMap<String, raw::Sink>, place: &Place<'_>) -> BTreeMap<String, Sink> {
