@@ -6,6 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::abi;
+use crate::error::Result;
 
 /// A path in the form that the host wants, for those read on every stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,14 @@ impl Path {
 #[must_use]
 pub fn read(path: &[&str]) -> Option<Vec<u8>> {
     Path::new(path).read()
+}
+
+/// Sets a property that filters behind this one can read.
+///
+/// # Errors
+/// When the host refuses it.
+pub fn set(path: &[&str], value: impl AsRef<[u8]>) -> Result<()> {
+    Ok(abi::set_property(Path::new(path).as_bytes(), value.as_ref())?)
 }
 
 /// The value at a path as text; `None` also when it is not UTF-8.

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use crate::abi::{self, MapKind};
+use crate::abi::MapKind;
 use crate::cookie;
 use crate::error::Result;
 use crate::headers::Headers;
@@ -75,7 +75,7 @@ impl Request {
     /// # Errors
     /// When the host refuses it.
     pub fn set_property(&mut self, path: &[&str], value: impl AsRef<[u8]>) -> Result<()> {
-        Ok(abi::set_property(property::Path::new(path).as_bytes(), value.as_ref())?)
+        property::set(path, value)
     }
 
     /// Sends the stream along a route. The last selection wins; it is executed when the chain is through.

@@ -189,7 +189,7 @@ impl Conn {
     /// # Errors
     /// When the host refuses it.
     pub fn set_property(&mut self, path: &[&str], value: impl AsRef<[u8]>) -> Result<()> {
-        Ok(abi::set_property(property::Path::new(path).as_bytes(), value.as_ref())?)
+        property::set(path, value)
     }
 
     /// Sends the connection to another cluster than the listener's. Fyke only.

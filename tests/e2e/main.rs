@@ -47,6 +47,7 @@ mod sdk;
 mod soak;
 mod stateless;
 mod tcp;
+mod tcp_ends;
 mod threads;
 mod tls;
 mod traps;

@@ -88,6 +88,7 @@ pub(super) struct PluginConfiguration {
 pub(super) struct VmPlan {
     pub(super) name: String,
     module: Module,
+    manifest: Manifest,
     options: InstanceOptions,
     plugins: Vec<PluginConfiguration>,
 }
@@ -209,7 +210,7 @@ impl Blueprint {
             index,
             callbacks,
             edits_bodies: plan.module.imports().iter().any(|name| name == "proxy_set_buffer_bytes"),
-            headers_pause: settings.headers_pause.unwrap_or_else(|| Manifest::of(&plan.module).headers_pause()),
+            headers_pause: settings.headers_pause.unwrap_or_else(|| plan.manifest.headers_pause()),
             hash: plan.module.hash().to_owned(),
             abi: plan.module.abi().to_string(),
             settings,
@@ -261,7 +262,8 @@ impl Blueprint {
         let bytes =
             source::read(&filter.module, filter.sha256.as_deref()).map_err(|error| refuse(error.to_string(), None))?;
         let module = self.surroundings.engine.compile(&bytes).map_err(|error| refuse(error.to_string(), None))?;
-        let mistakes = Manifest::of(&module).mistakes(&filter.configuration);
+        let manifest = Manifest::of(&module);
+        let mistakes = manifest.mistakes(&filter.configuration);
         if !mistakes.is_empty() {
             return Err(mistakes.into_iter().map(|mistake| mistaken(filter, &mistake)).collect());
         }
@@ -293,6 +295,7 @@ impl Blueprint {
             self.vms.push(VmPlan {
                 name: vm_name.unwrap_or_else(|| filter.name.clone()),
                 module,
+                manifest,
                 options: InstanceOptions {
                     memory: filter.limits.memory,
                     call_time: filter.limits.call_time,

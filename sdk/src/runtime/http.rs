@@ -21,22 +21,18 @@ mod tests;
 
 use std::any::TypeId;
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::rc::Rc;
 
 use crate::abi::{self, Action, Level, Side};
 use crate::body::Chunk;
-use crate::configure::{configure, refuse};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::filter::{Callbacks, HttpFilter, Present};
 use crate::flow::{Flow, Reply};
-use crate::hash::FastHash;
 use crate::log::StreamLog;
 use crate::owner::Owner;
 use crate::request::Request;
-use crate::runtime::Waking;
-use crate::runtime::background::Background;
+use crate::runtime::plugins::Plugins;
 use crate::runtime::streams::Streams;
+use crate::runtime::{Waking, log_failure};
 
 use stream::{Stream, Waiting};
 use task::{Job, Phase, Task};
@@ -46,11 +42,9 @@ const IDLE_TASKS: usize = 32;
 
 /// Everything that one instance knows about its filters and streams.
 pub struct Runtime<F: HttpFilter + Present> {
-    /// By root context. `None`: created, but its configuration was not accepted (yet).
-    roots: RefCell<HashMap<u32, Option<Rc<F>>, FastHash>>,
+    plugins: Plugins<F>,
     streams: RefCell<Streams<Stream<F>>>,
     idle: RefCell<Vec<Task<F>>>,
-    background: Background,
 }
 
 impl<F: HttpFilter + Present> Default for Runtime<F> {
@@ -63,22 +57,15 @@ impl<F: HttpFilter + Present> Runtime<F> {
     /// Knows nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            roots: RefCell::new(HashMap::with_hasher(FastHash::new())),
-            streams: RefCell::new(Streams::new()),
-            idle: RefCell::new(Vec::new()),
-            background: Background::new(),
-        }
+        Self { plugins: Plugins::new(), streams: RefCell::new(Streams::new()), idle: RefCell::new(Vec::new()) }
     }
 
     /// `proxy_on_context_create`: a root if it has no parent, a stream of that root otherwise.
     pub fn on_context_create(&self, context: u32, parent: u32) {
         if parent == 0 {
-            self.roots.borrow_mut().entry(context).or_default();
-            return;
+            return self.plugins.create(context);
         }
-        let filter = self.roots.borrow().get(&parent).cloned().flatten();
-        if let Some(filter) = filter {
+        if let Some(filter) = self.plugins.filter(parent) {
             self.streams.borrow_mut().insert(context, Stream::new(filter));
         } else {
             abi::log(Level::Critical, "a stream began under a filter that is not configured");
@@ -87,21 +74,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
 
     /// `proxy_on_configure`: whether the configuration was accepted.
     pub fn on_configure(&self, root: u32, size: usize) -> bool {
-        match configure(size, F::CALLBACKS.tasks, F::configure) {
-            Ok((filter, tasks)) => {
-                Self::skip(&filter);
-                let old = self.roots.borrow_mut().insert(root, Some(Rc::new(filter)));
-                drop(old);
-                if F::CALLBACKS.tasks {
-                    self.background.replace(root, tasks);
-                }
-                true
-            }
-            Err(error) => {
-                refuse(&error);
-                false
-            }
-        }
+        self.plugins.configure(root, size, F::CALLBACKS.tasks, F::configure, Self::skip)
     }
 
     /// Says which callbacks this configuration has no use for. Other hosts do not know the function, and call.
@@ -149,8 +122,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
 
     /// The host keeps no stream contexts for this configuration, and calls with the root's id.
     fn on_headers_of_no_stream(&self, side: Side, root: u32, end_of_stream: bool) -> Action {
-        let filter =
-            if F::CALLBACKS.sees_heads_only() { self.roots.borrow().get(&root).cloned().flatten() } else { None };
+        let filter = if F::CALLBACKS.sees_heads_only() { self.plugins.filter(root) } else { None };
         let Some(filter) = filter else { return self.unknown(side) };
         let job = Job { filter, phase: Phase::Headers(side), end_of_stream, size: 0 };
         let result = job.run_at_once(&mut F::Ctx::default());
@@ -233,9 +205,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
         // Taken out first: dropping it runs the author's code, which must find nothing borrowed.
         let stream = self.streams.borrow_mut().remove(context);
         if stream.is_none() {
-            let root = self.roots.borrow_mut().remove(&context);
-            self.background.remove(context);
-            drop(root);
+            self.plugins.remove(context);
         }
         drop(stream);
     }
@@ -441,7 +411,7 @@ impl<F: HttpFilter + Present> Waking for Runtime<F> {
     fn wake(&self, owner: Owner) {
         let context = match owner {
             Owner::Stream(context) => context,
-            Owner::Task(number) => return self.background.poll(number),
+            Owner::Task(number) => return self.plugins.background.poll(number),
         };
         let Some(Waiting { mut task, phase }) = self.with_stream(context, |stream| stream.waiting.take()).flatten()
         else {
@@ -454,8 +424,4 @@ impl<F: HttpFilter + Present> Waking for Runtime<F> {
             self.resume(context, phase, result);
         }
     }
-}
-
-fn log_failure(error: &Error) {
-    abi::log(Level::Error, &format!("a method of the filter failed: {error}"));
 }

@@ -2,6 +2,7 @@
 
 mod background;
 mod http;
+mod plugins;
 mod streams;
 mod tcp;
 
@@ -9,11 +10,30 @@ pub(crate) use background::BoxedTask;
 pub use http::Runtime;
 pub use tcp::TcpRuntime;
 
-use crate::abi;
+use std::cell::Cell;
+
+use crate::abi::{self, Level};
 use crate::callout;
 pub use crate::callout::Received;
+use crate::error::Error;
 use crate::owner::Owner;
 use crate::timer;
+
+/// Gives a `Ctx` back where it was borrowed, also when the future that has it is dropped in the middle.
+struct Loan<'a, C> {
+    cx: Option<C>,
+    lender: &'a Cell<Option<C>>,
+}
+
+impl<C> Drop for Loan<'_, C> {
+    fn drop(&mut self) {
+        self.lender.set(self.cx.take());
+    }
+}
+
+fn log_failure(error: &Error) {
+    abi::log(Level::Error, &format!("a method of the filter failed: {error}"));
+}
 
 /// The callbacks that futures wait for. They are the same for streams, connections and tasks.
 pub trait Waking {

@@ -4,21 +4,18 @@
 //! method that wants more bytes leaves them with the host and is shown all of them again. After a close nothing is shown.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::abi::{self, Action, Level};
-use crate::configure::{configure, refuse};
-use crate::error::{Error, Result};
-use crate::hash::FastHash;
+use crate::error::Result;
 use crate::log::StreamLog;
 use crate::owner::{self, Owner};
-use crate::runtime::Waking;
-use crate::runtime::background::Background;
+use crate::runtime::plugins::Plugins;
 use crate::runtime::streams::Streams;
+use crate::runtime::{Loan, Waking, log_failure};
 use crate::tcp::{Conn, Data, Side, TcpFilter, TcpFlow, TcpPresent};
 
 #[cfg(test)]
@@ -26,9 +23,8 @@ mod tests;
 
 /// Everything that one instance knows about its filters and connections.
 pub struct TcpRuntime<F: TcpFilter + TcpPresent> {
-    roots: RefCell<HashMap<u32, Option<Rc<F>>, FastHash>>,
+    plugins: Plugins<F>,
     connections: RefCell<Streams<Connection<F>>>,
-    background: Background,
 }
 
 type Connecting = Pin<Box<dyn Future<Output = Result<TcpFlow>>>>;
@@ -78,21 +74,15 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
     /// Knows nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            roots: RefCell::new(HashMap::with_hasher(FastHash::new())),
-            connections: RefCell::new(Streams::new()),
-            background: Background::new(),
-        }
+        Self { plugins: Plugins::new(), connections: RefCell::new(Streams::new()) }
     }
 
     /// `proxy_on_context_create`.
     pub fn on_context_create(&self, context: u32, parent: u32) {
         if parent == 0 {
-            self.roots.borrow_mut().entry(context).or_default();
-            return;
+            return self.plugins.create(context);
         }
-        let filter = self.roots.borrow().get(&parent).cloned().flatten();
-        let Some(filter) = filter else {
+        let Some(filter) = self.plugins.filter(parent) else {
             abi::log(Level::Critical, "a connection began under a filter that is not configured");
             return;
         };
@@ -109,18 +99,7 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
 
     /// `proxy_on_configure`.
     pub fn on_configure(&self, root: u32, size: usize) -> bool {
-        match configure(size, F::CALLBACKS.tasks, F::configure) {
-            Ok((filter, tasks)) => {
-                let old = self.roots.borrow_mut().insert(root, Some(Rc::new(filter)));
-                drop(old);
-                self.background.replace(root, tasks);
-                true
-            }
-            Err(error) => {
-                refuse(&error);
-                false
-            }
-        }
+        self.plugins.configure(root, size, F::CALLBACKS.tasks, F::configure, |_| {})
     }
 
     /// `proxy_on_new_connection`.
@@ -204,28 +183,25 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
         if side == Side::Downstream {
             self.cancel(context);
         }
-        let Some((filter, cx)) = self
-            .with(context, |connection| {
-                connection.connecting.is_none().then(|| (connection.filter.clone(), connection.cx.take()))
-            })
-            .flatten()
-        else {
-            return;
-        };
-        let mut cx = cx.unwrap_or_default();
-        filter.on_close(&mut cx, side);
-        self.with(context, |connection| connection.cx = Some(cx));
+        if self.with(context, |connection| connection.connecting.is_none()) == Some(true) {
+            self.tell(context, |filter, cx| filter.on_close(cx, side));
+        }
     }
 
     /// `proxy_on_log`.
     pub fn on_log(&self, context: u32) {
         self.cancel(context);
+        self.tell(context, |filter, cx| filter.on_log(cx, &StreamLog::new()));
+    }
+
+    /// Runs a method that answers nothing. Nothing is borrowed meanwhile.
+    fn tell(&self, context: u32, method: impl FnOnce(&F, &mut F::Ctx)) {
         let Some((filter, cx)) = self.with(context, |connection| (connection.filter.clone(), connection.cx.take()))
         else {
             return;
         };
         let mut cx = cx.unwrap_or_default();
-        filter.on_log(&mut cx, &StreamLog::new());
+        method(&filter, &mut cx);
         self.with(context, |connection| connection.cx = Some(cx));
     }
 
@@ -234,9 +210,7 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
         // Taken out first: dropping it runs the author's code, which must find nothing borrowed.
         let connection = self.connections.borrow_mut().remove(context);
         if connection.is_none() {
-            let root = self.roots.borrow_mut().remove(&context);
-            self.background.remove(context);
-            drop(root);
+            self.plugins.remove(context);
         }
         drop(connection);
     }
@@ -277,7 +251,7 @@ impl<F: TcpFilter + TcpPresent> Waking for TcpRuntime<F> {
     fn wake(&self, owner: Owner) {
         let context = match owner {
             Owner::Stream(context) => context,
-            Owner::Task(number) => return self.background.poll(number),
+            Owner::Task(number) => return self.plugins.background.poll(number),
         };
         let Some((mut connecting, lent)) = self.with(context, |connection| connection.connecting.take()).flatten()
         else {
@@ -304,29 +278,13 @@ impl<F: TcpFilter + TcpPresent> Waking for TcpRuntime<F> {
 }
 
 async fn connect<F: TcpFilter>(filter: Rc<F>, cx: F::Ctx, lent: Lent<F>) -> Result<TcpFlow> {
-    let mut loan = Loan::<F> { cx: Some(cx), lent };
+    let mut loan = Loan { cx: Some(cx), lender: &lent };
     match &mut loan.cx {
         Some(cx) => filter.on_connect(cx, &mut Conn::new()).await,
         None => Ok(TcpFlow::Continue),
     }
 }
 
-/// Gives the `Ctx` back, also when the future is dropped in the middle.
-struct Loan<F: TcpFilter> {
-    cx: Option<F::Ctx>,
-    lent: Lent<F>,
-}
-
-impl<F: TcpFilter> Drop for Loan<F> {
-    fn drop(&mut self) {
-        self.lent.set(self.cx.take());
-    }
-}
-
 fn poll(context: u32, connecting: &mut Connecting) -> Poll<Result<TcpFlow>> {
     owner::with(Owner::Stream(context), || connecting.as_mut().poll(&mut Context::from_waker(Waker::noop())))
-}
-
-fn log_failure(error: &Error) {
-    abi::log(Level::Error, &format!("a method of the filter failed: {error}"));
 }

@@ -17,6 +17,7 @@ use crate::flow::Flow;
 use crate::owner::{self, Owner};
 use crate::request::Request;
 use crate::response::Response;
+use crate::runtime::Loan;
 
 /// The methods that may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,22 +117,10 @@ impl<F: HttpFilter> Task<F> {
 async fn work<F: HttpFilter>(desk: Rc<Desk<F>>) {
     loop {
         let (job, cx) = poll_fn(|_| desk.job.take().map_or(Poll::Pending, Poll::Ready)).await;
-        let mut loan = Loan { cx: Some(cx), desk: &desk };
+        let mut loan = Loan { cx: Some(cx), lender: &desk.cx };
         let Some(cx) = &mut loan.cx else { continue };
         let result = job.run(cx).await;
         drop(loan);
         desk.result.set(Some(result));
-    }
-}
-
-/// Gives the `Ctx` back, also when the future is dropped in the middle.
-struct Loan<'a, F: HttpFilter> {
-    cx: Option<F::Ctx>,
-    desk: &'a Desk<F>,
-}
-
-impl<F: HttpFilter> Drop for Loan<'_, F> {
-    fn drop(&mut self) {
-        self.desk.cx.set(self.cx.take());
     }
 }
