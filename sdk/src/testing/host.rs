@@ -13,13 +13,21 @@ const ROOT: u32 = 1;
 
 /// Gives the answer to a callout to whoever waits for it.
 pub(super) fn answer(runtime: &impl Waking, token: u32, headers: &[(&str, &str)], body: &[u8]) {
-    let headers: Vec<Pair> = headers.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).collect();
+    answer_pairs(runtime, token, owned(headers), body.to_vec());
+}
+
+fn owned(headers: &[(&str, &str)]) -> Vec<Pair> {
+    headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
+}
+
+fn answer_pairs(runtime: &impl Waking, token: u32, headers: Vec<Pair>, body: Vec<u8>) {
+    let size = body.len();
     let count = u32::try_from(headers.len()).unwrap_or(u32::MAX);
     World::with(|world| {
         world.effective = ROOT;
-        world.answer = (headers, body.to_vec());
+        world.answer = (headers, body);
     });
-    runtime.on_http_call_response(token, count, body.len());
+    runtime.on_http_call_response(token, count, size);
 }
 
 /// What the filter told the host when it refused its configuration.
@@ -104,9 +112,13 @@ impl<F: HttpFilter + Present> Host<F> {
     }
 
     fn headers(&self, side: Side, stream: u32, headers: &[(&str, &str)], end_of_stream: bool) -> Action {
+        self.headers_of(side, stream, owned(headers), end_of_stream)
+    }
+
+    pub(super) fn headers_of(&self, side: Side, stream: u32, headers: Vec<Pair>, end_of_stream: bool) -> Action {
         World::with(|world| {
             world.effective = stream;
-            world.stream_mut(stream).set_headers(side.headers(), headers);
+            world.stream_mut(stream).set_pairs(side.headers(), headers);
         });
         let wanted = match side {
             Side::Request => F::CALLBACKS.on_request || F::CALLBACKS.on_request_with_body,
@@ -132,6 +144,24 @@ impl<F: HttpFilter + Present> Host<F> {
         if wanted { self.runtime.on_body(side, stream, size, end_of_stream) } else { Action::Continue }
     }
 
+    pub(super) fn trailers_of(&self, side: Side, stream: u32, trailers: Vec<Pair>) -> Action {
+        let (map, whole, chunks) = match side {
+            Side::Request => {
+                (MapKind::RequestTrailers, F::CALLBACKS.on_request_with_body, F::CALLBACKS.on_request_chunk)
+            }
+            Side::Response => {
+                (MapKind::ResponseTrailers, F::CALLBACKS.on_response_with_body, F::CALLBACKS.on_response_chunk)
+            }
+        };
+        World::with(|world| {
+            world.effective = stream;
+            world.stream_mut(stream).set_pairs(map, trailers);
+        });
+        // As the module exports the callback.
+        let wanted = whole || (chunks && F::CALLBACKS.waits);
+        if wanted { self.runtime.on_trailers(side, stream) } else { Action::Continue }
+    }
+
     /// Takes what of a body may go on.
     pub fn take_body(&self, side: Side, stream: u32) -> Vec<u8> {
         World::with(|world| {
@@ -142,6 +172,10 @@ impl<F: HttpFilter + Present> Host<F> {
     /// Answers a callout; no headers mean that it failed.
     pub fn answer(&self, token: u32, headers: &[(&str, &str)], body: &[u8]) {
         answer(&self.runtime, token, headers, body);
+    }
+
+    pub(super) fn answer_pairs(&self, token: u32, headers: Vec<Pair>, body: Vec<u8>) {
+        answer_pairs(&self.runtime, token, headers, body);
     }
 
     /// A message for a gRPC call.

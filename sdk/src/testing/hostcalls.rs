@@ -1,6 +1,7 @@
 //! The same functions as `abi/guest.rs`, served by the [`World`].
 
 use crate::abi::{BufferKind, Level, MapKind, MetricKind, Pairs, Side, Status, encode_pairs};
+use crate::testing::properties;
 use crate::testing::world::{Call, GrpcRecord, Labelled, Pair, SentReply, World};
 
 pub fn log(level: Level, message: &str) {
@@ -158,7 +159,7 @@ fn owned(pairs: &Pairs) -> Vec<Pair> {
 
 pub fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: u32) -> Result<u32, Status> {
     World::with(|world| {
-        if world.clusters.as_ref().is_some_and(|known| known.iter().all(|name| name != cluster)) {
+        if !world.has_cluster(cluster) {
             return Err(Status::BAD_ARGUMENT);
         }
         let headers = owned(&Pairs::new(headers.to_vec()));
@@ -178,7 +179,7 @@ pub struct GrpcTarget<'a> {
 
 fn grpc(target: GrpcTarget<'_>, unary: Option<(&[u8], u32)>) -> Result<u32, Status> {
     World::with(|world| {
-        if world.clusters.as_ref().is_some_and(|known| known.iter().all(|name| name != target.cluster)) {
+        if !world.has_cluster(target.cluster) {
             return Err(Status::PARSE_FAILURE);
         }
         world.grpc.push(GrpcRecord {
@@ -275,7 +276,11 @@ fn dotted(path: &[u8]) -> String {
 
 #[must_use]
 pub fn property(path: &[u8]) -> Option<Vec<u8>> {
-    World::with(|world| world.streams.get(&world.effective)?.properties.get(&dotted(path)).cloned())
+    let path = dotted(path);
+    World::with(|world| {
+        let known = world.streams.get(&world.effective)?.properties.get(&path).cloned();
+        known.or_else(|| properties::of_messages(world, &path))
+    })
 }
 
 pub fn set_property(path: &[u8], value: &[u8]) -> Result<(), Status> {

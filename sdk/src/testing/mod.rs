@@ -1,4 +1,4 @@
-//! A host in the same process, for tests. Native targets only.
+//! Hosts for tests. Native targets only.
 //!
 //! [`World`] is the state that the hostcalls read and write: streams, clocks, sinks, callouts. It is a thread-local, because
 //! hostcalls have no `self`, so every test has its own. [`Host`] drives one filter against it, calling exactly the callbacks
@@ -23,14 +23,22 @@
 //! assert_eq!(host.reply(stream).unwrap().status, 403);
 //! ```
 //!
-//! This is the floor on which the `TestHost` of the test kit will stand.
+//! [`TestHost`] stands on that floor, and is where most tests begin: it knows requests, answers, upstreams and time, and runs the same
+//! test in other rings too. Both have to be alone in their thread: two at once would share a world.
+
+#![allow(clippy::panic, reason = "a test kit fails by panicking; nothing of it is in a module")]
 
 mod host;
 #[doc(hidden)]
 pub mod hostcalls;
+mod kit;
+mod native;
+mod properties;
 mod tcp;
 mod world;
+mod yaml;
 
 pub use host::Host;
+pub use kit::{Flight, GrpcAnswer, GrpcReceived, Outcome, Received, TestHost, TestRequest, TestResponse, Text};
 pub use tcp::TcpHost;
 pub use world::{Call, GrpcRecord, Labelled, Pair, SentReply, StreamState, World};

@@ -31,6 +31,8 @@ pub struct World {
     pub knows_fyke: bool,
     /// Clusters that are known; `None`: all.
     pub clusters: Option<Vec<String>>,
+    /// Clusters that were there once.
+    pub gone: Vec<String>,
     /// Callouts that were made, in order. The token is the position, plus one.
     pub calls: Vec<Call>,
     /// The answer that `proxy_on_http_call_response` is about.
@@ -166,6 +168,7 @@ impl World {
             random: 0x5eed,
             knows_fyke: true,
             clusters: None,
+            gone: Vec::new(),
             calls: Vec::new(),
             answer: (Vec::new(), Vec::new()),
             routes: Vec::new(),
@@ -191,6 +194,41 @@ impl World {
         WORLD.set(Self::new());
     }
 
+    pub(super) fn has_cluster(&self, name: &str) -> bool {
+        self.clusters.as_ref().is_none_or(|known| known.iter().any(|one| one == name))
+            && self.gone.iter().all(|one| one != name)
+    }
+
+    /// Where the selected route of a stream leads.
+    pub(super) fn selected_cluster(&mut self, stream: u32) -> Option<SelectedCluster> {
+        let (handle, flags, fields) = self.streams.get(&stream)?.route.clone()?;
+        let route = self.routes.get(handle as usize)?;
+        let mut fields = Fields(&fields);
+        let mut cluster = (flags & 1 != 0).then(|| fields.text()).flatten();
+        if flags & 2 != 0 {
+            fields.skip(8);
+        }
+        let host = (flags & 4 != 0).then(|| fields.bytes()).flatten();
+        let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+        cluster = cluster.or_else(|| route.get("cluster").and_then(text));
+        if cluster.is_none() {
+            let weighted = route.get("weighted_clusters").and_then(|weighted| weighted.as_array()).cloned()?;
+            let weight = |one: &serde_json::Value| one.get("weight").and_then(serde_json::Value::as_u64).unwrap_or(0);
+            let sum: u64 = weighted.iter().map(weight).sum();
+            self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            let mut at = (self.random >> 33).checked_rem(sum)?;
+            let chosen = weighted.iter().find(|one| match at.checked_sub(weight(one)) {
+                None => true,
+                Some(rest) => {
+                    at = rest;
+                    false
+                }
+            });
+            cluster = chosen.and_then(|one| one.get("cluster")).and_then(text);
+        }
+        Some(SelectedCluster { cluster: cluster?, host })
+    }
+
     /// A stream; made if there is none.
     pub fn stream_mut(&mut self, context: u32) -> &mut StreamState {
         self.streams.entry(context).or_default()
@@ -206,11 +244,42 @@ impl World {
     }
 }
 
+/// Where a route leads.
+pub(super) struct SelectedCluster {
+    pub cluster: String,
+    pub host: Option<Vec<u8>>,
+}
+
+/// Fields of a selection: each a length and its bytes.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn skip(&mut self, bytes: usize) {
+        self.0 = self.0.get(bytes..).unwrap_or_default();
+    }
+
+    fn bytes(&mut self) -> Option<Vec<u8>> {
+        let (length, rest) = self.0.split_first_chunk::<4>()?;
+        let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        self.0 = rest;
+        Some(value.to_vec())
+    }
+
+    fn text(&mut self) -> Option<String> {
+        self.bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
 impl StreamState {
     /// Replaces a map.
     pub fn set_headers(&mut self, kind: MapKind, pairs: &[(&str, &str)]) {
+        let owned = pairs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        self.set_pairs(kind, owned.collect());
+    }
+
+    pub(super) fn set_pairs(&mut self, kind: MapKind, pairs: Vec<Pair>) {
         if let Some(map) = self.maps.get_mut(kind as usize) {
-            *map = pairs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
+            *map = pairs;
         }
     }
 

@@ -1,0 +1,16 @@
+//! The test kit: see [`TestHost`].
+
+mod chunking;
+mod message;
+mod services;
+mod test_host;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub(super) use message::{Fate, Message};
+pub use message::{Outcome, Received, TestRequest, TestResponse};
+pub(super) use services::Services;
+pub use services::{GrpcAnswer, GrpcReceived};
+pub use test_host::{Flight, TestHost};
+pub use text::Text;

@@ -1,0 +1,242 @@
+//! The host that tests talk to.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use super::chunking::chunkings;
+use super::message::{Outcome, Received, TestRequest, TestResponse};
+use super::services::{GrpcAnswer, GrpcReceived, Services};
+use crate::error::ConfigError;
+use crate::filter::{HttpFilter, Present};
+use crate::testing::native::Native;
+use crate::testing::yaml;
+
+/// A host with one filter in it, an upstream behind it and the clusters that it calls.
+///
+/// ```
+/// # use fyke_sdk::{Cluster, ConfigError, Env, FilterConfig, Flow, HttpFilter, HttpRequest, Reply, Request, Result, http_filter};
+/// use fyke_sdk::testing::{TestHost, TestRequest, TestResponse};
+/// # #[derive(serde::Deserialize, FilterConfig)]
+/// # struct Config { cluster: String }
+/// # struct Auth { authz: Cluster }
+/// # #[http_filter]
+/// # impl HttpFilter for Auth {
+/// #     type Config = Config;
+/// #     type Ctx = ();
+/// #     fn configure(config: Config, env: &mut Env) -> Result<Self, ConfigError> { Ok(Self { authz: env.cluster(&config.cluster)? }) }
+/// #     async fn on_request(&self, _: &mut (), request: &mut Request) -> Result<Flow> {
+/// #         let Some(token) = request.get("authorization") else { return Ok(Reply::new(401).into()) };
+/// #         let answer = self.authz.call(HttpRequest::get("/").header("authorization", token)).await?;
+/// #         request.set("x-user", answer.body())?;
+/// #         Ok(Flow::Continue)
+/// #     }
+/// # }
+///
+/// let mut host = TestHost::<Auth>::configure("cluster: authz")?;
+/// host.cluster("authz", |request| TestResponse::ok().body("alice"));
+/// let out = host.send(TestRequest::get("/").header("authorization", "token"));
+/// assert_eq!(out.upstream().header("x-user"), "alice");
+/// assert_eq!(host.send(TestRequest::get("/")).status(), 401);
+/// # Ok::<(), ConfigError>(())
+/// ```
+///
+/// # Rings
+/// The same test runs in more than one place. `cargo test` runs it natively, in this process and thread, in microseconds. `fyke filter
+/// test --wasm` builds the module and runs the test against it, in the engine of the `fyke` binary; `--envoy` runs it in Envoy. Nothing
+/// in the test changes.
+///
+/// # Time
+/// Time stands still until [`advance`](Self::advance) moves it, natively and in Fyke; Envoy's is real. So a filter that sleeps, or
+/// that calls a cluster which [hangs](TestResponse::hang), never ends a [`send`](Self::send): take [`start`](Self::start),
+/// `advance` and [`finish`](Self::finish).
+///
+/// # Leaks
+/// At its end, a `TestHost` makes sure that the filter holds no stream any more, and that no started stream was forgotten.
+pub struct TestHost<F: HttpFilter + Present> {
+    ring: Native<F>,
+    filter: PhantomData<F>,
+}
+
+/// A stream that was started and is not finished.
+#[derive(Debug)]
+#[must_use = "finish it, with host.finish(..)"]
+pub struct Flight {
+    stream: u32,
+}
+
+impl<F: HttpFilter + Present> TestHost<F> {
+    /// A host whose filter has this configuration, in YAML or JSON. Empty: none.
+    ///
+    /// # Errors
+    /// The filter's refusal: the field, and what is wrong with it.
+    ///
+    /// # Panics
+    /// When the configuration is no YAML.
+    #[track_caller]
+    pub fn configure(configuration: &str) -> Result<Self, ConfigError> {
+        Ok(Self { ring: Native::configure(&json(configuration))?, filter: PhantomData })
+    }
+
+    /// A new configuration for the streams to come. Those that are under way keep the filter with which they began.
+    ///
+    /// # Errors
+    /// The filter's refusal. Then the old configuration goes on.
+    ///
+    /// # Panics
+    /// When the configuration is no YAML.
+    #[track_caller]
+    pub fn reload(&mut self, configuration: &str) -> Result<(), ConfigError> {
+        self.ring.reload(&json(configuration))
+    }
+
+    /// What the upstream answers. Default: 200, empty.
+    pub fn upstream(&mut self, service: impl FnMut(&Received) -> TestResponse + 'static) {
+        self.services().set_upstream(Box::new(service));
+    }
+
+    /// What a cluster answers: to a filter that calls it, and to streams that a filter routes there.
+    pub fn cluster(&mut self, name: &str, service: impl FnMut(&Received) -> TestResponse + 'static) {
+        self.services().set_http(name, Box::new(service));
+    }
+
+    /// What a cluster answers to gRPC calls of the filter.
+    pub fn grpc(&mut self, name: &str, service: impl FnMut(&GrpcReceived) -> GrpcAnswer + 'static) {
+        self.services().set_grpc(name, Box::new(service));
+    }
+
+    /// From here on there is no such cluster: calls of it fail.
+    pub fn remove_cluster(&mut self, name: &str) {
+        self.ring.remove_cluster(name);
+    }
+
+    fn services(&mut self) -> &mut Services {
+        &mut self.ring.services
+    }
+
+    /// Sends a request, and waits for everything that comes of it.
+    ///
+    /// # Panics
+    /// When the stream waits for time to pass, or for something that never comes.
+    #[track_caller]
+    pub fn send(&mut self, request: TestRequest) -> Outcome {
+        let flight = self.start(request);
+        self.finish(flight)
+    }
+
+    /// Sends a request, and comes back as soon as the stream is over or nothing but time can move it.
+    pub fn start(&mut self, request: TestRequest) -> Flight {
+        Flight { stream: self.ring.start(request.message) }
+    }
+
+    /// Whether a stream is over.
+    #[must_use]
+    pub fn is_done(&self, flight: &Flight) -> bool {
+        self.ring.is_done(flight.stream)
+    }
+
+    /// What came of a stream.
+    ///
+    /// # Panics
+    /// When it is not over.
+    #[track_caller]
+    pub fn finish(&mut self, flight: Flight) -> Outcome {
+        match self.ring.finish(flight.stream) {
+            Ok(outcome) => outcome,
+            Err(waits_for) => {
+                panic!("the stream is not over: {waits_for}. Time stands still until host.advance(..) moves it")
+            }
+        }
+    }
+
+    /// The client goes away in the middle of a stream.
+    pub fn cancel(&mut self, flight: Flight) {
+        self.ring.cancel(flight.stream);
+    }
+
+    /// Time passes: timers fire, timeouts strike, in their order.
+    pub fn advance(&mut self, duration: Duration) {
+        self.ring.advance(duration);
+    }
+
+    /// Sends a request again and again, its body cut into chunks in every sensible way: whole, byte by byte, in two at every
+    /// place, and natively with empty chunks. `check` sees what came of each.
+    ///
+    /// # Panics
+    /// As [`send`](Self::send).
+    #[track_caller]
+    pub fn every_chunking(&mut self, request: TestRequest, mut check: impl FnMut(&Outcome)) {
+        for chunks in chunkings(&request.message.chunks.concat(), self.ring.has_empty_chunks()) {
+            let outcome = self.send(request.clone().chunks(chunks));
+            check(&outcome);
+        }
+    }
+
+    /// As [`every_chunking`](Self::every_chunking), of the upstream's answer.
+    ///
+    /// # Panics
+    /// As [`send`](Self::send).
+    #[track_caller]
+    pub fn every_response_chunking(
+        &mut self,
+        request: TestRequest,
+        response: TestResponse,
+        mut check: impl FnMut(&Outcome),
+    ) {
+        for chunks in chunkings(&response.message.chunks.concat(), self.ring.has_empty_chunks()) {
+            let response = response.clone().chunks(chunks);
+            self.upstream(move |_| response.clone());
+            let outcome = self.send(request.clone());
+            check(&outcome);
+        }
+    }
+
+    /// What a counter counted; zero, if it was never touched. The labels may come in any order.
+    #[must_use]
+    pub fn counter<const N: usize>(&self, name: &str, labels: [(&str, &str); N]) -> i64 {
+        self.ring.metric(name, &labels).last().copied().unwrap_or(0)
+    }
+
+    /// A gauge; zero, if it was never set.
+    #[must_use]
+    pub fn gauge<const N: usize>(&self, name: &str, labels: [(&str, &str); N]) -> i64 {
+        self.ring.metric(name, &labels).last().copied().unwrap_or(0)
+    }
+
+    /// How many values a histogram was given.
+    #[must_use]
+    pub fn histogram_count<const N: usize>(&self, name: &str, labels: [(&str, &str); N]) -> usize {
+        self.ring.metric(name, &labels).len()
+    }
+
+    /// What the filter logged, a line each.
+    #[must_use]
+    pub fn logs(&self) -> Vec<String> {
+        self.ring.logs()
+    }
+
+    /// How many streams the filter holds.
+    #[must_use]
+    pub fn open_streams(&self) -> usize {
+        self.ring.open_streams()
+    }
+}
+
+impl<F: HttpFilter + Present> Drop for TestHost<F> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let open = self.open_streams();
+            assert!(
+                open == 0,
+                "{open} streams are still open: one was started and not finished, or the filter leaks them"
+            );
+        }
+    }
+}
+
+#[track_caller]
+fn json(configuration: &str) -> String {
+    match yaml::parse(configuration) {
+        Ok(value) => value.to_string(),
+        Err(error) => panic!("this configuration is no YAML: {error}"),
+    }
+}

@@ -1,0 +1,125 @@
+//! Callouts: those that are answered at once, and those that wait for time.
+
+use crate::filter::{HttpFilter, Present};
+use crate::testing::Host;
+use crate::testing::kit::{Fate, GrpcReceived, Message, Received, Services};
+use crate::testing::world::{Call, World};
+
+/// The status that a host gives a gRPC call whose time is up, and one whose connection broke.
+const DEADLINE_EXCEEDED: u32 = 4;
+
+/// What was called and what of it is not answered yet.
+#[derive(Default)]
+pub(super) struct Outstanding {
+    /// How many of the world's calls were seen.
+    http: usize,
+    /// How many messages of each gRPC call were seen, and whether its end was.
+    grpc: Vec<(usize, bool)>,
+    waiting: Vec<Waiting>,
+}
+
+struct Waiting {
+    token: u32,
+    deadline: u64,
+    what: String,
+    grpc: bool,
+}
+
+fn token(at: usize) -> u32 {
+    u32::try_from(at + 1).unwrap_or(u32::MAX)
+}
+
+impl Outstanding {
+    /// Lets the services answer what the filter asked since the last time. Whether there was anything.
+    #[track_caller]
+    pub fn serve<F: HttpFilter + Present>(&mut self, host: &Host<F>, services: &mut Services) -> bool {
+        let mut moved = false;
+        while let Some(call) = World::with(|world| world.calls.get(self.http).cloned()) {
+            moved = true;
+            let number = token(self.http);
+            self.http += 1;
+            self.http_call(host, services, number, call);
+        }
+        let mut at = 0;
+        while World::with(|world| at < world.grpc.len()) {
+            moved |= self.grpc_call(host, services, at);
+            at += 1;
+        }
+        moved
+    }
+
+    #[track_caller]
+    fn http_call<F: HttpFilter + Present>(&mut self, host: &Host<F>, services: &mut Services, token: u32, call: Call) {
+        let chunks = if call.body.is_empty() { Vec::new() } else { vec![call.body] };
+        let request = Message { headers: call.headers, chunks, trailers: Vec::new() };
+        let answer = services.http(&call.cluster, &Received::new(request));
+        match answer.fate {
+            Fate::Answered => host.answer_pairs(token, answer.message.headers, answer.message.chunks.concat()),
+            Fate::Reset => host.answer(token, &[], b""),
+            Fate::Hangs => self.wait(token, call.timeout, format!("a call of the cluster \"{}\"", call.cluster), false),
+        }
+    }
+
+    fn wait(&mut self, token: u32, timeout: u32, what: String, grpc: bool) {
+        let deadline = World::with(|world| world.now) + u64::from(timeout) * 1_000_000;
+        self.waiting.push(Waiting { token, deadline, what, grpc });
+    }
+
+    #[track_caller]
+    fn grpc_call<F: HttpFilter + Present>(&mut self, host: &Host<F>, services: &mut Services, at: usize) -> bool {
+        if self.grpc.len() <= at {
+            self.grpc.push((0, false));
+        }
+        let Some((seen, ended)) = self.grpc.get_mut(at) else { return false };
+        let news = World::with(|world| {
+            let call = world.grpc.get(at)?;
+            let fresh = call.sent.len() > *seen || call.finished != *ended;
+            (fresh && !call.cancelled).then(|| (call.clone(), call.sent.get(*seen..).unwrap_or_default().to_vec()))
+        });
+        let Some((call, messages)) = news else { return false };
+        (*seen, *ended) = (call.sent.len(), call.finished);
+        let received = GrpcReceived { path: call.path, metadata: call.metadata, messages, finished: call.finished };
+        let answer = services.grpc(&call.cluster, &received);
+        let number = token(at);
+        if answer.hangs {
+            if let Some(timeout) = call.timeout {
+                self.wait(number, timeout, format!("a gRPC call of the cluster \"{}\"", call.cluster), true);
+            }
+            return true;
+        }
+        for message in &answer.messages {
+            host.grpc_message(number, message);
+        }
+        match (answer.status, call.finished) {
+            (Some((code, message)), _) => host.grpc_close(number, code, &message),
+            (None, true) => host.grpc_close(number, 0, ""),
+            (None, false) => {}
+        }
+        true
+    }
+
+    /// When the next of them is too late.
+    pub fn next(&self) -> Option<u64> {
+        self.waiting.iter().map(|waiting| waiting.deadline).min()
+    }
+
+    /// Ends those whose time is up.
+    pub fn expire<F: HttpFilter + Present>(&mut self, host: &Host<F>) {
+        let now = World::with(|world| world.now);
+        let (due, left) = std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.deadline <= now);
+        self.waiting = left;
+        let due: Vec<Waiting> = due;
+        for waiting in due {
+            if waiting.grpc {
+                host.grpc_close(waiting.token, DEADLINE_EXCEEDED, "");
+            } else {
+                host.answer(waiting.token, &[], b"");
+            }
+        }
+    }
+
+    /// What time would end.
+    pub fn describe(&self) -> Option<String> {
+        self.waiting.first().map(|waiting| format!("{} has no answer", waiting.what))
+    }
+}
