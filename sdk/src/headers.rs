@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
 use crate::abi::{self, MapKind, Pairs};
-use crate::error::Result;
+use crate::error::{ConfigError, Result};
 
 /// The headers (or trailers) of one direction of a stream. Names are matched in any case and written in lower case.
 #[derive(Debug)]
@@ -148,6 +148,34 @@ impl Headers {
             page = current.next.get_mut().map(|next| &mut **next);
         }
     }
+}
+
+/// A header's name as HTTP has it (RFC 9110, section 5.1), in lower case; for names in configurations.
+///
+/// # Errors
+/// When it is none: empty, a pseudo header, or with other characters than a token's.
+///
+/// ```
+/// assert_eq!(fyke_sdk::header_name("X-User").unwrap(), "x-user");
+/// assert!(fyke_sdk::header_name("x user").is_err());
+/// ```
+pub fn header_name(name: &str) -> Result<String, ConfigError> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(token) {
+        return Err(ConfigError::new(format!("\"{name}\" is not the name of a header")));
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+/// A header's value that fits on its line (RFC 9110, section 5.5); for values in configurations.
+///
+/// # Errors
+/// When there is a control character other than a tab in it.
+pub fn header_value(value: String) -> Result<String, ConfigError> {
+    if value.bytes().any(|byte| (byte < b' ' && byte != b'\t') || byte == 0x7f) {
+        return Err(ConfigError::new("must not contain line breaks or other control characters"));
+    }
+    Ok(value)
 }
 
 /// `u32` count, then `u32` lengths, then the values.

@@ -106,6 +106,7 @@ pub mod runtime;
 mod schema;
 mod shared;
 mod tcp;
+mod template;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 pub mod time;
@@ -130,7 +131,7 @@ pub use future::{Either, join, join_all, select};
 struct Readme;
 
 pub use fyke_sdk_macros::{FilterConfig, http_filter, tcp_filter};
-pub use headers::Headers;
+pub use headers::{Headers, header_name, header_value};
 pub use log::{LogSink, StreamLog};
 pub use metric::{Counter, Gauge, Histogram};
 pub use query::Query;
@@ -144,4 +145,5 @@ pub use shared::Shared;
 pub use tcp::{Conn, Data, Side, TcpFilter, TcpFlow};
 #[doc(hidden)]
 pub use tcp::{TcpCallbacks, TcpPresent};
+pub use template::Template;
 pub use timer::{Elapsed, sleep, timeout};

@@ -4,8 +4,7 @@ use fyke_sdk::StreamLog;
 
 use crate::escape;
 use crate::flags;
-use crate::moment;
-use crate::property::{Property, Value};
+use fyke_sdk::property::{Typed, Value};
 
 /// A command, with its arguments.
 #[derive(Debug)]
@@ -17,11 +16,11 @@ pub enum Command {
     /// `%TRAILER(name?alternative)%`.
     Trailer(Names),
     /// Everything that is one property.
-    Property(Property),
+    Property(Typed),
     /// `%RESPONSE_FLAGS%`.
-    Flags(Property),
+    Flags(Typed),
     /// `%..._WITHOUT_PORT%`.
-    AddressWithoutPort(Property),
+    AddressWithoutPort(Typed),
 }
 
 /// A header, and the one to look at when it is not there.
@@ -58,7 +57,7 @@ impl Command {
     pub fn parse(name: &str, argument: Option<&str>) -> Result<Self, String> {
         if let Some((_, path)) = PROPERTIES.iter().find(|(known, _)| *known == name) {
             nothing(name, argument)?;
-            return Property::parse(path).map(Self::Property);
+            return Typed::parse(path).map(Self::Property);
         }
         match name {
             "REQ" => Names::parse(name, argument).map(Self::Request),
@@ -66,15 +65,15 @@ impl Command {
             "TRAILER" => Names::parse(name, argument).map(Self::Trailer),
             "PROPERTY" => {
                 let path = argument.ok_or("%PROPERTY% needs a path in parentheses, like %PROPERTY(request.path)%")?;
-                Property::parse(path).map(Self::Property)
+                Typed::parse(path).map(Self::Property)
             }
             "RESPONSE_FLAGS" => {
                 nothing(name, argument)?;
-                Property::parse("response.flags").map(Self::Flags)
+                Typed::parse("response.flags").map(Self::Flags)
             }
             "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" => {
                 nothing(name, argument)?;
-                Property::parse("source.address").map(Self::AddressWithoutPort)
+                Typed::parse("source.address").map(Self::AddressWithoutPort)
             }
             unknown => Err(unknown_command(unknown)),
         }
@@ -86,17 +85,17 @@ impl Command {
             Self::Request(names) => names.find(|name| log.request_header(name)),
             Self::Response(names) => names.find(|name| log.response_header(name)),
             Self::Trailer(names) => names.find(|name| log.response_trailer(name)),
-            Self::Property(property) => Some(plain(property.read()?)),
+            Self::Property(property) => Some(property.read()?.into_text()),
             Self::Flags(property) => match property.read()? {
                 Value::Integer(bits) => {
                     let mut names = Vec::new();
                     flags::write(&mut names, bits);
                     Some(names)
                 }
-                other => Some(plain(other)),
+                other => Some(other.into_text()),
             },
             Self::AddressWithoutPort(property) => {
-                let address = plain(property.read()?);
+                let address = property.read()?.into_text();
                 Some(without_port(&address).to_vec())
             }
         }
@@ -122,23 +121,6 @@ impl Command {
                 escape::json(out, &value);
             }
             None => out.push(b'-'),
-        }
-    }
-}
-
-/// As text formats print it: durations in whole milliseconds.
-fn plain(value: Value) -> Vec<u8> {
-    match value {
-        Value::Text(bytes) => bytes,
-        Value::Integer(number) => number.to_string().into_bytes(),
-        // Whole numbers print without a fraction, as they are written in a configuration.
-        Value::Number(number) => number.to_string().into_bytes(),
-        Value::Boolean(yes) => yes.to_string().into_bytes(),
-        Value::Duration(nanoseconds) => (nanoseconds / 1_000_000).to_string().into_bytes(),
-        Value::Moment(nanoseconds) => {
-            let mut text = Vec::with_capacity(24);
-            moment::write(&mut text, nanoseconds);
-            text
         }
     }
 }

@@ -3,9 +3,8 @@
 use fyke_sdk::StreamLog;
 
 use crate::escape;
-use crate::moment;
-use crate::property::{Property, Value};
 use crate::template::Template;
+use fyke_sdk::property::{Typed, Value};
 
 /// Keys, already written as JSON, and where their values come from.
 #[derive(Debug)]
@@ -16,7 +15,7 @@ pub struct Record {
 #[derive(Debug)]
 enum Source {
     /// With its type: numbers are numbers, what is missing is null.
-    Property(Property),
+    Property(Typed),
     /// Always a string.
     Template(Template),
 }
@@ -56,7 +55,7 @@ impl Record {
             let source = if source.contains('%') {
                 Template::parse(source).map(Source::Template)
             } else {
-                Property::parse(source).map(Source::Property)
+                Typed::parse(source).map(Source::Property)
             };
             parsed.push((written, source.map_err(|message| (key.to_owned(), message))?));
         }
@@ -99,9 +98,9 @@ fn value(out: &mut Vec<u8>, value: Option<Value>) {
             let microseconds = nanoseconds.max(0) / 1000;
             out.extend_from_slice(format!("{}.{:03}", microseconds / 1000, microseconds % 1000).as_bytes());
         }
-        Some(Value::Moment(nanoseconds)) => {
+        Some(moment @ Value::Moment(_)) => {
             out.push(b'"');
-            moment::write(out, nanoseconds);
+            out.extend(moment.into_text());
             out.push(b'"');
         }
         Some(Value::Text(bytes)) => {

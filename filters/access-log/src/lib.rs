@@ -15,9 +15,7 @@
 //! | `template.rs` | format strings: parsing, and filling in |
 //! | `command.rs` | what one `%COMMAND%` prints |
 //! | `fields.rs` | JSON records |
-//! | `property.rs` | property paths, and what types their values have |
 //! | `escape.rs` | how bytes of strangers get into a line |
-//! | `moment.rs` | RFC 3339 |
 //! | `flags.rs` | response flags |
 //! | `filter.rs` | the filter |
 //!
@@ -32,8 +30,6 @@ mod escape;
 mod fields;
 mod filter;
 mod flags;
-mod moment;
-mod property;
 mod template;
 
 pub use config::Config;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fyke_sdk::{ConfigError, Reply, RouteAction, RouteHandle, Routes, WeightedCluster};
+use fyke_sdk::{ConfigError, Reply, RouteAction, RouteHandle, Routes, WeightedCluster, header_name, header_value};
 
 use crate::action::{Action, Forward, HeaderChanges, HostRewrite, Redirect};
 use crate::config::{self, Config};
@@ -291,10 +291,7 @@ fn pairs(raw: BTreeMap<String, String>, request: bool) -> Result<Vec<(String, St
     raw.into_iter()
         .map(|(name, value)| {
             let lower = changed_name(&name, request).map_err(|error| error.under(&name))?;
-            if value.bytes().any(|byte| (byte < b' ' && byte != b'\t') || byte == 0x7f) {
-                return Err(ConfigError::at(name, "must not contain line breaks or other control characters"));
-            }
-            Ok((lower, value))
+            Ok((lower, header_value(value).map_err(|error| error.under(name))?))
         })
         .collect()
 }
@@ -308,14 +305,6 @@ fn changed_name(name: &str, request: bool) -> Result<String, ConfigError> {
         return Err(ConfigError::new("is `rewrite: { host: ... }`"));
     }
     header_name(name)
-}
-
-fn header_name(name: &str) -> Result<String, ConfigError> {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(token) {
-        return Err(ConfigError::new(format!("\"{name}\" is not the name of a header")));
-    }
-    Ok(name.to_ascii_lowercase())
 }
 
 fn authority(host: String) -> Result<String, ConfigError> {

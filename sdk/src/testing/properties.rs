@@ -19,23 +19,22 @@ pub(super) fn of_a_connection(stream: &mut StreamState) {
 /// What is known of the effective stream's messages.
 pub(super) fn of_messages(world: &World, path: &str) -> Option<Vec<u8>> {
     let stream = world.streams.get(&world.effective)?;
-    let request = |name: &str| stream.header(MapKind::RequestHeaders, name).map(String::into_bytes);
+    let header = |map: MapKind, name: &str| stream.raw_header(map, name).map(<[u8]>::to_vec);
+    let request = |name: &str| header(MapKind::RequestHeaders, name);
     if let Some(name) = path.strip_prefix("request.headers.") {
         return request(name);
     }
     if let Some(name) = path.strip_prefix("response.headers.") {
-        return stream.header(MapKind::ResponseHeaders, name).map(String::into_bytes);
+        return header(MapKind::ResponseHeaders, name);
     }
-    let cut = |at: fn(&str) -> &str| {
-        stream.header(MapKind::RequestHeaders, ":path").map(|path| at(&path).as_bytes().to_vec())
-    };
+    let target = || Some(stream.raw_header(MapKind::RequestHeaders, ":path")?.split(|byte| *byte == b'?'));
     match path {
         "request.method" => request(":method"),
         "request.path" => request(":path"),
         "request.host" => request(":authority"),
         "request.scheme" => request(":scheme"),
-        "request.url_path" => cut(|path| path.split_once('?').map_or(path, |(path, _)| path)),
-        "request.query" => cut(|path| path.split_once('?').map_or("", |(_, query)| query)),
+        "request.url_path" => target()?.next().map(<[u8]>::to_vec),
+        "request.query" => Some(target()?.skip(1).collect::<Vec<_>>().join(&b'?')),
         "request.id" => request("x-request-id"),
         "request.useragent" => request("user-agent"),
         "request.referer" => request("referer"),

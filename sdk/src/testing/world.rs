@@ -289,6 +289,11 @@ impl StreamState {
         first(self.maps.get(kind as usize)?, name)
     }
 
+    pub(super) fn raw_header(&self, kind: MapKind, name: &str) -> Option<&[u8]> {
+        let map = self.maps.get(kind as usize)?;
+        map.iter().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value.as_slice())
+    }
+
     /// Sets a property by dotted path.
     pub fn set_property(&mut self, path: &str, value: impl AsRef<[u8]>) {
         self.properties.insert(path.to_owned(), value.as_ref().to_vec());

@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::*;
 use crate::{
-    Body, CallError, Chunk, Cluster, ConfigError, Counter, Env, Flow, HttpFilter, HttpRequest, Reply, Request, Response,
-    Result, http_filter, sleep,
+    Body, CallError, Chunk, Cluster, ConfigError, Counter, Env, Flow, HttpFilter, HttpRequest, Reply, Request,
+    Response, Result, http_filter, sleep,
 };
 
 #[derive(Deserialize)]
@@ -222,7 +222,10 @@ impl HttpFilter for Grpc {
 
     async fn on_response(&self, _cx: &mut (), response: &mut Response) -> Result<Flow> {
         let unary = self.cluster.grpc("a.B", "C").metadata("x-a", "1").send("one").await;
-        response.set("x-unary", unary.map_or_else(|error| error.to_string().into_bytes(), |answer| answer.message().to_vec()))?;
+        response.set(
+            "x-unary",
+            unary.map_or_else(|error| error.to_string().into_bytes(), |answer| answer.message().to_vec()),
+        )?;
         Ok(Flow::Continue)
     }
 }

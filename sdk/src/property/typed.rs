@@ -1,10 +1,17 @@
 //! Property paths as they are written, with dots, and the types of their values, which the ABI does not carry.
 
-use fyke_sdk::property::{Path, decode_integer};
+use super::{Path, decode_integer, moment};
 
-/// A property, by a path like `request.headers.user-agent`.
-#[derive(Debug)]
-pub struct Property {
+/// A property that a configuration names, by a path like `request.headers.user-agent`, with the type of its value.
+///
+/// ```
+/// use fyke_sdk::property::Typed;
+///
+/// assert!(Typed::parse("source.address").is_ok());
+/// assert!(Typed::parse("source..address").is_err());
+/// ```
+#[derive(Debug, Clone)]
+pub struct Typed {
     path: Path,
     kind: Kind,
 }
@@ -23,11 +30,15 @@ enum Kind {
 }
 
 /// A value, with its type.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Value {
+    /// Text, or what no other type is known of.
     Text(Vec<u8>),
+    /// An integer.
     Integer(i64),
+    /// A number of metadata.
     Number(f64),
+    /// Yes or no.
     Boolean(bool),
     /// In nanoseconds.
     Duration(i64),
@@ -35,8 +46,31 @@ pub enum Value {
     Moment(u64),
 }
 
-impl Property {
+impl Value {
+    /// As text formats print it: durations in whole milliseconds, moments as RFC 3339.
+    #[must_use]
+    pub fn into_text(self) -> Vec<u8> {
+        match self {
+            Self::Text(bytes) => bytes,
+            Self::Integer(number) => number.to_string().into_bytes(),
+            // Whole numbers print without a fraction, as they are written in a configuration.
+            Self::Number(number) => number.to_string().into_bytes(),
+            Self::Boolean(yes) => yes.to_string().into_bytes(),
+            Self::Duration(nanoseconds) => (nanoseconds / 1_000_000).to_string().into_bytes(),
+            Self::Moment(nanoseconds) => {
+                let mut text = Vec::with_capacity(24);
+                moment::write(&mut text, nanoseconds);
+                text
+            }
+        }
+    }
+}
+
+impl Typed {
     /// Takes a path apart at its dots. A header's name keeps its own.
+    ///
+    /// # Errors
+    /// What is wrong with the path.
     pub fn parse(text: &str) -> Result<Self, String> {
         let map =
             ["request.headers.", "response.headers.", "response.trailers."].iter().find(|map| text.starts_with(**map));
@@ -56,6 +90,8 @@ impl Property {
         Ok(Self { path: Path::new(&segments), kind: kind(text) })
     }
 
+    /// The value in the current stream, if there is one.
+    #[must_use]
     pub fn read(&self) -> Option<Value> {
         let bytes = self.path.read()?;
         Some(match self.kind {
