@@ -12,7 +12,9 @@
 //! * [`callout`], [`shared`]: what filters may use besides their stream.
 //! * [`upstream`]: executes route decisions. [`cluster`]: endpoints, balancing, pools.
 //! * [`telemetry`]: metrics, log sinks, the process's own log.
+//! * [`testbed`]: a proxy around one filter, for the filter's own tests; driven over a pipe.
 //! * [`config`] and [`snapshot`]: plain data that all may read. [`transport`]: byte streams.
+//!   [`clock`]: the wall clock.
 //!
 //! Two planes: the control plane (one small runtime) loads, validates, compiles and serves the admin API; the data plane (the
 //! workers) serves traffic. What a stream touches is `!Send` and stays on its worker. There are no global registries; parts receive what
@@ -27,6 +29,7 @@ pub mod admin;
 pub mod callout;
 pub mod certificate;
 pub mod cli;
+pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod filter;
@@ -37,6 +40,7 @@ pub mod shared;
 pub mod snapshot;
 pub mod tcp;
 pub mod telemetry;
+pub mod testbed;
 pub mod transport;
 pub mod upstream;
 pub mod wasm;

@@ -96,6 +96,9 @@ enum FilterCommand {
         /// A .wasm file, or builtin:NAME
         module: String,
     },
+    /// Serve a test of the SDK's test kit over standard input and output
+    #[command(hide = true)]
+    Bed,
 }
 
 /// Runs the command line of this process.
@@ -116,6 +119,9 @@ pub fn main() -> ExitCode {
         }
         (None, _) => None,
     };
+    if let Command::Filter(FilterCommand::Bed) = arguments.command {
+        return ExitCode::from(filter::bed());
+    }
     let log = match logging::init(level.as_deref(), format) {
         Ok(log) => log,
         Err(error) => {
@@ -129,6 +135,8 @@ pub fn main() -> ExitCode {
         Command::Demo { duration, port } => demo::run(duration, port),
         Command::Schema => schema::run(),
         Command::Filter(FilterCommand::Check { module }) => filter::check(&module, arguments.output),
+        // Has a log of its own.
+        Command::Filter(FilterCommand::Bed) => DONE,
     };
     // The last lines are written before the process ends.
     drop(log);

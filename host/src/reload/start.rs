@@ -25,7 +25,7 @@ use crate::{
         build::{Blueprint, Refusal, Surroundings},
         vm::Rebuild,
     },
-    worker::{Command, ListenerParts, VmParts, Worker, WorkerParts},
+    worker::{Command, Job, ListenerParts, VmParts, Worker, WorkerParts},
 };
 
 /// Files that the process needs besides its connections.
@@ -125,6 +125,7 @@ fn misplaced(config: &Config, blueprint: &Blueprint) -> Vec<Refusal> {
             Some(Refusal {
                 filter: filter.name.clone(),
                 origin: filter.origin.clone(),
+                path: String::new(),
                 message: format!("listener \"{}\" has {has}, and {whose} for {misses}", listener.name),
                 help: Some(help.to_owned()),
             })
@@ -137,6 +138,9 @@ fn report(config: &Config, refusals: Vec<Refusal>) -> Report {
     for refusal in refusals {
         let mut problem = Problem::new(refusal.origin, format!("filter \"{}\": {}", refusal.filter, refusal.message));
         problem.help = refusal.help;
+        if !refusal.path.is_empty() {
+            problem.path = format!("filters.{}.config.{}", refusal.filter, refusal.path);
+        }
         report.push(problem);
     }
     report
@@ -280,6 +284,13 @@ impl Proxy {
     #[must_use]
     pub fn patience(&self) -> Duration {
         self.snapshot.config.listeners.iter().map(|listener| listener.drain).max().unwrap_or_default()
+    }
+
+    /// Has a worker do something on its own thread, among its tasks. A worker that has ended does nothing.
+    pub fn on_worker(&self, number: usize, job: Job) {
+        if let Some(worker) = self.workers.get(number) {
+            worker.tell(Command::Run(job));
+        }
     }
 
     /// Stops accepting, lets open streams finish for at most `patience`, and ends.

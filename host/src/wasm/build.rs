@@ -71,6 +71,8 @@ pub struct Refusal {
     pub filter: String,
     /// Where in the configuration.
     pub origin: Origin,
+    /// Which part of the filter's own configuration; empty: none, or all of it.
+    pub path: String,
     /// What went wrong.
     pub message: String,
     /// What to try.
@@ -117,6 +119,7 @@ fn mistaken(filter: &resolved::Filter, mistake: &Mistake) -> Refusal {
             "" => format!("config: {}", mistake.message),
             path => format!("config.{path}: {}", mistake.message),
         },
+        path,
         help: None,
     }
 }
@@ -257,7 +260,13 @@ impl Blueprint {
 
     fn add(&mut self, filter: &Arc<resolved::Filter>) -> Result<(), Vec<Refusal>> {
         let refuse = |message: String, help: Option<String>| {
-            vec![Refusal { filter: filter.name.clone(), origin: filter.module_origin.clone(), message, help }]
+            vec![Refusal {
+                filter: filter.name.clone(),
+                origin: filter.module_origin.clone(),
+                path: String::new(),
+                message,
+                help,
+            }]
         };
         let bytes =
             source::read(&filter.module, filter.sha256.as_deref()).map_err(|error| refuse(error.to_string(), None))?;
@@ -356,6 +365,7 @@ impl Blueprint {
             return Err(Refusal {
                 filter: String::new(),
                 origin: Origin::default(),
+                path: String::new(),
                 message: "no such VM".to_owned(),
                 help: None,
             });
@@ -364,6 +374,7 @@ impl Blueprint {
         let refuse = |settings: &resolved::Filter, message: String| Refusal {
             filter: settings.name.clone(),
             origin: settings.origin.clone(),
+            path: String::new(),
             message,
             help: None,
         };
@@ -372,6 +383,7 @@ impl Blueprint {
             return Err(Refusal {
                 filter: plan.name.clone(),
                 origin: Origin::default(),
+                path: String::new(),
                 message: "no filter uses this VM".to_owned(),
                 help: None,
             });

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     certificate::Tls,
+    clock,
     cluster::{connect::Ends, local::LocalCluster},
 };
 
@@ -442,7 +443,7 @@ impl Exchange {
     /// When the request began, by the wall clock.
     #[must_use]
     pub fn started_at(&self) -> SystemTime {
-        SystemTime::now().checked_sub(self.started.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH)
+        clock::wall().checked_sub(self.started.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// Remembers whom to wake when a filter lets the stream go on.

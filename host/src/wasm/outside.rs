@@ -1,11 +1,12 @@
 //! What a guest asks of the process rather than of a stream: log, clock, shared data.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use fyke_engine::{LogLevel, SharedData, Status};
 
 use super::lines::Lines;
 use crate::{
+    clock,
     config::resolved,
     shared::{Conflict, Scope, queue::NoEntry},
 };
@@ -44,7 +45,7 @@ pub fn log_level() -> LogLevel {
 /// Nanoseconds since the Unix epoch.
 #[must_use]
 pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    clock::wall().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// The scope of what a filter shares, if it was granted. Modules of the official SDK import these hostcalls whether they call them or

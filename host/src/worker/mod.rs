@@ -71,11 +71,15 @@ pub struct WorkerParts {
 /// How long plugin contexts may take to end, all together.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// Something to do on a worker's thread, where it may spawn local tasks.
+pub type Job = Box<dyn FnOnce() + Send>;
+
 /// What a worker can be told.
-#[derive(Debug)]
 pub enum Command {
     /// Close idle connections, finish the others, at most for so long; then end.
     Drain(Duration),
+    /// Do this.
+    Run(Job),
 }
 
 /// A running worker.
@@ -177,9 +181,12 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
         });
     }
     let housekeeping = tokio::task::spawn_local(keep_house(Rc::clone(&env), vms.clone()));
-    let patience = match commands.recv().await {
-        Some(Command::Drain(patience)) => patience,
-        None => Duration::ZERO,
+    let patience = loop {
+        match commands.recv().await {
+            Some(Command::Run(job)) => job(),
+            Some(Command::Drain(patience)) => break patience,
+            None => break Duration::ZERO,
+        }
     };
     drain.begin();
     for gate in gates {

@@ -314,7 +314,10 @@ pub fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, St
                 Ok(Vec::new())
             }
             // A cluster may still vanish later: what is not there shows at the call.
-            "fyke.cluster.require.v1" => Ok(Vec::new()),
+            "fyke.cluster.require.v1" => {
+                world.required.push(String::from_utf8_lossy(arguments).into_owned());
+                Ok(Vec::new())
+            }
             "fyke.metric.define.v1" => {
                 let defined: Labelled = serde_json::from_slice(arguments).map_err(|_| Status::BAD_ARGUMENT)?;
                 let at = world.labelled.iter().position(|known| known.name == defined.name);

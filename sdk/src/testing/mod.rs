@@ -33,12 +33,13 @@ mod host;
 pub mod hostcalls;
 mod kit;
 mod native;
+mod pipe;
 mod properties;
 mod tcp;
 mod world;
 mod yaml;
 
 pub use host::Host;
-pub use kit::{Flight, GrpcAnswer, GrpcReceived, Outcome, Received, TestHost, TestRequest, TestResponse, Text};
+pub use kit::{Flight, GrpcAnswer, GrpcReceived, Outcome, Received, Ring, TestHost, TestRequest, TestResponse, Text};
 pub use tcp::TcpHost;
 pub use world::{Call, GrpcRecord, Labelled, Pair, SentReply, StreamState, World};

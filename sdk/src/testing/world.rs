@@ -33,6 +33,8 @@ pub struct World {
     pub clusters: Option<Vec<String>>,
     /// Clusters that were there once.
     pub gone: Vec<String>,
+    /// Clusters that were asked for in `configure`.
+    pub required: Vec<String>,
     /// Callouts that were made, in order. The token is the position, plus one.
     pub calls: Vec<Call>,
     /// The answer that `proxy_on_http_call_response` is about.
@@ -169,6 +171,7 @@ impl World {
             knows_fyke: true,
             clusters: None,
             gone: Vec::new(),
+            required: Vec::new(),
             calls: Vec::new(),
             answer: (Vec::new(), Vec::new()),
             routes: Vec::new(),

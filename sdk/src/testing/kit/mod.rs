@@ -12,5 +12,5 @@ pub(super) use message::{Fate, Message};
 pub use message::{Outcome, Received, TestRequest, TestResponse};
 pub(super) use services::Services;
 pub use services::{GrpcAnswer, GrpcReceived};
-pub use test_host::{Flight, TestHost};
+pub use test_host::{Flight, Ring, TestHost};
 pub use text::Text;

@@ -1,6 +1,6 @@
 //! The host that tests talk to.
 
-use std::marker::PhantomData;
+use std::cell::RefCell;
 use std::time::Duration;
 
 use super::chunking::chunkings;
@@ -8,7 +8,8 @@ use super::message::{Outcome, Received, TestRequest, TestResponse};
 use super::services::{GrpcAnswer, GrpcReceived, Services};
 use crate::error::ConfigError;
 use crate::filter::{HttpFilter, Present};
-use crate::testing::native::Native;
+use crate::testing::native::{self, Native};
+use crate::testing::pipe::{self, Driven};
 use crate::testing::yaml;
 
 /// A host with one filter in it, an upstream behind it and the clusters that it calls.
@@ -53,8 +54,24 @@ use crate::testing::yaml;
 /// # Leaks
 /// At its end, a `TestHost` makes sure that the filter holds no stream any more, and that no started stream was forgotten.
 pub struct TestHost<F: HttpFilter + Present> {
-    ring: Native<F>,
-    filter: PhantomData<F>,
+    place: Place<F>,
+}
+
+/// Where a test runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ring {
+    /// In this process.
+    Native,
+    /// The built module, in the engine of the `fyke` binary.
+    Wasm,
+    /// The built module, in Envoy. Time is real there.
+    Envoy,
+}
+
+enum Place<F: HttpFilter + Present> {
+    Native(Box<Native<F>>),
+    /// Reading a metric is talking to it.
+    Driven(Ring, Box<RefCell<Driven>>),
 }
 
 /// A stream that was started and is not finished.
@@ -74,7 +91,24 @@ impl<F: HttpFilter + Present> TestHost<F> {
     /// When the configuration is no YAML.
     #[track_caller]
     pub fn configure(configuration: &str) -> Result<Self, ConfigError> {
-        Ok(Self { ring: Native::configure(&json(configuration))?, filter: PhantomData })
+        let configuration = json(configuration);
+        let place = match pipe::ring() {
+            Ring::Native => Place::Native(Box::new(Native::configure(&configuration)?)),
+            ring => {
+                let clusters = native::clusters::<F>(&configuration);
+                Place::Driven(ring, Box::new(RefCell::new(Driven::configure(ring, &configuration, &clusters)?)))
+            }
+        };
+        Ok(Self { place })
+    }
+
+    /// Where this test runs, for what cannot be the same everywhere.
+    #[must_use]
+    pub fn ring(&self) -> Ring {
+        match &self.place {
+            Place::Native(_) => Ring::Native,
+            Place::Driven(ring, _) => *ring,
+        }
     }
 
     /// A new configuration for the streams to come. Those that are under way keep the filter with which they began.
@@ -86,7 +120,14 @@ impl<F: HttpFilter + Present> TestHost<F> {
     /// When the configuration is no YAML.
     #[track_caller]
     pub fn reload(&mut self, configuration: &str) -> Result<(), ConfigError> {
-        self.ring.reload(&json(configuration))
+        let configuration = json(configuration);
+        match &mut self.place {
+            Place::Native(native) => native.reload(&configuration),
+            Place::Driven(_, driven) => {
+                let clusters = native::clusters::<F>(&configuration);
+                driven.get_mut().reload(&configuration, &clusters)
+            }
+        }
     }
 
     /// What the upstream answers. Default: 200, empty.
@@ -104,13 +145,23 @@ impl<F: HttpFilter + Present> TestHost<F> {
         self.services().set_grpc(name, Box::new(service));
     }
 
-    /// From here on there is no such cluster: calls of it fail.
+    /// From here on there is no such cluster: calls of it fail. Native ring only; elsewhere a cluster goes with a configuration.
+    ///
+    /// # Panics
+    /// In another ring.
+    #[track_caller]
     pub fn remove_cluster(&mut self, name: &str) {
-        self.ring.remove_cluster(name);
+        match &mut self.place {
+            Place::Native(native) => native.remove_cluster(name),
+            Place::Driven(..) => panic!("clusters vanish in the native ring only: ask host.ring()"),
+        }
     }
 
     fn services(&mut self) -> &mut Services {
-        &mut self.ring.services
+        match &mut self.place {
+            Place::Native(native) => &mut native.services,
+            Place::Driven(_, driven) => &mut driven.get_mut().services,
+        }
     }
 
     /// Sends a request, and waits for everything that comes of it.
@@ -124,14 +175,22 @@ impl<F: HttpFilter + Present> TestHost<F> {
     }
 
     /// Sends a request, and comes back as soon as the stream is over or nothing but time can move it.
+    #[track_caller]
     pub fn start(&mut self, request: TestRequest) -> Flight {
-        Flight { stream: self.ring.start(request.message) }
+        let stream = match &mut self.place {
+            Place::Native(native) => native.start(request.message),
+            Place::Driven(_, driven) => driven.get_mut().start(request.message),
+        };
+        Flight { stream }
     }
 
     /// Whether a stream is over.
     #[must_use]
     pub fn is_done(&self, flight: &Flight) -> bool {
-        self.ring.is_done(flight.stream)
+        match &self.place {
+            Place::Native(native) => native.is_done(flight.stream),
+            Place::Driven(_, driven) => driven.borrow_mut().is_done(flight.stream),
+        }
     }
 
     /// What came of a stream.
@@ -140,7 +199,11 @@ impl<F: HttpFilter + Present> TestHost<F> {
     /// When it is not over.
     #[track_caller]
     pub fn finish(&mut self, flight: Flight) -> Outcome {
-        match self.ring.finish(flight.stream) {
+        let finished = match &mut self.place {
+            Place::Native(native) => native.finish(flight.stream),
+            Place::Driven(_, driven) => driven.get_mut().finish(flight.stream),
+        };
+        match finished {
             Ok(outcome) => outcome,
             Err(waits_for) => {
                 panic!("the stream is not over: {waits_for}. Time stands still until host.advance(..) moves it")
@@ -150,12 +213,18 @@ impl<F: HttpFilter + Present> TestHost<F> {
 
     /// The client goes away in the middle of a stream.
     pub fn cancel(&mut self, flight: Flight) {
-        self.ring.cancel(flight.stream);
+        match &mut self.place {
+            Place::Native(native) => native.cancel(flight.stream),
+            Place::Driven(_, driven) => driven.get_mut().cancel(flight.stream),
+        }
     }
 
     /// Time passes: timers fire, timeouts strike, in their order.
     pub fn advance(&mut self, duration: Duration) {
-        self.ring.advance(duration);
+        match &mut self.place {
+            Place::Native(native) => native.advance(duration),
+            Place::Driven(_, driven) => driven.get_mut().advance(duration),
+        }
     }
 
     /// Sends a request again and again, its body cut into chunks in every sensible way: whole, byte by byte, in two at every
@@ -165,7 +234,7 @@ impl<F: HttpFilter + Present> TestHost<F> {
     /// As [`send`](Self::send).
     #[track_caller]
     pub fn every_chunking(&mut self, request: TestRequest, mut check: impl FnMut(&Outcome)) {
-        for chunks in chunkings(&request.message.chunks.concat(), self.ring.has_empty_chunks()) {
+        for chunks in chunkings(&request.message.chunks.concat(), self.ring() == Ring::Native) {
             let outcome = self.send(request.clone().chunks(chunks));
             check(&outcome);
         }
@@ -182,7 +251,7 @@ impl<F: HttpFilter + Present> TestHost<F> {
         response: TestResponse,
         mut check: impl FnMut(&Outcome),
     ) {
-        for chunks in chunkings(&response.message.chunks.concat(), self.ring.has_empty_chunks()) {
+        for chunks in chunkings(&response.message.chunks.concat(), self.ring() == Ring::Native) {
             let response = response.clone().chunks(chunks);
             self.upstream(move |_| response.clone());
             let outcome = self.send(request.clone());
@@ -193,31 +262,44 @@ impl<F: HttpFilter + Present> TestHost<F> {
     /// What a counter counted; zero, if it was never touched. The labels may come in any order.
     #[must_use]
     pub fn counter<const N: usize>(&self, name: &str, labels: [(&str, &str); N]) -> i64 {
-        self.ring.metric(name, &labels).last().copied().unwrap_or(0)
+        self.metric(name, &labels).0
     }
 
     /// A gauge; zero, if it was never set.
     #[must_use]
     pub fn gauge<const N: usize>(&self, name: &str, labels: [(&str, &str); N]) -> i64 {
-        self.ring.metric(name, &labels).last().copied().unwrap_or(0)
+        self.metric(name, &labels).0
     }
 
     /// How many values a histogram was given.
     #[must_use]
     pub fn histogram_count<const N: usize>(&self, name: &str, labels: [(&str, &str); N]) -> usize {
-        self.ring.metric(name, &labels).len()
+        self.metric(name, &labels).1
+    }
+
+    fn metric(&self, name: &str, labels: &[(&str, &str)]) -> (i64, usize) {
+        match &self.place {
+            Place::Native(native) => native.metric(name, labels),
+            Place::Driven(_, driven) => driven.borrow_mut().metric(name, labels),
+        }
     }
 
     /// What the filter logged, a line each.
     #[must_use]
     pub fn logs(&self) -> Vec<String> {
-        self.ring.logs()
+        match &self.place {
+            Place::Native(native) => native.logs(),
+            Place::Driven(_, driven) => driven.borrow_mut().logs(),
+        }
     }
 
     /// How many streams the filter holds.
     #[must_use]
     pub fn open_streams(&self) -> usize {
-        self.ring.open_streams()
+        match &self.place {
+            Place::Native(native) => native.open_streams(),
+            Place::Driven(_, driven) => driven.borrow_mut().open_streams(),
+        }
     }
 }
 

@@ -13,10 +13,30 @@ use crate::error::ConfigError;
 use crate::filter::{HttpFilter, Present};
 use crate::testing::Host;
 use crate::testing::kit::{Message, Outcome, Services};
+use crate::testing::pipe::Clusters;
 use crate::testing::world::World;
 
 /// A bound for loops that a broken filter would never leave.
 const STEPS: usize = 100_000;
+
+/// The clusters that a filter asks for with this configuration: learned by configuring it here. None, if it refuses.
+pub(super) fn clusters<F: HttpFilter + Present>(configuration: &str) -> Clusters {
+    if Host::<F>::configure(configuration).is_err() {
+        return Clusters::default();
+    }
+    World::with(|world| {
+        let of_route = |route: &serde_json::Value| {
+            let one = route.get("cluster").into_iter();
+            let many = route.get("weighted_clusters").and_then(serde_json::Value::as_array).into_iter().flatten();
+            let many = many.filter_map(|weighted| weighted.get("cluster"));
+            one.chain(many).filter_map(|name| name.as_str().map(str::to_owned)).collect::<Vec<_>>()
+        };
+        Clusters {
+            called: std::mem::take(&mut world.required),
+            routed: world.routes.iter().flat_map(of_route).collect(),
+        }
+    })
+}
 
 pub(super) struct Native<F: HttpFilter + Present> {
     host: Host<F>,
@@ -106,7 +126,13 @@ impl<F: HttpFilter + Present> Native<F> {
         panic!("the filter does not come to rest: after {STEPS} steps it still moves");
     }
 
-    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Vec<i64> {
+    /// The value of a counter or gauge, and how many values a histogram was given.
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> (i64, usize) {
+        let values = self.values(name, labels);
+        (values.last().copied().unwrap_or(0), values.len())
+    }
+
+    fn values(&self, name: &str, labels: &[(&str, &str)]) -> Vec<i64> {
         World::with(|world| {
             if labels.is_empty() {
                 let plain = world.metrics.iter().find(|(_, known, _)| known == name);
@@ -128,9 +154,5 @@ impl<F: HttpFilter + Present> Native<F> {
 
     pub fn open_streams(&self) -> usize {
         self.flights.len().max(self.host.runtime().streams())
-    }
-
-    pub const fn has_empty_chunks(&self) -> bool {
-        true
     }
 }

@@ -1,0 +1,40 @@
+//! The wall clock.
+
+use std::{cell::Cell, time::SystemTime};
+
+use tokio::time::Instant;
+
+thread_local! {
+    /// Since when this thread's wall clock goes with its runtime's, and what it showed then.
+    static SIMULATED: Cell<Option<(SystemTime, Instant)>> = const { Cell::new(None) };
+}
+
+/// What time it is, on this thread.
+#[must_use]
+pub fn wall() -> SystemTime {
+    match SIMULATED.get() {
+        Some((then, since)) => then.checked_add(since.elapsed()).unwrap_or(then),
+        None => SystemTime::now(),
+    }
+}
+
+/// Stops the time of this thread and its runtime. From here on only `tokio::time::advance` moves it; waiting for nothing does not. The
+/// guard keeps it so.
+///
+/// # Panics
+/// Outside of a runtime with one thread.
+#[must_use]
+pub fn stop() -> Stopped {
+    tokio::time::pause();
+    SIMULATED.set(Some((SystemTime::now(), Instant::now())));
+    // An idle runtime moves paused time by itself, unless something blocks.
+    let (end, wait) = std::sync::mpsc::channel::<()>();
+    tokio::task::spawn_blocking(move || wait.recv());
+    Stopped { _end: end }
+}
+
+/// Time stands still.
+#[derive(Debug)]
+pub struct Stopped {
+    _end: std::sync::mpsc::Sender<()>,
+}

@@ -1,0 +1,178 @@
+//! What happens on the worker's thread.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc as local;
+
+use super::{
+    client,
+    pipe::{self, Pipe},
+    protocol::Message,
+    service::{self, Socket},
+};
+use crate::clock::{self, Stopped};
+
+/// Turns of the runtime without an event, after which all is at rest.
+const TURNS: usize = 100;
+/// How far time goes before everything that it moved has come to rest.
+const STEPS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+/// What the bench can do.
+pub(super) enum Task {
+    Start(u32, Message),
+    Done(u32),
+    Finish(u32),
+    Cancel(u32),
+    Advance(u64),
+}
+
+/// The things around the proxy, all of them on its worker's thread.
+pub(super) struct Bench {
+    address: SocketAddr,
+    pipe: Arc<Mutex<Pipe>>,
+    flights: RefCell<BTreeMap<u32, Flight>>,
+    /// Grows with everything that happens.
+    events: Cell<u64>,
+    _stopped: Stopped,
+}
+
+/// A request on its way.
+#[derive(Default)]
+pub(super) struct Flight {
+    /// The `:path` that the client sent.
+    pub path: String,
+    /// What came back so far.
+    pub answer: Message,
+    /// What the upstream got.
+    pub received: Option<Message>,
+    pub done: bool,
+    pub reset: bool,
+    client: Option<tokio::task::AbortHandle>,
+}
+
+impl Bench {
+    /// Serves the sockets and obeys, as tasks of this thread.
+    pub fn begin(
+        address: SocketAddr,
+        pipe: Arc<Mutex<Pipe>>,
+        sockets: Vec<Socket>,
+        mut orders: local::UnboundedReceiver<(Task, mpsc::Sender<Value>)>,
+    ) {
+        let bench =
+            Rc::new(Self { address, pipe, flights: RefCell::default(), events: Cell::new(0), _stopped: clock::stop() });
+        for socket in sockets {
+            service::spawn(&bench, socket);
+        }
+        tokio::task::spawn_local(async move {
+            while let Some((task, answer)) = orders.recv().await {
+                let said = bench.obey(task).await;
+                let _ = answer.send(said);
+            }
+        });
+    }
+
+    /// Something happened: rest has to wait.
+    pub fn event(&self) {
+        self.events.set(self.events.get() + 1);
+    }
+
+    /// Asks the test.
+    pub fn ask<T: serde::de::DeserializeOwned>(&self, question: &Value) -> std::io::Result<T> {
+        self.event();
+        pipe::lock(&self.pipe).ask(question)
+    }
+
+    /// Changes a stream; one that is gone does not mind.
+    pub fn with_flight<T>(&self, stream: u32, change: impl FnOnce(&mut Flight) -> T) -> Option<T> {
+        self.event();
+        self.flights.borrow_mut().get_mut(&stream).map(change)
+    }
+
+    /// Whose request the upstream got: that of the stream that sent this path, else of the oldest that has not arrived yet.
+    pub fn arrived(&self, received: &Message) -> Option<u32> {
+        let path = received.headers.iter().find(|(name, _)| name == ":path").map(|(_, path)| path.as_str());
+        let mut flights = self.flights.borrow_mut();
+        let open = |flight: &Flight| flight.received.is_none() && !flight.done;
+        let same = flights.iter().find(|(_, flight)| open(flight) && Some(flight.path.as_str()) == path);
+        let stream = *same.or_else(|| flights.iter().find(|(_, flight)| open(flight)))?.0;
+        if let Some(flight) = flights.get_mut(&stream) {
+            flight.received = Some(received.clone());
+        }
+        Some(stream)
+    }
+
+    async fn obey(self: &Rc<Self>, task: Task) -> Value {
+        match task {
+            Task::Start(stream, message) => {
+                let path = message.headers.iter().find(|(name, _)| name == ":path");
+                let path = path.map(|(_, path)| path.clone()).unwrap_or_default();
+                self.flights.borrow_mut().insert(stream, Flight { path, ..Flight::default() });
+                let client = tokio::task::spawn_local(client::send(Rc::clone(self), self.address, stream, message));
+                self.with_flight(stream, |flight| flight.client = Some(client.abort_handle()));
+                self.rest().await;
+                json!({ "ok": stream })
+            }
+            Task::Done(stream) => {
+                self.rest().await;
+                json!({ "ok": self.flights.borrow().get(&stream).is_none_or(|flight| flight.done) })
+            }
+            Task::Finish(stream) => {
+                self.rest().await;
+                let over = self.flights.borrow().get(&stream).is_some_and(|flight| flight.done);
+                if !over {
+                    return json!({ "waits": "it waits for time, or for an answer that never comes" });
+                }
+                let flight = self.flights.borrow_mut().remove(&stream).unwrap_or_default();
+                json!({ "ok": { "answer": flight.answer, "received": flight.received, "reset": flight.reset } })
+            }
+            Task::Cancel(stream) => {
+                if let Some(Flight { client: Some(client), .. }) = self.flights.borrow_mut().remove(&stream) {
+                    client.abort();
+                }
+                self.rest().await;
+                json!({ "ok": null })
+            }
+            Task::Advance(nanoseconds) => {
+                self.advance(Duration::from_nanos(nanoseconds)).await;
+                json!({ "ok": null })
+            }
+        }
+    }
+
+    async fn advance(&self, duration: Duration) {
+        self.rest().await;
+        let step = (duration / 100).clamp(STEPS.0, STEPS.1);
+        let mut left = duration;
+        while !left.is_zero() {
+            let now = left.min(step);
+            tokio::time::advance(now).await;
+            left -= now;
+            self.rest().await;
+        }
+    }
+
+    /// Until nothing but time can move anything.
+    async fn rest(&self) {
+        let mut still = 0;
+        while still < TURNS {
+            let before = self.events.get();
+            tokio::task::yield_now().await;
+            still = if self.events.get() == before { still + 1 } else { 0 };
+        }
+    }
+}
+
+/// Lets everything else have some turns, between two chunks of a body.
+pub(super) async fn some_turns() {
+    for _ in 0..TURNS / 2 {
+        tokio::task::yield_now().await;
+    }
+}

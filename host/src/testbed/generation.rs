@@ -1,0 +1,123 @@
+//! A proxy with one configuration of the filter, and its bench.
+
+use std::{
+    collections::BTreeSet,
+    net::TcpListener,
+    path::Path,
+    sync::{Arc, Mutex, mpsc},
+};
+
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc as local;
+
+use super::{
+    bench::{Bench, Task},
+    pipe::Pipe,
+    protocol::Configure,
+    service::Socket,
+};
+use crate::{
+    config::{self, Format, Report},
+    reload::start::{self, Proxy},
+    telemetry::Registry,
+};
+
+/// The name of the filter, in the proxy's configuration.
+const SUBJECT: &str = "filter";
+/// The cluster of streams that nobody routes.
+pub(super) const UPSTREAM: &str = "upstream";
+
+type Orders = local::UnboundedSender<(Task, mpsc::Sender<Value>)>;
+
+/// A proxy with one configuration of the filter.
+pub(super) struct Generation {
+    proxy: Proxy,
+    orders: Orders,
+}
+
+/// Why there is none.
+pub(super) struct Refused {
+    /// Where in the filter's configuration.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl From<String> for Refused {
+    fn from(message: String) -> Self {
+        Self { path: String::new(), message }
+    }
+}
+
+impl Generation {
+    pub fn start(spec: &Configure, pipe: Arc<Mutex<Pipe>>) -> Result<Self, Refused> {
+        let names: BTreeSet<&str> =
+            spec.clusters.called.iter().chain(&spec.clusters.routed).map(String::as_str).collect();
+        let mut sockets = Vec::new();
+        for name in names.into_iter().filter(|name| *name != UPSTREAM).chain([UPSTREAM]) {
+            let socket = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+            let takes_streams = name == UPSTREAM || spec.clusters.routed.iter().any(|routed| routed == name);
+            sockets.push(Socket { cluster: name.to_owned(), takes_streams, socket });
+        }
+        let text = configuration(spec, &sockets)?.to_string();
+        let config =
+            config::load_text("the test's proxy", &text, Format::Json, Path::new("")).map_err(|r| refused(&r))?;
+        let proxy =
+            start::prepare(config, false).and_then(start::Prepared::start).map_err(|report| refused(&report))?;
+        let address = proxy.snapshot.listeners.first().map(|(_, address)| *address);
+        let address = address.ok_or_else(|| "the test's proxy has no listener".to_owned())?;
+        let (orders, receiver) = local::unbounded_channel();
+        proxy.on_worker(0, Box::new(move || Bench::begin(address, pipe, sockets, receiver)));
+        Ok(Self { proxy, orders })
+    }
+
+    pub fn registry(&self) -> &Registry {
+        &self.proxy.registry
+    }
+
+    /// Has the bench do something, and waits until all is at rest. `None`: there is no bench any more.
+    pub fn tell(&self, task: Task) -> Option<Value> {
+        let (answer, wait) = mpsc::channel();
+        self.orders.send((task, answer)).ok()?;
+        wait.recv().ok()
+    }
+}
+
+/// One listener, with this filter and nothing else before the upstream.
+fn configuration(spec: &Configure, sockets: &[Socket]) -> Result<Value, String> {
+    let mut clusters = Map::new();
+    for one in sockets {
+        let address = one.socket.local_addr().map_err(|error| error.to_string())?;
+        clusters.insert(one.cluster.clone(), json!({ "endpoints": [address.to_string()], "protocol": "http2" }));
+    }
+    let mut filter = json!({
+        "module": spec.module,
+        "allow": { "clusters": spec.clusters.called, "shared_data": true },
+    });
+    if !spec.config.is_null()
+        && let Some(map) = filter.as_object_mut()
+    {
+        map.insert("config".to_owned(), spec.config.clone());
+    }
+    Ok(json!({
+        "workers": 1,
+        "listeners": { "test": {
+            "address": "127.0.0.1:0", "filters": [SUBJECT], "cluster": UPSTREAM, "drain": "0s",
+        } },
+        "filters": { SUBJECT: filter },
+        "clusters": clusters,
+    }))
+}
+
+/// The filter's own words, where they are the filter's.
+fn refused(report: &Report) -> Refused {
+    let Some(problem) = report.problems().first() else {
+        return "the test's proxy was refused".to_owned().into();
+    };
+    let path = problem.path.strip_prefix(&format!("filters.{SUBJECT}.config")).unwrap_or_default();
+    let path = path.trim_start_matches('.').to_owned();
+    let message = problem.message.strip_prefix(&format!("filter \"{SUBJECT}\": ")).unwrap_or(&problem.message);
+    let message = message.strip_prefix("config").unwrap_or(message).trim_start_matches('.');
+    let message = message.strip_prefix(path.as_str()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message);
+    Refused { path, message: message.to_owned() }
+}
