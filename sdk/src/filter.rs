@@ -55,6 +55,13 @@ pub trait HttpFilter: Sized + 'static {
         Ok(Flow::Continue)
     }
 
+    /// Whether [`on_request_with_body`](HttpFilter::on_request_with_body) wants the body of this request. Asked once, when `on_request` is
+    /// done; a body that is not wanted passes chunk by chunk as it comes, of whatever length. Default: yes.
+    fn wants_request_body(&self, cx: &mut Self::Ctx, request: &Request) -> bool {
+        let _ = (cx, request);
+        true
+    }
+
     /// A chunk of the request's body passes. Excludes `on_request_with_body`.
     ///
     /// # Errors
@@ -96,6 +103,12 @@ pub trait HttpFilter: Sized + 'static {
     ) -> Result<Flow> {
         let _ = (cx, response, body);
         Ok(Flow::Continue)
+    }
+
+    /// As [`wants_request_body`](HttpFilter::wants_request_body), of the response. Default: yes.
+    fn wants_response_body(&self, cx: &mut Self::Ctx, response: &Response) -> bool {
+        let _ = (cx, response);
+        true
     }
 
     /// A chunk of the response's body passes. Excludes `on_response_with_body`.

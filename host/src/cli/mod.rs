@@ -19,7 +19,7 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{config::Report, telemetry::logging};
+use crate::{config::Report, telemetry::logging, testbed};
 
 /// Done.
 const DONE: u8 = 0;
@@ -84,21 +84,9 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration, with those of the builtin filters in it
     Schema,
-    /// Look at a filter
+    /// Write, test and look at filters
     #[command(subcommand)]
-    Filter(FilterCommand),
-}
-
-#[derive(Debug, Subcommand)]
-enum FilterCommand {
-    /// Say whether a module would load and what it is: ABI, callbacks, hostcalls, what it may need, its configuration
-    Check {
-        /// A .wasm file, or builtin:NAME
-        module: String,
-    },
-    /// Serve a test of the SDK's test kit over standard input and output
-    #[command(hide = true)]
-    Bed,
+    Filter(filter::FilterCommand),
 }
 
 /// Runs the command line of this process.
@@ -115,12 +103,14 @@ pub fn main() -> ExitCode {
         (None, Command::Demo { .. } | Command::Validate { .. } | Command::Filter(_))
             if std::env::var_os("FYKE_LOG").is_none() =>
         {
-            Some("warn".to_owned())
+            Some(filter::LOG.to_owned())
         }
         (None, _) => None,
     };
-    if let Command::Filter(FilterCommand::Bed) = arguments.command {
-        return ExitCode::from(filter::bed());
+    if let Command::Filter(command @ filter::FilterCommand::Bed) = arguments.command {
+        // Its log is for the test to look at.
+        testbed::logs::capture();
+        return ExitCode::from(filter::run(command, arguments.output));
     }
     let log = match logging::init(level.as_deref(), format) {
         Ok(log) => log,
@@ -134,9 +124,7 @@ pub fn main() -> ExitCode {
         Command::Validate { file } => validate::run(&file, arguments.output),
         Command::Demo { duration, port } => demo::run(duration, port),
         Command::Schema => schema::run(),
-        Command::Filter(FilterCommand::Check { module }) => filter::check(&module, arguments.output),
-        // Has a log of its own.
-        Command::Filter(FilterCommand::Bed) => DONE,
+        Command::Filter(command) => filter::run(command, arguments.output),
     };
     // The last lines are written before the process ends.
     drop(log);

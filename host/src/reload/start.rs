@@ -125,7 +125,7 @@ fn misplaced(config: &Config, blueprint: &Blueprint) -> Vec<Refusal> {
             Some(Refusal {
                 filter: filter.name.clone(),
                 origin: filter.origin.clone(),
-                path: String::new(),
+                path: Box::default(),
                 message: format!("listener \"{}\" has {has}, and {whose} for {misses}", listener.name),
                 help: Some(help.to_owned()),
             })

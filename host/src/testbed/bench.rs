@@ -84,6 +84,14 @@ impl Bench {
         self.events.set(self.events.get() + 1);
     }
 
+    /// Lets everything else have some turns, between two chunks of a body.
+    pub async fn some_turns(&self) {
+        for _ in 0..TURNS / 4 {
+            self.event();
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Asks the test.
     pub fn ask<T: serde::de::DeserializeOwned>(&self, question: &Value) -> std::io::Result<T> {
         self.event();
@@ -167,12 +175,5 @@ impl Bench {
             tokio::task::yield_now().await;
             still = if self.events.get() == before { still + 1 } else { 0 };
         }
-    }
-}
-
-/// Lets everything else have some turns, between two chunks of a body.
-pub(super) async fn some_turns() {
-    for _ in 0..TURNS / 2 {
-        tokio::task::yield_now().await;
     }
 }

@@ -1,16 +1,16 @@
 //! Requests, over HTTP/2, so that chunks, trailers and resets arrive as they were sent.
 
-use std::{convert::Infallible, io, net::SocketAddr, rc::Rc};
+use std::{io, net::SocketAddr, rc::Rc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use http_body::Frame;
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::{BodyExt as _, Empty, StreamBody, combinators::UnsyncBoxBody};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::mpsc};
 
 use super::{
-    bench::{Bench, some_turns},
+    bench::Bench,
     protocol::{Message, bytes, text},
 };
 use crate::cluster::connect::LocalExecutor;
@@ -26,18 +26,15 @@ pub(super) async fn send(bench: Rc<Bench>, address: SocketAddr, stream: u32, mes
 
 async fn exchange(bench: &Rc<Bench>, address: SocketAddr, stream: u32, message: Message) -> Result<(), io::Error> {
     let socket = TcpStream::connect(address).await?;
+    // Rest is told by what arrives at once: nothing may wait in the kernel.
+    socket.set_nodelay(true)?;
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(LocalExecutor, TokioIo::new(socket)).await.map_err(io::Error::other)?;
     let connection = tokio::task::spawn_local(connection);
-    let ended = message.chunks.is_empty() && message.trailers.is_empty();
-    let (frames, body) = channel();
-    let mut request = head(&message)?.body(body).map_err(io::Error::other)?;
+    let mut request = head(&message)?.body(()).map_err(io::Error::other)?;
     *request.headers_mut() = header_map(&message.headers)?;
-    if ended {
-        drop(frames);
-    } else {
-        tokio::task::spawn_local(feed(frames, message));
-    }
+    let body = body(bench, message);
+    let request = request.map(|()| body);
     let response = sender.send_request(request).await.map_err(io::Error::other)?;
     let (parts, mut body) = response.into_parts();
     bench.with_flight(stream, |flight| {
@@ -70,25 +67,38 @@ fn head(message: &Message) -> Result<http::request::Builder, io::Error> {
     Ok(Request::builder().method(pseudo(":method")).uri(uri))
 }
 
-type Frames = mpsc::UnboundedSender<Frame<Bytes>>;
+/// Where a body is fed.
+pub(super) type Frames = mpsc::UnboundedSender<Frame<Bytes>>;
+/// A body.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// The body of a message. An empty one is known to be empty, so that the head ends the stream.
+pub(super) fn body(bench: &Rc<Bench>, message: Message) -> Body {
+    if message.chunks.is_empty() && message.trailers.is_empty() {
+        return Empty::new().map_err(io::Error::other).boxed_unsync();
+    }
+    let (frames, body) = channel();
+    tokio::task::spawn_local(feed(Rc::clone(bench), frames, message));
+    body
+}
 
 /// A body that is fed; it ends when its feeder is dropped.
-pub(super) fn channel() -> (Frames, impl http_body::Body<Data = Bytes, Error = Infallible>) {
+pub(super) fn channel() -> (Frames, Body) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let stream = futures_util::stream::unfold(receiver, async |mut receiver: mpsc::UnboundedReceiver<_>| {
         let frame = receiver.recv().await?;
         Some((Ok(frame), receiver))
     });
-    (sender, StreamBody::new(Box::pin(stream)))
+    (sender, StreamBody::new(Box::pin(stream)).boxed_unsync())
 }
 
 /// Feeds a body, chunk by chunk, with a pause after each for whoever reads it.
-pub(super) async fn feed(frames: Frames, message: Message) {
+async fn feed(bench: Rc<Bench>, frames: Frames, message: Message) {
     for chunk in &message.chunks {
-        some_turns().await;
+        bench.some_turns().await;
         let _ = frames.send(Frame::data(bytes(chunk).into()));
     }
-    some_turns().await;
+    bench.some_turns().await;
     if let (false, Ok(trailers)) = (message.trailers.is_empty(), header_map(&message.trailers)) {
         let _ = frames.send(Frame::trailers(trailers));
     }

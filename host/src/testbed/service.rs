@@ -2,18 +2,18 @@
 
 use std::{io, net::TcpListener, rc::Rc};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BytesMut};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body as _, Frame};
-use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
+use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 
 use super::{
-    bench::{Bench, some_turns},
-    client::{channel, feed, header_map, pairs},
+    bench::Bench,
+    client::{Body, Frames, body, channel, header_map, pairs},
     protocol::{Answer, GrpcAnswer, Message, bytes, text},
 };
 use crate::cluster::connect::LocalExecutor;
@@ -28,7 +28,7 @@ pub(super) struct Socket {
     pub socket: TcpListener,
 }
 
-type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
+type Reply = Response<Body>;
 
 /// Serves a cluster, as long as the thread lives.
 pub(super) fn spawn(bench: &Rc<Bench>, socket: Socket) {
@@ -41,6 +41,7 @@ pub(super) fn spawn(bench: &Rc<Bench>, socket: Socket) {
     let (bench, cluster): (_, Rc<str>) = (Rc::clone(bench), cluster.into());
     tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            let _ = stream.set_nodelay(true);
             let (bench, cluster) = (Rc::clone(&bench), Rc::clone(&cluster));
             let service =
                 service_fn(move |request| serve(Rc::clone(&bench), Rc::clone(&cluster), takes_streams, request));
@@ -81,7 +82,7 @@ async fn serve(
         bench.arrived(&message);
     }
     match bench.ask(&json!({ "request": { "cluster": &*cluster, "stream": takes_streams, "message": message } }))? {
-        Answer::Message(message) => answer(message),
+        Answer::Message(message) => answer(&bench, message),
         Answer::Hang => std::future::pending().await,
         Answer::Reset => Err(io::ErrorKind::ConnectionReset.into()),
     }
@@ -98,17 +99,13 @@ fn request_headers(parts: &http::request::Parts) -> Vec<(String, String)> {
     headers
 }
 
-fn answer(message: Message) -> io::Result<Reply> {
+fn answer(bench: &Rc<Bench>, message: Message) -> io::Result<Reply> {
     let status =
         message.headers.iter().find(|(name, _)| name == ":status").map_or("200", |(_, status)| status.as_str());
-    let (frames, body) = channel();
-    let response = Response::builder().status(status);
-    let mut response = response.body(body.map_err(io::Error::other).boxed_unsync()).map_err(io::Error::other)?;
+    let mut response = Response::builder().status(status).body(()).map_err(io::Error::other)?;
     *response.headers_mut() = header_map(&message.headers)?;
-    if !(message.chunks.is_empty() && message.trailers.is_empty()) {
-        tokio::task::spawn_local(feed(frames, message));
-    }
-    Ok(response)
+    let body = body(bench, message);
+    Ok(response.map(|()| body))
 }
 
 /// A gRPC call: the test is asked whenever new messages are here, and at the end.
@@ -130,10 +127,7 @@ async fn grpc(bench: Rc<Bench>, cluster: Rc<str>, request: Request<Incoming>) ->
         }
         let _ = frames.send(Frame::trailers(trailers));
     });
-    Response::builder()
-        .header(http::header::CONTENT_TYPE, "application/grpc")
-        .body(body.map_err(io::Error::other).boxed_unsync())
-        .map_err(io::Error::other)
+    Response::builder().header(http::header::CONTENT_TYPE, "application/grpc").body(body).map_err(io::Error::other)
 }
 
 /// `None`: it hangs.
@@ -142,7 +136,7 @@ async fn converse(
     cluster: &str,
     parts: &http::request::Parts,
     mut body: Incoming,
-    frames: &tokio::sync::mpsc::UnboundedSender<Frame<Bytes>>,
+    frames: &Frames,
 ) -> io::Result<Option<(u32, String)>> {
     let mut buffer = BytesMut::new();
     let mut finished = false;
@@ -152,7 +146,7 @@ async fn converse(
             None => finished = true,
         }
         // A last message and the end of the stream are sent together; here they may come apart.
-        some_turns().await;
+        bench.some_turns().await;
         while !finished && let Some(next) = body.frame().now_or_never() {
             match next {
                 Some(frame) => buffer.extend(frame.map_err(io::Error::other)?.into_data().unwrap_or_default()),

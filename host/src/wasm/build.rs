@@ -72,7 +72,7 @@ pub struct Refusal {
     /// Where in the configuration.
     pub origin: Origin,
     /// Which part of the filter's own configuration; empty: none, or all of it.
-    pub path: String,
+    pub path: Box<str>,
     /// What went wrong.
     pub message: String,
     /// What to try.
@@ -119,7 +119,7 @@ fn mistaken(filter: &resolved::Filter, mistake: &Mistake) -> Refusal {
             "" => format!("config: {}", mistake.message),
             path => format!("config.{path}: {}", mistake.message),
         },
-        path,
+        path: path.into(),
         help: None,
     }
 }
@@ -176,7 +176,7 @@ impl Blueprint {
         for vm in 0..blueprint.vms.len() {
             match blueprint.build_vm(vm) {
                 Ok(instance) => built.push(instance),
-                Err(refusal) => refusals.push(refusal),
+                Err(refusal) => refusals.push(*refusal),
             }
         }
         if !refusals.is_empty() {
@@ -191,7 +191,7 @@ impl Blueprint {
             if grew {
                 match blueprint.build_vm(number) {
                     Ok(instance) => blueprint.keep_spare(number, instance),
-                    Err(refusal) => refusals.push(refusal),
+                    Err(refusal) => refusals.push(*refusal),
                 }
             } else if !routed {
                 blueprint.keep_spare(number, instance);
@@ -263,7 +263,7 @@ impl Blueprint {
             vec![Refusal {
                 filter: filter.name.clone(),
                 origin: filter.module_origin.clone(),
-                path: String::new(),
+                path: Box::default(),
                 message,
                 help,
             }]
@@ -360,33 +360,35 @@ impl Blueprint {
         plan.plugins.iter().position(|plugin| plugin.settings.name == filter && plugin.configuration == text)
     }
 
-    fn build_vm(&self, number: usize) -> Result<Built, Refusal> {
+    fn build_vm(&self, number: usize) -> Result<Built, Box<Refusal>> {
         let Some(plan) = self.vms.get(number) else {
-            return Err(Refusal {
+            return Err(Box::new(Refusal {
                 filter: String::new(),
                 origin: Origin::default(),
-                path: String::new(),
+                path: Box::default(),
                 message: "no such VM".to_owned(),
                 help: None,
-            });
+            }));
         };
         let mut host = Configuring::new(&self.surroundings, plan, &self.filters);
-        let refuse = |settings: &resolved::Filter, message: String| Refusal {
-            filter: settings.name.clone(),
-            origin: settings.origin.clone(),
-            path: String::new(),
-            message,
-            help: None,
+        let refuse = |settings: &resolved::Filter, message: String| {
+            Box::new(Refusal {
+                filter: settings.name.clone(),
+                origin: settings.origin.clone(),
+                path: Box::default(),
+                message,
+                help: None,
+            })
         };
         let first = plan.plugins.first().map(|plugin| Arc::clone(&plugin.settings));
         let Some(first) = first else {
-            return Err(Refusal {
+            return Err(Box::new(Refusal {
                 filter: plan.name.clone(),
                 origin: Origin::default(),
-                path: String::new(),
+                path: Box::default(),
                 message: "no filter uses this VM".to_owned(),
                 help: None,
-            });
+            }));
         };
         host.settings = Some(Arc::clone(&first));
         let mut instance =
@@ -403,7 +405,7 @@ impl Blueprint {
                     host.say_held();
                     roots.push(Root { context, settings: Arc::clone(&plugin.settings), skips: host.skips });
                 }
-                Err(error) => return Err(host.explain(plugin, index, &error)),
+                Err(error) => return Err(Box::new(host.explain(plugin, index, &error))),
             }
         }
         let routes = host

@@ -175,7 +175,7 @@ impl<'a> Configuring<'a> {
         let origin = place.unwrap_or(&settings.origin).clone();
         let message = if own { message } else { format!("configuration carried by a route: {message}") };
         let message = if path.is_empty() { message } else { format!("config.{path}: {message}") };
-        Refusal { filter: settings.name.clone(), origin, path, message, help: None }
+        Refusal { filter: settings.name.clone(), origin, path: path.into(), message, help: None }
     }
 }
 

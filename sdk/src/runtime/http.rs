@@ -30,6 +30,7 @@ use crate::flow::{Flow, Reply};
 use crate::log::StreamLog;
 use crate::owner::Owner;
 use crate::request::Request;
+use crate::response::Response;
 use crate::runtime::plugins::Plugins;
 use crate::runtime::streams::Streams;
 use crate::runtime::{Waking, log_failure};
@@ -141,13 +142,17 @@ impl<F: HttpFilter + Present> Runtime<F> {
             if waits {
                 half.held = Some(size);
             }
-            (stream.replied && side == Side::Request, waits, stream.filter.maximum_body())
+            let passes = half.passes;
+            (stream.replied && side == Side::Request, waits, passes, stream.filter.maximum_body())
         }) else {
             return self.unknown(side);
         };
-        let (replied, waits, maximum) = state;
+        let (replied, waits, passes, maximum) = state;
         if replied || waits {
             return Action::Pause;
+        }
+        if passes {
+            return Action::Continue;
         }
         if Self::with_body(side) {
             return self.whole_body(side, context, size, end_of_stream, maximum);
@@ -162,7 +167,9 @@ impl<F: HttpFilter + Present> Runtime<F> {
     pub fn on_trailers(&self, side: Side, context: u32) -> Action {
         let Some((waits, taken, maximum)) = self.with_stream(context, |stream| {
             stream.half(side).ended = true;
-            (stream.waiting.is_some(), stream.half(side).body_taken, stream.filter.maximum_body())
+            let half = stream.half(side);
+            let taken = half.body_taken || half.passes;
+            (stream.waiting.is_some(), taken, stream.filter.maximum_body())
         }) else {
             return self.unknown(side);
         };
@@ -266,7 +273,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
 
     /// Headers are through. A filter that wants the whole body holds them until it has it.
     fn after_headers(&self, side: Side, context: u32) -> Action {
-        if !Self::with_body(side) {
+        if !Self::with_body(side) || !self.wants_body(side, context) {
             return Action::Continue;
         }
         let Some((ended, held, maximum)) = self.with_stream(context, |stream| {
@@ -277,6 +284,21 @@ impl<F: HttpFilter + Present> Runtime<F> {
             return Action::Continue;
         };
         self.whole_body(side, context, held.unwrap_or(0), ended, maximum)
+    }
+
+    fn wants_body(&self, side: Side, context: u32) -> bool {
+        let Some((filter, mut cx)) = self.with_stream(context, Stream::borrow_idle).flatten() else {
+            return true;
+        };
+        let wanted = match side {
+            Side::Request => filter.wants_request_body(&mut cx, &Request::new(false)),
+            Side::Response => filter.wants_response_body(&mut cx, &Response::new(false)),
+        };
+        self.with_stream(context, |stream| {
+            stream.cx = Some(cx);
+            stream.half(side).passes = !wanted;
+        });
+        wanted
     }
 
     fn whole_body(&self, side: Side, context: u32, size: usize, ended: bool, maximum: usize) -> Action {

@@ -33,6 +33,8 @@ pub(super) struct Half {
     pub held: Option<usize>,
     /// The whole body was handed out.
     pub body_taken: bool,
+    /// The filter does not want the body: it passes.
+    pub passes: bool,
 }
 
 impl<F: HttpFilter> Stream<F> {

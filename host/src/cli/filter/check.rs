@@ -5,11 +5,8 @@ use std::path::Path;
 use fyke_engine::{Engine, EngineOptions, Module};
 use serde_json::{Value, json};
 
-use super::{BAD_CONFIGURATION, DONE, FAILED, Output, print};
-use crate::{
-    testbed,
-    wasm::{manifest::Manifest, source},
-};
+use super::{BAD_CONFIGURATION, Output, print};
+use crate::wasm::{manifest::Manifest, source};
 
 /// Hostcalls that work only where `allow:` grants them, and the grant.
 const GRANTS: &[(&str, &str)] = &[
@@ -38,18 +35,6 @@ pub fn check(module: &str, output: Output) -> u8 {
             }
             eprintln!("error: {module} would not load: {reason}");
             BAD_CONFIGURATION
-        }
-    }
-}
-
-/// The other end of a test's pipe.
-pub fn bed() -> u8 {
-    testbed::logs::capture();
-    match testbed::run() {
-        Ok(()) => DONE,
-        Err(error) => {
-            eprintln!("error: the test bed: {error}");
-            FAILED
         }
     }
 }

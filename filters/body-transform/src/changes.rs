@@ -1,0 +1,53 @@
+//! What is done to one document.
+
+use fyke_sdk::ConfigError;
+use serde_json::Value;
+
+use crate::config;
+use crate::path::Path;
+
+/// Changes, ready to be made.
+#[derive(Debug, Default)]
+pub struct Changes {
+    remove: Vec<Path>,
+    rename: Vec<(Path, Path)>,
+    set: Vec<(Path, Value)>,
+}
+
+impl Changes {
+    pub fn build(raw: config::Changes) -> Result<Self, ConfigError> {
+        let mut changes = Self::default();
+        for (at, field) in raw.remove.iter().enumerate() {
+            changes.remove.push(Path::parse(field).map_err(|error| error.under(format!("remove[{at}]")))?);
+        }
+        for (from, to) in raw.rename {
+            let under = |error: ConfigError| error.under(format!("rename.{from}"));
+            changes.rename.push((Path::parse(&from).map_err(under)?, Path::parse(&to).map_err(under)?));
+        }
+        for (field, value) in raw.set {
+            changes.set.push((Path::parse(&field).map_err(|error| error.under("set"))?, value));
+        }
+        Ok(changes)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.rename.is_empty() && self.set.is_empty()
+    }
+
+    /// The document with the changes made; `None`: it is no JSON.
+    pub fn apply(&self, body: &[u8]) -> Option<Vec<u8>> {
+        let mut document: Value = serde_json::from_slice(body).ok()?;
+        for path in &self.remove {
+            path.remove(&mut document);
+        }
+        for (from, to) in &self.rename {
+            if let Some(value) = from.remove(&mut document) {
+                to.set(&mut document, value);
+            }
+        }
+        for (path, value) in &self.set {
+            path.set(&mut document, value.clone());
+        }
+        serde_json::to_vec(&document).ok()
+    }
+}

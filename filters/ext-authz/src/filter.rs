@@ -1,0 +1,105 @@
+//! The filter.
+
+use std::time::Duration;
+
+use fyke_sdk::abi::Level;
+use fyke_sdk::{ConfigError, Counter, Env, Flow, HttpFilter, Reply, Request, Response, Result, http_filter, log};
+
+use crate::config::{Config, FailureMode};
+use crate::grpc::Grpc;
+use crate::http::Http;
+use crate::verdict::{Changes, Pair, Verdict};
+
+/// How long a service may take, where the configuration does not say.
+pub const TIMEOUT: Duration = Duration::from_millis(200);
+
+/// One configuration of the filter.
+pub struct ExtAuthz {
+    service: Service,
+    failure_mode: FailureMode,
+    status_on_error: u16,
+    verdicts: Counter<1>,
+}
+
+enum Service {
+    Http(Http),
+    Grpc(Grpc),
+}
+
+/// What the answer has to carry.
+#[derive(Default)]
+pub struct Ctx {
+    response: Vec<(Pair, bool)>,
+}
+
+#[http_filter]
+impl HttpFilter for ExtAuthz {
+    type Config = Config;
+    type Ctx = Ctx;
+
+    fn configure(config: Config, env: &mut Env) -> Result<Self, ConfigError> {
+        let service = match (config.http, config.grpc) {
+            (Some(http), None) => Service::Http(Http::build(http, env).map_err(|error| error.under("http"))?),
+            (None, Some(grpc)) => Service::Grpc(Grpc::build(grpc, env).map_err(|error| error.under("grpc"))?),
+            _ => return Err(ConfigError::new("needs exactly one of http and grpc")),
+        };
+        if !(200..=599).contains(&config.status_on_error) {
+            let message = format!("must be from 200 to 599, not {}", config.status_on_error);
+            return Err(ConfigError::at("status_on_error", message));
+        }
+        Ok(Self {
+            service,
+            failure_mode: config.failure_mode,
+            status_on_error: config.status_on_error,
+            verdicts: env.counter("ext_authz_total", ["verdict"])?,
+        })
+    }
+
+    async fn on_request(&self, cx: &mut Ctx, request: &mut Request) -> Result<Flow> {
+        let asked = match &self.service {
+            Service::Http(http) => http.ask(request).await,
+            Service::Grpc(grpc) => grpc.ask(request).await,
+        };
+        match asked {
+            Ok(Verdict::Allowed(changes)) => {
+                self.verdicts.increment(["allowed"]);
+                changes.apply(request)?;
+                cx.response = changes.response;
+                Ok(Flow::Continue)
+            }
+            Ok(Verdict::Denied(reply)) => {
+                self.verdicts.increment(["denied"]);
+                Ok(reply.details("ext_authz_denied").into())
+            }
+            Err(error) => Ok(self.failed(&error)),
+        }
+    }
+
+    async fn on_response(&self, cx: &mut Ctx, response: &mut Response) -> Result<Flow> {
+        Changes::apply_to_response(&cx.response, response)?;
+        Ok(Flow::Continue)
+    }
+}
+
+impl ExtAuthz {
+    fn failed(&self, error: &fyke_sdk::Error) -> Flow {
+        match self.failure_mode {
+            FailureMode::Allow => {
+                self.verdicts.increment(["failure_allowed"]);
+                log::write(
+                    Level::Warn,
+                    &format!("the authorisation service cannot be asked, the request goes on: {error}"),
+                );
+                Flow::Continue
+            }
+            FailureMode::Deny => {
+                self.verdicts.increment(["failure_denied"]);
+                log::write(
+                    Level::Warn,
+                    &format!("the authorisation service cannot be asked, the request is denied: {error}"),
+                );
+                Reply::new(self.status_on_error).details("ext_authz_error").into()
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Asking over HTTP.
+
+use std::time::Duration;
+
+use fyke_sdk::{Cluster, ConfigError, Env, HttpRequest, HttpResponse, Reply, Request, Result, header_name};
+
+use crate::config;
+use crate::verdict::{Changes, Verdict};
+
+/// Names that a service may have removed, besides: Envoy's way to say so over HTTP.
+const TO_REMOVE: &str = "x-envoy-auth-headers-to-remove";
+
+/// How to ask.
+#[derive(Debug)]
+pub struct Http {
+    cluster: Cluster,
+    path_prefix: String,
+    request_headers: Vec<String>,
+    upstream_headers: Vec<String>,
+    client_headers: Vec<String>,
+    timeout: Duration,
+}
+
+impl Http {
+    pub fn build(raw: config::Http, env: &mut Env) -> Result<Self, ConfigError> {
+        if !raw.path_prefix.is_empty() && !raw.path_prefix.starts_with('/') {
+            return Err(ConfigError::at("path_prefix", "must begin with '/'"));
+        }
+        let mut request_headers = names(&raw.request_headers, "request_headers")?;
+        if !request_headers.iter().any(|name| name == "authorization") {
+            request_headers.push("authorization".to_owned());
+        }
+        Ok(Self {
+            cluster: env.cluster(&raw.cluster).map_err(|error| error.under("cluster"))?,
+            path_prefix: raw.path_prefix,
+            request_headers,
+            upstream_headers: names(&raw.upstream_headers, "upstream_headers")?,
+            client_headers: names(&raw.client_headers, "client_headers")?,
+            timeout: raw.timeout.unwrap_or(crate::filter::TIMEOUT),
+        })
+    }
+
+    /// # Errors
+    /// When the service cannot be asked, or fails itself.
+    pub async fn ask(&self, request: &Request) -> Result<Verdict> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let path = format!("{}{}", self.path_prefix, text(request.path()));
+        let mut check = HttpRequest::new(&text(request.method()), &path).authority(text(request.authority()));
+        for name in &self.request_headers {
+            for value in request.values(name) {
+                check = check.header(name.as_str(), value);
+            }
+        }
+        let answer = self.cluster.call(check).timeout(self.timeout).await?;
+        match answer.status() {
+            200..=299 => Ok(Verdict::Allowed(self.changes(&answer))),
+            status @ (100..=199 | 500..) => Err(fyke_sdk::Error::new(format!("the service answered {status}"))),
+            0 => Err(fyke_sdk::Error::new("the service's answer has no status")),
+            status => Ok(Verdict::Denied(self.denial(status, &answer))),
+        }
+    }
+
+    fn changes(&self, answer: &HttpResponse) -> Changes {
+        let values = |name: &str| {
+            let wanted = name.to_owned();
+            answer
+                .headers()
+                .filter(move |(key, _)| key.eq_ignore_ascii_case(wanted.as_bytes()))
+                .map(|(_, value)| value.to_vec())
+                .collect::<Vec<_>>()
+        };
+        let listed = values(TO_REMOVE).concat();
+        let listed =
+            listed.split(|byte| *byte == b',').map(|name| String::from_utf8_lossy(name.trim_ascii()).into_owned());
+        let mut changes = Changes {
+            // What the client said under a name that the service speaks for is not believed.
+            remove: self.upstream_headers.iter().cloned().chain(listed.filter(|name| !name.is_empty())).collect(),
+            ..Changes::default()
+        };
+        for name in &self.upstream_headers {
+            changes.add.extend(values(name).into_iter().map(|value| (name.clone(), value)));
+        }
+        changes
+    }
+
+    fn denial(&self, status: u16, answer: &HttpResponse) -> Reply {
+        let known = |name: &[u8]| self.client_headers.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(name));
+        let headers = answer.headers().filter_map(|(name, value)| Some((known(name)?, value)));
+        headers.fold(Reply::new(status).body(answer.body()), |reply, (name, value)| reply.header(name.as_str(), value))
+    }
+}
+
+fn names(list: &[String], key: &str) -> Result<Vec<String>, ConfigError> {
+    let name = |(at, name): (usize, &String)| header_name(name).map_err(|error| error.under(format!("{key}[{at}]")));
+    list.iter().enumerate().map(name).collect()
+}

@@ -1,0 +1,86 @@
+//! `fyke filter ...`: what authors of filters need.
+
+mod cargo;
+mod check;
+mod test;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::{BAD_CONFIGURATION, DONE, FAILED, Output, print};
+use crate::testbed;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FilterCommand {
+    /// Say whether a module would load and what it is: ABI, callbacks, hostcalls, what it may need, its configuration
+    Check {
+        /// A .wasm file, or builtin:NAME
+        module: String,
+    },
+    /// Run a filter's tests: natively, and where asked also against the built module
+    Test {
+        #[command(flatten)]
+        what: test::Arguments,
+    },
+    /// Serve a test of the SDK's test kit over standard input and output
+    #[command(hide = true)]
+    Bed,
+}
+
+/// The log level where none is asked for.
+pub(super) const LOG: &str = "warn";
+
+pub(super) fn run(command: FilterCommand, output: Output) -> u8 {
+    match command {
+        FilterCommand::Check { module } => check::check(&module, output),
+        FilterCommand::Test { what } => test::run(what),
+        FilterCommand::Bed => bed(),
+    }
+}
+
+/// The other end of a test's pipe.
+fn bed() -> u8 {
+    match testbed::run() {
+        Ok(()) => DONE,
+        Err(error) => {
+            eprintln!("error: the test bed: {error}");
+            FAILED
+        }
+    }
+}
+
+/// A failure that ends a command, and its exit code.
+struct Failure(u8, String);
+
+impl Failure {
+    fn bad(message: impl Into<String>) -> Self {
+        Self(BAD_CONFIGURATION, message.into())
+    }
+
+    fn failed(message: impl Into<String>) -> Self {
+        Self(FAILED, message.into())
+    }
+}
+
+fn ended(result: Result<(), Failure>) -> u8 {
+    match result {
+        Ok(()) => DONE,
+        Err(Failure(code, message)) => {
+            eprintln!("error: {message}");
+            code
+        }
+    }
+}
+
+/// The directory of a filter's project.
+fn project(directory: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    let directory = directory.unwrap_or_else(|| PathBuf::from("."));
+    if directory.join("Cargo.toml").is_file() {
+        return Ok(directory);
+    }
+    Err(Failure::bad(format!(
+        "{} has no Cargo.toml: say where the filter's project is, or begin one with `fyke filter new NAME`",
+        directory.display()
+    )))
+}
