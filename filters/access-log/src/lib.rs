@@ -30,6 +30,8 @@ mod escape;
 mod fields;
 mod filter;
 mod flags;
+#[cfg(test)]
+mod rings;
 mod template;
 
 pub use config::Config;

@@ -19,6 +19,8 @@ mod config;
 mod filter;
 mod forwarded;
 mod identity;
+#[cfg(test)]
+mod rings;
 
 pub use config::Config;
 pub use filter::RequestId;

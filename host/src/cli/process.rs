@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     admin::{self, Admin},
     config::{Config, Problem, Report},
-    reload::start::{self, Proxy},
+    reload::start::{self, Proxy, Records},
 };
 
 /// A running proxy and its admin endpoint.
@@ -45,7 +45,7 @@ impl Process {
     pub fn start(config: Config) -> Result<Self, Report> {
         let endpoint = config.admin.clone();
         let sources = Arc::clone(&config.sources);
-        let prepared = start::prepare(config, false)?;
+        let prepared = start::prepare(config, &Records::Configured)?;
         let socket =
             match endpoint.map(|endpoint| admin::bind(endpoint.address).map_err(|error| (endpoint, error))).transpose()
             {

@@ -51,11 +51,22 @@ pub struct Prepared {
     blueprint: Arc<Blueprint>,
 }
 
+/// Where the records go that filters write to sinks.
+#[derive(Debug, Clone)]
+pub enum Records {
+    /// Where the configuration says.
+    Configured,
+    /// There will be none, so no file is made.
+    Nowhere,
+    /// All into this file.
+    Into(PathBuf),
+}
+
 /// Loads and configures all filters: what `fyke validate` does beyond reading the file.
 ///
 /// # Errors
 /// Everything that is wrong, with its place in the configuration.
-pub fn prepare(config: Config, dry: bool) -> Result<Prepared, Report> {
+pub fn prepare(config: Config, records: &Records) -> Result<Prepared, Report> {
     let config = Arc::new(config);
     let registry = Registry::new();
     let whole = |message: String| {
@@ -65,13 +76,15 @@ pub fn prepare(config: Config, dry: bool) -> Result<Prepared, Report> {
     let cache: Option<PathBuf> = config.state.as_ref().map(|state| state.join("modules"));
     let engine =
         Engine::new(EngineOptions { cache, ..EngineOptions::default() }).map_err(|error| whole(error.to_string()))?;
-    // A dry run must not create the files that sinks write to.
-    let targets = config.sinks.iter().map(|(name, sink)| {
-        let target = match sink {
-            resolved::Sink::File(path) if !dry => SinkTarget::File(path.clone()),
-            _ => SinkTarget::Stdout,
+    let unnamed = matches!(records, Records::Into(_)).then_some((String::new(), &resolved::Sink::Stdout));
+    let named = config.sinks.iter().map(|(name, sink)| (name.clone(), sink));
+    let targets = named.chain(unnamed).map(|(name, sink)| {
+        let target = match (records, sink) {
+            (Records::Into(path), _) => SinkTarget::File(path.clone()),
+            (Records::Configured, resolved::Sink::File(path)) => SinkTarget::File(path.clone()),
+            (Records::Configured, resolved::Sink::Stdout) | (Records::Nowhere, _) => SinkTarget::Stdout,
         };
-        (name.clone(), target)
+        (name, target)
     });
     let sinks = Arc::new(Sinks::open(targets, &registry).map_err(|error| whole(error.to_string()))?);
     let surroundings = Surroundings {
@@ -284,6 +297,12 @@ impl Proxy {
     #[must_use]
     pub fn patience(&self) -> Duration {
         self.snapshot.config.listeners.iter().map(|listener| listener.drain).max().unwrap_or_default()
+    }
+
+    /// How many bytes of records are not written yet.
+    #[must_use]
+    pub fn queued_records(&self) -> usize {
+        self.sinks.queued()
     }
 
     /// Has a worker do something on its own thread, among its tasks. A worker that has ended does nothing.

@@ -107,6 +107,12 @@ impl Sinks {
         self.by_name.get(name).map(SinkHandle::new)
     }
 
+    /// Bytes that are not written yet.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.by_name.values().map(|sink| sink.shared.queued.load(Ordering::Relaxed)).sum()
+    }
+
     /// Writes what is queued and ends the sinks, for all handles: what they write later is dropped and counted.
     /// Waits for that until `patience` has passed.
     pub fn close(&self, patience: Duration) -> Flush {

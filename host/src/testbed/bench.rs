@@ -120,6 +120,9 @@ impl Bench {
     async fn obey(self: &Rc<Self>, task: Task) -> Value {
         match task {
             Task::Start(stream, message) => {
+                if let Err(error) = client::check(&message) {
+                    return json!({ "failed": format!("this request cannot be sent over HTTP: {error}") });
+                }
                 let path = message.headers.iter().find(|(name, _)| name == ":path");
                 let path = path.map(|(_, path)| path.clone()).unwrap_or_default();
                 self.flights.borrow_mut().insert(stream, Flight { path, ..Flight::default() });

@@ -53,6 +53,13 @@ async fn exchange(bench: &Rc<Bench>, address: SocketAddr, stream: u32, message: 
     Ok(())
 }
 
+/// Whether HTTP can carry the message at all.
+pub(super) fn check(message: &Message) -> Result<(), io::Error> {
+    head(message)?.body(()).map_err(io::Error::other)?;
+    header_map(&message.headers)?;
+    header_map(&message.trailers).map(drop)
+}
+
 fn head(message: &Message) -> Result<http::request::Builder, io::Error> {
     let pseudo = |wanted: &str| {
         let found = message.headers.iter().find(|(name, _)| name == wanted);

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::{self, Format, Report},
-    reload::start::{self, Proxy},
+    reload::start::{self, Proxy, Records},
     telemetry::Registry,
 };
 
@@ -26,6 +26,9 @@ use crate::{
 const SUBJECT: &str = "filter";
 /// The cluster of streams that nobody routes.
 pub(super) const UPSTREAM: &str = "upstream";
+
+/// How long records may take to be written.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 type Orders = local::UnboundedSender<(Task, mpsc::Sender<Value>)>;
 
@@ -50,7 +53,7 @@ impl From<String> for Refused {
 }
 
 impl Generation {
-    pub fn start(spec: &Configure, pipe: Arc<Mutex<Pipe>>) -> Result<Self, Refused> {
+    pub fn start(spec: &Configure, pipe: Arc<Mutex<Pipe>>, records: &Path) -> Result<Self, Refused> {
         let names: BTreeSet<&str> =
             spec.clusters.called.iter().chain(&spec.clusters.routed).map(String::as_str).collect();
         let mut sockets = Vec::new();
@@ -62,8 +65,9 @@ impl Generation {
         let text = configuration(spec, &sockets)?.to_string();
         let config =
             config::load_text("the test's proxy", &text, Format::Json, Path::new("")).map_err(|r| refused(&r))?;
-        let proxy =
-            start::prepare(config, false).and_then(start::Prepared::start).map_err(|report| refused(&report))?;
+        let proxy = start::prepare(config, &Records::Into(records.to_owned()))
+            .and_then(start::Prepared::start)
+            .map_err(|report| refused(&report))?;
         let address = proxy.snapshot.listeners.first().map(|(_, address)| *address);
         let address = address.ok_or_else(|| "the test's proxy has no listener".to_owned())?;
         let (orders, receiver) = local::unbounded_channel();
@@ -73,6 +77,14 @@ impl Generation {
 
     pub fn registry(&self) -> &Registry {
         &self.proxy.registry
+    }
+
+    /// Waits until the records of filters are written.
+    pub fn write_records(&self) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while self.proxy.queued_records() > 0 && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
     }
 
     /// Has the bench do something, and waits until all is at rest. `None`: there is no bench any more.

@@ -37,6 +37,7 @@ mod service;
 use std::{
     collections::HashMap,
     io,
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
@@ -58,8 +59,9 @@ pub fn run() -> io::Result<()> {
         .enable_all()
         .build()?;
     let _entered = runtime.enter();
+    let records = std::env::temp_dir().join(format!("fyke-bed-{}.log", std::process::id()));
     let mut bed =
-        Bed { pipe: Arc::clone(&pipe), generations: Vec::new(), streams: HashMap::new(), spec: None, next: 1 };
+        Bed { pipe: Arc::clone(&pipe), generations: Vec::new(), streams: HashMap::new(), spec: None, next: 1, records };
     loop {
         let order = match pipe::lock(&pipe).read::<Order>()? {
             Some(Ok(order)) => order,
@@ -83,6 +85,15 @@ struct Bed {
     streams: HashMap<u32, usize>,
     spec: Option<Configure>,
     next: u32,
+    /// The file that sinks write to.
+    records: PathBuf,
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        // It may never have been made.
+        let _ = std::fs::remove_file(&self.records);
+    }
 }
 
 impl Bed {
@@ -122,6 +133,15 @@ impl Bed {
                 json!({ "ok": { "value": sum, "count": count } })
             }
             Order::Logs => json!({ "ok": logs::lines() }),
+            Order::Records => {
+                for generation in &self.generations {
+                    generation.write_records();
+                }
+                let written = std::fs::read(&self.records).unwrap_or_default();
+                let lines = written.split_inclusive(|byte| *byte == b'\n');
+                let line = |line: &[u8]| protocol::text(line.strip_suffix(b"\n").unwrap_or(line));
+                json!({ "ok": lines.map(line).collect::<Vec<_>>() })
+            }
             Order::Streams => {
                 let open = self.generations.iter().map(|one| metrics::open_requests(one.registry())).sum::<i64>();
                 json!({ "ok": open })
@@ -131,7 +151,7 @@ impl Bed {
 
     /// Makes it the configuration of the streams to come. A refusal leaves the old one.
     fn configure(&mut self, spec: Configure) -> Value {
-        match Generation::start(&spec, Arc::clone(&self.pipe)) {
+        match Generation::start(&spec, Arc::clone(&self.pipe), &self.records) {
             Ok(generation) => {
                 self.generations.push(generation);
                 self.spec = Some(spec);

@@ -35,6 +35,8 @@ pub(super) enum Order {
     },
     /// What the filter logged.
     Logs,
+    /// What the filter wrote to sinks.
+    Records,
     /// How many streams are open.
     Streams,
 }

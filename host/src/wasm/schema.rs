@@ -147,7 +147,7 @@ mod tests {
             mistake("/greeting", "expected string, found 5"),
             mistake(
                 "/greting",
-                "unknown key \"greting\"; did you mean \"greeting\"? expected one of: either, greeting, many, mode",
+                "unknown key \"greting\"; did you mean \"greeting\"? expected one of: greeting, many, mode, either",
             ),
             mistake("/many/1", "expected integer, found \"2\""),
             mistake("/many/2", "256 is greater than the maximum of 255"),

@@ -153,6 +153,12 @@ impl Driven {
     }
 
     #[track_caller]
+    pub fn records(&mut self) -> Vec<String> {
+        let lines: Vec<String> = self.done(json!("records"));
+        lines.iter().map(|line| String::from_utf8_lossy(&bytes(line)).into_owned()).collect()
+    }
+
+    #[track_caller]
     pub fn open_streams(&mut self) -> usize {
         self.done(json!("streams"))
     }

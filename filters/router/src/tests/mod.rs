@@ -5,6 +5,7 @@ use fyke_sdk::testing::{Host, World};
 use crate::Router;
 
 mod refusals;
+mod rings;
 
 fn router(configuration: &str) -> Host<Router> {
     Host::configure(configuration).unwrap_or_else(|error| panic!("{error}"))

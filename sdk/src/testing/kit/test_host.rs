@@ -293,6 +293,15 @@ impl<F: HttpFilter + Present> TestHost<F> {
         }
     }
 
+    /// What the filter wrote to log sinks, a record each.
+    #[must_use]
+    pub fn records(&self) -> Vec<String> {
+        match &self.place {
+            Place::Native(native) => native.records(),
+            Place::Driven(_, driven) => driven.borrow_mut().records(),
+        }
+    }
+
     /// How many streams the filter holds.
     #[must_use]
     pub fn open_streams(&self) -> usize {

@@ -179,7 +179,10 @@ impl Flight {
             return self.end(Message::default(), true);
         }
         if let Some(reply) = reply {
-            return self.end(local(reply), false);
+            let message = local(reply);
+            // Whoever looks at the response afterwards sees this one.
+            host.stream(self.stream, |state| state.set_pairs(MapKind::ResponseHeaders, message.headers.clone()));
+            return self.end(message, false);
         }
         let Some(response) = &mut self.response else {
             if !self.request.is_through() {

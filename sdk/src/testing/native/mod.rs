@@ -150,6 +150,10 @@ impl<F: HttpFilter + Present> Native<F> {
         World::with(|world| world.logs.iter().map(|(_, line)| line.clone()).collect())
     }
 
+    pub fn records(&self) -> Vec<String> {
+        World::with(|world| world.sinks.iter().flat_map(|(_, records)| records.clone()).collect())
+    }
+
     pub fn open_streams(&self) -> usize {
         self.flights.len().max(self.host.runtime().streams())
     }
