@@ -10,7 +10,7 @@ for built in ../../target/release/fyke ../../target/debug/fyke; do
 done
 [[ -n $fyke ]] || { echo "there is no binary: run \`cargo build --release\`, or set FYKE" >&2; exit 1; }
 
-cargo build --quiet --profile filter --target wasm32-wasip1 --target-dir ../../filters/target
+cargo build --quiet --profile filter --target wasm32-wasip1 --target-dir ../../target/filters
 
 if [[ ${1:-} != --check ]]; then
     echo 'Try:    curl http://127.0.0.1:8080/hello'

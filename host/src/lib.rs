@@ -12,7 +12,7 @@
 //! * [`callout`], [`shared`]: what filters may use besides their stream.
 //! * [`upstream`]: executes route decisions. [`cluster`]: endpoints, balancing, pools.
 //! * [`telemetry`]: metrics, log sinks, the process's own log.
-//! * [`testbed`]: a proxy around one filter, for the filter's own tests; driven over a pipe.
+//! * [`envoy`]: a filter in the words of Envoy. [`testbed`]: a proxy around one filter, for the filter's own tests; driven over a pipe.
 //! * [`config`] and [`snapshot`]: plain data that all may read. [`transport`]: byte streams.
 //!   [`clock`]: the wall clock.
 //!
@@ -32,6 +32,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod envoy;
 pub mod filter;
 pub mod http;
 pub mod listener;

@@ -2,7 +2,7 @@
 //! value that is missing does not compile.
 //!
 //! On Fyke the labels are labels (`fyke.metric.define.v1`). Other hosts know only names, so each series there is a metric of its own,
-//! `name.label=.=value;.`, from which tag rules make labels again; after a thousand of them the values are all `_overflow`.
+//! `name.label=.=value;`, from which tag rules make labels again; after a thousand of them the values are all `_overflow`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -176,7 +176,7 @@ impl<const N: usize> Encoded<N> {
         let full = series.len() >= SERIES;
         let name = self.labels.iter().zip(values).fold(self.name.clone(), |mut name, (label, value)| {
             let value = if full { "_overflow" } else { value };
-            let _ = write!(name, ".{label}=.={};.", value.replace(";.", ";_"));
+            let _ = write!(name, ".{label}=.={};", value.replace(";.", ";_"));
             name
         });
         // Defining a name again gives its number: what overflows shares one.

@@ -9,11 +9,11 @@ fn changes_are_made_in_their_order_on_both_ways() {
     let mut host = TestHost::<HeadersFilter>::configure(
         r#"
         request: { remove: [X-Secret], set: { X-Env: prod }, add: { x-hop: fyke } }
-        response: { remove: [server], set: { x-frame-options: DENY }, add: { vary: origin } }
+        response: { remove: [server], set: { x-frame-options: DENY }, add: { x-many: b } }
         "#,
     )
     .unwrap();
-    host.upstream(|_| TestResponse::ok().header("server", "ancient").header("vary", "accept"));
+    host.upstream(|_| TestResponse::ok().header("server", "ancient").header("x-many", "a"));
     let out = host.send(
         TestRequest::get("/")
             .header("x-secret", "1")
@@ -25,7 +25,7 @@ fn changes_are_made_in_their_order_on_both_ways() {
     assert_eq!(out.upstream().values("x-env"), ["prod"]);
     assert_eq!(out.upstream().values("x-hop"), ["a", "fyke"]);
     assert_eq!(out.header("x-frame-options"), "DENY");
-    assert_eq!(out.values("vary"), ["accept", "origin"]);
+    assert_eq!(out.values("x-many"), ["a", "b"]);
     assert!(!out.values("server").iter().any(|server| *server == "ancient"));
 }
 

@@ -107,7 +107,7 @@ pub fn main() -> ExitCode {
         }
         (None, _) => None,
     };
-    if let Command::Filter(command @ filter::FilterCommand::Bed) = arguments.command {
+    if let Command::Filter(command @ filter::FilterCommand::Bed { .. }) = arguments.command {
         // Its log is for the test to look at.
         testbed::logs::capture();
         return ExitCode::from(filter::run(command, arguments.output));

@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc as local;
+use tokio::{sync::mpsc as local, time::Instant};
 
 use super::{
     client,
@@ -18,7 +18,7 @@ use super::{
     protocol::Message,
     service::{self, Socket},
 };
-use crate::clock::{self, Stopped};
+use crate::clock::Stopped;
 
 /// Turns of the runtime without an event, after which all is at rest.
 const TURNS: usize = 100;
@@ -41,8 +41,21 @@ pub(super) struct Bench {
     flights: RefCell<BTreeMap<u32, Flight>>,
     /// Grows with everything that happens.
     events: Cell<u64>,
-    _stopped: Stopped,
+    pace: Pace,
 }
+
+/// How time goes.
+pub(super) enum Pace {
+    /// Only as the test moves it. Nothing happens between two turns of this thread.
+    Stopped(#[expect(dead_code, reason = "time stands still as long as it lives")] Stopped),
+    /// By itself, and in another process.
+    Real,
+}
+
+/// How long nothing happens, where time is real, before all is at rest.
+const QUIET: Duration = Duration::from_millis(120);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// A request on its way.
 #[derive(Default)]
@@ -64,10 +77,10 @@ impl Bench {
         address: SocketAddr,
         pipe: Arc<Mutex<Pipe>>,
         sockets: Vec<Socket>,
+        pace: Pace,
         mut orders: local::UnboundedReceiver<(Task, mpsc::Sender<Value>)>,
     ) {
-        let bench =
-            Rc::new(Self { address, pipe, flights: RefCell::default(), events: Cell::new(0), _stopped: clock::stop() });
+        let bench = Rc::new(Self { address, pipe, flights: RefCell::default(), events: Cell::new(0), pace });
         for socket in sockets {
             service::spawn(&bench, socket);
         }
@@ -84,8 +97,23 @@ impl Bench {
         self.events.set(self.events.get() + 1);
     }
 
+    /// Where time is real: until all streams are over, or nothing has happened for a while.
+    async fn quiet(&self) {
+        let (mut events, mut since) = (self.events.get(), Instant::now());
+        while since.elapsed() < QUIET && !self.flights.borrow().values().all(|flight| flight.done) {
+            tokio::time::sleep(LOOK).await;
+            if events != self.events.get() {
+                (events, since) = (self.events.get(), Instant::now());
+            }
+        }
+    }
+
     /// Lets everything else have some turns, between two chunks of a body.
     pub async fn some_turns(&self) {
+        if matches!(self.pace, Pace::Real) {
+            self.event();
+            return tokio::time::sleep(LOOK).await;
+        }
         for _ in 0..TURNS / 4 {
             self.event();
             tokio::task::yield_now().await;
@@ -160,6 +188,10 @@ impl Bench {
 
     async fn advance(&self, duration: Duration) {
         self.rest().await;
+        if matches!(self.pace, Pace::Real) {
+            tokio::time::sleep(duration).await;
+            return self.rest().await;
+        }
         let step = (duration / 100).clamp(STEPS.0, STEPS.1);
         let mut left = duration;
         while !left.is_zero() {
@@ -172,6 +204,9 @@ impl Bench {
 
     /// Until nothing but time can move anything.
     async fn rest(&self) {
+        if matches!(self.pace, Pace::Real) {
+            return self.quiet().await;
+        }
         let mut still = 0;
         while still < TURNS {
             let before = self.events.get();

@@ -11,15 +11,17 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc as local;
 
 use super::{
-    bench::{Bench, Task},
+    bench::{Bench, Pace, Task},
+    envoy::Envoy,
+    metrics,
     pipe::Pipe,
     protocol::Configure,
     service::Socket,
 };
 use crate::{
+    clock,
     config::{self, Format, Report},
     reload::start::{self, Proxy, Records},
-    telemetry::Registry,
 };
 
 /// The name of the filter, in the proxy's configuration.
@@ -34,8 +36,13 @@ type Orders = local::UnboundedSender<(Task, mpsc::Sender<Value>)>;
 
 /// A proxy with one configuration of the filter.
 pub(super) struct Generation {
-    proxy: Proxy,
+    subject: Subject,
     orders: Orders,
+}
+
+enum Subject {
+    Fyke(Proxy),
+    Envoy(Envoy),
 }
 
 /// Why there is none.
@@ -53,7 +60,12 @@ impl From<String> for Refused {
 }
 
 impl Generation {
-    pub fn start(spec: &Configure, pipe: Arc<Mutex<Pipe>>, records: &Path) -> Result<Self, Refused> {
+    pub fn start(
+        spec: &Configure,
+        pipe: Arc<Mutex<Pipe>>,
+        records: &Path,
+        envoy: Option<&Path>,
+    ) -> Result<Self, Refused> {
         let names: BTreeSet<&str> =
             spec.clusters.called.iter().chain(&spec.clusters.routed).map(String::as_str).collect();
         let mut sockets = Vec::new();
@@ -61,6 +73,13 @@ impl Generation {
             let socket = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
             let takes_streams = name == UPSTREAM || spec.clusters.routed.iter().any(|routed| routed == name);
             sockets.push(Socket { cluster: name.to_owned(), takes_streams, socket });
+        }
+        let (orders, receiver) = local::unbounded_channel();
+        if let Some(binary) = envoy {
+            let envoy = Envoy::start(binary, spec, &sockets)?;
+            let address = envoy.address;
+            on_a_thread(move || Bench::begin(address, pipe, sockets, Pace::Real, receiver))?;
+            return Ok(Self { subject: Subject::Envoy(envoy), orders });
         }
         let text = configuration(spec, &sockets)?.to_string();
         let config =
@@ -70,19 +89,35 @@ impl Generation {
             .map_err(|report| refused(&report))?;
         let address = proxy.snapshot.listeners.first().map(|(_, address)| *address);
         let address = address.ok_or_else(|| "the test's proxy has no listener".to_owned())?;
-        let (orders, receiver) = local::unbounded_channel();
-        proxy.on_worker(0, Box::new(move || Bench::begin(address, pipe, sockets, receiver)));
-        Ok(Self { proxy, orders })
+        proxy.on_worker(
+            0,
+            Box::new(move || Bench::begin(address, pipe, sockets, Pace::Stopped(clock::stop()), receiver)),
+        );
+        Ok(Self { subject: Subject::Fyke(proxy), orders })
     }
 
-    pub fn registry(&self) -> &Registry {
-        &self.proxy.registry
+    /// The value of a counter or gauge, and how many values a histogram was given.
+    pub fn metric(&self, name: &str, labels: &[(String, String)]) -> Option<(i64, u64)> {
+        match &self.subject {
+            Subject::Fyke(proxy) => metrics::read(&proxy.registry, name, labels),
+            Subject::Envoy(envoy) => Some((envoy.metric(name, labels)?, 0)),
+        }
+    }
+
+    /// Streams that the filter has.
+    pub fn open_streams(&self) -> i64 {
+        match &self.subject {
+            Subject::Fyke(proxy) => metrics::open_requests(&proxy.registry),
+            // It does not say at once; what the test left open, the bed knows.
+            Subject::Envoy(_) => 0,
+        }
     }
 
     /// Waits until the records of filters are written.
     pub fn write_records(&self) {
         let deadline = std::time::Instant::now() + PATIENCE;
-        while self.proxy.queued_records() > 0 && std::time::Instant::now() < deadline {
+        let Subject::Fyke(proxy) = &self.subject else { return };
+        while proxy.queued_records() > 0 && std::time::Instant::now() < deadline {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
     }
@@ -93,6 +128,19 @@ impl Generation {
         self.orders.send((task, answer)).ok()?;
         wait.recv().ok()
     }
+}
+
+/// A thread with a runtime of its own, for local tasks.
+fn on_a_thread(begin: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let run = move || {
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            begin();
+            std::future::pending::<()>().await;
+        });
+    };
+    std::thread::Builder::new().name("bench".to_owned()).spawn(run).map(drop).map_err(|error| error.to_string())
 }
 
 /// One listener, with this filter and nothing else before the upstream.

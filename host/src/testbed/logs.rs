@@ -16,6 +16,11 @@ pub(super) fn lines() -> Vec<String> {
     LINES.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
+/// Keeps a line that a filter logged elsewhere.
+pub(super) fn keep(line: String) {
+    LINES.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+}
+
 /// Takes over the log of the process: what filters say is kept, what the proxy itself complains about goes to standard error.
 pub fn capture() {
     // Whoever set it up before keeps it; then there is nothing to look at.
@@ -34,7 +39,7 @@ impl<S: Subscriber> Layer<S> for Keep {
         let mut message = Message::default();
         if metadata.target() == "fyke::filter" {
             event.record(&mut message);
-            LINES.lock().unwrap_or_else(PoisonError::into_inner).push(message.0);
+            keep(message.0);
         } else if *metadata.level() <= Level::WARN {
             event.record(&mut message);
             eprintln!("fyke: {}", message.0);

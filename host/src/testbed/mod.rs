@@ -18,6 +18,7 @@
 //! | `bench.rs` | what happens on the worker's thread: orders, rest, time |
 //! | `client.rs` | requests |
 //! | `service.rs` | the upstream and the clusters |
+//! | `envoy.rs` | the same in Envoy, where time is real |
 //! | `metrics.rs` | what the filter counted |
 //! | `logs.rs` | what the filter logged |
 //!
@@ -27,6 +28,7 @@
 
 mod bench;
 mod client;
+mod envoy;
 mod generation;
 pub mod logs;
 mod metrics;
@@ -47,11 +49,11 @@ use generation::Generation;
 use pipe::Pipe;
 use protocol::{Configure, Order};
 
-/// Serves a test until its end of the pipe is closed.
+/// Serves a test until its end of the pipe is closed; in this process, or in an Envoy.
 ///
 /// # Errors
 /// Of the pipe and of the system.
-pub fn run() -> io::Result<()> {
+pub fn run(envoy: Option<PathBuf>) -> io::Result<()> {
     let pipe = Arc::new(Mutex::new(Pipe::new()));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -60,8 +62,15 @@ pub fn run() -> io::Result<()> {
         .build()?;
     let _entered = runtime.enter();
     let records = std::env::temp_dir().join(format!("fyke-bed-{}.log", std::process::id()));
-    let mut bed =
-        Bed { pipe: Arc::clone(&pipe), generations: Vec::new(), streams: HashMap::new(), spec: None, next: 1, records };
+    let mut bed = Bed {
+        pipe: Arc::clone(&pipe),
+        generations: Vec::new(),
+        streams: HashMap::new(),
+        spec: None,
+        next: 1,
+        records,
+        envoy,
+    };
     loop {
         let order = match pipe::lock(&pipe).read::<Order>()? {
             Some(Ok(order)) => order,
@@ -87,6 +96,8 @@ struct Bed {
     next: u32,
     /// The file that sinks write to.
     records: PathBuf,
+    /// Where the filter runs, if not here.
+    envoy: Option<PathBuf>,
 }
 
 impl Drop for Bed {
@@ -128,7 +139,7 @@ impl Bed {
                 answer
             }
             Order::Metric { name, labels } => {
-                let values = self.generations.iter().filter_map(|one| metrics::read(one.registry(), &name, &labels));
+                let values = self.generations.iter().filter_map(|one| one.metric(&name, &labels));
                 let (sum, count) = values.fold((0, 0), |(sum, count), one| (sum + one.0, count + one.1));
                 json!({ "ok": { "value": sum, "count": count } })
             }
@@ -143,7 +154,7 @@ impl Bed {
                 json!({ "ok": lines.map(line).collect::<Vec<_>>() })
             }
             Order::Streams => {
-                let open = self.generations.iter().map(|one| metrics::open_requests(one.registry())).sum::<i64>();
+                let open = self.generations.iter().map(Generation::open_streams).sum::<i64>();
                 json!({ "ok": open })
             }
         }
@@ -151,7 +162,7 @@ impl Bed {
 
     /// Makes it the configuration of the streams to come. A refusal leaves the old one.
     fn configure(&mut self, spec: Configure) -> Value {
-        match Generation::start(&spec, Arc::clone(&self.pipe), &self.records) {
+        match Generation::start(&spec, Arc::clone(&self.pipe), &self.records, self.envoy.as_deref()) {
             Ok(generation) => {
                 self.generations.push(generation);
                 self.spec = Some(spec);

@@ -19,6 +19,8 @@ use crate::testing::world::Pair;
 const BINARY: &str = "FYKE";
 /// The built module.
 const MODULE: &str = "FYKE_TEST_MODULE";
+/// The `envoy` binary.
+const ENVOY: &str = "FYKE_TEST_ENVOY";
 /// `native`, `wasm` or `envoy`.
 const RING: &str = "FYKE_TEST_RING";
 
@@ -71,7 +73,7 @@ impl Driven {
         let mut command = Command::new(&binary);
         command.args(["filter", "bed"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         if ring == Ring::Envoy {
-            command.arg("--envoy");
+            command.args(["--envoy", &variable(ENVOY)]);
         }
         let mut child = match command.spawn() {
             Ok(child) => child,

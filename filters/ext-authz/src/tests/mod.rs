@@ -18,7 +18,7 @@ fn fails(mut host: TestHost<ExtAuthz>, silence: impl FnOnce(&mut TestHost<ExtAut
     silence(&mut host);
     let flight = host.start(TestRequest::get("/"));
     assert!(!host.is_done(&flight));
-    host.advance(Duration::from_millis(300));
+    host.advance(Duration::from_millis(2100));
     let status = host.finish(flight).status();
     assert_eq!(host.counter("ext_authz_total", [("verdict", verdict)]), 1);
     status
@@ -45,8 +45,17 @@ fn mistakes_are_refused_at_their_place() {
 fn silence_denies_unless_it_may_allow() {
     let silent_http = |host: &mut TestHost<ExtAuthz>| host.cluster("authz", |_| TestResponse::hang());
     let silent_grpc = |host: &mut TestHost<ExtAuthz>| host.grpc("authz", |_| fyke_sdk::testing::GrpcAnswer::hang());
-    assert_eq!(fails(host("http: { cluster: authz }"), silent_http, "failure_denied"), 403);
-    assert_eq!(fails(host("{ grpc: { cluster: authz }, status_on_error: 503 }"), silent_grpc, "failure_denied"), 503);
-    assert_eq!(fails(host("{ http: { cluster: authz }, failure_mode: allow }"), silent_http, "failure_allowed"), 200);
-    assert_eq!(fails(host("{ grpc: { cluster: authz }, failure_mode: allow }"), silent_grpc, "failure_allowed"), 200);
+    assert_eq!(fails(host("http: { cluster: authz, timeout: 2s }"), silent_http, "failure_denied"), 403);
+    assert_eq!(
+        fails(host("{ grpc: { cluster: authz, timeout: 2s }, status_on_error: 503 }"), silent_grpc, "failure_denied"),
+        503
+    );
+    assert_eq!(
+        fails(host("{ http: { cluster: authz, timeout: 2s }, failure_mode: allow }"), silent_http, "failure_allowed"),
+        200
+    );
+    assert_eq!(
+        fails(host("{ grpc: { cluster: authz, timeout: 2s }, failure_mode: allow }"), silent_grpc, "failure_allowed"),
+        200
+    );
 }

@@ -25,7 +25,11 @@ pub(super) enum FilterCommand {
     },
     /// Serve a test of the SDK's test kit over standard input and output
     #[command(hide = true)]
-    Bed,
+    Bed {
+        /// In this Envoy
+        #[arg(long, value_name = "BINARY")]
+        envoy: Option<PathBuf>,
+    },
 }
 
 /// The log level where none is asked for.
@@ -35,13 +39,13 @@ pub(super) fn run(command: FilterCommand, output: Output) -> u8 {
     match command {
         FilterCommand::Check { module } => check::check(&module, output),
         FilterCommand::Test { what } => test::run(what),
-        FilterCommand::Bed => bed(),
+        FilterCommand::Bed { envoy } => bed(envoy),
     }
 }
 
 /// The other end of a test's pipe.
-fn bed() -> u8 {
-    match testbed::run() {
+fn bed(envoy: Option<PathBuf>) -> u8 {
+    match testbed::run(envoy) {
         Ok(()) => DONE,
         Err(error) => {
             eprintln!("error: the test bed: {error}");

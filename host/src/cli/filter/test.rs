@@ -13,6 +13,9 @@ pub(in crate::cli) struct Arguments {
     /// Run the same tests against the built module too, in this binary's engine
     #[arg(long)]
     wasm: bool,
+    /// And in Envoy: this binary, or the one in PATH
+    #[arg(long, value_name = "BINARY", num_args = 0..=1, default_missing_value = "envoy")]
+    envoy: Option<PathBuf>,
     /// Test this module instead of building one
     #[arg(long, value_name = "FILE")]
     module: Option<PathBuf>,
@@ -32,18 +35,42 @@ fn rings(arguments: Arguments) -> Result<(), Failure> {
     let project = project(arguments.directory)?;
     eprintln!("natively:");
     tests(&project, &arguments.cargo, &[])?;
-    if !arguments.wasm {
+    if !arguments.wasm && arguments.envoy.is_none() {
         return Ok(());
     }
+    let envoy = arguments.envoy.map(|binary| in_path(&binary)).transpose()?;
     let module = match arguments.module {
         Some(module) => module,
         None => cargo::build(&project, &arguments.profile)?,
     };
     let module = module.canonicalize().map_err(|error| Failure::bad(format!("{}: {error}", module.display())))?;
     let fyke = std::env::current_exe().map_err(|error| Failure::failed(format!("where is this binary? {error}")))?;
-    eprintln!("{} in fyke {}:", module.display(), env!("CARGO_PKG_VERSION"));
-    let of_ring = [("FYKE", fyke.as_path()), ("FYKE_TEST_MODULE", &module), ("FYKE_TEST_RING", Path::new("wasm"))];
-    tests(&project, &arguments.cargo, &of_ring)
+    let mut of_ring = vec![("FYKE", fyke.as_path()), ("FYKE_TEST_MODULE", &module)];
+    if arguments.wasm {
+        eprintln!("{} in fyke {}:", module.display(), env!("CARGO_PKG_VERSION"));
+        of_ring.push(("FYKE_TEST_RING", Path::new("wasm")));
+        tests(&project, &arguments.cargo, &of_ring)?;
+    }
+    if let Some(envoy) = &envoy {
+        eprintln!("{} in {}:", module.display(), envoy.display());
+        of_ring.push(("FYKE_TEST_ENVOY", envoy));
+        of_ring.push(("FYKE_TEST_RING", Path::new("envoy")));
+        tests(&project, &arguments.cargo, &of_ring)?;
+    }
+    Ok(())
+}
+
+/// A program by its path, or by its name.
+fn in_path(program: &Path) -> Result<PathBuf, Failure> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let named = program.components().count() == 1;
+    let candidates =
+        named.then(|| std::env::split_paths(&folders).map(|folder| folder.join(program)).collect::<Vec<_>>());
+    let found =
+        candidates.unwrap_or_else(|| vec![program.to_owned()]).into_iter().find(|candidate| candidate.is_file());
+    found.and_then(|found| found.canonicalize().ok()).ok_or_else(|| {
+        Failure::bad(format!("there is no {}: say where it is, as in --envoy /usr/local/bin/envoy", program.display()))
+    })
 }
 
 fn tests(project: &Path, more: &[String], environment: &[(&str, &Path)]) -> Result<(), Failure> {
