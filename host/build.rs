@@ -43,7 +43,39 @@ fn build() -> Result<(), String> {
         index.push_str(&format!("    ({:?}, include_bytes!({copy:?}) as &[u8]),\n", filter.name));
     }
     index.push_str("]\n");
-    fs::write(out.join("builtin.rs"), index).map_err(|error| error.to_string())
+    fs::write(out.join("builtin.rs"), index).map_err(|error| error.to_string())?;
+    fs::write(out.join("sdk_source.rs"), sdk_source(root)?).map_err(|error| error.to_string())
+}
+
+/// The SDK's files, for projects that `fyke filter new` begins.
+fn sdk_source(root: &Path) -> Result<String, String> {
+    let sdk = root.join("sdk");
+    let mut files = vec![PathBuf::from("Cargo.toml"), "README.md".into(), "macros/Cargo.toml".into()];
+    for folder in ["src", "macros/src"] {
+        sources(&sdk, Path::new(folder), &mut files)?;
+    }
+    files.sort();
+    let mut index = String::from("&[\n");
+    for file in &files {
+        let name = file.display().to_string();
+        index.push_str(&format!("    ({name:?}, include_str!({:?})),\n", sdk.join(file)));
+    }
+    index.push_str("]\n");
+    Ok(index)
+}
+
+fn sources(sdk: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    let entries =
+        fs::read_dir(sdk.join(folder)).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+    for entry in entries.flatten() {
+        let path = folder.join(entry.file_name());
+        if entry.path().is_dir() {
+            sources(sdk, &path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
 
 struct Filter {

@@ -99,12 +99,10 @@ pub fn main() -> ExitCode {
     };
     let level = match (&arguments.log, &arguments.command) {
         (Some(level), _) => Some(level.clone()),
+        (None, _) if std::env::var_os("FYKE_LOG").is_some() => None,
         // The demo's own words should not drown.
-        (None, Command::Demo { .. } | Command::Validate { .. } | Command::Filter(_))
-            if std::env::var_os("FYKE_LOG").is_none() =>
-        {
-            Some(filter::LOG.to_owned())
-        }
+        (None, Command::Demo { .. } | Command::Validate { .. }) => Some("warn".to_owned()),
+        (None, Command::Filter(command)) => Some(command.log().to_owned()),
         (None, _) => None,
     };
     if let Command::Filter(command @ filter::FilterCommand::Bed { .. }) = arguments.command {

@@ -8,6 +8,7 @@ use crate::wasm::{
     call::{Call, Current},
     env::Env,
     exchange::{Direction, Exchange, Kind},
+    tap,
     vm::Plugin,
 };
 
@@ -125,8 +126,11 @@ pub(super) fn enter<T>(
     let Some(slot) = filter.slot.clone() else { return Err(Gone) };
     let vm = Rc::clone(&filter.plugin.vm);
     let context = filter.context;
-    let mut call = Call::for_stream(env, &vm, &slot, Current { context, exchange, index });
-    match slot.enter(|instance| f(instance, &mut call, context)) {
+    let began = tap::before(env, exchange, index);
+    let mut call = Call::for_stream(env, &vm, &slot, Current { context, exchange: &mut *exchange, index });
+    let entered = slot.enter(|instance| f(instance, &mut call, context));
+    tap::after(exchange, index, began, !matches!(entered, Some(Ok(_))));
+    match entered {
         Some(Ok(value)) => Ok(value),
         Some(Err(trap)) => {
             vm.trapped(&slot, env, &trap);

@@ -13,7 +13,7 @@ use super::{
 use crate::wasm::{
     env::Env,
     exchange::{Exchange, FilterState, Kind},
-    foreign,
+    foreign, tap,
 };
 
 /// Ends the stream; further calls do nothing.
@@ -41,6 +41,7 @@ pub fn finish(env: &Rc<Env>, exchange: &mut Exchange, now: Instant) {
         }
         leave(exchange, index);
     }
+    tap::report(env, exchange);
     exchange.wake();
 }
 
@@ -86,6 +87,7 @@ fn finish_tcp(env: &Rc<Env>, exchange: &mut Exchange) {
         exchange.logging = false;
         leave(exchange, index);
     }
+    tap::report(env, exchange);
     exchange.wake();
 }
 

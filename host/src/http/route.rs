@@ -27,6 +27,7 @@ use crate::{
         exchange::{Direction, Waiting},
         foreign,
         maps::ResponseHead,
+        tap,
     },
 };
 
@@ -148,6 +149,7 @@ fn prepare(
     // What was fed to filters on the way can only be had from them.
     let filtered = chain.request_body || exchange.was_fed(Direction::Request);
     let edits = chain.edits_request || exchange.request.lossy;
+    tap::asking(exchange);
     let head = &mut exchange.request_head;
     // Filters may still ask for the request's headers when they see the answer, or log.
     let mut fields = if stream.keeps_heads() { head.pack() } else { std::mem::take(&mut head.fields) };

@@ -30,7 +30,10 @@ use crate::{
     filter::{chain::Chain, finish, flow, pump::Pump, reply},
     listener::activity::{Activity, Busy},
     upstream::UpstreamError,
-    wasm::exchange::{Connection, Direction, Exchange, Half, Hold, Reply, Waiting},
+    wasm::{
+        exchange::{Connection, Direction, Exchange, Half, Hold, Reply, Waiting},
+        tap,
+    },
 };
 
 /// Bytes of a response that are taken through the filters before its head goes out, where they are there already.
@@ -414,6 +417,7 @@ fn respond(
     let (status, fields, version, filtered) = {
         let mut exchange = stream.exchange.borrow_mut();
         let exchange = &mut *exchange;
+        tap::sending(exchange);
         let fed = exchange.was_fed(Direction::Response);
         let Some(head) = &mut exchange.response_head else { return Err(Abort("no answer".to_owned())) };
         let mut fields = if chain.reads_response_late { head.fields.clone() } else { std::mem::take(&mut head.fields) };

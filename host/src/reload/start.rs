@@ -1,6 +1,9 @@
 //! Starts a proxy, and ends it.
 
 use std::{
+    collections::HashMap,
+    io,
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, SystemTime},
@@ -23,6 +26,7 @@ use crate::{
     telemetry::{Gauge, Registry, SinkTarget, Sinks, names},
     wasm::{
         build::{Blueprint, Refusal, Surroundings},
+        tap::Tap,
         vm::Rebuild,
     },
     worker::{Command, Job, ListenerParts, VmParts, Worker, WorkerParts},
@@ -49,6 +53,32 @@ pub struct Prepared {
     registry: Registry,
     sinks: Arc<Sinks>,
     blueprint: Arc<Blueprint>,
+}
+
+/// Sockets that listen whoever serves them. Connections that nobody has accepted yet wait for the next one to serve.
+#[derive(Debug, Default)]
+pub struct Sockets(HashMap<SocketAddr, TcpListener>);
+
+impl Sockets {
+    /// Listens on an address, if it does not yet.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub fn bind(&mut self, address: SocketAddr) -> io::Result<()> {
+        if !self.0.contains_key(&address) {
+            let socket = socket::bind(address, 1)?.pop();
+            self.0.extend(socket.map(|socket| (address, socket)));
+        }
+        Ok(())
+    }
+
+    /// A socket for each worker: one that listens already, for all of them, or new ones.
+    fn get(&self, address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+        match self.0.get(&address) {
+            Some(socket) => (0..workers).map(|_| socket.try_clone()).collect(),
+            None => socket::bind(address, workers),
+        }
+    }
 }
 
 /// Where the records go that filters write to sinks.
@@ -160,18 +190,32 @@ fn report(config: &Config, refusals: Vec<Refusal>) -> Report {
 }
 
 impl Prepared {
+    /// Where its metrics are.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// Binds every address and starts the workers. Must be called inside the control plane's runtime.
     ///
     /// # Errors
     /// Everything that is wrong; nothing has started then.
     pub fn start(self) -> Result<Proxy, Report> {
+        self.start_with(&Sockets::default(), None)
+    }
+
+    /// As [`Prepared::start`]; what listens already is not bound again, and `tap` is told what filters do.
+    ///
+    /// # Errors
+    /// Everything that is wrong; nothing has started then.
+    pub fn start_with(self, bound: &Sockets, tap: Option<&Tap>) -> Result<Proxy, Report> {
         let Self { config, registry, sinks, blueprint } = self;
         let mut problems = Report::new(Arc::clone(&config.sources));
         let process = Arc::new(Count::new(connections(&config)));
         let ids = Arc::new(AtomicU64::new(1));
         let mut listeners = Vec::new();
         for listener in &config.listeners {
-            match socket::bind(listener.address, config.workers) {
+            match bound.get(listener.address, config.workers) {
                 Ok(sockets) => {
                     let admission = Admission::new(Arc::clone(&process), listener.limits.connections, Arc::clone(&ids));
                     let address =
@@ -226,6 +270,7 @@ impl Prepared {
                 registry: registry.clone(),
                 node: Arc::new(config.node.clone()),
                 rebuild: rebuild.clone(),
+                tap: tap.cloned(),
             });
         }
         if !problems.is_empty() {

@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{entropy::Entropy, scribe::Scribe};
+use super::{entropy::Entropy, scribe::Scribe, tap::Tap};
 use crate::{cluster::local::LocalCluster, config::resolved, telemetry::Registry};
 
 /// A worker's surroundings. One per worker and generation; parts receive it, nothing is global.
@@ -23,6 +23,8 @@ pub struct Env {
     pub entropy: Entropy,
     /// Where bytes of TCP connections lie between one socket and the other.
     pub scratch: RefCell<Box<[u8]>>,
+    /// Who watches what filters do; usually nobody.
+    pub tap: Option<Tap>,
     /// Zero of the guests' monotonic clock.
     pub epoch: Instant,
 }

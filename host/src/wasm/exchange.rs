@@ -25,6 +25,7 @@ use super::{
     maps::{RequestHead, ResponseHead},
     rope::Rope,
     route::Selection,
+    tap::Watch,
     vm::{Plugin, Slot},
 };
 
@@ -357,6 +358,8 @@ pub struct Exchange {
     pub finished: bool,
     /// Bytes that a paused stream may hold in each direction.
     pub limit: usize,
+    /// For whoever watches what filters do.
+    pub watch: Option<Box<Watch>>,
     wakers: [Option<Waker>; 3],
 }
 
@@ -415,6 +418,7 @@ impl Exchange {
             logging: false,
             finished: false,
             limit,
+            watch: None,
             wakers: [None, None, None],
         }
     }

@@ -14,6 +14,9 @@ pub struct Manifest {
     /// What the filter calls itself.
     #[serde(default)]
     pub name: Option<String>,
+    /// `http` or `tcp`.
+    #[serde(default)]
+    pub kind: Option<String>,
     /// Its version.
     #[serde(default)]
     pub version: Option<String>,

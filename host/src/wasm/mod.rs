@@ -34,6 +34,7 @@ mod schema;
 pub mod scribe;
 pub mod slot;
 pub mod source;
+pub mod tap;
 pub mod vm;
 mod watched;
 mod zlib;

@@ -24,6 +24,7 @@ use crate::{
         entropy::Entropy,
         env::{Env, SCRATCH},
         scribe::Scribe,
+        tap::Tap,
         vm::{Plugin, PluginMetrics, Rebuild, Vm, VmMetrics},
     },
 };
@@ -66,6 +67,8 @@ pub struct WorkerParts {
     pub node: Arc<resolved::Node>,
     /// Where instances are asked for.
     pub rebuild: mpsc::UnboundedSender<Rebuild>,
+    /// Who watches what filters do.
+    pub tap: Option<Tap>,
 }
 
 /// How long plugin contexts may take to end, all together.
@@ -131,6 +134,7 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
         scribe: Scribe::default(),
         entropy: Entropy::default(),
         scratch: std::cell::RefCell::new(vec![0; SCRATCH].into()),
+        tap: parts.tap,
         epoch: Instant::now(),
     });
     let vms: Vec<Rc<Vm>> = parts

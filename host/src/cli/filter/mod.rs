@@ -2,6 +2,10 @@
 
 mod cargo;
 mod check;
+mod dev;
+mod envoy_config;
+mod new;
+mod sdk;
 mod test;
 
 use std::path::PathBuf;
@@ -18,10 +22,25 @@ pub(super) enum FilterCommand {
         /// A .wasm file, or builtin:NAME
         module: String,
     },
+    /// Begin a filter: a project that builds and passes its tests
+    New {
+        #[command(flatten)]
+        what: new::Arguments,
+    },
     /// Run a filter's tests: natively, and where asked also against the built module
     Test {
         #[command(flatten)]
         what: test::Arguments,
+    },
+    /// Develop a filter: a local proxy with it, built and swapped whenever a file changes; shows what the filter does to each request
+    Dev {
+        #[command(flatten)]
+        what: dev::Arguments,
+    },
+    /// Print what Envoy needs to load a filter: its entry in the chain, and rules for its metrics' labels
+    EnvoyConfig {
+        #[command(flatten)]
+        what: envoy_config::Arguments,
     },
     /// Serve a test of the SDK's test kit over standard input and output
     #[command(hide = true)]
@@ -32,13 +51,24 @@ pub(super) enum FilterCommand {
     },
 }
 
-/// The log level where none is asked for.
-pub(super) const LOG: &str = "warn";
+impl FilterCommand {
+    /// The log level where none is asked for.
+    pub(super) fn log(&self) -> &'static str {
+        match self {
+            // What the filter says is what its author wants to see.
+            Self::Dev { .. } => "warn,fyke::filter=debug",
+            _ => "warn",
+        }
+    }
+}
 
 pub(super) fn run(command: FilterCommand, output: Output) -> u8 {
     match command {
         FilterCommand::Check { module } => check::check(&module, output),
+        FilterCommand::New { what } => new::run(&what),
         FilterCommand::Test { what } => test::run(what),
+        FilterCommand::Dev { what } => dev::run(&what),
+        FilterCommand::EnvoyConfig { what } => envoy_config::run(&what),
         FilterCommand::Bed { envoy } => bed(envoy),
     }
 }

@@ -1,0 +1,168 @@
+//! `fyke filter dev`: builds the filter, runs a proxy with it, and does so again whenever a file changes.
+//!
+//! The listeners' sockets outlive each proxy, so nobody is turned away meanwhile: what one has accepted it finishes, what it has
+//! not the next one takes.
+
+mod echo;
+mod watch;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+
+use super::{Failure, cargo, ended, project};
+use crate::{
+    cli::process,
+    config::{self, Config, resolved::ModuleSource},
+    reload::start::{self, Proxy, Records, Sockets},
+    wasm::tap::Report,
+};
+
+/// How long open streams of a replaced proxy get.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Arguments {
+    /// The filter's project (default: here)
+    directory: Option<PathBuf>,
+    /// The proxy's configuration, below the project
+    #[arg(long, value_name = "FILE", default_value = "proxy.yaml")]
+    proxy: PathBuf,
+    /// Cargo profile that the module is built with
+    #[arg(long, value_name = "NAME", default_value = "release")]
+    profile: String,
+}
+
+pub(super) fn run(arguments: &Arguments) -> u8 {
+    ended(develop(arguments))
+}
+
+fn develop(arguments: &Arguments) -> Result<(), Failure> {
+    let project = project(arguments.directory.clone())?;
+    let file = project.join(&arguments.proxy);
+    if !file.is_file() {
+        return Err(Failure::bad(format!(
+            "{} is missing: it is the proxy that runs the filter; `fyke filter new` makes one, and --proxy names another",
+            file.display()
+        )));
+    }
+    let runtime = process::control_plane().map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    let _entered = runtime.enter();
+    runtime.spawn(async {
+        process::asked_to_end(None).await;
+        std::process::exit(0);
+    });
+    let (tap, reports) = mpsc::channel();
+    std::thread::spawn(move || reports.into_iter().for_each(|report| show(&report)));
+    let mut bench =
+        Bench { project, file, profile: arguments.profile.clone(), tap, sockets: Sockets::default(), proxy: None };
+    let mut seen = watch::state(&bench.project);
+    loop {
+        match bench.turn() {
+            Ok(live) => eprintln!("{live}"),
+            Err(Failure(_, message)) => {
+                let stays = if bench.proxy.is_some() { "; what ran before still does" } else { "" };
+                eprintln!("{message}\nnot swapped{stays}; waiting for a change");
+            }
+        }
+        seen = watch::change(&bench.project, &seen);
+        eprintln!("\na file has changed");
+    }
+}
+
+/// What is built, and what runs.
+struct Bench {
+    project: PathBuf,
+    file: PathBuf,
+    profile: String,
+    tap: mpsc::Sender<Report>,
+    sockets: Sockets,
+    proxy: Option<Proxy>,
+}
+
+impl Bench {
+    /// Builds, and puts the new filter in the old one's place.
+    fn turn(&mut self) -> Result<String, Failure> {
+        let began = Instant::now();
+        let module = cargo::build(&self.project, &self.profile)?;
+        let built = began.elapsed();
+        let refused = |report: config::Report| Failure::bad(report.render(true).trim_end().to_owned());
+        let mut config = config::load(&self.file).map_err(refused)?;
+        config.workers = 1;
+        point_at(&mut config, &module);
+        for listener in &config.listeners {
+            self.sockets.bind(listener.address).map_err(|error| {
+                let help = start::unbound(&error);
+                Failure::failed(format!("cannot listen on {}: {error}; {help}", listener.address))
+            })?;
+        }
+        let fresh = echo::fill(&config);
+        let clusters: Vec<_> = config.clusters.values().map(Arc::clone).collect();
+        let prepared = start::prepare(config, &Records::Configured).map_err(refused)?;
+        let proxy = prepared.start_with(&self.sockets, Some(&self.tap)).map_err(refused)?;
+        let addresses: Vec<String> = proxy.snapshot.listeners.iter().map(|(_, address)| address.to_string()).collect();
+        if let Some(old) = self.proxy.replace(proxy) {
+            std::thread::spawn(move || old.drain(PATIENCE));
+        }
+        let mut live = format!(
+            "live on {} after {:.1} s (built in {:.1} s)",
+            addresses.join(", "),
+            began.elapsed().as_secs_f64(),
+            built.as_secs_f64()
+        );
+        for address in fresh {
+            let name = clusters.iter().find(|cluster| cluster.endpoints.iter().any(|one| one.address == address));
+            let name = name.map(|cluster| cluster.name.clone()).unwrap_or_default();
+            live.push_str(&format!("\nnobody listened on {address}, for the cluster {name}: an echo does now"));
+        }
+        Ok(live)
+    }
+}
+
+/// Has the proxy load the module that was just built, wherever cargo's target directory is.
+fn point_at(config: &mut Config, built: &Path) {
+    let of_listeners = config.listeners.iter_mut().flat_map(|listener| &mut listener.filters);
+    for filter in config.filters.values_mut().chain(of_listeners) {
+        if let ModuleSource::File(path) = &filter.module
+            && path.file_name() == built.file_name()
+        {
+            Arc::make_mut(filter).module = ModuleSource::File(built.to_owned());
+        }
+    }
+}
+
+fn show(report: &Report) {
+    let mut text = report.line.clone();
+    for (filter, notes) in &report.notes {
+        if notes.is_empty() {
+            text.push_str(&format!("\n  {filter}: nothing"));
+        }
+        for note in notes {
+            text.push_str(&format!("\n  {filter}: {note}"));
+        }
+    }
+    println!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_without_a_proxy_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("Cargo.toml"), "").unwrap();
+        let arguments = Arguments {
+            directory: Some(folder.path().to_owned()),
+            proxy: Path::new("proxy.yaml").to_owned(),
+            profile: "release".to_owned(),
+        };
+        let Err(Failure(code, message)) = develop(&arguments) else { panic!("there is no proxy") };
+        assert_eq!(code, crate::cli::BAD_CONFIGURATION);
+        assert!(message.contains("proxy.yaml is missing"), "{message}");
+    }
+}

@@ -1,0 +1,97 @@
+//! Lets connections through that begin with a greeting, and takes it off.
+
+use fyke_sdk::{ConfigError, Counter, Data, Env, FilterConfig, Result, TcpFilter, TcpFlow, tcp_filter};
+use serde::Deserialize;
+
+/// What operators write below `config:`.
+#[derive(Deserialize, FilterConfig)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The first line of every connection.
+    greeting: String,
+}
+
+/// One configuration of the filter; every connection looks at it.
+pub struct __Name__ {
+    greeting: Vec<u8>,
+    strangers: Counter<0>,
+}
+
+/// What belongs to one connection.
+#[derive(Default)]
+pub struct Ctx {
+    greeted: bool,
+}
+
+#[tcp_filter]
+impl TcpFilter for __Name__ {
+    type Config = Config;
+    type Ctx = Ctx;
+
+    fn configure(config: Config, env: &mut Env) -> Result<Self, ConfigError> {
+        if config.greeting.is_empty() {
+            return Err(ConfigError::at("greeting", "must not be empty"));
+        }
+        let greeting = format!("{}\n", config.greeting).into_bytes();
+        Ok(Self { greeting, strangers: env.counter("strangers_total", [])? })
+    }
+
+    fn on_downstream(&self, cx: &mut Ctx, data: &mut Data) -> Result<TcpFlow> {
+        if cx.greeted {
+            return Ok(TcpFlow::Continue);
+        }
+        let bytes = data.bytes();
+        if !bytes.starts_with(&self.greeting) {
+            // Half of the greeting may still become a whole one.
+            if self.greeting.starts_with(bytes) {
+                return Ok(TcpFlow::NeedMore);
+            }
+            self.strangers.increment([]);
+            return Ok(TcpFlow::Close);
+        }
+        let rest = bytes.get(self.greeting.len()..).unwrap_or_default().to_vec();
+        data.replace(rest)?;
+        cx.greeted = true;
+        Ok(TcpFlow::Continue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fyke_sdk::Side;
+    use fyke_sdk::abi::Action;
+    use fyke_sdk::testing::TcpHost;
+
+    use super::*;
+
+    /// What the upstream gets of a connection that sends these pieces.
+    fn upstream(pieces: &[&str]) -> (String, bool) {
+        let host = TcpHost::<__Name__>::configure(r#"{"greeting": "hello"}"#).unwrap();
+        let (connection, _) = host.connect();
+        let mut passed = Vec::new();
+        for piece in pieces {
+            let action = host.send(Side::Downstream, connection, piece.as_bytes(), false);
+            if host.connection(connection, |state| !state.closed_sides.is_empty()) {
+                return (String::from_utf8(passed).unwrap(), true);
+            }
+            if action == Action::Continue {
+                passed.extend(host.take(Side::Downstream, connection));
+            }
+        }
+        host.finish(connection);
+        (String::from_utf8(passed).unwrap(), false)
+    }
+
+    #[test]
+    fn the_greeting_is_taken_off_in_whatever_pieces_it_comes() {
+        for pieces in [&["hello\nrest"][..], &["hello\n", "rest"], &["hel", "lo\nre", "st"]] {
+            assert_eq!(upstream(pieces), ("rest".to_owned(), false), "{pieces:?}");
+        }
+    }
+
+    #[test]
+    fn strangers_are_closed() {
+        assert_eq!(upstream(&["GET / HTTP/1.1"]), (String::new(), true));
+        assert_eq!(upstream(&["hel", "p"]), (String::new(), true));
+    }
+}
