@@ -50,7 +50,8 @@ fn build() -> Result<(), String> {
 /// The SDK's files, for projects that `fyke filter new` begins.
 fn sdk_source(root: &Path) -> Result<String, String> {
     let sdk = root.join("sdk");
-    let mut files = vec![PathBuf::from("Cargo.toml"), "README.md".into(), "macros/Cargo.toml".into()];
+    let mut files: Vec<PathBuf> =
+        ["Cargo.toml", "README.md", "docs/failures.md", "docs/guide.md", "macros/Cargo.toml"].map(PathBuf::from).into();
     for folder in ["src", "macros/src"] {
         sources(&sdk, Path::new(folder), &mut files)?;
     }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
 use crate::abi::{self, MapKind, Pairs};
-use crate::error::{ConfigError, Result};
+use crate::error::{ConfigError, Error, Result};
 
 /// The headers (or trailers) of one direction of a stream. Names are matched in any case and written in lower case.
 #[derive(Debug)]
@@ -108,10 +108,12 @@ impl Headers {
     /// Makes this the only value of the header.
     ///
     /// # Errors
-    /// When the host refuses: the map is read-only in this phase, or name or value are not legal in HTTP.
+    /// When name or value are not legal in HTTP, and when the host refuses: the map is read-only in this phase.
     pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<()> {
+        let value = value.as_ref();
+        check(name, value)?;
         self.forget(name);
-        Ok(abi::set_header(self.map, name, value.as_ref())?)
+        Ok(abi::set_header(self.map, name, value)?)
     }
 
     /// Adds a value behind those that are there.
@@ -119,8 +121,10 @@ impl Headers {
     /// # Errors
     /// As [`Headers::set`].
     pub fn add(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<()> {
+        let value = value.as_ref();
+        check(name, value)?;
         self.forget(name);
-        Ok(abi::add_header(self.map, name, value.as_ref())?)
+        Ok(abi::add_header(self.map, name, value)?)
     }
 
     /// Removes every value of the header; none is fine.
@@ -150,6 +154,28 @@ impl Headers {
     }
 }
 
+fn is_token(name: &str) -> bool {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(token)
+}
+
+fn fits_a_line(value: &[u8]) -> bool {
+    !value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f)
+}
+
+/// Hosts say OK to what they cannot write, and leave it out; the author should hear of it.
+fn check(name: &str, value: &[u8]) -> Result<()> {
+    if !is_token(name.strip_prefix(':').unwrap_or(name)) {
+        return Err(Error::new(format!("\"{name}\" is not the name of a header")));
+    }
+    if !fits_a_line(value) {
+        return Err(Error::new(format!(
+            "the value for the header \"{name}\" has a line break or another control character"
+        )));
+    }
+    Ok(())
+}
+
 /// A header's name as HTTP has it (RFC 9110, section 5.1), in lower case; for names in configurations.
 ///
 /// # Errors
@@ -160,8 +186,7 @@ impl Headers {
 /// assert!(fyke_sdk::header_name("x user").is_err());
 /// ```
 pub fn header_name(name: &str) -> Result<String, ConfigError> {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(token) {
+    if !is_token(name) {
         return Err(ConfigError::new(format!("\"{name}\" is not the name of a header")));
     }
     Ok(name.to_ascii_lowercase())
@@ -172,7 +197,7 @@ pub fn header_name(name: &str) -> Result<String, ConfigError> {
 /// # Errors
 /// When there is a control character other than a tab in it.
 pub fn header_value(value: String) -> Result<String, ConfigError> {
-    if value.bytes().any(|byte| (byte < b' ' && byte != b'\t') || byte == 0x7f) {
+    if !fits_a_line(value.as_bytes()) {
         return Err(ConfigError::new("must not contain line breaks or other control characters"));
     }
     Ok(value)
@@ -219,6 +244,21 @@ mod tests {
         assert_eq!(headers.values("b"), [b"2", b"3"]);
         headers.remove("b").unwrap();
         assert!(headers.values("b").is_empty());
+    }
+
+    #[test]
+    fn what_http_cannot_carry_is_an_error_and_changes_nothing() {
+        World::reset();
+        World::with(|world| world.stream_mut(1).set_headers(MapKind::RequestHeaders, &[("a", "1")]));
+        let mut headers = Headers::new(MapKind::RequestHeaders);
+        for (name, value) in [("a", &b"x\ny"[..]), ("a", b"\0"), ("a", b"\x7f"), ("a b", b"x"), ("", b"x"), (":", b"x")]
+        {
+            assert!(headers.set(name, value).is_err() && headers.add(name, value).is_err(), "{name:?} {value:?}");
+        }
+        assert_eq!(headers.values("a"), [b"1"]);
+        headers.set("a", b"\xff\t\"").unwrap();
+        headers.set(":path", "/").unwrap();
+        assert_eq!(headers.get("a"), Some(&b"\xff\t\""[..]));
     }
 
     #[test]

@@ -68,7 +68,10 @@
 //!
 //! # When it fails
 //! An `Err` costs one stream: it is logged and answered with 500 and `response.code_details` = `filter_error`. A panic is a trap
-//! and costs the instance. A refused configuration costs nothing, for the old one keeps serving.
+//! and costs the instance. A refused configuration costs nothing, for the old one keeps serving. More in [`failures`].
+//!
+//! # Where to begin
+//! [`guide`] builds a filter step by step; [`testing::TestHost`] is where tests begin.
 //!
 //! # Who owns what
 //! [`abi`] is the only module with `unsafe`; `runtime` turns callbacks into methods; everything else is what authors see. On
@@ -82,6 +85,10 @@ extern crate self as fyke_sdk;
 
 pub mod abi;
 mod body;
+#[doc = include_str!("../docs/failures.md")]
+pub mod failures {}
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}
 mod callout;
 mod configure;
 mod cookie;

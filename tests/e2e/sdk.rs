@@ -157,3 +157,17 @@ async fn a_connection_that_is_not_let_in_or_that_fails_is_closed() {
     client.send(b"\x01a").await;
     assert_eq!(client.bytes(2).await, b"\x01a");
 }
+
+#[tokio::test]
+async fn the_shortest_filter_does_what_it_says() {
+    let upstream = Upstream::says("fine").await;
+    let proxy = Proxy::start(&format!(
+        "listeners: {{ web: {{ address: '127.0.0.1:0', filters: [f], cluster: app }} }}\n\
+         filters: {{ f: {{ module: '{}' }} }}\nclusters: {{ app: {{ endpoints: ['{}'] }} }}\n",
+        guests::HELLO,
+        upstream.address
+    ))
+    .await;
+    let answer = proxy.get("/").await;
+    assert_eq!((answer.status(), answer.header("x-hello")), (200, Some("world")));
+}

@@ -86,6 +86,12 @@ impl Module {
         &self.0.facts.imports
     }
 
+    /// The names of the functions that it exports.
+    #[must_use]
+    pub fn exports(&self) -> &[String] {
+        &self.0.facts.exports
+    }
+
     /// The contents of its custom section `fyke.manifest`.
     #[must_use]
     pub fn manifest(&self) -> Option<&[u8]> {

@@ -30,6 +30,8 @@ pub(crate) struct Facts {
     pub(crate) callbacks: CallbackSet,
     /// Names of the functions imported from `env`.
     pub(crate) imports: Vec<String>,
+    /// Names of the functions that it exports.
+    pub(crate) exports: Vec<String>,
     pub(crate) manifest: Option<Vec<u8>>,
     /// Bytes of memory to begin with.
     pub(crate) memory: u64,
@@ -69,6 +71,7 @@ pub(crate) fn scan(bytes: &[u8], hostcalls: &Hostcalls) -> Result<Facts, LoadErr
         abi,
         callbacks,
         imports: sections.env_imports(),
+        exports: sections.exported_functions(),
         memory: sections.memory()?,
         allocator,
         start: sections.start()?,
@@ -165,6 +168,11 @@ impl<'a> Sections<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    fn exported_functions(&self) -> Vec<String> {
+        let functions = self.exports.iter().filter(|(_, kind, _)| *kind == ExternalKind::Func);
+        functions.map(|(name, _, _)| (*name).to_owned()).collect()
     }
 
     fn signature(&self, ty: u32) -> Option<String> {

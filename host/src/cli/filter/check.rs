@@ -68,6 +68,7 @@ fn facts(path: &str, module: &Module) -> Value {
         "bytes": module.size(),
         "sha256": module.hash(),
         "callbacks": module.callbacks().iter().map(|callback| callback.name()).collect::<Vec<_>>(),
+        "exports": module.exports(),
         "hostcalls": module.imports(),
         "may_need": grants,
         "config": manifest.config,
@@ -96,6 +97,8 @@ fn text(facts: &Value) -> String {
     line("size", &format!("{} KiB", facts.get("bytes").and_then(Value::as_u64).unwrap_or_default().div_ceil(1024)));
     line("sha256", word("sha256"));
     line("callbacks", &list("callbacks"));
+    let exports = facts.get("exports").and_then(Value::as_array).map_or(0, Vec::len);
+    line("exports", &format!("{exports} functions"));
     line("hostcalls", &list("hostcalls"));
     let grants = list("may_need");
     if !grants.is_empty() {

@@ -1,10 +1,12 @@
 //! What tests send, and what they look at.
 
+use std::fmt;
+
 use super::text::Text;
 use crate::testing::world::Pair;
 
 /// Headers, body in chunks, trailers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(in crate::testing) struct Message {
     pub headers: Vec<Pair>,
     pub chunks: Vec<Vec<u8>>,
@@ -13,6 +15,19 @@ pub(in crate::testing) struct Message {
 
 pub(in crate::testing) fn pair(name: &str, value: impl AsRef<[u8]>) -> Pair {
     (name.to_ascii_lowercase().into_bytes(), value.as_ref().to_vec())
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(list(&self.headers).trim_start())?;
+        if !self.chunks.is_empty() {
+            write!(f, "\n  body in {} chunks: {:?}", self.chunks.len(), Text::new(&self.chunks.concat()))?;
+        }
+        if !self.trailers.is_empty() {
+            write!(f, "\n  trailers:{}", list(&self.trailers))?;
+        }
+        Ok(())
+    }
 }
 
 impl Message {
@@ -231,10 +246,16 @@ impl TestResponse {
 }
 
 /// A request, as an upstream or a called cluster got it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Received {
     message: Message,
     body: Vec<u8>,
+}
+
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message.fmt(f)
+    }
 }
 
 impl Received {
@@ -265,12 +286,22 @@ impl Received {
 }
 
 /// What became of a request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Outcome {
     message: Message,
     body: Vec<u8>,
     upstream: Option<Received>,
     reset: bool,
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the client got{}:\n  {:?}", if self.reset { " (and was cut off)" } else { "" }, self.message)?;
+        match &self.upstream {
+            Some(received) => write!(f, "\nthe upstream got:\n  {received:?}"),
+            None => f.write_str("\nthe upstream got nothing"),
+        }
+    }
 }
 
 impl Outcome {
