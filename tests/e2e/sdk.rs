@@ -171,3 +171,58 @@ async fn the_shortest_filter_does_what_it_says() {
     let answer = proxy.get("/").await;
     assert_eq!((answer.status(), answer.header("x-hello")), (200, Some("world")));
 }
+
+#[tokio::test]
+async fn a_hundred_megabytes_for_a_filter_that_takes_one_are_refused_and_not_kept() {
+    const SIZE: usize = 100 << 20;
+    let upstream = Upstream::says("fine").await;
+    let proxy = Proxy::start(format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [f], cluster: app }}\n\
+         filters:\n  f: {{ module: 'builtin:body-transform', config: {{ request: {{ remove: [a] }} }} }}\n\
+         clusters:\n  app: {{ endpoints: ['{}'] }}\n",
+        upstream.address
+    ))
+    .await;
+    let before = proxy.resident();
+    let mut client = proxy.connect().await;
+    let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {SIZE}\r\n\r\n");
+    client.send(head).await;
+    let megabyte = vec![b' '; 1 << 20];
+    // Nobody has to read the rest: what does not go through any more is no failure.
+    for _ in 0..SIZE / megabyte.len() {
+        if client.try_send(&megabyte).await.is_err() {
+            break;
+        }
+    }
+    let answer = String::from_utf8_lossy(&client.rest().await).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(proxy.resident() < before + (32 << 20), "{} KiB more", (proxy.resident() - before) >> 10);
+    assert_eq!(upstream.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn half_an_answer_of_a_service_is_none() {
+    let upstream = Upstream::says("fine").await;
+    let authz = Upstream::scripted(|mut conn, number, _| async move {
+        conn.request().await;
+        let half = match number {
+            1 => "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",
+            2 => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab",
+            _ => "HTTP/1.1 200 O",
+        };
+        conn.send(half).await;
+    })
+    .await;
+    let proxy = Proxy::start(format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [f], cluster: app }}\n\
+         filters:\n  f: {{ module: 'builtin:ext-authz', allow: {{ clusters: [authz] }}, config: {{ http: {{ cluster: authz, timeout: 10s }} }} }}\n\
+         clusters:\n  app: {{ endpoints: ['{}'] }}\n  authz: {{ endpoints: ['{}'] }}\n",
+        upstream.address, authz.address
+    ))
+    .await;
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/").await.status(), 403);
+    }
+    assert_eq!(proxy.metric("ext_authz_total", &[("verdict", "failure_denied")]).await, 3.0);
+    assert_eq!(upstream.seen().len(), 0);
+}
