@@ -185,7 +185,8 @@ async fn a_hundred_megabytes_for_a_filter_that_takes_one_are_refused_and_not_kep
     .await;
     let before = proxy.resident();
     let mut client = proxy.connect().await;
-    let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {SIZE}\r\n\r\n");
+    let head =
+        format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {SIZE}\r\n\r\n");
     client.send(head).await;
     let megabyte = vec![b' '; 1 << 20];
     // Nobody has to read the rest: what does not go through any more is no failure.

@@ -95,3 +95,14 @@ fn mistakes_are_refused_at_their_place() {
         assert_eq!(error.as_ref().map(|error| error.path()), Some(path), "{configuration}: {error:?}");
     }
 }
+
+#[test]
+fn a_stream_keeps_the_configuration_with_which_it_began() {
+    let mut host = host("delay: { duration: 2s }");
+    let old = host.start(TestRequest::get("/"));
+    host.reload("abort: { status: 500 }").unwrap();
+    assert_eq!(host.send(TestRequest::get("/")).status(), 500);
+    assert!(!host.is_done(&old));
+    host.advance(Duration::from_millis(2100));
+    assert_eq!(host.finish(old).status(), 200);
+}

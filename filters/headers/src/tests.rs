@@ -79,3 +79,13 @@ fn mistakes_are_refused_at_their_place() {
         assert_eq!(error.as_ref().map(|error| error.path()), Some(path), "{configuration}: {error:?}");
     }
 }
+
+#[test]
+fn a_new_configuration_is_for_the_streams_to_come_and_a_refused_one_for_none() {
+    let mut host = TestHost::<HeadersFilter>::configure("request: { set: { x-version: '1' } }").unwrap();
+    assert_eq!(host.send(TestRequest::get("/")).upstream().header("x-version"), "1");
+    host.reload("request: { set: { x-version: '2' } }").unwrap();
+    assert_eq!(host.send(TestRequest::get("/")).upstream().header("x-version"), "2");
+    assert_eq!(host.reload("request: { remove: [''] }").unwrap_err().path(), "request.remove[0]");
+    assert_eq!(host.send(TestRequest::get("/")).upstream().header("x-version"), "2");
+}
