@@ -1,6 +1,8 @@
 //! A first filter: greets on `/hello`, and signs every answer.
 
-use fyke_sdk::{ConfigError, Env, FilterConfig, Flow, HttpFilter, Reply, Request, Response, Result, http_filter};
+use fyke_sdk::{
+    ConfigError, Env, FilterConfig, Flow, HttpFilter, Reply, Request, Response, Result, header_value, http_filter,
+};
 use serde::Deserialize;
 
 /// The configuration of [`Hello`].
@@ -22,13 +24,7 @@ impl HttpFilter for Hello {
     type Ctx = ();
 
     fn configure(config: Config, _env: &mut Env) -> Result<Self, ConfigError> {
-        if config.greeting.chars().any(char::is_control) {
-            return Err(ConfigError::at(
-                "greeting",
-                "must fit in a header: no line breaks or other control characters",
-            ));
-        }
-        Ok(Self { greeting: config.greeting })
+        Ok(Self { greeting: header_value(config.greeting).map_err(|error| error.under("greeting"))? })
     }
 
     async fn on_request(&self, _cx: &mut (), request: &mut Request) -> Result<Flow> {
@@ -47,34 +43,32 @@ impl HttpFilter for Hello {
 
 #[cfg(test)]
 mod tests {
-    use fyke_sdk::testing::Host;
+    use fyke_sdk::testing::{TestHost, TestRequest};
 
     use super::*;
 
-    const CONFIG: &str = r#"{"greeting": "ahoy"}"#;
+    fn host() -> TestHost<Hello> {
+        TestHost::configure("greeting: ahoy").unwrap()
+    }
 
     #[test]
     fn hello_is_answered_here() {
-        let host = Host::<Hello>::configure(CONFIG).unwrap();
-        let stream = host.request(&[(":method", "GET"), (":path", "/hello")]);
-        let reply = host.reply(stream).unwrap();
-        assert_eq!(reply.status, 200);
-        assert_eq!(reply.body, b"ahoy!\n");
-        assert_eq!(reply.header("x-hello").unwrap(), "ahoy");
+        let out = host().send(TestRequest::get("/hello"));
+        assert_eq!((out.status(), out.reached_upstream()), (200, false));
+        assert_eq!(out.body(), "ahoy!\n");
+        assert_eq!(out.header("x-hello"), "ahoy");
     }
 
     #[test]
     fn everything_else_passes_and_is_signed() {
-        let host = Host::<Hello>::configure(CONFIG).unwrap();
-        let stream = host.request(&[(":method", "GET"), (":path", "/")]);
-        assert!(host.reply(stream).is_none());
-        host.response_headers(stream, &[(":status", "200")], true);
-        assert_eq!(host.response_header(stream, "x-hello").unwrap(), "ahoy");
+        let out = host().send(TestRequest::get("/"));
+        assert!(out.reached_upstream());
+        assert_eq!(out.header("x-hello"), "ahoy");
     }
 
     #[test]
     fn a_greeting_that_fits_in_no_header_is_refused() {
-        let error = Host::<Hello>::configure(r#"{"greeting": "a\nb"}"#).err().unwrap();
+        let error = TestHost::<Hello>::configure(r#"greeting: "a\nb""#).err().unwrap();
         assert_eq!(error.path(), "greeting");
     }
 }
