@@ -1,7 +1,7 @@
 //! What is done to one document.
 
 use fyke_sdk::ConfigError;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::config;
 use crate::path::Path;
@@ -11,7 +11,7 @@ use crate::path::Path;
 pub struct Changes {
     remove: Vec<Path>,
     rename: Vec<(Path, Path)>,
-    set: Vec<(Path, Value)>,
+    set: Vec<(Path, Box<RawValue>)>,
 }
 
 impl Changes {
@@ -25,7 +25,10 @@ impl Changes {
             changes.rename.push((Path::parse(&from).map_err(under)?, Path::parse(&to).map_err(under)?));
         }
         for (field, value) in raw.set {
-            changes.set.push((Path::parse(&field).map_err(|error| error.under("set"))?, value));
+            let path = Path::parse(&field).map_err(|error| error.under("set"))?;
+            let value = RawValue::from_string(value.to_string());
+            let value = value.map_err(|error| ConfigError::at(format!("set.{field}"), error.to_string()))?;
+            changes.set.push((path, value));
         }
         Ok(changes)
     }
@@ -36,18 +39,18 @@ impl Changes {
 
     /// The document with the changes made; `None`: it is no JSON.
     pub fn apply(&self, body: &[u8]) -> Option<Vec<u8>> {
-        let mut document: Value = serde_json::from_slice(body).ok()?;
+        let mut document: Box<RawValue> = serde_json::from_slice(body).ok()?;
         for path in &self.remove {
             path.remove(&mut document);
         }
         for (from, to) in &self.rename {
             if let Some(value) = from.remove(&mut document) {
-                to.set(&mut document, value);
+                to.set(&mut document, &value);
             }
         }
         for (path, value) in &self.set {
-            path.set(&mut document, value.clone());
+            path.set(&mut document, value);
         }
-        serde_json::to_vec(&document).ok()
+        Some(String::from(Box::<str>::from(document)).into_bytes())
     }
 }

@@ -49,14 +49,16 @@ impl BodyTransform {
             return Ok(Flow::Continue);
         }
         match (changes.apply(body.bytes()), self.on_invalid) {
+            (Some(changed), _) if changed == body.bytes() => Ok(Flow::Continue),
             (Some(changed), _) => {
                 body.replace(&changed)?;
                 if headers.contains("content-length") {
                     headers.set("content-length", changed.len().to_string())?;
                 }
-                // Both describe the bytes that were.
-                headers.remove("etag")?;
-                headers.remove("digest")?;
+                // They describe the bytes that were.
+                for name in ["etag", "digest", "content-digest", "repr-digest", "content-md5"] {
+                    headers.remove(name)?;
+                }
                 Ok(Flow::Continue)
             }
             (None, OnInvalid::Pass) => Ok(Flow::Continue),

@@ -8,7 +8,7 @@
 //! A language: there are no conditions and no expressions. Bodies are taken whole, up to 1 MiB.
 //!
 //! # The parts
-//! `config.rs` the configuration; `path.rs` where in a document; `changes.rs` what is done to one; `filter.rs` the filter.
+//! `config.rs` the configuration; `object.rs` documents, opened no further than needed; `path.rs` where in one; `changes.rs` what is done to one; `filter.rs` the filter.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
@@ -16,6 +16,7 @@
 mod changes;
 mod config;
 mod filter;
+mod object;
 mod path;
 #[cfg(test)]
 mod tests;

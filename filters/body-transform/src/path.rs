@@ -1,7 +1,9 @@
 //! Where in a document: names of fields, one inside the other.
 
 use fyke_sdk::ConfigError;
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
+
+use crate::object::Object;
 
 /// At least one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,41 +23,74 @@ impl Path {
         }
     }
 
-    /// Takes the field out, if it is there.
-    pub fn remove(&self, document: &mut Value) -> Option<Value> {
-        let object = self.outer.iter().try_fold(document, |value, name| value.get_mut(name))?;
-        object.as_object_mut()?.shift_remove(&self.last)
+    /// Takes the field out, wherever it is; what was there.
+    pub fn remove(&self, document: &mut Box<RawValue>) -> Option<Box<RawValue>> {
+        take(&self.outer, &self.last, document)
     }
 
     /// Puts a value there. Where the way leads through something that is no object, nothing happens.
-    pub fn set(&self, document: &mut Value, new: Value) -> bool {
-        let mut object = document;
-        for name in &self.outer {
-            let Some(fields) = object.as_object_mut() else { return false };
-            object = fields.entry(name).or_insert_with(|| Value::Object(Map::new()));
+    pub fn set(&self, document: &mut Box<RawValue>, new: &RawValue) {
+        put(&self.outer, &self.last, document, new);
+    }
+}
+
+fn take(outer: &[String], last: &str, document: &mut Box<RawValue>) -> Option<Box<RawValue>> {
+    let mut object = Object::open(document)?;
+    let taken = match outer.split_first() {
+        None => object.take(last),
+        Some((name, inner)) => object.values_mut(name).filter_map(|value| take(inner, last, value)).last(),
+    }?;
+    *document = object.close()?;
+    Some(taken)
+}
+
+fn put(outer: &[String], last: &str, document: &mut Box<RawValue>, new: &RawValue) {
+    let Some(mut object) = Object::open(document) else { return };
+    match outer.split_first() {
+        None => object.put(last, new.to_owned()),
+        Some((name, inner)) => {
+            if let (false, Some(empty)) = (object.has(name), Object::default().close()) {
+                object.put(name, empty);
+            }
+            object.values_mut(name).for_each(|value| put(inner, last, value, new));
         }
-        let Some(fields) = object.as_object_mut() else { return false };
-        fields.insert(self.last.clone(), new);
-        true
+    }
+    if let Some(closed) = object.close() {
+        *document = closed;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
 
     #[test]
     fn fields_are_found_made_and_removed() {
-        let mut document = json!({ "a": { "b": 1 }, "c": [1] });
-        assert!(Path::parse("a.x.y").unwrap().set(&mut document, json!(2)));
-        assert!(!Path::parse("c.x").unwrap().set(&mut document, json!(2)), "not through an array");
-        assert_eq!(Path::parse("a.b").unwrap().remove(&mut document), Some(json!(1)));
-        assert_eq!(Path::parse("a.b.c").unwrap().remove(&mut document), None);
-        assert_eq!(document, json!({ "a": { "x": { "y": 2 } }, "c": [1] }));
+        let mut document = raw(r#"{ "a": { "b": 1 }, "c": [1] }"#);
+        Path::parse("a.x.y").unwrap().set(&mut document, &raw("2"));
+        Path::parse("c.x").unwrap().set(&mut document, &raw("2"));
+        assert_eq!(Path::parse("a.b").unwrap().remove(&mut document).unwrap().get(), "1");
+        assert!(Path::parse("a.b.c").unwrap().remove(&mut document).is_none());
+        assert_eq!(document.get(), r#"{"a":{"x":{"y":2}},"c":[1]}"#);
         for bad in ["", ".", "a.", ".a", "a..b"] {
             assert!(Path::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn nothing_else_changes_and_no_second_field_of_a_name_is_overlooked() {
+        let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
+        let mut document = raw(&format!(
+            r#"{{"n": 123456789012345678901234567890.10, "e": 1e999, "p": 1, "d": {deep}, "p": 2, "o": {{"p": 3}}, "o": {{"p": 4}}}}"#
+        ));
+        assert_eq!(Path::parse("p").unwrap().remove(&mut document).unwrap().get(), "2");
+        assert_eq!(Path::parse("o.p").unwrap().remove(&mut document).unwrap().get(), "4");
+        let expected = format!(r#"{{"n":123456789012345678901234567890.10,"e":1e999,"d":{deep},"o":{{}},"o":{{}}}}"#);
+        assert_eq!(document.get(), expected);
+        assert!(Path::parse("absent").unwrap().remove(&mut document).is_none());
     }
 }

@@ -71,7 +71,12 @@ impl HttpFilter for ExtAuthz {
                 self.verdicts.increment(["denied"]);
                 Ok(reply.details("ext_authz_denied").into())
             }
-            Err(error) => Ok(self.failed(&error)),
+            Err(error) => {
+                if let Service::Http(http) = &self.service {
+                    http.disbelieve(request)?;
+                }
+                Ok(self.failed(&error))
+            }
         }
     }
 

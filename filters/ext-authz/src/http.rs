@@ -60,6 +60,11 @@ impl Http {
         }
     }
 
+    /// Takes off what the client says under names that the service speaks for, where the service says nothing.
+    pub fn disbelieve(&self, request: &mut Request) -> Result<()> {
+        self.upstream_headers.iter().try_for_each(|name| request.remove(name))
+    }
+
     fn changes(&self, answer: &HttpResponse) -> Changes {
         let values = |name: &str| {
             let wanted = name.to_owned();

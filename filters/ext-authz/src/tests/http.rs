@@ -40,6 +40,10 @@ fn what_a_client_claims_is_not_believed() {
     host.cluster("authz", |_| TestResponse::ok());
     let out = host.send(TestRequest::get("/").header("x-user", "root"));
     assert!(!out.upstream().has_header("x-user"));
+    let mut host = super::host("{ http: { cluster: authz, upstream_headers: [x-user] }, failure_mode: allow }");
+    host.cluster("authz", |_| TestResponse::new(500));
+    let out = host.send(TestRequest::get("/").header("x-user", "root"));
+    assert!(!out.upstream().has_header("x-user"), "nor where the service says nothing");
 }
 
 #[test]
