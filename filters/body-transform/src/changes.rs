@@ -4,6 +4,7 @@ use fyke_sdk::ConfigError;
 use serde_json::value::RawValue;
 
 use crate::config;
+use crate::document::{Node, NotJson};
 use crate::path::Path;
 
 /// Changes, ready to be made.
@@ -37,20 +38,22 @@ impl Changes {
         self.remove.is_empty() && self.rename.is_empty() && self.set.is_empty()
     }
 
-    /// The document with the changes made; `None`: it is no JSON.
-    pub fn apply(&self, body: &[u8]) -> Option<Vec<u8>> {
-        let mut document: Box<RawValue> = serde_json::from_slice(body).ok()?;
+    /// The document with the changes made.
+    pub fn apply(&self, body: &[u8]) -> Result<Vec<u8>, NotJson> {
+        let mut document = Node::parse(body)?;
         for path in &self.remove {
-            path.remove(&mut document);
+            path.take(&mut document)?;
         }
         for (from, to) in &self.rename {
-            if let Some(value) = from.remove(&mut document) {
-                to.set(&mut document, &value);
+            if let Some(value) = from.take(&mut document)? {
+                to.put(&mut document, value)?;
             }
         }
         for (path, value) in &self.set {
-            path.set(&mut document, value);
+            path.put(&mut document, Node::Closed(value))?;
         }
-        Some(String::from(Box::<str>::from(document)).into_bytes())
+        let mut changed = Vec::with_capacity(body.len());
+        document.write(&mut changed)?;
+        Ok(changed)
     }
 }

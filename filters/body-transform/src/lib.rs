@@ -5,18 +5,18 @@
 //! written to be read.
 //!
 //! # What this is not
-//! A language: there are no conditions and no expressions. Bodies are taken whole, up to 1 MiB.
+//! A language: there are no conditions and no expressions. Bodies are taken whole, up to 256 KiB.
 //!
 //! # The parts
-//! `config.rs` the configuration; `object.rs` documents, opened no further than needed; `path.rs` where in one; `changes.rs` what is done to one; `filter.rs` the filter.
+//! `config.rs` the configuration; `document.rs` documents, opened no further than needed; `path.rs` where in one; `changes.rs` what is done to one; `filter.rs` the filter.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod changes;
 mod config;
+mod document;
 mod filter;
-mod object;
 mod path;
 #[cfg(test)]
 mod tests;

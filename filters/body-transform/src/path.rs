@@ -1,9 +1,8 @@
 //! Where in a document: names of fields, one inside the other.
 
 use fyke_sdk::ConfigError;
-use serde_json::value::RawValue;
 
-use crate::object::Object;
+use crate::document::{Node, NotJson};
 
 /// At least one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,58 +23,42 @@ impl Path {
     }
 
     /// Takes the field out, wherever it is; what was there.
-    pub fn remove(&self, document: &mut Box<RawValue>) -> Option<Box<RawValue>> {
-        take(&self.outer, &self.last, document)
+    pub fn take<'a>(&self, document: &mut Node<'a>) -> Result<Option<Node<'a>>, NotJson> {
+        document.take(&self.outer, &self.last)
     }
 
-    /// Puts a value there. Where the way leads through something that is no object, nothing happens.
-    pub fn set(&self, document: &mut Box<RawValue>, new: &RawValue) {
-        put(&self.outer, &self.last, document, new);
-    }
-}
-
-fn take(outer: &[String], last: &str, document: &mut Box<RawValue>) -> Option<Box<RawValue>> {
-    let mut object = Object::open(document)?;
-    let taken = match outer.split_first() {
-        None => object.take(last),
-        Some((name, inner)) => object.values_mut(name).filter_map(|value| take(inner, last, value)).last(),
-    }?;
-    *document = object.close()?;
-    Some(taken)
-}
-
-fn put(outer: &[String], last: &str, document: &mut Box<RawValue>, new: &RawValue) {
-    let Some(mut object) = Object::open(document) else { return };
-    match outer.split_first() {
-        None => object.put(last, new.to_owned()),
-        Some((name, inner)) => {
-            if let (false, Some(empty)) = (object.has(name), Object::default().close()) {
-                object.put(name, empty);
-            }
-            object.values_mut(name).for_each(|value| put(inner, last, value, new));
-        }
-    }
-    if let Some(closed) = object.close() {
-        *document = closed;
+    /// Puts a value there.
+    pub fn put<'a>(&'a self, document: &mut Node<'a>, value: Node<'a>) -> Result<(), NotJson> {
+        document.put(&self.outer, &self.last, value)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
 
-    fn raw(text: &str) -> Box<RawValue> {
-        RawValue::from_string(text.to_owned()).unwrap()
+    fn path(text: &str) -> Path {
+        Path::parse(text).unwrap()
+    }
+
+    fn text(node: &Node<'_>) -> String {
+        let mut out = Vec::new();
+        node.write(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn fields_are_found_made_and_removed() {
-        let mut document = raw(r#"{ "a": { "b": 1 }, "c": [1] }"#);
-        Path::parse("a.x.y").unwrap().set(&mut document, &raw("2"));
-        Path::parse("c.x").unwrap().set(&mut document, &raw("2"));
-        assert_eq!(Path::parse("a.b").unwrap().remove(&mut document).unwrap().get(), "1");
-        assert!(Path::parse("a.b.c").unwrap().remove(&mut document).is_none());
-        assert_eq!(document.get(), r#"{"a":{"x":{"y":2}},"c":[1]}"#);
+        let two = RawValue::from_string("2".to_owned()).unwrap();
+        let (inner, blocked) = (path("a.x.y"), path("c.x"));
+        let mut document = Node::parse(br#" { "a": { "b": 1 }, "c": [1] } "#).unwrap();
+        inner.put(&mut document, Node::Closed(&two)).unwrap();
+        blocked.put(&mut document, Node::Closed(&two)).unwrap();
+        assert_eq!(text(&path("a.b").take(&mut document).unwrap().unwrap()), "1");
+        assert!(path("a.b.c").take(&mut document).unwrap().is_none());
+        assert_eq!(text(&document), r#"{"a":{"x":{"y":2}},"c":[1]}"#);
         for bad in ["", ".", "a.", ".a", "a..b"] {
             assert!(Path::parse(bad).is_err(), "{bad}");
         }
@@ -84,13 +67,19 @@ mod tests {
     #[test]
     fn nothing_else_changes_and_no_second_field_of_a_name_is_overlooked() {
         let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
-        let mut document = raw(&format!(
-            r#"{{"n": 123456789012345678901234567890.10, "e": 1e999, "p": 1, "d": {deep}, "p": 2, "o": {{"p": 3}}, "o": {{"p": 4}}}}"#
-        ));
-        assert_eq!(Path::parse("p").unwrap().remove(&mut document).unwrap().get(), "2");
-        assert_eq!(Path::parse("o.p").unwrap().remove(&mut document).unwrap().get(), "4");
+        let body = format!(
+            r#"{{"n": 123456789012345678901234567890.10, "e": 1e999, "p": 1, "d": {deep}, "\u0070": 2, "o": {{"p": 3}}, "o": {{"p": 4}}}}"#
+        );
+        let mut document = Node::parse(body.as_bytes()).unwrap();
+        assert_eq!(text(&path("p").take(&mut document).unwrap().unwrap()), "2");
+        assert_eq!(text(&path("o.p").take(&mut document).unwrap().unwrap()), "4");
         let expected = format!(r#"{{"n":123456789012345678901234567890.10,"e":1e999,"d":{deep},"o":{{}},"o":{{}}}}"#);
-        assert_eq!(document.get(), expected);
-        assert!(Path::parse("absent").unwrap().remove(&mut document).is_none());
+        assert_eq!(text(&document), expected);
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_hides_nothing() {
+        let mut document = Node::parse(br#"{"\ud800": 0, "password": 1}"#).unwrap();
+        assert_eq!(path("password").take(&mut document).unwrap_err(), NotJson);
     }
 }

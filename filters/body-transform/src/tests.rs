@@ -66,12 +66,35 @@ fn what_is_not_json_is_refused_where_that_is_asked_for() {
     let out = host.send(post("{\"b\":"));
     assert_eq!((out.status(), out.reached_upstream()), (400, false));
     assert_eq!(host.send(post("{}")).status(), 502);
+    // Nor is it the client's choice what can be read.
+    for hidden in [
+        post("{\"a\":1}").header("content-encoding", "gzip"),
+        TestRequest::post("/")
+            .header("content-type", "text/plain")
+            .header("content-type", "application/json")
+            .body("?"),
+        post(r#"{"\ud800":0,"a":1}"#),
+    ] {
+        assert_eq!(host.send(hidden).status(), 400);
+    }
+    let out = host.send(TestRequest::get("/").header("range", "bytes=0-9").header("accept-encoding", "gzip"));
+    assert!(!out.upstream().has_header("range") && !out.upstream().has_header("accept-encoding"));
+}
+
+#[test]
+fn the_worst_of_bodies_costs_one_call() {
+    let mut host = host("request: { remove: [a, b.c, d], rename: { x: y }, set: { z: 1 } }");
+    for field in ["\"a\":0", "\"bb\":0", "\"b\":{\"c\":1}"] {
+        let count = ((256 << 10) - 2) / (field.len() + 1);
+        let body = format!("{{{}}}", vec![field; count].join(","));
+        assert_eq!(host.send(post(&body)).status(), 200, "{field}");
+    }
 }
 
 #[test]
 fn bodies_above_the_maximum_are_refused_and_others_never_are() {
     let mut host = host("request: { remove: [a] }");
-    let large = format!("\"{}\"", "x".repeat(1 << 20));
+    let large = format!("\"{}\"", "x".repeat(256 << 10));
     let out = host.send(post(&large));
     assert_eq!((out.status(), out.reached_upstream()), (413, false));
     let text = TestRequest::post("/").header("content-type", "text/plain").body(&large);

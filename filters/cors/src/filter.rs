@@ -96,10 +96,15 @@ impl HttpFilter for Cors {
             return Ok(Flow::Continue);
         };
         response.set("access-control-allow-origin", if self.same_for_all { b"*" } else { &**origin })?;
+        // Nothing of what the upstream said to its own origins is said to this one.
         if self.credentials {
             response.set("access-control-allow-credentials", "true")?;
+        } else {
+            response.remove("access-control-allow-credentials")?;
         }
-        if !self.expose.is_empty() {
+        if self.expose.is_empty() {
+            response.remove("access-control-expose-headers")?;
+        } else {
             response.set("access-control-expose-headers", &self.expose)?;
         }
         Ok(Flow::Continue)

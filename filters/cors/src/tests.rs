@@ -34,7 +34,11 @@ fn a_preflight_is_answered_here() {
 #[test]
 fn answers_say_who_may_read_them() {
     let mut host = host("{ allow_origins: ['https://*.a.example'], expose_headers: [x-total] }");
-    host.upstream(|_| TestResponse::ok().header("access-control-allow-origin", "https://of-the-upstream.example"));
+    host.upstream(|_| {
+        TestResponse::ok()
+            .header("access-control-allow-origin", "https://of-the-upstream.example")
+            .header("access-control-allow-credentials", "true")
+    });
     let out = host.send(TestRequest::get("/").header("origin", "https://b.a.example"));
     assert!(out.reached_upstream());
     assert_eq!(out.values("access-control-allow-origin"), ["https://b.a.example"]);

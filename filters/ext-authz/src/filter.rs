@@ -8,7 +8,7 @@ use fyke_sdk::{ConfigError, Counter, Env, Flow, HttpFilter, Reply, Request, Resp
 use crate::config::{Config, FailureMode};
 use crate::grpc::Grpc;
 use crate::http::Http;
-use crate::verdict::{Changes, Pair, Verdict};
+use crate::verdict::{self, How, Pair, Verdict};
 
 /// How long a service may take, where the configuration does not say.
 pub const TIMEOUT: Duration = Duration::from_millis(200);
@@ -29,7 +29,7 @@ enum Service {
 /// What the answer has to carry.
 #[derive(Default)]
 pub struct Ctx {
-    response: Vec<(Pair, bool)>,
+    response: Vec<(Pair, How)>,
 }
 
 #[http_filter]
@@ -81,7 +81,7 @@ impl HttpFilter for ExtAuthz {
     }
 
     async fn on_response(&self, cx: &mut Ctx, response: &mut Response) -> Result<Flow> {
-        Changes::apply_to_response(&cx.response, response)?;
+        verdict::write(&cx.response, response)?;
         Ok(Flow::Continue)
     }
 }

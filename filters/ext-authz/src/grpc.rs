@@ -8,10 +8,10 @@ use prost::Message as _;
 
 use crate::config;
 use crate::messages::{
-    Address, Allowed, AttributeContext, CheckRequest, CheckResponse, CheckedHttp, CheckedRequest, Denied, HttpResponse,
-    Peer, SocketAddress, Timestamp,
+    Address, Allowed, AttributeContext, CheckRequest, CheckResponse, CheckedHttp, CheckedRequest, Denied,
+    HeaderValueOption, HttpResponse, Peer, SocketAddress, Timestamp,
 };
-use crate::verdict::{Changes, Verdict};
+use crate::verdict::{Changes, How, Verdict};
 
 /// How to ask.
 #[derive(Debug)]
@@ -102,22 +102,22 @@ fn verdict(answer: CheckResponse) -> Verdict {
     }
 }
 
+/// As Envoy has it, a request's header takes the place of the client's and a response's goes behind the upstream's, where the service does
+/// not say.
 fn changes(allowed: Allowed) -> Changes {
-    let mut changes = Changes { remove: allowed.headers_to_remove, ..Changes::default() };
-    for (pair, append) in allowed.headers.into_iter().filter_map(|option| option.into_parts()) {
-        if append {
-            changes.add.push(pair);
-        } else {
-            changes.set.push(pair);
-        }
+    let parts = |options: Vec<HeaderValueOption>, unsaid: How| {
+        options.into_iter().filter_map(move |option| option.into_parts(unsaid)).collect()
+    };
+    Changes {
+        remove: allowed.headers_to_remove,
+        request: parts(allowed.headers, How::Overwrite),
+        response: parts(allowed.response_headers_to_add, How::Append),
     }
-    changes.response = allowed.response_headers_to_add.into_iter().filter_map(|option| option.into_parts()).collect();
-    changes
 }
 
 fn denial(denied: Denied) -> Reply {
     let status = denied.status.and_then(|status| u16::try_from(status.code).ok());
     let status = status.filter(|status| (200..=599).contains(status)).unwrap_or(403);
-    let headers = denied.headers.into_iter().filter_map(|option| option.into_parts());
+    let headers = denied.headers.into_iter().filter_map(|option| option.into_parts(How::Append));
     headers.fold(Reply::new(status).body(denied.body), |reply, ((name, value), _)| reply.header(name, value))
 }

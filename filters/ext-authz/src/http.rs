@@ -5,7 +5,7 @@ use std::time::Duration;
 use fyke_sdk::{Cluster, ConfigError, Env, HttpRequest, HttpResponse, Reply, Request, Result, header_name};
 
 use crate::config;
-use crate::verdict::{Changes, Verdict};
+use crate::verdict::{Changes, How, Verdict};
 
 /// Names that a service may have removed, besides: Envoy's way to say so over HTTP.
 const TO_REMOVE: &str = "x-envoy-auth-headers-to-remove";
@@ -74,7 +74,7 @@ impl Http {
                 .map(|(_, value)| value.to_vec())
                 .collect::<Vec<_>>()
         };
-        let listed = values(TO_REMOVE).concat();
+        let listed = values(TO_REMOVE).join(&b","[..]);
         let listed =
             listed.split(|byte| *byte == b',').map(|name| String::from_utf8_lossy(name.trim_ascii()).into_owned());
         let mut changes = Changes {
@@ -83,7 +83,7 @@ impl Http {
             ..Changes::default()
         };
         for name in &self.upstream_headers {
-            changes.add.extend(values(name).into_iter().map(|value| (name.clone(), value)));
+            changes.request.extend(values(name).into_iter().map(|value| ((name.clone(), value), How::Append)));
         }
         changes
     }

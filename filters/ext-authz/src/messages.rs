@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::verdict::{How, Pair};
+
 /// `CheckRequest`
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CheckRequest {
@@ -150,6 +152,9 @@ pub struct HeaderValueOption {
     pub header: Option<HeaderValue>,
     #[prost(message, optional, tag = "2")]
     pub append: Option<BoolValue>,
+    /// `HeaderAppendAction`
+    #[prost(int32, tag = "3")]
+    pub append_action: i32,
 }
 
 /// `google.protobuf.BoolValue`
@@ -171,10 +176,17 @@ pub struct HeaderValue {
 }
 
 impl HeaderValueOption {
-    /// Name, value, and whether it goes behind those that are there.
-    pub fn into_parts(self) -> Option<(crate::verdict::Pair, bool)> {
+    /// The header, and how it is written; `unsaid` where the service does not say.
+    pub fn into_parts(self, unsaid: How) -> Option<(Pair, How)> {
+        let how = match (self.append, self.append_action) {
+            (Some(BoolValue { value: true }), _) => How::Append,
+            (Some(BoolValue { value: false }), _) | (None, 2) => How::Overwrite,
+            (None, 1) => How::IfAbsent,
+            (None, 3) => How::IfThere,
+            (None, _) => unsaid,
+        };
         let header = self.header.filter(|header| !header.key.is_empty())?;
         let value = if header.raw_value.is_empty() { header.value.into_bytes() } else { header.raw_value };
-        Some(((header.key, value), self.append.is_some_and(|append| append.value)))
+        Some(((header.key, value), how))
     }
 }

@@ -15,14 +15,25 @@ pub enum Verdict {
 #[derive(Debug, Default)]
 pub struct Changes {
     pub remove: Vec<String>,
-    pub set: Vec<Pair>,
-    pub add: Vec<Pair>,
-    /// To the answer; `true`: behind those that are there.
-    pub response: Vec<(Pair, bool)>,
+    pub request: Vec<(Pair, How)>,
+    pub response: Vec<(Pair, How)>,
 }
 
 /// A header.
 pub type Pair = (String, Vec<u8>);
+
+/// What becomes of those of its name that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// It goes behind them.
+    Append,
+    /// It takes their place.
+    Overwrite,
+    /// They stay, and it is left out.
+    IfAbsent,
+    /// It takes their place; where there are none it is left out.
+    IfThere,
+}
 
 impl Changes {
     /// Makes those to the request.
@@ -30,26 +41,22 @@ impl Changes {
         for name in self.remove.iter().filter(|name| !is_protected(name)) {
             headers.remove(name)?;
         }
-        for (name, value) in self.set.iter().filter(|(name, _)| !is_protected(name)) {
-            headers.set(name, value)?;
-        }
-        for (name, value) in self.add.iter().filter(|(name, _)| !is_protected(name)) {
-            headers.add(name, value)?;
-        }
-        Ok(())
+        write(&self.request, headers)
     }
+}
 
-    /// Makes those to the answer.
-    pub fn apply_to_response(changes: &[(Pair, bool)], headers: &mut Headers) -> Result<()> {
-        for ((name, value), append) in changes.iter().filter(|((name, _), _)| !is_protected(name)) {
-            if *append {
-                headers.add(name, value)?;
-            } else {
-                headers.set(name, value)?;
-            }
+/// Writes headers, each as it says.
+pub fn write(changes: &[(Pair, How)], headers: &mut Headers) -> Result<()> {
+    for ((name, value), how) in changes.iter().filter(|((name, _), _)| !is_protected(name)) {
+        match how {
+            How::Append => headers.add(name, value)?,
+            How::Overwrite => headers.set(name, value)?,
+            How::IfAbsent if !headers.contains(name) => headers.set(name, value)?,
+            How::IfThere if headers.contains(name) => headers.set(name, value)?,
+            How::IfAbsent | How::IfThere => {}
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Without these a message is malformed, or another one.

@@ -34,17 +34,24 @@ impl Changes {
 
     /// Values are read before anything is changed, so that each may speak of what arrived.
     pub fn apply(&self, headers: &mut Headers) -> Result<()> {
-        let render = |(name, template): &'_ (String, Template)| Some((name.clone(), template.render().map(printable)?));
-        let set: Vec<(String, Vec<u8>)> = self.set.iter().filter_map(render).collect();
-        let add: Vec<(String, Vec<u8>)> = self.add.iter().filter_map(render).collect();
+        let render = |changes: &[(String, Template)]| -> Vec<Option<Vec<u8>>> {
+            changes.iter().map(|(_, template)| template.render().map(printable)).collect()
+        };
+        let (set, add) = (render(&self.set), render(&self.add));
         for name in &self.remove {
             headers.remove(name)?;
         }
-        for (name, value) in set {
-            headers.set(&name, value)?;
+        for ((name, _), value) in self.set.iter().zip(set) {
+            match value {
+                Some(value) => headers.set(name, value)?,
+                // What somebody else says under this name is not what was meant.
+                None => headers.remove(name)?,
+            }
         }
-        for (name, value) in add {
-            headers.add(&name, value)?;
+        for ((name, _), value) in self.add.iter().zip(add) {
+            if let Some(value) = value {
+                headers.add(name, value)?;
+            }
         }
         Ok(())
     }

@@ -34,14 +34,15 @@ fn values_speak_of_the_stream_as_it_arrived() {
     let mut host = TestHost::<HeadersFilter>::configure(
         r#"
         request:
-          set: { x-path: "%{request.path}", x-was: "%{request.headers.x-path}", x-part: "100%% %{request.method}" }
+          set: { x-path: "%{request.path}", x-was: "%{request.headers.x-path}", x-part: "100%% %{request.method}", x-claim: "%{request.headers.x-absent}" }
           add: { x-none: "%{request.headers.x-absent}" }
         response: { set: { x-status: "%{response.code}" } }
         "#,
     )
     .unwrap();
     host.upstream(|_| TestResponse::new(202));
-    let out = host.send(TestRequest::get("/a?b").header("x-path", "before"));
+    let out = host.send(TestRequest::get("/a?b").header("x-path", "before").header("x-claim", "root"));
+    assert!(!out.upstream().has_header("x-claim"), "nothing to set, and nobody else may");
     assert_eq!(out.upstream().values("x-path"), ["/a?b"]);
     assert_eq!(out.upstream().header("x-was"), "before");
     assert_eq!(out.upstream().header("x-part"), "100% GET");

@@ -20,7 +20,7 @@ fn owned(headers: &[(&str, &str)]) -> Vec<Pair> {
     headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
 }
 
-fn answer_pairs(runtime: &impl Waking, token: u32, headers: Vec<Pair>, body: Vec<u8>) {
+pub(super) fn answer_pairs(runtime: &impl Waking, token: u32, headers: Vec<Pair>, body: Vec<u8>) {
     let size = body.len();
     let count = u32::try_from(headers.len()).unwrap_or(u32::MAX);
     World::with(|world| {
@@ -28,6 +28,43 @@ fn answer_pairs(runtime: &impl Waking, token: u32, headers: Vec<Pair>, body: Vec
         world.answer = (headers, body);
     });
     runtime.on_http_call_response(token, count, size);
+}
+
+/// A message for a gRPC call.
+pub(super) fn grpc_message(runtime: &impl Waking, token: u32, message: &[u8]) {
+    World::with(|world| {
+        world.effective = ROOT;
+        world.answer = (Vec::new(), message.to_vec());
+    });
+    runtime.on_grpc_receive(token, Received::Message(message.len()));
+}
+
+/// The end of a gRPC call.
+pub(super) fn grpc_close(runtime: &impl Waking, token: u32, code: u32, message: &str) {
+    World::with(|world| {
+        world.effective = ROOT;
+        world.status = (code, message.to_owned());
+    });
+    runtime.on_grpc_close(token, code);
+}
+
+/// Time passes; timers fire on the way.
+pub(super) fn advance(runtime: &impl Waking, duration: Duration) {
+    let end = World::with(|world| world.now) + u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    loop {
+        let due = World::with(|world| {
+            let (at, period) = world.tick.filter(|(at, _)| *at <= end)?;
+            world.now = at;
+            world.tick = Some((at + u64::from(period) * 1_000_000, period));
+            world.effective = ROOT;
+            Some(())
+        });
+        if due.is_none() {
+            break;
+        }
+        runtime.on_tick(ROOT);
+    }
+    World::with(|world| world.now = end);
 }
 
 /// What the filter told the host when it refused its configuration.
@@ -174,45 +211,19 @@ impl<F: HttpFilter + Present> Host<F> {
         answer(&self.runtime, token, headers, body);
     }
 
-    pub(super) fn answer_pairs(&self, token: u32, headers: Vec<Pair>, body: Vec<u8>) {
-        answer_pairs(&self.runtime, token, headers, body);
-    }
-
     /// A message for a gRPC call.
     pub fn grpc_message(&self, token: u32, message: &[u8]) {
-        World::with(|world| {
-            world.effective = ROOT;
-            world.answer = (Vec::new(), message.to_vec());
-        });
-        self.runtime.on_grpc_receive(token, Received::Message(message.len()));
+        grpc_message(&self.runtime, token, message);
     }
 
     /// The end of a gRPC call.
     pub fn grpc_close(&self, token: u32, code: u32, message: &str) {
-        World::with(|world| {
-            world.effective = ROOT;
-            world.status = (code, message.to_owned());
-        });
-        self.runtime.on_grpc_close(token, code);
+        grpc_close(&self.runtime, token, code, message);
     }
 
     /// Time passes; timers fire on the way.
     pub fn advance(&self, duration: Duration) {
-        let end = World::with(|world| world.now) + u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        loop {
-            let due = World::with(|world| {
-                let (at, period) = world.tick.filter(|(at, _)| *at <= end)?;
-                world.now = at;
-                world.tick = Some((at + u64::from(period) * 1_000_000, period));
-                world.effective = ROOT;
-                Some(())
-            });
-            if due.is_none() {
-                break;
-            }
-            self.runtime.on_tick(ROOT);
-        }
-        World::with(|world| world.now = end);
+        advance(&self.runtime, duration);
     }
 
     /// Asks a filter that routes to select again.

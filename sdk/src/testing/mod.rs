@@ -40,6 +40,9 @@ mod world;
 mod yaml;
 
 pub use host::Host;
-pub use kit::{Flight, GrpcAnswer, GrpcReceived, Outcome, Received, Ring, TestHost, TestRequest, TestResponse, Text};
+pub use kit::{
+    Connection, Flight, Got, GrpcAnswer, GrpcReceived, Outcome, Received, Ring, TcpTestHost, TestHost, TestRequest,
+    TestResponse, Text,
+};
 pub use tcp::TcpHost;
 pub use world::{Call, GrpcRecord, Labelled, Pair, SentReply, StreamState, World};

@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::ConfigError;
-use crate::testing::kit::{Fate, GrpcAnswer, GrpcReceived, Message, Outcome, Received, Ring, Services, TestResponse};
+use crate::tcp::Side;
+use crate::testing::kit::{
+    Fate, GrpcAnswer, GrpcReceived, Looked, Message, Outcome, Received, Ring, Services, TestResponse,
+};
 use crate::testing::world::Pair;
 
 /// The `fyke` binary.
@@ -64,7 +67,7 @@ enum Said {
 
 impl Driven {
     #[track_caller]
-    pub fn configure(ring: Ring, configuration: &str, clusters: &Clusters) -> Result<Self, ConfigError> {
+    pub fn configure(ring: Ring, layer: &str, configuration: &str, clusters: &Clusters) -> Result<Self, ConfigError> {
         let variable = |name: &str| match std::env::var(name) {
             Ok(value) if !value.is_empty() => value,
             _ => panic!("{name} is not set: run these tests with `fyke filter test --wasm`"),
@@ -85,7 +88,7 @@ impl Driven {
         let mut driven =
             Self { child, input: Some(input), output: BufReader::new(output), services: Services::default() };
         driven.order(json!({ "configure": {
-            "sdk": env!("CARGO_PKG_VERSION"), "module": module, "config": value(configuration), "clusters": clusters,
+            "sdk": env!("CARGO_PKG_VERSION"), "module": module, "layer": layer, "config": value(configuration), "clusters": clusters,
         } }))?;
         Ok(driven)
     }
@@ -134,6 +137,33 @@ impl Driven {
     pub fn advance(&mut self, duration: Duration) {
         let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.done::<Value>(json!({ "advance": nanoseconds }));
+    }
+
+    /// A connection, for filters of TCP.
+    #[track_caller]
+    pub fn connect(&mut self) -> u32 {
+        self.done(json!("connect"))
+    }
+
+    #[track_caller]
+    pub fn send(&mut self, connection: u32, from: Side, sent: &[u8], end: bool) {
+        let from = if from == Side::Downstream { "client" } else { "upstream" };
+        self.done::<Value>(
+            json!({ "send": { "connection": connection, "from": from, "bytes": text(sent), "end": end } }),
+        );
+    }
+
+    #[track_caller]
+    pub fn look(&mut self, connection: u32) -> Looked {
+        #[derive(Deserialize)]
+        struct Wired {
+            client: String,
+            upstream: String,
+            open: bool,
+        }
+
+        let Wired { client, upstream, open } = self.done(json!({ "look": connection }));
+        Looked { client: bytes(&client), upstream: bytes(&upstream), open }
     }
 
     /// The value of a counter or gauge, and how many values a histogram was given.

@@ -41,9 +41,13 @@ impl<F: TcpFilter + TcpPresent> TcpHost<F> {
 
     /// A connection; whether the filter holds it.
     pub fn connect(&self) -> (u32, Action) {
+        self.connect_with(|_| {})
+    }
+
+    pub(super) fn connect_with(&self, prepare: impl FnOnce(&mut StreamState)) -> (u32, Action) {
         let connection = self.next.replace(self.next.get() + 1);
         World::with(|world| {
-            world.stream_mut(connection);
+            prepare(world.stream_mut(connection));
             world.effective = connection;
         });
         self.runtime.on_context_create(connection, ROOT);
@@ -94,6 +98,10 @@ impl<F: TcpFilter + TcpPresent> TcpHost<F> {
             self.runtime.on_log(connection);
         }
         self.runtime.on_delete(connection);
+    }
+
+    pub(super) fn runtime(&self) -> &TcpRuntime<F> {
+        &self.runtime
     }
 
     /// How many connections the filter knows.

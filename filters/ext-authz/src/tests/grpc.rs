@@ -13,7 +13,7 @@ const CONFIGURATION: &str = "grpc: { cluster: authz, context_extensions: { team:
 
 fn header(key: &str, value: &str, append: Option<bool>) -> HeaderValueOption {
     let header = Some(HeaderValue { key: key.to_owned(), value: value.to_owned(), raw_value: Vec::new() });
-    HeaderValueOption { header, append: append.map(|value| BoolValue { value }) }
+    HeaderValueOption { header, append: append.map(|value| BoolValue { value }), append_action: 0 }
 }
 
 fn answer(code: i32, http_response: Option<HttpResponse>) -> GrpcAnswer {
@@ -52,7 +52,7 @@ fn an_allowed_request_and_its_answer_are_changed() {
                 header(":path", "/x", None),
             ],
             headers_to_remove: vec!["authorization".to_owned(), "host".to_owned()],
-            response_headers_to_add: vec![header("x-limit", "9", None), header("set-cookie", "s=1", Some(true))],
+            response_headers_to_add: vec![header("x-limit", "9", Some(false)), header("set-cookie", "s=1", None)],
         };
         answer(0, Some(HttpResponse::Ok(allowed)))
     });
@@ -62,7 +62,7 @@ fn an_allowed_request_and_its_answer_are_changed() {
     assert_eq!(out.upstream().path(), "/");
     assert_eq!(out.upstream().values("x-user"), ["alice"]);
     assert_eq!(out.upstream().values("x-role"), ["a", "b"]);
-    assert!(!out.upstream().has_header("authorization"));
+    assert!(!out.upstream().has_header("authorization") && !out.upstream().has_header("x-absent"));
     assert_eq!(out.values("x-limit"), ["9"]);
     assert_eq!(out.values("set-cookie"), ["a=1", "s=1"]);
 }

@@ -3,6 +3,7 @@
 mod chunking;
 mod message;
 mod services;
+mod tcp_test_host;
 mod test_host;
 #[cfg(test)]
 mod tests;
@@ -12,5 +13,7 @@ pub(super) use message::{Fate, Message};
 pub use message::{Outcome, Received, TestRequest, TestResponse};
 pub(super) use services::Services;
 pub use services::{GrpcAnswer, GrpcReceived};
+pub(super) use tcp_test_host::Looked;
+pub use tcp_test_host::{Connection, Got, TcpTestHost};
 pub use test_host::{Flight, Ring, TestHost};
 pub use text::Text;

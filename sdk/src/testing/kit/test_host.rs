@@ -96,7 +96,7 @@ impl<F: HttpFilter + Present> TestHost<F> {
             Ring::Native => Place::Native(Box::new(Native::configure(&configuration)?)),
             ring => {
                 let clusters = native::clusters::<F>(&configuration);
-                Place::Driven(ring, Box::new(RefCell::new(Driven::configure(ring, &configuration, &clusters)?)))
+                Place::Driven(ring, Box::new(RefCell::new(Driven::configure(ring, "http", &configuration, &clusters)?)))
             }
         };
         Ok(Self { place })
@@ -279,7 +279,7 @@ impl<F: HttpFilter + Present> TestHost<F> {
 
     fn metric(&self, name: &str, labels: &[(&str, &str)]) -> (i64, usize) {
         match &self.place {
-            Place::Native(native) => native.metric(name, labels),
+            Place::Native(_) => native::metric(name, labels),
             Place::Driven(_, driven) => driven.borrow_mut().metric(name, labels),
         }
     }
@@ -288,7 +288,7 @@ impl<F: HttpFilter + Present> TestHost<F> {
     #[must_use]
     pub fn logs(&self) -> Vec<String> {
         match &self.place {
-            Place::Native(native) => native.logs(),
+            Place::Native(_) => native::logs(),
             Place::Driven(_, driven) => driven.borrow_mut().logs(),
         }
     }
@@ -297,7 +297,7 @@ impl<F: HttpFilter + Present> TestHost<F> {
     #[must_use]
     pub fn records(&self) -> Vec<String> {
         match &self.place {
-            Place::Native(native) => native.records(),
+            Place::Native(_) => native::records(),
             Place::Driven(_, driven) => driven.borrow_mut().records(),
         }
     }
@@ -325,7 +325,7 @@ impl<F: HttpFilter + Present> Drop for TestHost<F> {
 }
 
 #[track_caller]
-fn json(configuration: &str) -> String {
+pub(super) fn json(configuration: &str) -> String {
     match yaml::parse(configuration) {
         Ok(value) => value.to_string(),
         Err(error) => panic!("this configuration is no YAML: {error}"),

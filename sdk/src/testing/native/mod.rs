@@ -2,6 +2,11 @@
 
 mod flight;
 mod outstanding;
+mod tcp;
+mod world;
+
+pub(super) use tcp::NativeTcp;
+pub(super) use world::{logs, metric, records};
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,10 +16,11 @@ use outstanding::Outstanding;
 
 use crate::error::ConfigError;
 use crate::filter::{HttpFilter, Present};
-use crate::testing::Host;
+use crate::tcp::{TcpFilter, TcpPresent};
 use crate::testing::kit::{Message, Outcome, Services};
 use crate::testing::pipe::Clusters;
 use crate::testing::world::World;
+use crate::testing::{Host, TcpHost};
 
 /// A bound for loops that a broken filter would never leave.
 const STEPS: usize = 100_000;
@@ -22,6 +28,16 @@ const STEPS: usize = 100_000;
 /// The clusters that a filter asks for with this configuration: learned by configuring it here. If it refuses, those before that.
 pub(super) fn clusters<F: HttpFilter + Present>(configuration: &str) -> Clusters {
     let _ = Host::<F>::configure(configuration);
+    asked_for()
+}
+
+/// The same of a filter of TCP connections.
+pub(super) fn tcp_clusters<F: TcpFilter + TcpPresent>(configuration: &str) -> Clusters {
+    let _ = TcpHost::<F>::configure(configuration);
+    asked_for()
+}
+
+fn asked_for() -> Clusters {
     World::with(|world| {
         let of_route = |route: &serde_json::Value| {
             let one = route.get("cluster").into_iter();
@@ -96,24 +112,18 @@ impl<F: HttpFilter + Present> Native<F> {
 
     #[track_caller]
     pub fn advance(&mut self, duration: Duration) {
-        let end = World::with(|world| world.now) + u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        loop {
-            let (now, tick) = World::with(|world| (world.now, world.tick.map(|(at, _)| at)));
-            let next = [tick, self.outstanding.next()].into_iter().flatten().min().filter(|next| *next <= end);
-            self.host.advance(Duration::from_nanos(next.unwrap_or(end).saturating_sub(now)));
-            self.outstanding.expire(&self.host);
+        let end = world::end(duration);
+        while world::step(end, &mut self.outstanding, self.host.runtime()).is_some() {
             self.settle();
-            if next.is_none() {
-                break;
-            }
         }
+        self.settle();
     }
 
     /// Goes on until nothing but time can move anything.
     #[track_caller]
     fn settle(&mut self) {
         for _ in 0..STEPS {
-            let mut moved = self.outstanding.serve(&self.host, &mut self.services);
+            let mut moved = self.outstanding.serve(self.host.runtime(), &mut self.services);
             for flight in self.flights.values_mut() {
                 moved |= flight.step(&self.host, &mut self.services) == Progress::Moved;
             }
@@ -122,36 +132,6 @@ impl<F: HttpFilter + Present> Native<F> {
             }
         }
         panic!("the filter does not come to rest: after {STEPS} steps it still moves");
-    }
-
-    /// The value of a counter or gauge, and how many values a histogram was given.
-    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> (i64, usize) {
-        let values = self.values(name, labels);
-        (values.last().copied().unwrap_or(0), values.len())
-    }
-
-    fn values(&self, name: &str, labels: &[(&str, &str)]) -> Vec<i64> {
-        World::with(|world| {
-            if labels.is_empty() {
-                let plain = world.metrics.iter().find(|(_, known, _)| known == name);
-                return plain.map(|(_, _, values)| values.clone()).unwrap_or_default();
-            }
-            let Some(metric) = world.labelled.iter().find(|known| known.name == name) else {
-                return Vec::new();
-            };
-            let wanted =
-                |label: &String| labels.iter().find(|(name, _)| name == label).map(|(_, value)| (*value).to_owned());
-            let values: Option<Vec<String>> = metric.labels.iter().map(wanted).collect();
-            values.and_then(|values| metric.series.get(&values).cloned()).unwrap_or_default()
-        })
-    }
-
-    pub fn logs(&self) -> Vec<String> {
-        World::with(|world| world.logs.iter().map(|(_, line)| line.clone()).collect())
-    }
-
-    pub fn records(&self) -> Vec<String> {
-        World::with(|world| world.sinks.iter().flat_map(|(_, records)| records.clone()).collect())
     }
 
     pub fn open_streams(&self) -> usize {

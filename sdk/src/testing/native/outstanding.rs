@@ -1,7 +1,7 @@
 //! Callouts: those that are answered at once, and those that wait for time.
 
-use crate::filter::{HttpFilter, Present};
-use crate::testing::Host;
+use crate::runtime::Waking;
+use crate::testing::host::{answer, answer_pairs, grpc_close, grpc_message};
 use crate::testing::kit::{Fate, GrpcReceived, Message, Received, Services};
 use crate::testing::world::{Call, World};
 
@@ -32,30 +32,30 @@ fn token(at: usize) -> u32 {
 impl Outstanding {
     /// Lets the services answer what the filter asked since the last time. Whether there was anything.
     #[track_caller]
-    pub fn serve<F: HttpFilter + Present>(&mut self, host: &Host<F>, services: &mut Services) -> bool {
+    pub fn serve(&mut self, runtime: &impl Waking, services: &mut Services) -> bool {
         let mut moved = false;
         while let Some(call) = World::with(|world| world.calls.get(self.http).cloned()) {
             moved = true;
             let number = token(self.http);
             self.http += 1;
-            self.http_call(host, services, number, call);
+            self.http_call(runtime, services, number, call);
         }
         let mut at = 0;
         while World::with(|world| at < world.grpc.len()) {
-            moved |= self.grpc_call(host, services, at);
+            moved |= self.grpc_call(runtime, services, at);
             at += 1;
         }
         moved
     }
 
     #[track_caller]
-    fn http_call<F: HttpFilter + Present>(&mut self, host: &Host<F>, services: &mut Services, token: u32, call: Call) {
+    fn http_call(&mut self, runtime: &impl Waking, services: &mut Services, token: u32, call: Call) {
         let chunks = if call.body.is_empty() { Vec::new() } else { vec![call.body] };
         let request = Message { headers: call.headers, chunks, trailers: Vec::new() };
-        let answer = services.http(&call.cluster, &Received::new(request));
-        match answer.fate {
-            Fate::Answered => host.answer_pairs(token, answer.message.headers, answer.message.chunks.concat()),
-            Fate::Reset => host.answer(token, &[], b""),
+        let said = services.http(&call.cluster, &Received::new(request));
+        match said.fate {
+            Fate::Answered => answer_pairs(runtime, token, said.message.headers, said.message.chunks.concat()),
+            Fate::Reset => answer(runtime, token, &[], b""),
             Fate::Hangs => self.wait(token, call.timeout, format!("a call of the cluster \"{}\"", call.cluster), false),
         }
     }
@@ -66,7 +66,7 @@ impl Outstanding {
     }
 
     #[track_caller]
-    fn grpc_call<F: HttpFilter + Present>(&mut self, host: &Host<F>, services: &mut Services, at: usize) -> bool {
+    fn grpc_call(&mut self, runtime: &impl Waking, services: &mut Services, at: usize) -> bool {
         if self.grpc.len() <= at {
             self.grpc.push((0, false));
         }
@@ -88,11 +88,11 @@ impl Outstanding {
             return true;
         }
         for message in &answer.messages {
-            host.grpc_message(number, message);
+            grpc_message(runtime, number, message);
         }
         match (answer.status, call.finished) {
-            (Some((code, message)), _) => host.grpc_close(number, code, &message),
-            (None, true) => host.grpc_close(number, 0, ""),
+            (Some((code, message)), _) => grpc_close(runtime, number, code, &message),
+            (None, true) => grpc_close(runtime, number, 0, ""),
             (None, false) => {}
         }
         true
@@ -104,16 +104,16 @@ impl Outstanding {
     }
 
     /// Ends those whose time is up.
-    pub fn expire<F: HttpFilter + Present>(&mut self, host: &Host<F>) {
+    pub fn expire(&mut self, runtime: &impl Waking) {
         let now = World::with(|world| world.now);
         let (due, left) = std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.deadline <= now);
         self.waiting = left;
         let due: Vec<Waiting> = due;
         for waiting in due {
             if waiting.grpc {
-                host.grpc_close(waiting.token, DEADLINE_EXCEEDED, "");
+                grpc_close(runtime, waiting.token, DEADLINE_EXCEEDED, "");
             } else {
-                host.answer(waiting.token, &[], b"");
+                answer(runtime, waiting.token, &[], b"");
             }
         }
     }
