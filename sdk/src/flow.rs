@@ -1,6 +1,8 @@
 //! How a method answers: let the stream go on, or reply in the upstream's place.
 
 use crate::abi;
+use crate::error::Error;
+use crate::headers::check;
 
 /// What happens to the stream after a method.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +36,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// An empty answer with this status.
+    /// An empty answer with this status, from 200 to 599. With another one, and with headers that HTTP cannot carry, the client gets a 500,
+    /// and the log says why.
     #[must_use]
     pub fn new(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new(), details: String::new() }
@@ -71,6 +74,14 @@ impl Reply {
     #[must_use]
     pub fn status(&self) -> u16 {
         self.status
+    }
+
+    /// Why no host could send it, if so.
+    pub(crate) fn mistake(&self) -> Option<Error> {
+        if !(200..=599).contains(&self.status) {
+            return Some(Error::new(format!("a reply cannot have the status {}", self.status)));
+        }
+        self.headers.iter().find_map(|(name, value)| check(name, value).err())
     }
 
     /// Hands it to the host, which sends it when the callback has returned.

@@ -164,7 +164,7 @@ fn fits_a_line(value: &[u8]) -> bool {
 }
 
 /// Hosts say OK to what they cannot write, and leave it out; the author should hear of it.
-fn check(name: &str, value: &[u8]) -> Result<()> {
+pub(crate) fn check(name: &str, value: &[u8]) -> Result<()> {
     if !is_token(name.strip_prefix(':').unwrap_or(name)) {
         return Err(Error::new(format!("\"{name}\" is not the name of a header")));
     }

@@ -72,6 +72,11 @@ impl Sockets {
         Ok(())
     }
 
+    /// Stops listening on the others.
+    pub fn keep(&mut self, wanted: impl Fn(SocketAddr) -> bool) {
+        self.0.retain(|address, _| wanted(*address));
+    }
+
     /// A socket for each worker: one that listens already, for all of them, or new ones.
     fn get(&self, address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
         match self.0.get(&address) {

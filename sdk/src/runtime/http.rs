@@ -296,7 +296,12 @@ impl<F: HttpFilter + Present> Runtime<F> {
         };
         self.with_stream(context, |stream| {
             stream.cx = Some(cx);
-            stream.half(side).passes = !wanted;
+            let half = stream.half(side);
+            half.passes = !wanted;
+            if !wanted {
+                // What arrived meanwhile goes on with the headers.
+                half.held = None;
+            }
         });
         wanted
     }
@@ -381,7 +386,13 @@ impl<F: HttpFilter + Present> Runtime<F> {
     fn end(&self, context: u32, side: Side, result: Result<Flow>) -> Action {
         let reply = match result {
             Ok(Flow::Continue) => return Action::Continue,
-            Ok(Flow::Reply(reply)) => reply,
+            Ok(Flow::Reply(reply)) => match reply.mistake() {
+                None => reply,
+                Some(error) => {
+                    log_failure(&error);
+                    Reply::new(500).details("filter_error")
+                }
+            },
             Err(error) => {
                 log_failure(&error);
                 Reply::new(500).details("filter_error")

@@ -49,7 +49,7 @@ pub(super) struct Clusters {
 pub(super) struct Driven {
     child: Child,
     input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
+    output: Option<BufReader<ChildStdout>>,
     pub services: Services,
 }
 
@@ -86,7 +86,7 @@ impl Driven {
             panic!("{binary} has no pipe");
         };
         let mut driven =
-            Self { child, input: Some(input), output: BufReader::new(output), services: Services::default() };
+            Self { child, input: Some(input), output: Some(BufReader::new(output)), services: Services::default() };
         driven.order(json!({ "configure": {
             "sdk": env!("CARGO_PKG_VERSION"), "module": module, "layer": layer, "config": value(configuration), "clusters": clusters,
         } }))?;
@@ -233,9 +233,10 @@ impl Driven {
     fn answer(&mut self) -> Said {
         loop {
             let mut line = String::new();
-            let said = match self.output.read_line(&mut line) {
-                Ok(0) | Err(_) => panic!("the test bed has ended"),
-                Ok(_) => serde_json::from_str(&line),
+            let read = self.output.as_mut().map(|output| output.read_line(&mut line));
+            let said = match read {
+                None | Some(Ok(0) | Err(_)) => panic!("the test bed has ended"),
+                Some(Ok(_)) => serde_json::from_str(&line),
             };
             match said {
                 Ok(Said::Request { cluster, stream, message }) => {
@@ -264,8 +265,9 @@ impl Driven {
 
 impl Drop for Driven {
     fn drop(&mut self) {
-        // The end of its input is the end of it.
+        // The end of its input is the end of it; and nobody reads what it may still want to say.
         self.input.take();
+        self.output.take();
         let _ = self.child.wait();
     }
 }

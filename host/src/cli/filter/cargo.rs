@@ -24,7 +24,7 @@ pub(super) fn command(project: &Path) -> Command {
 
 /// Builds the project's module, and says where it is. Cargo's own words go to standard error.
 pub(super) fn build(project: &Path, profile: &str) -> Result<PathBuf, Failure> {
-    ensure_target()?;
+    ensure_target(project)?;
     let mut child = command(project)
         .args(["build", "--target", TARGET, "--profile", profile, "--message-format", "json-render-diagnostics"])
         .stdin(Stdio::null())
@@ -51,18 +51,24 @@ fn artifact(line: &str) -> Option<PathBuf> {
     if message.get("reason")? != "compiler-artifact" {
         return None;
     }
+    // A module, not a program that may be beside it.
+    let kinds = message.pointer("/target/kind")?.as_array()?;
+    if !kinds.iter().any(|kind| kind == "cdylib") {
+        return None;
+    }
     let files = message.get("filenames")?.as_array()?;
     files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
 }
 
-fn ensure_target() -> Result<(), Failure> {
-    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
+fn ensure_target(project: &Path) -> Result<(), Failure> {
+    let output =
+        Command::new("rustc").current_dir(project).args(["--print", "target-libdir", "--target", TARGET]).output();
     let path = output.ok().and_then(|output| String::from_utf8(output.stdout).ok());
     if path.is_some_and(|path| Path::new(path.trim()).is_dir()) {
         return Ok(());
     }
     eprintln!("the target {TARGET} is missing: running `rustup target add {TARGET}`");
-    match Command::new("rustup").args(["target", "add", TARGET]).status() {
+    match Command::new("rustup").current_dir(project).args(["target", "add", TARGET]).status() {
         Ok(status) if status.success() => Ok(()),
         _ => Err(Failure::failed(format!("install it yourself, with `rustup target add {TARGET}`, then try again"))),
     }

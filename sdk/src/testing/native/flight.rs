@@ -179,7 +179,10 @@ impl Flight {
             return self.end(Message::default(), true);
         }
         if let Some(reply) = reply {
-            let message = local(reply);
+            let is_head = host.stream(self.stream, |state| {
+                state.header(MapKind::RequestHeaders, ":method").is_some_and(|method| method == "HEAD")
+            });
+            let message = local(reply, is_head);
             // Whoever looks at the response afterwards sees this one.
             host.stream(self.stream, |state| state.set_pairs(MapKind::ResponseHeaders, message.headers.clone()));
             return self.end(message, false);
@@ -227,7 +230,12 @@ impl Flight {
     }
 }
 
-fn local(reply: SentReply) -> Message {
+/// As a host sends it: lengths are its own, and some answers have no body (RFC 9110, sections 9.3.2, 15.3.5 and 15.4.5).
+fn local(mut reply: SentReply, is_head: bool) -> Message {
+    reply.headers.retain(|(name, _)| name != b"content-length" && name != b"transfer-encoding");
+    if is_head || matches!(reply.status, 204 | 304) {
+        reply.body.clear();
+    }
     let mut headers = vec![(b":status".to_vec(), reply.status.to_string().into_bytes())];
     headers.extend(reply.headers);
     Message { headers, chunks: if reply.body.is_empty() { Vec::new() } else { vec![reply.body] }, trailers: Vec::new() }

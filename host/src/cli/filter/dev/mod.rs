@@ -7,6 +7,7 @@ mod echo;
 mod watch;
 
 use std::{
+    io::IsTerminal as _,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::{Duration, Instant},
@@ -17,7 +18,10 @@ use clap::Args;
 use super::{Failure, cargo, ended, project};
 use crate::{
     cli::process,
-    config::{self, Config, resolved::ModuleSource},
+    config::{
+        self, Config,
+        resolved::{ModuleSource, Sink},
+    },
     reload::start::{self, Proxy, Records, Sockets},
     wasm::tap::Report,
 };
@@ -58,9 +62,17 @@ fn develop(arguments: &Arguments) -> Result<(), Failure> {
     });
     let (tap, reports) = mpsc::channel();
     std::thread::spawn(move || reports.into_iter().for_each(|report| show(&report)));
-    let mut bench =
-        Bench { project, file, profile: arguments.profile.clone(), tap, sockets: Sockets::default(), proxy: None };
-    let mut seen = watch::state(&bench.project);
+    let mut bench = Bench {
+        project,
+        file,
+        profile: arguments.profile.clone(),
+        tap,
+        sockets: Sockets::default(),
+        proxy: None,
+        echoes: echo::Echoes::default(),
+        written: Vec::new(),
+    };
+    let mut seen = watch::state(&bench.project, &[bench.file.clone()], &bench.written);
     loop {
         match bench.turn() {
             Ok(live) => eprintln!("{live}"),
@@ -69,7 +81,7 @@ fn develop(arguments: &Arguments) -> Result<(), Failure> {
                 eprintln!("{message}\nnot swapped{stays}; waiting for a change");
             }
         }
-        seen = watch::change(&bench.project, &seen);
+        seen = watch::change(&bench.project, &[bench.file.clone()], &bench.written, &seen);
         eprintln!("\na file has changed");
     }
 }
@@ -82,6 +94,9 @@ struct Bench {
     tap: mpsc::Sender<Report>,
     sockets: Sockets,
     proxy: Option<Proxy>,
+    echoes: echo::Echoes,
+    /// What the proxy itself writes: no reason to build again.
+    written: Vec<PathBuf>,
 }
 
 impl Bench {
@@ -90,17 +105,31 @@ impl Bench {
         let began = Instant::now();
         let module = cargo::build(&self.project, &self.profile)?;
         let built = began.elapsed();
-        let refused = |report: config::Report| Failure::bad(report.render(true).trim_end().to_owned());
+        let refused =
+            |report: config::Report| Failure::bad(report.render(std::io::stderr().is_terminal()).trim_end().to_owned());
         let mut config = config::load(&self.file).map_err(refused)?;
         config.workers = 1;
-        point_at(&mut config, &module);
+        if !point_at(&mut config, &module) {
+            return Err(Failure::bad(format!(
+                "{} has no filter with `module: .../{}`, which is what the build made",
+                self.file.display(),
+                module.file_name().unwrap_or_default().to_string_lossy()
+            )));
+        }
+        // An address that is not listened on any more is let go, for another one may be the same port.
+        self.sockets.keep(|address| config.listeners.iter().any(|listener| listener.address == address));
         for listener in &config.listeners {
             self.sockets.bind(listener.address).map_err(|error| {
                 let help = start::unbound(&error);
                 Failure::failed(format!("cannot listen on {}: {error}; {help}", listener.address))
             })?;
         }
-        let fresh = echo::fill(&config);
+        let fresh = self.echoes.fill(&config);
+        self.written = config
+            .sinks
+            .values()
+            .filter_map(|sink| if let Sink::File(path) = sink { path.canonicalize().ok() } else { None })
+            .collect();
         let clusters: Vec<_> = config.clusters.values().map(Arc::clone).collect();
         let prepared = start::prepare(config, &Records::Configured).map_err(refused)?;
         let proxy = prepared.start_with(&self.sockets, Some(&self.tap)).map_err(refused)?;
@@ -124,15 +153,18 @@ impl Bench {
 }
 
 /// Has the proxy load the module that was just built, wherever cargo's target directory is.
-fn point_at(config: &mut Config, built: &Path) {
+fn point_at(config: &mut Config, built: &Path) -> bool {
+    let mut found = false;
     let of_listeners = config.listeners.iter_mut().flat_map(|listener| &mut listener.filters);
     for filter in config.filters.values_mut().chain(of_listeners) {
         if let ModuleSource::File(path) = &filter.module
             && path.file_name() == built.file_name()
         {
             Arc::make_mut(filter).module = ModuleSource::File(built.to_owned());
+            found = true;
         }
     }
+    found
 }
 
 fn show(report: &Report) {

@@ -14,22 +14,32 @@ const PERIOD: Duration = Duration::from_millis(150);
 /// When each file was changed, and how long it is.
 pub(super) type State = BTreeMap<PathBuf, (SystemTime, u64)>;
 
-/// The project's sources and configurations.
-pub(super) fn state(project: &Path) -> State {
+/// The project's sources and configurations, and `more`; what is `written` meanwhile is no source.
+pub(super) fn state(project: &Path, more: &[PathBuf], written: &[PathBuf]) -> State {
     let mut state = State::new();
     look(project, 0, &mut state);
+    for file in more {
+        note(file.clone(), &mut state);
+    }
+    state.retain(|path, _| !path.canonicalize().is_ok_and(|path| written.contains(&path)));
     state
 }
 
+fn note(path: PathBuf, state: &mut State) {
+    if let Ok(facts) = fs::metadata(&path) {
+        state.insert(path, (facts.modified().unwrap_or(SystemTime::UNIX_EPOCH), facts.len()));
+    }
+}
+
 /// Waits until something is not as it was.
-pub(super) fn change(project: &Path, before: &State) -> State {
+pub(super) fn change(project: &Path, more: &[PathBuf], written: &[PathBuf], before: &State) -> State {
     loop {
         thread::sleep(PERIOD);
-        let now = state(project);
+        let now = state(project, more, written);
         if now != *before {
             // An editor may write several files, one after the other.
             thread::sleep(PERIOD / 3);
-            return state(project);
+            return state(project, more, written);
         }
     }
 }
@@ -42,11 +52,11 @@ fn look(folder: &Path, depth: usize, state: &mut State) {
         if name.starts_with('.') || (depth == 0 && name == "target") || depth > 16 {
             continue;
         }
-        let Ok(facts) = entry.metadata() else { continue };
-        if facts.is_dir() {
+        // Links are followed, as deep as folders may be.
+        if path.is_dir() {
             look(&path, depth + 1, state);
         } else if [".rs", ".toml", ".yaml", ".yml", ".json", ".proto"].iter().any(|end| name.ends_with(end)) {
-            state.insert(path, (facts.modified().unwrap_or(SystemTime::UNIX_EPOCH), facts.len()));
+            note(path, state);
         }
     }
 }
@@ -67,12 +77,15 @@ mod tests {
         write("target/debug/build.rs", "1");
         write(".git/x.rs", "1");
         write("notes.txt", "1");
-        let before = state(folder.path());
+        let before = state(folder.path(), &[], &[]);
         assert_eq!(before.len(), 1);
         write("target/debug/build.rs", "22");
-        assert_eq!(state(folder.path()), before);
+        assert_eq!(state(folder.path(), &[], &[]), before);
         write("src/lib.rs", "22");
-        assert_ne!(state(folder.path()), before);
-        assert_ne!(change(folder.path(), &before), before);
+        assert_ne!(state(folder.path(), &[], &[]), before);
+        write("log.json", "1");
+        let log = folder.path().join("log.json").canonicalize().unwrap();
+        assert!(!state(folder.path(), &[], &[log]).keys().any(|path| path.ends_with("log.json")));
+        assert_ne!(change(folder.path(), &[], &[], &before), before);
     }
 }
