@@ -18,14 +18,10 @@ pub fn wall() -> SystemTime {
     }
 }
 
-/// Stops the time of this thread and its runtime. From here on only `tokio::time::advance` moves it; waiting for nothing does not. The
-/// guard keeps it so.
-///
-/// # Panics
-/// Outside of a runtime with one thread.
+/// Stops the wall clock of this thread, whose runtime began with paused time. From here on only `tokio::time::advance` moves either;
+/// waiting for nothing does not. The guard keeps it so.
 #[must_use]
 pub fn stop() -> Stopped {
-    tokio::time::pause();
     SIMULATED.set(Some((SystemTime::now(), Instant::now())));
     // An idle runtime moves paused time by itself, unless something blocks.
     let (end, wait) = std::sync::mpsc::channel::<()>();

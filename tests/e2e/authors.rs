@@ -93,6 +93,25 @@ fn every_template_passes_its_tests_natively_and_in_the_engine() {
 }
 
 #[test]
+fn the_guide_leads_where_it_says() {
+    let _alone = alone();
+    let guide = fs::read_to_string(root().join("sdk/docs/guide.md")).unwrap();
+    let blocks: Vec<&str> =
+        guide.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix('\n')).collect();
+    let [filter_source, tests] = blocks[..] else { panic!("the guide has {} blocks of Rust", blocks.len()) };
+    let folder = tempfile::tempdir().unwrap();
+    let project = begin(folder.path(), "redact", "body");
+    fs::write(project.join("src/lib.rs"), format!("{filter_source}\n{tests}")).unwrap();
+    let manifest = fs::read_to_string(project.join("Cargo.toml")).unwrap();
+    fs::write(project.join("Cargo.toml"), manifest.replace("\nserde = ", "\nserde_json = \"1\"\nserde = ")).unwrap();
+    let mut command = filter(&project);
+    command.args(["test", "--wasm"]);
+    let ended = finish(command);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.stdout.matches("2 passed").count(), 2, "{}", ended.stdout);
+}
+
+#[test]
 fn names_that_cannot_be_are_refused() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
@@ -224,5 +243,13 @@ fn envoy_is_told_what_it_needs() {
     assert!(body.stdout.contains("allow_on_headers_stop_iteration: true"), "{}{}", body.stdout, body.stderr);
     let refused = envoy_config("envoy-refused", "auth", "cluster: authority\n", &[]);
     assert_eq!(refused.code, Some(2));
-    assert!(refused.stderr.contains("there is no cluster \"authority\""), "{}", refused.stderr);
+    for words in ["there is no cluster \"authority\"", "--cluster authz=127.0.0.1:9000"] {
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
+    let project = folder.path().join("envoy-auth");
+    let facts = built(&project, "envoy-auth");
+    let mut command = filter(&project);
+    command.arg("envoy-config").arg(facts["module"].as_str().unwrap()).args(["--proxy", "proxy.yaml"]);
+    let from_proxy = finish(command);
+    assert!(from_proxy.stdout.contains("port_value: 3001"), "{}{}", from_proxy.stdout, from_proxy.stderr);
 }

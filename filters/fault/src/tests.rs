@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fyke_sdk::testing::{TestHost, TestRequest};
+use fyke_sdk::testing::{Ring, TestHost, TestRequest};
 
 use crate::Fault;
 
@@ -105,4 +105,21 @@ fn a_stream_keeps_the_configuration_with_which_it_began() {
     assert!(!host.is_done(&old));
     host.advance(Duration::from_millis(2100));
     assert_eq!(host.finish(old).status(), 200);
+}
+
+#[test]
+fn what_is_due_is_due_and_not_a_millisecond_later() {
+    let mut host = host("delay: { duration: 200ms }");
+    if host.ring() == Ring::Envoy {
+        return;
+    }
+    for parts in [&[199, 1][..], &[100, 100], &[200], &[1, 199], &[0, 200]] {
+        let flight = host.start(TestRequest::get("/"));
+        for part in parts {
+            assert!(!host.is_done(&flight), "{parts:?}");
+            host.advance(Duration::from_millis(*part));
+        }
+        assert!(host.is_done(&flight), "{parts:?}");
+        assert_eq!(host.finish(flight).status(), 200);
+    }
 }

@@ -55,6 +55,17 @@ pub struct Prepared {
     blueprint: Arc<Blueprint>,
 }
 
+/// The surroundings that a proxy starts in. Default: those of operation.
+#[derive(Debug, Default)]
+pub struct Setup {
+    /// What listens already is not bound again.
+    pub sockets: Sockets,
+    /// Is told what filters do.
+    pub tap: Option<Tap>,
+    /// Time stands still.
+    pub stopped: bool,
+}
+
 /// Sockets that listen whoever serves them. Connections that nobody has accepted yet wait for the next one to serve.
 #[derive(Debug, Default)]
 pub struct Sockets(HashMap<SocketAddr, TcpListener>);
@@ -206,21 +217,21 @@ impl Prepared {
     /// # Errors
     /// Everything that is wrong; nothing has started then.
     pub fn start(self) -> Result<Proxy, Report> {
-        self.start_with(&Sockets::default(), None)
+        self.start_with(&Setup::default())
     }
 
-    /// As [`Prepared::start`]; what listens already is not bound again, and `tap` is told what filters do.
+    /// As [`Prepared::start`], in other surroundings.
     ///
     /// # Errors
     /// Everything that is wrong; nothing has started then.
-    pub fn start_with(self, bound: &Sockets, tap: Option<&Tap>) -> Result<Proxy, Report> {
+    pub fn start_with(self, setup: &Setup) -> Result<Proxy, Report> {
         let Self { config, registry, sinks, blueprint } = self;
         let mut problems = Report::new(Arc::clone(&config.sources));
         let process = Arc::new(Count::new(connections(&config)));
         let ids = Arc::new(AtomicU64::new(1));
         let mut listeners = Vec::new();
         for listener in &config.listeners {
-            match bound.get(listener.address, config.workers) {
+            match setup.sockets.get(listener.address, config.workers) {
                 Ok(sockets) => {
                     let admission = Admission::new(Arc::clone(&process), listener.limits.connections, Arc::clone(&ids));
                     let address =
@@ -275,7 +286,8 @@ impl Prepared {
                 registry: registry.clone(),
                 node: Arc::new(config.node.clone()),
                 rebuild: rebuild.clone(),
-                tap: tap.cloned(),
+                tap: setup.tap.clone(),
+                stopped: setup.stopped,
             });
         }
         if !problems.is_empty() {

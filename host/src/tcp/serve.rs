@@ -91,16 +91,27 @@ pub async fn serve(runtime: Rc<ListenerRuntime>, connection: Rc<Connection>, mut
     runtime.metrics.worker_active.add(1);
     let exchange = Exchange::tcp(connection, &runtime.chain.plugins, runtime.limits.buffer);
     let session = Rc::new(Session { exchange: Rc::new(RefCell::new(exchange)), runtime, reported: Cell::default() });
-    let end = run(&session, &mut io).await;
+    let mut line = None;
+    let end = run(&session, &mut io, &mut line).await;
     if session.exchange.borrow().reset {
         session.details("filter_failed");
     }
     if matches!(end, End::Whole) {
         let _ = tokio::time::timeout(FAREWELL, last_words(&session, &mut io)).await;
         session.report(&io);
-        let _ = tokio::time::timeout(LINGER, part(&mut io)).await;
+        // Both are told at once: neither has to wait for the other one's farewell.
+        let upstream = async {
+            match &mut line {
+                Some(line) => part(&mut line.transport).await,
+                None => {}
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, async { tokio::join!(part(&mut io), upstream) }).await;
         // All was said. From here on a drop is an ordinary close.
         io.transport.spare();
+        if let Some(line) = &line {
+            line.transport.spare();
+        }
     } else {
         session.report(&io);
     }
@@ -130,7 +141,8 @@ async fn part(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let _ = tokio::io::copy(io, &mut tokio::io::sink()).await;
 }
 
-async fn run(session: &Rc<Session>, io: &mut Io) -> End {
+/// `line` is the connection to the upstream, once there is one.
+async fn run(session: &Rc<Session>, io: &mut Io, line: &mut Option<Line>) -> End {
     let idle = session.runtime.limits.idle_timeout;
     match tokio::time::timeout(idle, admitted(session, io)).await {
         Ok(Ok(())) => {}
@@ -141,16 +153,12 @@ async fn run(session: &Rc<Session>, io: &mut Io) -> End {
             return End::Whole;
         }
     }
-    let Some(mut line) = connect(session).await else {
+    *line = connect(session).await;
+    let Some(line) = line else {
         return if session.exchange.borrow().reset { End::Cut } else { End::Whole };
     };
     line.transport.cut();
-    let end = exchange_bytes(session, io, &mut line.transport).await;
-    if matches!(end, End::Whole) {
-        let _ = tokio::time::timeout(LINGER, part(&mut line.transport)).await;
-        line.transport.spare();
-    }
-    end
+    exchange_bytes(session, io, &mut line.transport).await
 }
 
 /// Waits until every filter has let the new connection through, or its client has broken it off. A client that has ended its own

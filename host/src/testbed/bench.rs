@@ -15,10 +15,10 @@ use tokio::{sync::mpsc as local, time::Instant};
 use super::{
     client,
     pipe::{self, Pipe},
-    protocol::Message,
+    protocol::{From, Message},
     service::{self, Socket},
+    tcp::{self, Connections},
 };
-use crate::clock::Stopped;
 
 /// Turns of the runtime without an event, after which all is at rest.
 const TURNS: usize = 100;
@@ -32,6 +32,9 @@ pub(super) enum Task {
     Finish(u32),
     Cancel(u32),
     Advance(u64),
+    Connect(u32),
+    Send(u32, From, Vec<u8>, bool),
+    Look(u32),
 }
 
 /// The things around the proxy, all of them on its worker's thread.
@@ -39,6 +42,7 @@ pub(super) struct Bench {
     address: SocketAddr,
     pipe: Arc<Mutex<Pipe>>,
     flights: RefCell<BTreeMap<u32, Flight>>,
+    pub connections: RefCell<Connections>,
     /// Grows with everything that happens.
     events: Cell<u64>,
     pace: Pace,
@@ -47,7 +51,7 @@ pub(super) struct Bench {
 /// How time goes.
 pub(super) enum Pace {
     /// Only as the test moves it. Nothing happens between two turns of this thread.
-    Stopped(#[expect(dead_code, reason = "time stands still as long as it lives")] Stopped),
+    Stopped,
     /// By itself, and in another process.
     Real,
 }
@@ -80,7 +84,14 @@ impl Bench {
         pace: Pace,
         mut orders: local::UnboundedReceiver<(Task, mpsc::Sender<Value>)>,
     ) {
-        let bench = Rc::new(Self { address, pipe, flights: RefCell::default(), events: Cell::new(0), pace });
+        let bench = Rc::new(Self {
+            address,
+            pipe,
+            flights: RefCell::default(),
+            connections: RefCell::default(),
+            events: Cell::new(0),
+            pace,
+        });
         for socket in sockets {
             service::spawn(&bench, socket);
         }
@@ -172,7 +183,26 @@ impl Bench {
                 let flight = self.flights.borrow_mut().remove(&stream).unwrap_or_default();
                 json!({ "ok": { "answer": flight.answer, "received": flight.received, "reset": flight.reset } })
             }
+            Task::Connect(id) => {
+                let connected = tcp::connect(self, self.address, id).await;
+                self.rest().await;
+                match connected {
+                    Ok(()) => json!({ "ok": id }),
+                    Err(error) => json!({ "failed": format!("cannot connect: {error}") }),
+                }
+            }
+            Task::Send(id, from, bytes, end) => {
+                // Whoever was closed meanwhile gets nothing; what came of that, the test can look at.
+                let _ = tcp::send(self, id, from, bytes, end).await;
+                self.rest().await;
+                json!({ "ok": null })
+            }
+            Task::Look(id) => {
+                self.rest().await;
+                json!({ "ok": self.connections.borrow().get(&id).map(tcp::Connection::look) })
+            }
             Task::Cancel(stream) => {
+                self.connections.borrow_mut().remove(&stream);
                 if let Some(Flight { client: Some(client), .. }) = self.flights.borrow_mut().remove(&stream) {
                     client.abort();
                 }
@@ -192,7 +222,7 @@ impl Bench {
             tokio::time::sleep(duration).await;
             return self.rest().await;
         }
-        let step = (duration / 100).clamp(STEPS.0, STEPS.1);
+        let step = (duration / 1000).clamp(STEPS.0, STEPS.1);
         let mut left = duration;
         while !left.is_zero() {
             let now = left.min(step);

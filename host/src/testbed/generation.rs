@@ -15,13 +15,12 @@ use super::{
     envoy::Envoy,
     metrics,
     pipe::Pipe,
-    protocol::Configure,
+    protocol::{Configure, Layer},
     service::Socket,
 };
 use crate::{
-    clock,
     config::{self, Format, Report},
-    reload::start::{self, Proxy, Records},
+    reload::start::{self, Proxy, Records, Setup},
 };
 
 /// The name of the filter, in the proxy's configuration.
@@ -72,7 +71,8 @@ impl Generation {
         for name in names.into_iter().filter(|name| *name != UPSTREAM).chain([UPSTREAM]) {
             let socket = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
             let takes_streams = name == UPSTREAM || spec.clusters.routed.iter().any(|routed| routed == name);
-            sockets.push(Socket { cluster: name.to_owned(), takes_streams, socket });
+            let tcp = spec.layer == Layer::Tcp && name == UPSTREAM;
+            sockets.push(Socket { cluster: name.to_owned(), takes_streams, tcp, socket });
         }
         let (orders, receiver) = local::unbounded_channel();
         if let Some(binary) = envoy {
@@ -85,14 +85,11 @@ impl Generation {
         let config =
             config::load_text("the test's proxy", &text, Format::Json, Path::new("")).map_err(|r| refused(&r))?;
         let proxy = start::prepare(config, &Records::Into(records.to_owned()))
-            .and_then(start::Prepared::start)
+            .and_then(|prepared| prepared.start_with(&Setup { stopped: true, ..Setup::default() }))
             .map_err(|report| refused(&report))?;
         let address = proxy.snapshot.listeners.first().map(|(_, address)| *address);
         let address = address.ok_or_else(|| "the test's proxy has no listener".to_owned())?;
-        proxy.on_worker(
-            0,
-            Box::new(move || Bench::begin(address, pipe, sockets, Pace::Stopped(clock::stop()), receiver)),
-        );
+        proxy.on_worker(0, Box::new(move || Bench::begin(address, pipe, sockets, Pace::Stopped, receiver)));
         Ok(Self { subject: Subject::Fyke(proxy), orders })
     }
 
@@ -148,7 +145,10 @@ fn configuration(spec: &Configure, sockets: &[Socket]) -> Result<Value, String> 
     let mut clusters = Map::new();
     for one in sockets {
         let address = one.socket.local_addr().map_err(|error| error.to_string())?;
-        clusters.insert(one.cluster.clone(), json!({ "endpoints": [address.to_string()], "protocol": "http2" }));
+        clusters.insert(
+            one.cluster.clone(),
+            json!({ "endpoints": [address.to_string()], "protocol": if one.tcp { "tcp" } else { "http2" } }),
+        );
     }
     let mut filter = json!({
         "module": spec.module,
@@ -162,7 +162,8 @@ fn configuration(spec: &Configure, sockets: &[Socket]) -> Result<Value, String> 
     Ok(json!({
         "workers": 1,
         "listeners": { "test": {
-            "address": "127.0.0.1:0", "filters": [SUBJECT], "cluster": UPSTREAM, "drain": "0s",
+            "address": "127.0.0.1:0", "protocol": if spec.layer == Layer::Tcp { "tcp" } else { "http" },
+            "filters": [SUBJECT], "cluster": UPSTREAM, "drain": "0s",
         } },
         "filters": { SUBJECT: filter },
         "clusters": clusters,

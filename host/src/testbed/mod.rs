@@ -18,6 +18,7 @@
 //! | `bench.rs` | what happens on the worker's thread: orders, rest, time |
 //! | `client.rs` | requests |
 //! | `service.rs` | the upstream and the clusters |
+//! | `tcp.rs` | both ends of TCP connections |
 //! | `envoy.rs` | the same in Envoy, where time is real |
 //! | `metrics.rs` | what the filter counted |
 //! | `logs.rs` | what the filter logged |
@@ -35,6 +36,7 @@ mod metrics;
 mod pipe;
 mod protocol;
 mod service;
+mod tcp;
 
 use std::{
     collections::HashMap,
@@ -119,15 +121,12 @@ impl Bed {
                 Some(spec) => self.configure(Configure { config, clusters, ..spec }),
                 None => json!({ "failed": "nothing is configured" }),
             },
-            Order::Start(message) => {
-                let stream = self.next;
-                self.next += 1;
-                let Some(newest) = self.generations.len().checked_sub(1) else {
-                    return json!({ "failed": "nothing is configured" });
-                };
-                self.streams.insert(stream, newest);
-                self.tell(newest, bench::Task::Start(stream, message))
+            Order::Start(message) => self.begin(|stream| bench::Task::Start(stream, message)),
+            Order::Connect => self.begin(bench::Task::Connect),
+            Order::Send { connection, from, bytes, end } => {
+                self.tell_owner(connection, bench::Task::Send(connection, from, protocol::bytes(&bytes), end))
             }
+            Order::Look(connection) => self.tell_owner(connection, bench::Task::Look(connection)),
             Order::Done(stream) => self.tell_owner(stream, bench::Task::Done(stream)),
             Order::Finish(stream) => self.tell_owner(stream, bench::Task::Finish(stream)),
             Order::Cancel(stream) => self.tell_owner(stream, bench::Task::Cancel(stream)),
@@ -170,6 +169,16 @@ impl Bed {
             }
             Err(generation::Refused { path, message }) => json!({ "refused": { "path": path, "message": message } }),
         }
+    }
+
+    fn begin(&mut self, task: impl FnOnce(u32) -> bench::Task) -> Value {
+        let stream = self.next;
+        self.next += 1;
+        let Some(newest) = self.generations.len().checked_sub(1) else {
+            return json!({ "failed": "nothing is configured" });
+        };
+        self.streams.insert(stream, newest);
+        self.tell(newest, task(stream))
     }
 
     fn tell_owner(&self, stream: u32, task: bench::Task) -> Value {

@@ -22,6 +22,21 @@ pub(super) enum Order {
     Done(u32),
     /// What came of it.
     Finish(u32),
+    /// A client connects, to a filter of TCP. Answered with the connection's number.
+    Connect,
+    /// One end of a connection says something.
+    Send {
+        /// Which connection.
+        connection: u32,
+        /// Which end.
+        from: From,
+        /// What.
+        bytes: String,
+        /// Whether that was all.
+        end: bool,
+    },
+    /// What came out at the ends of a connection.
+    Look(u32),
     /// The client goes away.
     Cancel(u32),
     /// So many nanoseconds pass.
@@ -49,10 +64,32 @@ pub(super) struct Configure {
     pub sdk: String,
     /// Path of the module.
     pub module: String,
+    /// What kind of filter it is.
+    pub layer: Layer,
     /// Its configuration.
     pub config: Value,
     /// Clusters that it calls or routes to.
     pub clusters: Clusters,
+}
+
+/// An end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum From {
+    /// The client's.
+    Client,
+    /// The upstream's.
+    Upstream,
+}
+
+/// What kind of filter it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Layer {
+    /// Of HTTP streams.
+    Http,
+    /// Of TCP connections.
+    Tcp,
 }
 
 /// Clusters of a filter.

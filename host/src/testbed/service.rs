@@ -24,6 +24,8 @@ pub(super) struct Socket {
     pub cluster: String,
     /// Whether streams end there, and not only calls of the filter.
     pub takes_streams: bool,
+    /// Whether it takes connections as they are.
+    pub tcp: bool,
     /// The socket.
     pub socket: TcpListener,
 }
@@ -32,12 +34,16 @@ type Reply = Response<Body>;
 
 /// Serves a cluster, as long as the thread lives.
 pub(super) fn spawn(bench: &Rc<Bench>, socket: Socket) {
-    let Socket { cluster, takes_streams, socket } = socket;
+    let Socket { cluster, takes_streams, tcp, socket } = socket;
     let listener = socket.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(socket));
     let listener = match listener {
         Ok(listener) => listener,
         Err(error) => return tracing::error!("the test's cluster {cluster} cannot listen: {error}"),
     };
+    if tcp {
+        tokio::task::spawn_local(super::tcp::accept(Rc::clone(bench), listener));
+        return;
+    }
     let (bench, cluster): (_, Rc<str>) = (Rc::clone(bench), cluster.into());
     tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {

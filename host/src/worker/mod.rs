@@ -10,6 +10,7 @@ use std::{collections::HashMap, io, net::TcpListener, rc::Rc, sync::Arc, thread,
 use tokio::{sync::mpsc, task::LocalSet, time::Instant};
 
 use crate::{
+    clock,
     cluster::{local::LocalCluster, shared::SharedCluster},
     config::resolved,
     filter::chain::Chain,
@@ -69,6 +70,9 @@ pub struct WorkerParts {
     pub rebuild: mpsc::UnboundedSender<Rebuild>,
     /// Who watches what filters do.
     pub tap: Option<Tap>,
+    /// Time stands still but for `tokio::time::advance`. Then the clock and the timers' begin at the same moment, so that what is due after
+    /// so many milliseconds is due then, and not one later.
+    pub stopped: bool,
 }
 
 /// How long plugin contexts may take to end, all together.
@@ -99,7 +103,7 @@ impl Worker {
     /// When the thread or its runtime cannot be made.
     pub fn spawn(parts: WorkerParts) -> io::Result<Self> {
         let (commands, receiver) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(parts.stopped).build()?;
         let thread = thread::Builder::new().name(format!("fyke-worker-{}", parts.number)).spawn(move || {
             LocalSet::new().block_on(&runtime, run(parts, receiver));
         })?;
@@ -121,6 +125,7 @@ impl Worker {
 
 async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>) {
     let number = parts.number;
+    let _stopped = parts.stopped.then(clock::stop);
     let clusters: HashMap<String, Rc<LocalCluster>> = parts
         .clusters
         .into_iter()

@@ -39,7 +39,9 @@ impl HttpFilter for __Name__ {
         // Waiting pauses this stream and nothing else. An error here would be a 500: this answers 503 instead.
         match self.authority.call(question).timeout(Duration::from_millis(500)).await {
             Ok(answer) if answer.status() == 200 => {
-                request.set("x-user", answer.body())?;
+                // The first line of the answer is the name.
+                let name = answer.body().split(|byte| *byte == b'\n').next().unwrap_or_default();
+                request.set("x-user", name)?;
                 Ok(Flow::Continue)
             }
             Ok(_) => Ok(Reply::text(403, "not you\n").details("token_refused").into()),

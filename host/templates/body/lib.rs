@@ -1,8 +1,6 @@
 //! Replaces a word in bodies: in requests as they stream by, in responses as a whole.
 
-use fyke_sdk::{
-    Body, Chunk, ConfigError, Env, FilterConfig, Flow, HttpFilter, Response, Result, http_filter,
-};
+use fyke_sdk::{Body, Chunk, ConfigError, Env, FilterConfig, Flow, HttpFilter, Response, Result, http_filter};
 use serde::Deserialize;
 
 /// What operators write below `config:`.
@@ -59,7 +57,6 @@ impl HttpFilter for __Name__ {
     fn wants_response_body(&self, _cx: &mut Ctx, response: &Response) -> bool {
         response.get("content-type").is_none_or(|kind| kind.starts_with(b"text/"))
     }
-
 }
 
 #[cfg(test)]

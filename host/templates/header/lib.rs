@@ -1,6 +1,8 @@
 //! Signs every answer, and tells the upstream where the request came from.
 
-use fyke_sdk::{ConfigError, Env, FilterConfig, Flow, HttpFilter, Request, Response, Result, header_value, http_filter};
+use fyke_sdk::{
+    ConfigError, Env, FilterConfig, Flow, HttpFilter, Request, Response, Result, header_value, http_filter,
+};
 use serde::Deserialize;
 
 /// What operators write below `config:`.

@@ -58,40 +58,31 @@ impl TcpFilter for __Name__ {
 
 #[cfg(test)]
 mod tests {
-    use fyke_sdk::Side;
-    use fyke_sdk::abi::Action;
-    use fyke_sdk::testing::TcpHost;
+    use fyke_sdk::testing::TcpTestHost;
 
     use super::*;
 
-    /// What the upstream gets of a connection that sends these pieces.
-    fn upstream(pieces: &[&str]) -> (String, bool) {
-        let host = TcpHost::<__Name__>::configure(r#"{"greeting": "hello"}"#).unwrap();
-        let (connection, _) = host.connect();
-        let mut passed = Vec::new();
-        for piece in pieces {
-            let action = host.send(Side::Downstream, connection, piece.as_bytes(), false);
-            if host.connection(connection, |state| !state.closed_sides.is_empty()) {
-                return (String::from_utf8(passed).unwrap(), true);
-            }
-            if action == Action::Continue {
-                passed.extend(host.take(Side::Downstream, connection));
-            }
-        }
-        host.finish(connection);
-        (String::from_utf8(passed).unwrap(), false)
+    fn host() -> TcpTestHost<__Name__> {
+        TcpTestHost::configure("greeting: hello").unwrap()
     }
 
     #[test]
     fn the_greeting_is_taken_off_in_whatever_pieces_it_comes() {
-        for pieces in [&["hello\nrest"][..], &["hello\n", "rest"], &["hel", "lo\nre", "st"]] {
-            assert_eq!(upstream(pieces), ("rest".to_owned(), false), "{pieces:?}");
-        }
+        host().every_chunking("hello\nrest", |host, connection| {
+            assert_eq!(host.upstream_got(connection), "rest");
+            host.upstream_sends(connection, "fine");
+            assert_eq!(host.client_got(connection), "fine");
+        });
     }
 
     #[test]
     fn strangers_are_closed() {
-        assert_eq!(upstream(&["GET / HTTP/1.1"]), (String::new(), true));
-        assert_eq!(upstream(&["hel", "p"]), (String::new(), true));
+        let mut host = host();
+        let stranger = host.connect();
+        host.client_sends(&stranger, "help");
+        assert!(!host.is_open(&stranger));
+        assert_eq!(host.upstream_got(&stranger), "");
+        assert_eq!(host.counter("strangers_total", []), 1);
+        host.close(stranger);
     }
 }

@@ -88,6 +88,7 @@ fn write(folder: &Path, names: &Names, template: Template) -> io::Result<()> {
         ("Cargo.toml", include_str!("../../../templates/project/Cargo.toml")),
         ("README.md", include_str!("../../../templates/project/README.md")),
         (".gitignore", include_str!("../../../templates/project/gitignore")),
+        (".rustfmt.toml", include_str!("../../../../.rustfmt.toml")),
         ("src/lib.rs", filter),
         ("proxy.yaml", proxy),
     ] {
@@ -95,6 +96,10 @@ fn write(folder: &Path, names: &Names, template: Template) -> io::Result<()> {
     }
     sdk::write(&folder.join("vendor/fyke-sdk"))
 }
+
+/// Names of crates that the project has.
+const RESERVED: &[&str] =
+    &["alloc", "core", "fyke-sdk", "fyke-sdk-macros", "log", "proc-macro", "serde", "serde_json", "std", "test"];
 
 /// Names of types that the templates use.
 const TAKEN: &[&str] = &[
@@ -148,6 +153,11 @@ impl Names {
                 "\"{name}\" cannot be a filter's name: lower-case letters, digits, '-' and '_', the first a letter, at most 64"
             )));
         }
+        if RESERVED.contains(&name) {
+            return Err(Failure::bad(format!(
+                "\"{name}\" is the name of a crate that the filter uses: choose another one"
+            )));
+        }
         let words = name.split(['-', '_']).filter(|word| !word.is_empty());
         let capital = |word: &str| {
             word.chars().take(1).flat_map(char::to_uppercase).chain(word.chars().skip(1)).collect::<String>()
@@ -173,7 +183,7 @@ mod tests {
         let names = Names::of("rate-limit_2").ok().unwrap();
         assert_eq!(names.fill("__name__ __module__ __Name__"), "rate-limit_2 rate_limit_2 RateLimit2");
         assert_eq!(Names::of("config").ok().unwrap().kind, "ConfigFilter");
-        for bad in ["", "-a", "2a", "Rate", "a b", "../a", "ä"] {
+        for bad in ["fyke-sdk", "serde", "", "-a", "2a", "Rate", "a b", "../a", "ä"] {
             assert!(Names::of(bad).is_err(), "{bad}");
         }
     }

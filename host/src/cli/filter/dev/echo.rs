@@ -31,13 +31,17 @@ impl Echoes {
             .flat_map(|cluster| cluster.endpoints.iter().map(|endpoint| (endpoint.address, cluster.protocol)))
             .filter(|(address, _)| address.ip().is_loopback())
             .collect();
-        self.0.retain(|address, (protocol, echo)| {
-            let stays = wanted.get(address) == Some(protocol);
-            if !stays {
-                echo.abort();
-            }
-            stays
-        });
+        let needless: Vec<SocketAddr> = self
+            .0
+            .iter()
+            .filter(|(address, (protocol, _))| wanted.get(address) != Some(protocol))
+            .map(|(address, _)| *address)
+            .collect();
+        for (_, echo) in needless.iter().filter_map(|address| self.0.remove(address)) {
+            echo.abort();
+            // Its port is free when it has ended.
+            let _ = tokio::runtime::Handle::current().block_on(echo);
+        }
         let mut filled = Vec::new();
         for (address, protocol) in wanted {
             if self.0.contains_key(&address) || std::net::TcpStream::connect_timeout(&address, PATIENCE).is_ok() {

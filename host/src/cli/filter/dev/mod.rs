@@ -22,7 +22,7 @@ use crate::{
         self, Config,
         resolved::{ModuleSource, Sink},
     },
-    reload::start::{self, Proxy, Records, Sockets},
+    reload::start::{self, Proxy, Records, Setup},
     wasm::tap::Report,
 };
 
@@ -66,8 +66,7 @@ fn develop(arguments: &Arguments) -> Result<(), Failure> {
         project,
         file,
         profile: arguments.profile.clone(),
-        tap,
-        sockets: Sockets::default(),
+        setup: Setup { tap: Some(tap), ..Setup::default() },
         proxy: None,
         echoes: echo::Echoes::default(),
         written: Vec::new(),
@@ -91,8 +90,7 @@ struct Bench {
     project: PathBuf,
     file: PathBuf,
     profile: String,
-    tap: mpsc::Sender<Report>,
-    sockets: Sockets,
+    setup: Setup,
     proxy: Option<Proxy>,
     echoes: echo::Echoes,
     /// What the proxy itself writes: no reason to build again.
@@ -117,9 +115,9 @@ impl Bench {
             )));
         }
         // An address that is not listened on any more is let go, for another one may be the same port.
-        self.sockets.keep(|address| config.listeners.iter().any(|listener| listener.address == address));
+        self.setup.sockets.keep(|address| config.listeners.iter().any(|listener| listener.address == address));
         for listener in &config.listeners {
-            self.sockets.bind(listener.address).map_err(|error| {
+            self.setup.sockets.bind(listener.address).map_err(|error| {
                 let help = start::unbound(&error);
                 Failure::failed(format!("cannot listen on {}: {error}; {help}", listener.address))
             })?;
@@ -132,7 +130,7 @@ impl Bench {
             .collect();
         let clusters: Vec<_> = config.clusters.values().map(Arc::clone).collect();
         let prepared = start::prepare(config, &Records::Configured).map_err(refused)?;
-        let proxy = prepared.start_with(&self.sockets, Some(&self.tap)).map_err(refused)?;
+        let proxy = prepared.start_with(&self.setup).map_err(refused)?;
         let addresses: Vec<String> = proxy.snapshot.listeners.iter().map(|(_, address)| address.to_string()).collect();
         if let Some(old) = self.proxy.replace(proxy) {
             std::thread::spawn(move || old.drain(PATIENCE));
