@@ -88,6 +88,10 @@ mod body;
 #[doc = include_str!("../docs/failures.md")]
 pub mod failures {}
 #[doc = include_str!("../docs/guide.md")]
+#[allow(
+    clippy::test_attr_in_doctest,
+    reason = "`tests/e2e/authors.rs` builds the guide as a project and runs its tests"
+)]
 pub mod guide {}
 mod callout;
 mod configure;

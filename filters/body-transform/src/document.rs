@@ -19,8 +19,11 @@ pub enum Node<'a> {
     /// As it came, or as the configuration has it.
     Closed(&'a RawValue),
     /// The fields of an object, in their order. A name may be there twice.
-    Open(Vec<(Cow<'a, str>, Node<'a>)>),
+    Open(Members<'a>),
 }
+
+/// Names and values, in their order.
+pub type Members<'a> = Vec<(Cow<'a, str>, Node<'a>)>;
 
 impl<'a> Node<'a> {
     pub fn parse(body: &'a [u8]) -> Result<Self, NotJson> {
@@ -28,7 +31,7 @@ impl<'a> Node<'a> {
     }
 
     /// The fields, if it is an object.
-    fn open(&mut self) -> Result<Option<&mut Vec<(Cow<'a, str>, Self)>>, NotJson> {
+    fn open(&mut self) -> Result<Option<&mut Members<'a>>, NotJson> {
         if let Self::Closed(raw) = self {
             if !raw.get().starts_with('{') {
                 return Ok(None);
@@ -106,7 +109,7 @@ impl<'a> Node<'a> {
     }
 }
 
-struct Fields<'a>(Vec<(Cow<'a, str>, Node<'a>)>);
+struct Fields<'a>(Members<'a>);
 
 /// A name without escapes is not copied.
 struct Name<'a>(Cow<'a, str>);

@@ -92,7 +92,9 @@ impl BodyTransform {
 
 /// `application/json` and `application/anything+json`; of several types one is enough.
 fn is_json(headers: &Headers) -> bool {
-    headers.values("content-type").iter().any(|kind| {
+    // Some hosts join several values with commas.
+    let values = headers.values("content-type");
+    values.iter().flat_map(|value| value.split(|byte| *byte == b',')).any(|kind| {
         let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
         kind == b"application/json" || (kind.starts_with(b"application/") && kind.ends_with(b"+json"))
     })

@@ -27,6 +27,10 @@ pub fn fyke(
     match filters {
         0 => text.push_str("    cluster: app\n"),
         1 => text.push_str("    filters: [router]\n"),
+        10 => {
+            let names: Vec<String> = (1..=10).map(|number| format!("header-{number}")).collect();
+            writeln!(text, "    cluster: app\n    filters: [{}]", names.join(", "))?;
+        }
         _ => text.push_str("    filters: [request-id, router, header-1, header-2, header-3]\n"),
     }
     if filters > 0 {
@@ -39,7 +43,7 @@ pub fn fyke(
     if filters > 1 {
         let module = header_filter.context("no header filter")?.display().to_string();
         text.push_str("  request-id: { module: \"builtin:request-id\" }\n");
-        for number in 1..=3 {
+        for number in 1..=if filters == 10 { 10 } else { 3 } {
             writeln!(text, "  header-{number}: {{ module: {module:?} }}")?;
         }
     }

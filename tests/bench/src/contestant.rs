@@ -36,6 +36,12 @@ pub enum Contestant {
     /// The same with header filters on Fyke's SDK.
     #[value(name = "fyke-5-sdk")]
     Fyke5Sdk,
+    /// Fyke with ten header filters on the official SDK and nothing else: what one costs is a tenth of what it costs more than without.
+    #[value(name = "fyke-10")]
+    Fyke10,
+    /// The same with header filters on Fyke's SDK.
+    #[value(name = "fyke-10-sdk")]
+    Fyke10Sdk,
     /// HAProxy, one thread.
     Haproxy,
     /// nginx, one worker.
@@ -46,8 +52,17 @@ pub enum Contestant {
 
 impl Contestant {
     /// All, in the order of reports.
-    pub const ALL: [Self; 7] =
-        [Self::Fyke0, Self::Fyke1, Self::Fyke5Sdk, Self::Fyke5, Self::Haproxy, Self::Nginx, Self::Envoy];
+    pub const ALL: [Self; 9] = [
+        Self::Fyke0,
+        Self::Fyke1,
+        Self::Fyke5Sdk,
+        Self::Fyke5,
+        Self::Fyke10Sdk,
+        Self::Fyke10,
+        Self::Haproxy,
+        Self::Nginx,
+        Self::Envoy,
+    ];
 
     /// As on the command line.
     pub fn name(self) -> &'static str {
@@ -56,6 +71,8 @@ impl Contestant {
             Self::Fyke1 => "fyke-1",
             Self::Fyke5 => "fyke-5",
             Self::Fyke5Sdk => "fyke-5-sdk",
+            Self::Fyke10 => "fyke-10",
+            Self::Fyke10Sdk => "fyke-10-sdk",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
             Self::Envoy => "envoy",
@@ -69,6 +86,8 @@ impl Contestant {
             Self::Fyke1 => "Fyke, 1 filter (router)",
             Self::Fyke5 => "Fyke, 5 filters (request-id, router, 3 header filters on the official SDK)",
             Self::Fyke5Sdk => "Fyke, 5 filters (request-id, router, 3 header filters on its own SDK)",
+            Self::Fyke10 => "Fyke, 10 header filters on the official SDK",
+            Self::Fyke10Sdk => "Fyke, 10 header filters on its own SDK",
             Self::Haproxy => "HAProxy, one thread",
             Self::Nginx => "nginx, one worker",
             Self::Envoy => "Envoy, concurrency 1, plain router",
@@ -137,9 +156,12 @@ impl Candidate {
 
     fn locate(common: &Common, contestant: Contestant) -> anyhow::Result<Self> {
         let (binary, version) = match contestant {
-            Contestant::Fyke0 | Contestant::Fyke1 | Contestant::Fyke5 | Contestant::Fyke5Sdk => {
-                (fyke(common)?, "--version")
-            }
+            Contestant::Fyke0
+            | Contestant::Fyke1
+            | Contestant::Fyke5
+            | Contestant::Fyke5Sdk
+            | Contestant::Fyke10
+            | Contestant::Fyke10Sdk => (fyke(common)?, "--version"),
             Contestant::Haproxy => (process::find("haproxy").context("apt-get install haproxy")?, "-v"),
             Contestant::Nginx => (process::find("nginx").context("apt-get install nginx-light")?, "-v"),
             Contestant::Envoy => {
@@ -148,10 +170,12 @@ impl Candidate {
             }
         };
         let header_filter = match contestant {
-            Contestant::Fyke5 => {
+            Contestant::Fyke5 | Contestant::Fyke10 => {
                 Some(header_filter(common.header_filter.as_deref(), ("header", "release", "guest_header.wasm"))?)
             }
-            Contestant::Fyke5Sdk => Some(header_filter(None, ("header-fyke", "filter", "guest_header_fyke.wasm"))?),
+            Contestant::Fyke5Sdk | Contestant::Fyke10Sdk => {
+                Some(header_filter(None, ("header-fyke", "filter", "guest_header_fyke.wasm"))?)
+            }
             _ => None,
         };
         let version = version_of(&binary, version)?;
@@ -168,7 +192,12 @@ impl Candidate {
         let file = file.to_string_lossy();
         let workers = task.workers.to_string();
         let arguments: Vec<&str> = match self.contestant {
-            Contestant::Fyke0 | Contestant::Fyke1 | Contestant::Fyke5 | Contestant::Fyke5Sdk => vec!["run", &file],
+            Contestant::Fyke0
+            | Contestant::Fyke1
+            | Contestant::Fyke5
+            | Contestant::Fyke5Sdk
+            | Contestant::Fyke10
+            | Contestant::Fyke10Sdk => vec!["run", &file],
             Contestant::Haproxy => vec!["-db", "-f", &file],
             Contestant::Nginx => vec!["-e", "stderr", "-g", "daemon off;", "-c", &file],
             Contestant::Envoy => vec!["-c", &file, "--concurrency", &workers, "--disable-hot-restart", "-l", "error"],
@@ -185,6 +214,9 @@ impl Candidate {
             Contestant::Fyke1 => (configuration::fyke(task, listen, admin, None, 1)?, "yaml"),
             Contestant::Fyke5 | Contestant::Fyke5Sdk => {
                 (configuration::fyke(task, listen, admin, self.header_filter.as_deref(), 5)?, "yaml")
+            }
+            Contestant::Fyke10 | Contestant::Fyke10Sdk => {
+                (configuration::fyke(task, listen, admin, self.header_filter.as_deref(), 10)?, "yaml")
             }
             Contestant::Haproxy => (configuration::haproxy(task, listen), "cfg"),
             Contestant::Nginx => (configuration::nginx(task, listen, folder), "conf"),
