@@ -101,9 +101,8 @@ pub async fn serve(runtime: Rc<ListenerRuntime>, connection: Rc<Connection>, mut
         session.report(&io);
         // Both are told at once: neither has to wait for the other one's farewell.
         let upstream = async {
-            match &mut line {
-                Some(line) => part(&mut line.transport).await,
-                None => {}
+            if let Some(line) = &mut line {
+                part(&mut line.transport).await;
             }
         };
         let _ = tokio::time::timeout(LINGER, async { tokio::join!(part(&mut io), upstream) }).await;
