@@ -31,8 +31,7 @@ async fn exchange(bench: &Rc<Bench>, address: SocketAddr, stream: u32, message: 
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(LocalExecutor, TokioIo::new(socket)).await.map_err(io::Error::other)?;
     let connection = tokio::task::spawn_local(connection);
-    let mut request = head(&message)?.body(()).map_err(io::Error::other)?;
-    *request.headers_mut() = header_map(&message.headers)?;
+    let request = head(&message)?;
     let body = body(bench, message);
     let request = request.map(|()| body);
     let response = sender.send_request(request).await.map_err(io::Error::other)?;
@@ -55,12 +54,11 @@ async fn exchange(bench: &Rc<Bench>, address: SocketAddr, stream: u32, message: 
 
 /// Whether HTTP can carry the message at all.
 pub(super) fn check(message: &Message) -> Result<(), io::Error> {
-    head(message)?.body(()).map_err(io::Error::other)?;
-    header_map(&message.headers)?;
+    head(message)?;
     header_map(&message.trailers).map(drop)
 }
 
-fn head(message: &Message) -> Result<http::request::Builder, io::Error> {
+fn head(message: &Message) -> Result<Request<()>, io::Error> {
     let pseudo = |wanted: &str| {
         let found = message.headers.iter().find(|(name, _)| name == wanted);
         found.map(|(_, value)| value.as_str()).unwrap_or_default()
@@ -71,7 +69,10 @@ fn head(message: &Message) -> Result<http::request::Builder, io::Error> {
         .path_and_query(pseudo(":path"))
         .build()
         .map_err(io::Error::other)?;
-    Ok(Request::builder().method(pseudo(":method")).uri(uri))
+    let request = Request::builder().method(pseudo(":method")).uri(uri);
+    let mut request = request.body(()).map_err(io::Error::other)?;
+    *request.headers_mut() = header_map(&message.headers)?;
+    Ok(request)
 }
 
 /// Where a body is fed.

@@ -25,6 +25,8 @@ use crate::{
 
 /// The name of the filter, in the proxy's configuration.
 const SUBJECT: &str = "filter";
+/// Its listener.
+pub(super) const LISTENER: &str = "test";
 /// The cluster of streams that nobody routes.
 pub(super) const UPSTREAM: &str = "upstream";
 
@@ -161,7 +163,7 @@ fn configuration(spec: &Configure, sockets: &[Socket]) -> Result<Value, String> 
     }
     Ok(json!({
         "workers": 1,
-        "listeners": { "test": {
+        "listeners": { LISTENER: {
             "address": "127.0.0.1:0", "protocol": if spec.layer == Layer::Tcp { "tcp" } else { "http" },
             "filters": [SUBJECT], "cluster": UPSTREAM, "drain": "0s",
         } },

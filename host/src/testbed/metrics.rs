@@ -1,6 +1,7 @@
 //! What the filter counted.
 
-use crate::telemetry::{Reading, Registry, labelled::Shown, names, registry::FamilyReading};
+use super::generation::LISTENER;
+use crate::telemetry::{Reading, Registry, labelled::Shown, names};
 
 /// The value of a counter or gauge, and how many values a histogram was given.
 pub(super) fn read(registry: &Registry, name: &str, labels: &[(String, String)]) -> Option<(i64, u64)> {
@@ -28,11 +29,8 @@ pub(super) fn read(registry: &Registry, name: &str, labels: &[(String, String)])
 
 /// Requests that are open at the listener.
 pub(super) fn open_requests(registry: &Registry) -> i64 {
-    let families = registry.gather().into_iter();
-    let of_requests = |family: &FamilyReading| family.metric.name == names::LISTENER_REQUESTS_ACTIVE.name;
-    families
-        .filter(of_requests)
-        .flat_map(|family| family.series)
-        .map(|(_, reading)| if let Reading::Gauge(open) = reading { open } else { 0 })
-        .sum()
+    match registry.read(&names::LISTENER_REQUESTS_ACTIVE, &[("listener", LISTENER)]) {
+        Some(Reading::Gauge(open)) => open,
+        _ => 0,
+    }
 }

@@ -51,18 +51,12 @@ use generation::Generation;
 use pipe::Pipe;
 use protocol::{Configure, Order};
 
-/// Serves a test until its end of the pipe is closed; in this process, or in an Envoy.
+/// Serves a test until its end of the pipe is closed; in this process, or in an Envoy. Must be called inside the control plane's runtime.
 ///
 /// # Errors
 /// Of the pipe and of the system.
 pub fn run(envoy: Option<PathBuf>) -> io::Result<()> {
     let pipe = Arc::new(Mutex::new(Pipe::new()));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("fyke-control")
-        .enable_all()
-        .build()?;
-    let _entered = runtime.enter();
     let records = std::env::temp_dir().join(format!("fyke-bed-{}.log", std::process::id()));
     let mut bed = Bed {
         pipe: Arc::clone(&pipe),

@@ -103,7 +103,7 @@ impl SentReply {
     /// The first value of a header, as text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<String> {
-        first(&self.headers, name)
+        first(&self.headers, name).map(text)
     }
 }
 
@@ -289,12 +289,11 @@ impl StreamState {
     /// The first value in a map, as text.
     #[must_use]
     pub fn header(&self, kind: MapKind, name: &str) -> Option<String> {
-        first(self.maps.get(kind as usize)?, name)
+        self.raw_header(kind, name).map(text)
     }
 
     pub(super) fn raw_header(&self, kind: MapKind, name: &str) -> Option<&[u8]> {
-        let map = self.maps.get(kind as usize)?;
-        map.iter().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value.as_slice())
+        first(self.maps.get(kind as usize)?, name)
     }
 
     /// Sets a property by dotted path.
@@ -303,9 +302,10 @@ impl StreamState {
     }
 }
 
-fn first(pairs: &[Pair], name: &str) -> Option<String> {
-    pairs
-        .iter()
-        .find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()))
-        .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+fn first<'a>(pairs: &'a [Pair], name: &str) -> Option<&'a [u8]> {
+    pairs.iter().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value.as_slice())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{BAD_CONFIGURATION, DONE, FAILED, Output, print};
+use super::{BAD_CONFIGURATION, DONE, FAILED, Output, print, process};
 use crate::testbed;
 
 #[derive(Debug, Subcommand)]
@@ -75,7 +75,11 @@ pub(super) fn run(command: FilterCommand, output: Output) -> u8 {
 
 /// The other end of a test's pipe.
 fn bed(envoy: Option<PathBuf>) -> u8 {
-    match testbed::run(envoy) {
+    let served = process::control_plane().and_then(|runtime| {
+        let _entered = runtime.enter();
+        testbed::run(envoy)
+    });
+    match served {
         Ok(()) => DONE,
         Err(error) => {
             eprintln!("error: the test bed: {error}");

@@ -2,6 +2,7 @@
 
 mod chunking;
 mod message;
+mod place;
 mod services;
 mod tcp_test_host;
 mod test_host;
@@ -11,9 +12,11 @@ mod text;
 
 pub(super) use message::{Fate, Message};
 pub use message::{Outcome, Received, TestRequest, TestResponse};
+pub(super) use place::InProcess;
+pub use place::Ring;
 pub(super) use services::Services;
 pub use services::{GrpcAnswer, GrpcReceived};
 pub(super) use tcp_test_host::Looked;
 pub use tcp_test_host::{Connection, Got, TcpTestHost};
-pub use test_host::{Flight, Ring, TestHost};
+pub use test_host::{Flight, TestHost};
 pub use text::Text;

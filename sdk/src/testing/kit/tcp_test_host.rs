@@ -1,11 +1,11 @@
 //! The host that tests of filters of TCP connections talk to.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
 use super::message::{Received, TestResponse};
-use super::services::{GrpcAnswer, GrpcReceived, Services};
-use super::test_host::{Ring, json};
+use super::place::{Place, Ring};
+use super::services::{GrpcAnswer, GrpcReceived};
+use super::test_host::json;
 use super::text::Text;
 use crate::error::ConfigError;
 use crate::tcp::{Side, TcpFilter, TcpPresent};
@@ -42,12 +42,7 @@ use crate::testing::pipe::{self, Driven};
 ///
 /// Rings and time are those of [`TestHost`](super::TestHost), Envoy aside, where connections are not tested.
 pub struct TcpTestHost<F: TcpFilter + TcpPresent> {
-    place: Place<F>,
-}
-
-enum Place<F: TcpFilter + TcpPresent> {
-    Native(Box<NativeTcp<F>>),
-    Driven(Ring, Box<RefCell<Driven>>),
+    place: Place<NativeTcp<F>>,
 }
 
 /// A connection of a client.
@@ -105,8 +100,7 @@ impl<F: TcpFilter + TcpPresent> TcpTestHost<F> {
             Ring::Envoy => panic!("connections are tested natively and in fyke"),
             ring => {
                 let clusters = native::tcp_clusters::<F>(&configuration);
-                let driven = Driven::configure(ring, "tcp", &configuration, &clusters)?;
-                Place::Driven(ring, Box::new(RefCell::new(driven)))
+                Place::driven(ring, Driven::configure(ring, "tcp", &configuration, &clusters)?)
             }
         };
         Ok(Self { place })
@@ -115,27 +109,17 @@ impl<F: TcpFilter + TcpPresent> TcpTestHost<F> {
     /// Where this test runs.
     #[must_use]
     pub fn ring(&self) -> Ring {
-        match &self.place {
-            Place::Native(_) => Ring::Native,
-            Place::Driven(ring, _) => *ring,
-        }
+        self.place.ring()
     }
 
     /// What a cluster answers to calls of the filter.
     pub fn cluster(&mut self, name: &str, service: impl FnMut(&Received) -> TestResponse + 'static) {
-        self.services().set_http(name, Box::new(service));
+        self.place.services().set_http(name, Box::new(service));
     }
 
     /// What a cluster answers to gRPC calls of the filter.
     pub fn grpc(&mut self, name: &str, service: impl FnMut(&GrpcReceived) -> GrpcAnswer + 'static) {
-        self.services().set_grpc(name, Box::new(service));
-    }
-
-    fn services(&mut self) -> &mut Services {
-        match &mut self.place {
-            Place::Native(native) => &mut native.services,
-            Place::Driven(_, driven) => &mut driven.get_mut().services,
-        }
+        self.place.services().set_grpc(name, Box::new(service));
     }
 
     /// A client connects.
@@ -230,28 +214,19 @@ impl<F: TcpFilter + TcpPresent> TcpTestHost<F> {
     /// Time passes.
     #[track_caller]
     pub fn advance(&mut self, duration: Duration) {
-        match &mut self.place {
-            Place::Native(native) => native.advance(duration),
-            Place::Driven(_, driven) => driven.get_mut().advance(duration),
-        }
+        self.place.advance(duration);
     }
 
     /// What a counter counted.
     #[must_use]
     pub fn counter<const N: usize>(&self, name: &str, labels: [(&str, &str); N]) -> i64 {
-        match &self.place {
-            Place::Native(_) => native::metric(name, &labels).0,
-            Place::Driven(_, driven) => driven.borrow_mut().metric(name, &labels).0,
-        }
+        self.place.metric(name, &labels).0
     }
 
     /// What the filter logged, a line each.
     #[must_use]
     pub fn logs(&self) -> Vec<String> {
-        match &self.place {
-            Place::Native(_) => native::logs(),
-            Place::Driven(_, driven) => driven.borrow_mut().logs(),
-        }
+        self.place.logs()
     }
 }
 

@@ -1,11 +1,11 @@
 //! The host that tests talk to.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
 use super::chunking::chunkings;
 use super::message::{Outcome, Received, TestRequest, TestResponse};
-use super::services::{GrpcAnswer, GrpcReceived, Services};
+use super::place::{Place, Ring};
+use super::services::{GrpcAnswer, GrpcReceived};
 use crate::error::ConfigError;
 use crate::filter::{HttpFilter, Present};
 use crate::testing::native::{self, Native};
@@ -54,24 +54,7 @@ use crate::testing::yaml;
 /// # Leaks
 /// At its end, a `TestHost` makes sure that the filter holds no stream any more, and that no started stream was forgotten.
 pub struct TestHost<F: HttpFilter + Present> {
-    place: Place<F>,
-}
-
-/// Where a test runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ring {
-    /// In this process.
-    Native,
-    /// The built module, in the engine of the `fyke` binary.
-    Wasm,
-    /// The built module, in Envoy. Time is real there.
-    Envoy,
-}
-
-enum Place<F: HttpFilter + Present> {
-    Native(Box<Native<F>>),
-    /// Reading a metric is talking to it.
-    Driven(Ring, Box<RefCell<Driven>>),
+    place: Place<Native<F>>,
 }
 
 /// A stream that was started and is not finished.
@@ -96,7 +79,7 @@ impl<F: HttpFilter + Present> TestHost<F> {
             Ring::Native => Place::Native(Box::new(Native::configure(&configuration)?)),
             ring => {
                 let clusters = native::clusters::<F>(&configuration);
-                Place::Driven(ring, Box::new(RefCell::new(Driven::configure(ring, "http", &configuration, &clusters)?)))
+                Place::driven(ring, Driven::configure(ring, "http", &configuration, &clusters)?)
             }
         };
         Ok(Self { place })
@@ -105,10 +88,7 @@ impl<F: HttpFilter + Present> TestHost<F> {
     /// Where this test runs, for what cannot be the same everywhere.
     #[must_use]
     pub fn ring(&self) -> Ring {
-        match &self.place {
-            Place::Native(_) => Ring::Native,
-            Place::Driven(ring, _) => *ring,
-        }
+        self.place.ring()
     }
 
     /// A new configuration for the streams to come. Those that are under way keep the filter with which they began.
@@ -132,17 +112,17 @@ impl<F: HttpFilter + Present> TestHost<F> {
 
     /// What the upstream answers. Default: 200, empty.
     pub fn upstream(&mut self, service: impl FnMut(&Received) -> TestResponse + 'static) {
-        self.services().set_upstream(Box::new(service));
+        self.place.services().set_upstream(Box::new(service));
     }
 
     /// What a cluster answers: to a filter that calls it, and to streams that a filter routes there.
     pub fn cluster(&mut self, name: &str, service: impl FnMut(&Received) -> TestResponse + 'static) {
-        self.services().set_http(name, Box::new(service));
+        self.place.services().set_http(name, Box::new(service));
     }
 
     /// What a cluster answers to gRPC calls of the filter.
     pub fn grpc(&mut self, name: &str, service: impl FnMut(&GrpcReceived) -> GrpcAnswer + 'static) {
-        self.services().set_grpc(name, Box::new(service));
+        self.place.services().set_grpc(name, Box::new(service));
     }
 
     /// From here on there is no such cluster: calls of it fail. Native ring only; elsewhere a cluster goes with a configuration.
@@ -154,13 +134,6 @@ impl<F: HttpFilter + Present> TestHost<F> {
         match &mut self.place {
             Place::Native(native) => native.remove_cluster(name),
             Place::Driven(..) => panic!("clusters vanish in the native ring only: ask host.ring()"),
-        }
-    }
-
-    fn services(&mut self) -> &mut Services {
-        match &mut self.place {
-            Place::Native(native) => &mut native.services,
-            Place::Driven(_, driven) => &mut driven.get_mut().services,
         }
     }
 
@@ -221,10 +194,7 @@ impl<F: HttpFilter + Present> TestHost<F> {
 
     /// Time passes: timers fire, timeouts strike, in their order.
     pub fn advance(&mut self, duration: Duration) {
-        match &mut self.place {
-            Place::Native(native) => native.advance(duration),
-            Place::Driven(_, driven) => driven.get_mut().advance(duration),
-        }
+        self.place.advance(duration);
     }
 
     /// Sends a request again and again, its body cut into chunks in every sensible way: whole, byte by byte, in two at every
@@ -262,35 +232,25 @@ impl<F: HttpFilter + Present> TestHost<F> {
     /// What a counter counted; zero, if it was never touched. The labels may come in any order.
     #[must_use]
     pub fn counter<const N: usize>(&self, name: &str, labels: [(&str, &str); N]) -> i64 {
-        self.metric(name, &labels).0
+        self.place.metric(name, &labels).0
     }
 
     /// A gauge; zero, if it was never set.
     #[must_use]
     pub fn gauge<const N: usize>(&self, name: &str, labels: [(&str, &str); N]) -> i64 {
-        self.metric(name, &labels).0
+        self.place.metric(name, &labels).0
     }
 
     /// How many values a histogram was given.
     #[must_use]
     pub fn histogram_count<const N: usize>(&self, name: &str, labels: [(&str, &str); N]) -> usize {
-        self.metric(name, &labels).1
-    }
-
-    fn metric(&self, name: &str, labels: &[(&str, &str)]) -> (i64, usize) {
-        match &self.place {
-            Place::Native(_) => native::metric(name, labels),
-            Place::Driven(_, driven) => driven.borrow_mut().metric(name, labels),
-        }
+        self.place.metric(name, &labels).1
     }
 
     /// What the filter logged, a line each.
     #[must_use]
     pub fn logs(&self) -> Vec<String> {
-        match &self.place {
-            Place::Native(_) => native::logs(),
-            Place::Driven(_, driven) => driven.borrow_mut().logs(),
-        }
+        self.place.logs()
     }
 
     /// What the filter wrote to log sinks, a record each.

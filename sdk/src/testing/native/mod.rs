@@ -17,13 +17,24 @@ use outstanding::Outstanding;
 use crate::error::ConfigError;
 use crate::filter::{HttpFilter, Present};
 use crate::tcp::{TcpFilter, TcpPresent};
-use crate::testing::kit::{Message, Outcome, Services};
+use crate::testing::kit::{InProcess, Message, Outcome, Services};
 use crate::testing::pipe::Clusters;
 use crate::testing::world::World;
 use crate::testing::{Host, TcpHost};
 
 /// A bound for loops that a broken filter would never leave.
 const STEPS: usize = 100_000;
+
+/// Goes on until nothing but time can move anything.
+#[track_caller]
+fn rest(mut moves: impl FnMut() -> bool) {
+    for _ in 0..STEPS {
+        if !moves() {
+            return;
+        }
+    }
+    panic!("the filter does not come to rest: after {STEPS} steps it still moves");
+}
 
 /// The clusters that a filter asks for with this configuration: learned by configuring it here. If it refuses, those before that.
 pub(super) fn clusters<F: HttpFilter + Present>(configuration: &str) -> Clusters {
@@ -54,7 +65,7 @@ fn asked_for() -> Clusters {
 
 pub(super) struct Native<F: HttpFilter + Present> {
     host: Host<F>,
-    pub services: Services,
+    services: Services,
     flights: BTreeMap<u32, Flight>,
     outstanding: Outstanding,
 }
@@ -111,30 +122,32 @@ impl<F: HttpFilter + Present> Native<F> {
     }
 
     #[track_caller]
-    pub fn advance(&mut self, duration: Duration) {
+    fn settle(&mut self) {
+        rest(|| {
+            let mut moved = self.outstanding.serve(self.host.runtime(), &mut self.services);
+            for flight in self.flights.values_mut() {
+                moved |= flight.step(&self.host, &mut self.services) == Progress::Moved;
+            }
+            moved
+        });
+    }
+
+    pub fn open_streams(&self) -> usize {
+        self.flights.len().max(self.host.runtime().streams())
+    }
+}
+
+impl<F: HttpFilter + Present> InProcess for Native<F> {
+    fn services(&mut self) -> &mut Services {
+        &mut self.services
+    }
+
+    #[track_caller]
+    fn advance(&mut self, duration: Duration) {
         let end = world::end(duration);
         while world::step(end, &mut self.outstanding, self.host.runtime()).is_some() {
             self.settle();
         }
         self.settle();
-    }
-
-    /// Goes on until nothing but time can move anything.
-    #[track_caller]
-    fn settle(&mut self) {
-        for _ in 0..STEPS {
-            let mut moved = self.outstanding.serve(self.host.runtime(), &mut self.services);
-            for flight in self.flights.values_mut() {
-                moved |= flight.step(&self.host, &mut self.services) == Progress::Moved;
-            }
-            if !moved {
-                return;
-            }
-        }
-        panic!("the filter does not come to rest: after {STEPS} steps it still moves");
-    }
-
-    pub fn open_streams(&self) -> usize {
-        self.flights.len().max(self.host.runtime().streams())
     }
 }

@@ -3,20 +3,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::STEPS;
 use super::outstanding::Outstanding;
-use super::world;
+use super::{rest, world};
 use crate::abi::Action;
 use crate::error::ConfigError;
 use crate::tcp::{Side, TcpFilter, TcpPresent};
 use crate::testing::TcpHost;
-use crate::testing::kit::{Looked, Services};
+use crate::testing::kit::{InProcess, Looked, Services};
 use crate::testing::properties;
 use crate::testing::world::World;
 
 pub(in crate::testing) struct NativeTcp<F: TcpFilter + TcpPresent> {
     host: TcpHost<F>,
-    pub services: Services,
+    services: Services,
     connections: BTreeMap<u32, Connection>,
     outstanding: Outstanding,
 }
@@ -97,31 +96,34 @@ impl<F: TcpFilter + TcpPresent> NativeTcp<F> {
         self.settle();
     }
 
-    #[track_caller]
-    pub fn advance(&mut self, duration: Duration) {
-        let end = world::end(duration);
-        while world::step(end, &mut self.outstanding, self.host.runtime()).is_some() {
-            self.settle();
-        }
-        self.settle();
-    }
-
     pub fn open(&self) -> usize {
         self.connections.len().max(self.host.connections())
     }
 
     #[track_caller]
     fn settle(&mut self) {
-        for _ in 0..STEPS {
+        rest(|| {
             let mut moved = self.outstanding.serve(self.host.runtime(), &mut self.services);
             for (id, connection) in &mut self.connections {
                 moved |= connection.step(&self.host, *id);
             }
-            if !moved {
-                return;
-            }
+            moved
+        });
+    }
+}
+
+impl<F: TcpFilter + TcpPresent> InProcess for NativeTcp<F> {
+    fn services(&mut self) -> &mut Services {
+        &mut self.services
+    }
+
+    #[track_caller]
+    fn advance(&mut self, duration: Duration) {
+        let end = world::end(duration);
+        while world::step(end, &mut self.outstanding, self.host.runtime()).is_some() {
+            self.settle();
         }
-        panic!("the filter does not come to rest: after {STEPS} steps it still moves");
+        self.settle();
     }
 }
 
