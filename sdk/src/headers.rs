@@ -154,8 +154,9 @@ impl Headers {
     }
 }
 
+/// RFC 9110, section 5.6.2. Patterns become a test of bits; a list would be searched for every dash of every name that is written.
 fn is_token(name: &str) -> bool {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let token = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'A'..=b'Z' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~');
     !name.is_empty() && name.bytes().all(token)
 }
 
@@ -244,6 +245,15 @@ mod tests {
         assert_eq!(headers.values("b"), [b"2", b"3"]);
         headers.remove("b").unwrap();
         assert!(headers.values("b").is_empty());
+    }
+
+    #[test]
+    fn names_have_the_characters_of_the_standard_and_no_others() {
+        for byte in 0..=127_u8 {
+            let listed = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            assert_eq!(is_token(char::from(byte).encode_utf8(&mut [0; 4])), listed, "{byte}");
+        }
+        assert!(!is_token("é") && !is_token(""));
     }
 
     #[test]

@@ -43,19 +43,25 @@ fn write_field(
     value: &[u8],
     put: Put,
 ) -> Result<(), Refused> {
-    let (name, value) = match scribe {
-        Some(scribe) => (scribe.name(key), scribe.value(value)),
-        None => (HeaderName::from_bytes(key).ok(), HeaderValue::from_bytes(value).ok()),
+    let value = match scribe {
+        Some(scribe) => scribe.value(value),
+        None => HeaderValue::from_bytes(value).ok(),
     };
-    let (Some(name), Some(value)) = (name, value) else { return Err(Refused) };
-    if !has_room(fields, name.as_str().len() + value.len()) {
+    let Some(value) = value else { return Err(Refused) };
+    if !has_room(fields, key.len() + value.len()) {
         return Err(Refused);
     }
-    match put {
+    // By reference: a name that the map has already is not cloned.
+    let write = |name: &HeaderName| match put {
         Put::Beside => fields.try_append(name, value).map(|_| ()),
         Put::Instead => fields.try_insert(name, value).map(|_| ()),
+    };
+    match scribe {
+        Some(scribe) => scribe.name(key, write),
+        None => HeaderName::from_bytes(key).ok().as_ref().map(write),
     }
-    .map_err(|_| Refused)
+    .and_then(Result::ok)
+    .ok_or(Refused)
 }
 
 /// Whether a map may hold one more field. `http` allows any number of values under one name, and panics near 24,576 names.

@@ -10,7 +10,7 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 
 /// Everything above goes to the system.
@@ -20,6 +20,13 @@ const GRAIN: usize = 16;
 /// What is asked of the system at once, to be cut up.
 const CHUNK: usize = 16 * 1024;
 const CLASSES: usize = LARGEST / GRAIN;
+/// What is there from the start. A filter's value and what finds it are allocated first and needed in every call; here they lie in the
+/// page of the lists, and a page that a call need not touch is one that the processor need not look up.
+const FIRST: usize = 1024;
+
+#[derive(Debug)]
+#[repr(align(16))]
+struct First(UnsafeCell<[u8; FIRST]>);
 
 /// The allocator.
 #[derive(Debug)]
@@ -29,6 +36,7 @@ pub struct Allocator {
     /// What is left of the last chunk.
     rest: Cell<*mut u8>,
     left: Cell<usize>,
+    first: First,
 }
 
 // SAFETY: modules for wasm32-wasip1 have one thread; nothing can use the lists at the same time as anything else.
@@ -43,6 +51,7 @@ impl Allocator {
             free: [const { Cell::new(ptr::null_mut()) }; CLASSES],
             rest: Cell::new(ptr::null_mut()),
             left: Cell::new(0),
+            first: First(UnsafeCell::new([0; FIRST])),
         }
     }
 
@@ -59,6 +68,10 @@ impl Allocator {
 
     #[cold]
     fn cut(&self, size: usize) -> *mut u8 {
+        if self.rest.get().is_null() {
+            self.rest.set(self.first.0.get().cast());
+            self.left.set(FIRST);
+        }
         if self.left.get() < size {
             // What is left of the old chunk is less than any of the next requests of this size; it is lost, once per chunk.
             let Ok(layout) = Layout::from_size_align(CHUNK, GRAIN) else { return ptr::null_mut() };
@@ -84,7 +97,7 @@ impl Default for Allocator {
     }
 }
 
-// SAFETY: a block comes from the system or from a chunk of the system's that is never given back; it is aligned to `GRAIN`, because
+// SAFETY: a block comes from the system, or from `first` or a chunk of the system's that is never given back; it is aligned to `GRAIN`, because
 // chunks are and all sizes are multiples of it; it is handed out to one owner at a time, because it leaves its list (or the
 // chunk) then and returns to a list only when it is released; its layout says which list, the same one each time.
 unsafe impl GlobalAlloc for Allocator {

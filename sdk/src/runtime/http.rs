@@ -21,6 +21,7 @@ mod tests;
 
 use std::any::TypeId;
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use crate::abi::{self, Action, Level, Side};
 use crate::body::Chunk;
@@ -31,8 +32,8 @@ use crate::log::StreamLog;
 use crate::owner::Owner;
 use crate::request::Request;
 use crate::response::Response;
+use crate::runtime::contexts::Contexts;
 use crate::runtime::plugins::Plugins;
-use crate::runtime::streams::Streams;
 use crate::runtime::{Waking, log_failure};
 
 use stream::{Stream, Waiting};
@@ -44,7 +45,7 @@ const IDLE_TASKS: usize = 32;
 /// Everything that one instance knows about its filters and streams.
 pub struct Runtime<F: HttpFilter + Present> {
     plugins: Plugins<F>,
-    streams: RefCell<Streams<Stream<F>>>,
+    streams: RefCell<Contexts<Stream<F>>>,
     idle: RefCell<Vec<Task<F>>>,
 }
 
@@ -58,7 +59,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
     /// Knows nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { plugins: Plugins::new(), streams: RefCell::new(Streams::new()), idle: RefCell::new(Vec::new()) }
+        Self { plugins: Plugins::new(), streams: RefCell::new(Contexts::new()), idle: RefCell::new(Vec::new()) }
     }
 
     /// `proxy_on_context_create`: a root if it has no parent, a stream of that root otherwise.
@@ -67,7 +68,8 @@ impl<F: HttpFilter + Present> Runtime<F> {
             return self.plugins.create(context);
         }
         if let Some(filter) = self.plugins.filter(parent) {
-            self.streams.borrow_mut().insert(context, Stream::new(filter));
+            let old = self.streams.borrow_mut().insert(context, Stream::new(filter));
+            drop(old);
         } else {
             abi::log(Level::Critical, "a stream began under a filter that is not configured");
         }
@@ -98,11 +100,16 @@ impl<F: HttpFilter + Present> Runtime<F> {
         if side == Side::Response {
             self.cancel(context);
         }
+        if F::CALLBACKS.sees_heads_only()
+            && let Some(filter) = self.plugins.filter(context)
+        {
+            return self.on_headers_of_no_stream(filter, side, context, end_of_stream);
+        }
         let Some(replied) = self.with_stream(context, |stream| {
             stream.half(side).ended = end_of_stream;
             stream.replied
         }) else {
-            return self.on_headers_of_no_stream(side, context, end_of_stream);
+            return self.unknown(side);
         };
         if replied && side == Side::Request {
             return Action::Pause;
@@ -122,9 +129,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
     }
 
     /// The host keeps no stream contexts for this configuration, and calls with the root's id.
-    fn on_headers_of_no_stream(&self, side: Side, root: u32, end_of_stream: bool) -> Action {
-        let filter = if F::CALLBACKS.sees_heads_only() { self.plugins.filter(root) } else { None };
-        let Some(filter) = filter else { return self.unknown(side) };
+    fn on_headers_of_no_stream(&self, filter: Rc<F>, side: Side, root: u32, end_of_stream: bool) -> Action {
         let job = Job { filter, phase: Phase::Headers(side), end_of_stream, size: 0 };
         let result = job.run_at_once(&mut F::Ctx::default());
         self.end(root, side, result)

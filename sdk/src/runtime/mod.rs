@@ -1,9 +1,9 @@
 //! From callbacks to methods: what the exports of a module call.
 
 mod background;
+mod contexts;
 mod http;
 mod plugins;
-mod streams;
 mod tcp;
 
 pub(crate) use background::BoxedTask;

@@ -1,36 +1,37 @@
 //! The plugin contexts of an instance: each has a filter value, and perhaps tasks.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
 
 use super::background::Background;
+use super::contexts::Contexts;
 use crate::configure::{configure, refuse};
 use crate::env::Env;
 use crate::error::ConfigError;
-use crate::hash::FastHash;
-
 pub(super) struct Plugins<F> {
     /// By root context. `None`: created, but its configuration was not accepted (yet).
-    roots: RefCell<HashMap<u32, Option<Rc<F>>, FastHash>>,
+    roots: RefCell<Contexts<Option<Rc<F>>>>,
     pub background: Background,
 }
 
 impl<F> Plugins<F> {
     pub const fn new() -> Self {
-        Self { roots: RefCell::new(HashMap::with_hasher(FastHash::new())), background: Background::new() }
+        Self { roots: RefCell::new(Contexts::new()), background: Background::new() }
     }
 
     /// A context that is not configured yet.
     pub fn create(&self, root: u32) {
-        self.roots.borrow_mut().entry(root).or_default();
+        let mut roots = self.roots.borrow_mut();
+        if roots.get(root).is_none() {
+            let _ = roots.insert(root, None);
+        }
     }
 
     /// The filter value that streams begin with now.
     pub fn filter(&self, root: u32) -> Option<Rc<F>> {
-        self.roots.borrow().get(&root).cloned().flatten()
+        self.roots.borrow().get(root).cloned().flatten()
     }
 
     /// Makes a new filter value of the configuration that the host holds out, and shows it to `accepted`. A refusal leaves the old one.
@@ -60,7 +61,7 @@ impl<F> Plugins<F> {
     }
 
     pub fn remove(&self, root: u32) {
-        let filter = self.roots.borrow_mut().remove(&root);
+        let filter = self.roots.borrow_mut().remove(root);
         self.background.remove(root);
         drop(filter);
     }

@@ -13,8 +13,8 @@ use crate::abi::{self, Action, Level};
 use crate::error::Result;
 use crate::log::StreamLog;
 use crate::owner::{self, Owner};
+use crate::runtime::contexts::Contexts;
 use crate::runtime::plugins::Plugins;
-use crate::runtime::streams::Streams;
 use crate::runtime::{Loan, Waking, log_failure};
 use crate::tcp::{Conn, Data, Side, TcpFilter, TcpFlow, TcpPresent};
 
@@ -24,7 +24,7 @@ mod tests;
 /// Everything that one instance knows about its filters and connections.
 pub struct TcpRuntime<F: TcpFilter + TcpPresent> {
     plugins: Plugins<F>,
-    connections: RefCell<Streams<Connection<F>>>,
+    connections: RefCell<Contexts<Connection<F>>>,
 }
 
 type Connecting = Pin<Box<dyn Future<Output = Result<TcpFlow>>>>;
@@ -74,7 +74,7 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
     /// Knows nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { plugins: Plugins::new(), connections: RefCell::new(Streams::new()) }
+        Self { plugins: Plugins::new(), connections: RefCell::new(Contexts::new()) }
     }
 
     /// `proxy_on_context_create`.
@@ -94,7 +94,8 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
             downstream: Half::default(),
             upstream: Half::default(),
         };
-        self.connections.borrow_mut().insert(context, connection);
+        let old = self.connections.borrow_mut().insert(context, connection);
+        drop(old);
     }
 
     /// `proxy_on_configure`.
