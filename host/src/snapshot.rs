@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
-use crate::{cluster::shared::SharedCluster, config::Config, wasm::build::Blueprint};
+use crate::{cluster::shared::SharedCluster, config::Config, telemetry::Sinks, wasm::build::Blueprint};
 
 /// One accepted configuration and what was made of it.
 pub struct Snapshot {
@@ -14,6 +14,8 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// Filters.
     pub blueprint: Arc<Blueprint>,
+    /// Where filters write.
+    pub sinks: Arc<Sinks>,
     /// Clusters.
     pub clusters: Vec<Arc<SharedCluster>>,
     /// Listeners' names and the addresses that they are bound to.

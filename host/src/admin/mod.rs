@@ -31,17 +31,12 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
-use crate::{
-    snapshot::Snapshot,
-    telemetry::{Registry, prometheus},
-};
+use crate::{reload::keeper::Keeper, telemetry::prometheus};
 
 /// What the admin endpoint reads.
 pub struct Admin {
-    /// What runs.
-    pub snapshot: Arc<Snapshot>,
-    /// Metrics.
-    pub registry: Registry,
+    /// What runs, and changes it.
+    pub keeper: Arc<Keeper>,
     /// Whether the proxy is draining.
     pub draining: AtomicBool,
 }
@@ -91,15 +86,17 @@ fn answer(admin: &Admin, method: &Method, path: &str) -> Response<Full<Bytes>> {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
+    let proxy = &admin.keeper.proxy;
+    let (snapshot, registry) = (proxy.snapshot(), proxy.registry());
     match path {
         "/live" => text(StatusCode::OK, "live\n"),
         "/ready" if admin.draining.load(Ordering::Relaxed) => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         "/ready" => text(StatusCode::OK, "ready\n"),
-        "/config" => json(&pages::config(&admin.snapshot)),
-        "/clusters" => json(&pages::clusters(&admin.snapshot, &admin.registry)),
-        "/filters" => json(&pages::filters(&admin.snapshot, &admin.registry)),
+        "/config" => json(&pages::config(&snapshot)),
+        "/clusters" => json(&pages::clusters(&snapshot, registry)),
+        "/filters" => json(&pages::filters(&snapshot, registry)),
         "/metrics" => {
-            let mut response = text(StatusCode::OK, prometheus::render(&admin.registry));
+            let mut response = text(StatusCode::OK, prometheus::render(registry));
             response
                 .headers_mut()
                 .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));

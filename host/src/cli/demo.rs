@@ -46,7 +46,7 @@ pub fn run(duration: Option<Duration>, port: u16) -> u8 {
     };
     let started = {
         let _entered = runtime.enter();
-        process::Process::start(config)
+        process::Process::start(config, None)
     };
     let process = match started {
         Ok(process) => process,

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,12 +19,16 @@ use tokio::{
 use crate::{
     admin::{self, Admin},
     config::{Config, Problem, Report},
-    reload::start::{self, Proxy, Records},
+    reload::{
+        self,
+        keeper::{self, Keeper},
+        prepare::{self, Records},
+        watch,
+    },
 };
 
 /// A running proxy and its admin endpoint.
 pub struct Process {
-    proxy: Proxy,
     admin: Arc<Admin>,
     /// Where the admin endpoint listens.
     pub admin_address: Option<SocketAddr>,
@@ -38,14 +43,15 @@ pub fn control_plane() -> io::Result<Runtime> {
 }
 
 impl Process {
-    /// Starts everything. Must be called inside the control plane's runtime.
+    /// Starts everything. What changes it reads the configuration from `file` again; without one nothing can. Must be called inside
+    /// the control plane's runtime.
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn start(config: Config) -> Result<Self, Report> {
+    pub fn start(config: Config, file: Option<&Path>) -> Result<Self, Report> {
         let endpoint = config.admin.clone();
         let sources = Arc::clone(&config.sources);
-        let prepared = start::prepare(config, &Records::Configured)?;
+        let prepared = prepare::prepare(config, &Records::Configured)?;
         let socket =
             match endpoint.map(|endpoint| admin::bind(endpoint.address).map_err(|error| (endpoint, error))).transpose()
             {
@@ -54,35 +60,34 @@ impl Process {
                     let message = format!("the admin endpoint cannot listen on {}: {error}", endpoint.address);
                     return Err(Report::single(
                         sources,
-                        Problem::new(endpoint.origin, message).help(start::unbound(&error)),
+                        Problem::new(endpoint.origin, message).help(reload::unbound(&error)),
                     ));
                 }
             };
-        let proxy = prepared.start()?;
-        let admin = Arc::new(Admin {
-            snapshot: Arc::clone(&proxy.snapshot),
-            registry: proxy.registry.clone(),
-            draining: AtomicBool::new(false),
-        });
+        let keeper = Arc::new(Keeper::new(Arc::new(prepared.start()?), file));
+        if file.is_some() {
+            tokio::spawn(watch::run(Arc::clone(&keeper)));
+            tokio::spawn(on_hangup(Arc::clone(&keeper)));
+        }
+        let admin = Arc::new(Admin { keeper, draining: AtomicBool::new(false) });
         let admin_address = socket.as_ref().and_then(|socket| socket.local_addr().ok());
         if let Some(socket) = socket {
             tokio::spawn(admin::serve(Arc::clone(&admin), socket));
         }
-        Ok(Self { proxy, admin, admin_address })
+        Ok(Self { admin, admin_address })
     }
 
     /// Listeners' names and addresses.
     #[must_use]
-    pub fn listeners(&self) -> &[(String, SocketAddr)] {
-        &self.proxy.snapshot.listeners
+    pub fn listeners(&self) -> Vec<(String, SocketAddr)> {
+        self.admin.keeper.proxy.listeners()
     }
 
     /// Drains and ends. A second signal ends at once.
     pub fn drain(self, runtime: &Runtime) {
         self.admin.draining.store(true, Ordering::Relaxed);
-        let patience = self.proxy.patience();
-        drop(self.admin);
-        let proxy = self.proxy;
+        let proxy = Arc::clone(&self.admin.keeper.proxy);
+        let patience = proxy.patience();
         runtime.block_on(async {
             let drained = tokio::task::spawn_blocking(move || proxy.drain(patience));
             tokio::select! {
@@ -90,6 +95,24 @@ impl Process {
                 () = terminated() => tracing::warn!("ending without waiting for open streams"),
             }
         });
+    }
+}
+
+/// Reloads at every SIGHUP.
+async fn on_hangup(keeper: Arc<Keeper>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        tracing::error!("SIGHUP cannot be waited for: it ends the process");
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        let keeper = Arc::clone(&keeper);
+        let reloaded = keeper::behind_traffic(move || {
+            // Why it was refused is in the audit log.
+            let _ = keeper.reload("signal");
+        });
+        if let Err(error) = reloaded.await {
+            tracing::error!("cannot reload: {error}");
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub fn run(file: &Path, output: Output) -> u8 {
     };
     let started = {
         let _entered = runtime.enter();
-        process::Process::start(config)
+        process::Process::start(config, Some(file))
     };
     let process = match started {
         Ok(process) => process,

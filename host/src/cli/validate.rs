@@ -5,14 +5,14 @@ use std::path::Path;
 use super::{Output, complain, print};
 use crate::{
     config,
-    reload::start::{self, Records},
+    reload::prepare::{self, Records},
 };
 
 /// Checks everything that can be checked without binding an address.
 pub fn run(file: &Path, output: Output) -> u8 {
     let checked = config::load(file).and_then(|config| {
         let counts = (config.listeners.len(), config.filters.len(), config.clusters.len());
-        start::prepare(config, &Records::Nowhere).map(|_| counts)
+        prepare::prepare(config, &Records::Nowhere).map(|_| counts)
     });
     match checked {
         Ok((listeners, filters, clusters)) => match output {

@@ -45,6 +45,8 @@ pub struct LocalCluster {
     freed: Notify,
     /// Sweeps so far.
     sweeps: Cell<u64>,
+    /// No generation that is to come has it: connections are not kept.
+    retired: Cell<bool>,
 }
 
 /// An endpoint on one worker.
@@ -187,6 +189,7 @@ impl LocalCluster {
             endpoints,
             freed: Notify::new(),
             sweeps: Cell::new(0),
+            retired: Cell::new(false),
         })
     }
 
@@ -389,7 +392,7 @@ impl LocalCluster {
     ) {
         let pool = &self.shared.settings.pool;
         let worn = pool.requests_per_connection > 0 && served >= pool.requests_per_connection;
-        if sender.is_closed() || worn {
+        if sender.is_closed() || worn || self.retired.get() {
             return;
         }
         if self.shared.is_starving() && self.metrics.pending.own() == 0 {
@@ -416,7 +419,7 @@ impl LocalCluster {
         let now = self.sweeps.get() + 1;
         self.sweeps.set(now);
         let sweeps = u64::try_from(limit.as_nanos() / self.sweep_period().as_nanos().max(1)).unwrap_or(u64::MAX);
-        let starving = self.shared.is_starving();
+        let starving = self.shared.is_starving() || self.retired.get();
         for endpoint in &self.endpoints {
             let mut idle = endpoint.idle.borrow_mut();
             let before = idle.len();
@@ -430,6 +433,12 @@ impl LocalCluster {
                             && connection.since.get().elapsed() < limit))
             });
         }
+    }
+
+    /// Only streams that have begun still use it: keeps no connection any more.
+    pub fn retire(&self) {
+        self.retired.set(true);
+        self.close_idle();
     }
 
     /// Closes every idle connection: the worker is going away.

@@ -49,6 +49,19 @@ impl SharedCluster {
         })
     }
 
+    /// A cluster in place of one of the same name: what filters have learned of its endpoints stays known.
+    #[must_use]
+    pub fn in_place_of(settings: Arc<resolved::Cluster>, old: &Self) -> Arc<Self> {
+        let cluster = Self::new(settings);
+        let learned = old.labels.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = learned.iter().filter(|(address, _)| {
+            cluster.settings.endpoints.iter().any(|endpoint| endpoint.address == **address)
+        });
+        let kept = kept.map(|(address, labels)| (*address, labels.clone())).collect();
+        *cluster.labels.write().unwrap_or_else(PoisonError::into_inner) = kept;
+        cluster
+    }
+
     /// Keeps a gauge of the cluster alive.
     pub fn keep(&self, gauge: Gauge) {
         if let Ok(mut gauges) = self.gauges.lock() {

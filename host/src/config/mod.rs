@@ -24,6 +24,7 @@
 
 mod check;
 mod describe;
+pub mod fingerprint;
 mod include;
 pub mod raw;
 mod report;

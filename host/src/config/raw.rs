@@ -49,6 +49,26 @@ pub struct File {
     /// Where filters write, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sinks: BTreeMap<String, Sink>,
+    /// Whether a change of this file, of what it includes or of a certificate takes effect by itself. Default `manual`.
+    #[serde(skip_serializing_if = "Reload::is_manual")]
+    pub reload: Reload,
+}
+
+/// What makes a new generation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reload {
+    /// Whoever asks for it: SIGHUP, `fyke reload`, the admin endpoint.
+    #[default]
+    Manual,
+    /// A change of the file does, too.
+    Watch,
+}
+
+impl Reload {
+    fn is_manual(&self) -> bool {
+        *self == Self::Manual
+    }
 }
 
 /// Who this proxy is.
@@ -213,7 +233,7 @@ pub struct ListenerLimits {
 /// A WebAssembly module with its configuration.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-fyke-unsupported" = ["signed_by", "reload", "canary"]))]
+#[schemars(extend("x-fyke-unsupported" = ["signed_by", "canary"]))]
 pub struct Filter {
     /// `builtin:NAME`, or the path of a module relative to this file.
     pub module: String,
@@ -251,6 +271,9 @@ pub struct Filter {
     /// What it means when the filter pauses in a headers callback; without it what the module says itself, else `stop_all`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers_pause: Option<HeadersPause>,
+    /// Whether a change of the module's file takes effect by itself. Default `manual`.
+    #[serde(default, skip_serializing_if = "Reload::is_manual")]
+    pub reload: Reload,
 }
 
 /// What becomes of the requests that need a filter which has failed.

@@ -108,6 +108,30 @@ impl Report {
         self.problems.is_empty()
     }
 
+    /// For logs and for callers of the API: each problem on a line, with its place.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut lines: Vec<String> = self
+            .problems
+            .iter()
+            .take(SHOWN)
+            .map(|problem| {
+                let Origin { file, line, column } = &problem.origin;
+                let place = match (file.as_str(), line) {
+                    ("", _) => String::new(),
+                    (file, 0) => format!("{file}: "),
+                    (file, line) => format!("{file}:{line}:{column}: "),
+                };
+                let help = problem.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+                format!("{place}{}{help}", problem.message)
+            })
+            .collect();
+        if let Some(more) = self.problems.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            lines.push(format!("and {more} more"));
+        }
+        lines.join("\n")
+    }
+
     /// For people: every problem with its line, then the count. Ends without a newline.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {

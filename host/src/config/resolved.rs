@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use super::fingerprint::Fingerprint;
 pub use super::resolve::Certificates;
 
 /// A whole, valid configuration.
@@ -28,8 +29,24 @@ pub struct Config {
     pub clusters: BTreeMap<String, Arc<Cluster>>,
     /// Sinks by name.
     pub sinks: BTreeMap<String, Sink>,
+    /// What makes a new generation without being asked.
+    pub reload: Reload,
+    /// Everything but listeners, filters and clusters.
+    pub rest: Fingerprint,
+    /// The files that it was read from: itself, what it includes, certificates and keys.
+    pub files: Vec<PathBuf>,
     /// The texts that it was read from, for [`super::Report`].
     pub sources: Arc<super::Sources>,
+}
+
+/// `reload:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reload {
+    /// SIGHUP, `fyke reload` or the admin endpoint have to ask for it.
+    #[default]
+    Manual,
+    /// So does a change of the files.
+    Watch,
 }
 
 /// `node:`
@@ -95,6 +112,8 @@ pub struct Listener {
     pub drain: Duration,
     /// Anything; readable by filters.
     pub metadata: Arc<serde_json::Map<String, serde_json::Value>>,
+    /// All of this, its certificates included.
+    pub fingerprint: Fingerprint,
 }
 
 /// `protocol:` of a listener.
@@ -182,6 +201,10 @@ pub struct Filter {
     pub callbacks: Option<Vec<String>>,
     /// What PAUSE from a headers callback means; `None`: what the module's manifest says, else to stop everything.
     pub headers_pause: Option<HeadersPause>,
+    /// Whether a change of the module's file makes a new generation.
+    pub reload: Reload,
+    /// All of this, but for what is in the module's file.
+    pub fingerprint: Fingerprint,
 }
 
 impl std::fmt::Debug for Filter {
@@ -285,6 +308,8 @@ pub struct Cluster {
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// TLS towards the endpoints.
     pub tls: Option<ClusterTls>,
+    /// All of this, its certificates included.
+    pub fingerprint: Fingerprint,
 }
 
 /// An endpoint of a cluster.

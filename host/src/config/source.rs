@@ -50,6 +50,11 @@ impl Sources {
         self.files.iter().map(|file| file.name.as_str())
     }
 
+    /// The folder against which relative paths in the main file are resolved.
+    pub(crate) fn main_base(&self) -> &Path {
+        self.base(FileId(0))
+    }
+
     pub(crate) fn set_written(&mut self, written: serde_json::Value) {
         self.written = written;
     }

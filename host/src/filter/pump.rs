@@ -223,7 +223,7 @@ impl Pump<'_> {
     fn admit(&self, exchange: &mut Exchange, index: usize) -> Admitted {
         let Some(filter) = exchange.filters.get(index) else { return Admitted::No };
         let plugin = Rc::clone(&filter.plugin);
-        let slot = match plugin.vm.acquire(self.env, self.waker) {
+        let slot = match plugin.vm.acquire(self.waker) {
             Acquired::Ready(slot) => slot,
             Acquired::Wait => return Admitted::Wait,
             Acquired::Unavailable => return Admitted::No,

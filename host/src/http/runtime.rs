@@ -1,10 +1,11 @@
 //! What a listener's streams need on one worker.
 
-use std::rc::Rc;
+use std::{any::Any, rc::Rc};
 
 use crate::{
     config::resolved::ListenerLimits,
     filter::chain::Chain,
+    listener::tasks::Tasks,
     telemetry::{
         names,
         registry::{Counter, Gauge, Histogram, Registry},
@@ -25,6 +26,10 @@ pub struct ListenerRuntime {
     pub limits: ListenerLimits,
     /// What is counted of it.
     pub metrics: Rc<ListenerMetrics>,
+    /// Where its connections and tunnels run.
+    pub tasks: Rc<Tasks>,
+    /// What lives until its last stream has ended.
+    pub keeps: Rc<dyn Any>,
 }
 
 /// What a worker counts of a listener.

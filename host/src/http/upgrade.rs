@@ -17,7 +17,8 @@ const CHUNK: usize = 16 * 1024;
 
 /// Joins both sides once each of them has changed its protocol. The stream lives as long as the tunnel.
 pub fn spawn(stream: Rc<Stream>, lease: Option<Lease>, downstream: OnUpgrade, upstream: OnUpgrade) {
-    tokio::task::spawn_local(async move {
+    let tasks = Rc::clone(&stream.runtime.tasks);
+    tasks.spawn(async move {
         // The connection has left the pool for good: it is closed with the tunnel.
         let _lease = lease;
         let idle = stream.runtime.limits.idle_timeout;

@@ -13,8 +13,11 @@ use std::{
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{connection, drain::Drain};
-use crate::{config::resolved::Listener, http::runtime::ListenerRuntime};
+use super::{connection, drain::Drain, tasks::Tasks};
+use crate::{
+    config::resolved::{Listener, ListenerProtocol},
+    http::runtime::ListenerRuntime,
+};
 
 /// Connections of the process and of one listener, shared by the workers.
 #[derive(Debug)]
@@ -28,19 +31,24 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Count {
     open: AtomicUsize,
-    limit: usize,
+    limit: AtomicUsize,
 }
 
 impl Count {
     /// None open.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { open: AtomicUsize::new(0), limit }
+        Self { open: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }
+    }
+
+    /// Changes how many there may be. Those that are open stay.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     fn enter(&self) -> bool {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
-        if before >= self.limit {
+        if before >= self.limit.load(Ordering::Relaxed) {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
@@ -57,6 +65,11 @@ impl Admission {
     #[must_use]
     pub fn new(process: Arc<Count>, limit: usize, ids: Arc<AtomicU64>) -> Arc<Self> {
         Arc::new(Self { process, listener: Count::new(limit), ids })
+    }
+
+    /// Changes the listener's limit.
+    pub fn set_limit(&self, limit: usize) {
+        self.listener.set_limit(limit);
     }
 
     /// Room for one more connection, until the value is dropped.
@@ -88,53 +101,117 @@ impl Drop for Entered {
     }
 }
 
-/// A listener on one worker: what changes with a generation is behind `runtime`.
+/// A listener on one worker, for as long as it keeps its name and its protocol.
 pub struct LocalListener {
     /// Its name.
     pub name: Rc<str>,
-    /// Settings that do not change.
+    /// What it spoke from the beginning, and will.
+    pub protocol: ListenerProtocol,
+    serving: RefCell<Rc<Serving>>,
+    /// Limits.
+    pub admission: Arc<Admission>,
+    /// It, or the worker, is going away.
+    pub drain: Drain,
+    /// Its connections.
+    pub tasks: Rc<Tasks>,
+}
+
+/// What connections and streams begin on: one generation's part of a listener.
+pub struct Serving {
+    /// Settings.
     pub settings: Arc<Listener>,
     /// TLS, when configured.
     pub tls: Option<tokio_rustls::TlsAcceptor>,
-    /// Chain, limits and surroundings of new streams.
-    pub runtime: RefCell<Rc<ListenerRuntime>>,
-    /// Limits.
-    pub admission: Arc<Admission>,
-    /// Draining.
-    pub drain: Drain,
+    /// Chain, limits and surroundings of streams.
+    pub runtime: Rc<ListenerRuntime>,
 }
 
 impl LocalListener {
+    /// A listener that has just begun.
+    #[must_use]
+    pub fn new(serving: Serving, admission: Arc<Admission>, tasks: Rc<Tasks>) -> Rc<Self> {
+        Rc::new(Self {
+            name: serving.settings.name.as_str().into(),
+            protocol: serving.settings.protocol,
+            serving: RefCell::new(Rc::new(serving)),
+            admission,
+            drain: Drain::default(),
+            tasks,
+        })
+    }
+
+    /// What a new connection begins on.
+    #[must_use]
+    pub fn serving(&self) -> Rc<Serving> {
+        Rc::clone(&self.serving.borrow())
+    }
+
     /// What a new stream begins on.
     #[must_use]
     pub fn current(&self) -> Rc<ListenerRuntime> {
-        Rc::clone(&self.runtime.borrow())
+        Rc::clone(&self.serving.borrow().runtime)
+    }
+
+    /// The next generation's part. What has begun goes on as it was.
+    pub fn serve(&self, serving: Serving) {
+        self.serving.replace(Rc::new(serving));
     }
 }
 
-/// Accepts until the worker drains, and then what is in the queue already: closing a socket resets those who wait there.
-pub async fn run(listener: Rc<LocalListener>, socket: TcpListener) {
+/// An address that is listened on, on one worker. Who serves what comes in there may change.
+pub struct Gate {
+    /// Who does now.
+    listener: RefCell<Rc<LocalListener>>,
+    closing: Drain,
+}
+
+impl Gate {
+    /// Opens it.
+    #[must_use]
+    pub fn new(listener: Rc<LocalListener>) -> Rc<Self> {
+        Rc::new(Self { listener: RefCell::new(listener), closing: Drain::default() })
+    }
+
+    /// Who serves what comes in.
+    #[must_use]
+    pub fn listener(&self) -> Rc<LocalListener> {
+        Rc::clone(&self.listener.borrow())
+    }
+
+    /// Another one serves from now on. Returns the one before.
+    pub fn hand_over(&self, listener: Rc<LocalListener>) -> Rc<LocalListener> {
+        self.listener.replace(listener)
+    }
+
+    /// Takes no more but what is in the queue already.
+    pub fn close(&self) {
+        self.closing.begin();
+    }
+}
+
+/// Accepts until the gate closes, and then what is in the queue already: closing a socket resets those who wait there.
+pub async fn run(gate: Rc<Gate>, socket: TcpListener) {
     loop {
         let accepted = tokio::select! {
             biased;
             accepted = socket.accept() => accepted,
-            () = listener.drain.begun() => {
+            () = gate.closing.begun() => {
                 let Ok(socket) = socket.into_std() else { return };
                 while let Ok((stream, remote)) = socket.accept() {
                     let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
                     if let Ok(stream) = stream {
-                        begin(&listener, stream, remote);
+                        begin(&gate, stream, remote);
                     }
                 }
                 return;
             }
         };
         match accepted {
-            Ok((stream, remote)) => begin(&listener, stream, remote),
+            Ok((stream, remote)) => begin(&gate, stream, remote),
             Err(error) => {
                 // Out of files, most likely: wait for some to be closed rather than spin.
                 tracing::error!(
-                    listener = &*listener.name,
+                    listener = &*gate.listener().name,
                     "cannot accept: {error}; raise the limit of open files (ulimit -n) or lower `limits.connections`"
                 );
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -143,7 +220,8 @@ pub async fn run(listener: Rc<LocalListener>, socket: TcpListener) {
     }
 }
 
-fn begin(listener: &Rc<LocalListener>, stream: TcpStream, remote: SocketAddr) {
+fn begin(gate: &Gate, stream: TcpStream, remote: SocketAddr) {
+    let listener = gate.listener();
     let runtime = listener.current();
     let Some(entered) = listener.admission.enter() else {
         // Closing at once tells the client more than a connection that nobody reads.
@@ -153,5 +231,6 @@ fn begin(listener: &Rc<LocalListener>, stream: TcpStream, remote: SocketAddr) {
     runtime.metrics.accepted.inc();
     // Counted before its task has run: a drain that begins now has to know of it.
     let counted = connection::Counted::new(Rc::clone(&runtime.metrics));
-    tokio::task::spawn_local(connection::serve(Rc::clone(listener), stream, remote, (entered, counted)));
+    let tasks = Rc::clone(&listener.tasks);
+    tasks.spawn(connection::serve(listener, stream, remote, (entered, counted)));
 }

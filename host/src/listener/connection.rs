@@ -53,21 +53,20 @@ pub async fn serve(
     remote: SocketAddr,
     (entered, counted): (Entered, Counted),
 ) {
-    let runtime = listener.current();
-    let metrics = Rc::clone(&runtime.metrics);
+    let serving = listener.serving();
+    let metrics = Rc::clone(&serving.runtime.metrics);
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
-    let limits = runtime.limits.clone();
-    drop(runtime);
+    let limits = serving.runtime.limits.clone();
     let started = Instant::now();
     let activity = Arc::new(Activity::default());
-    let (transport, tls, agreed) = match &listener.tls {
+    let (transport, tls, agreed) = match &serving.tls {
         None => (Transport::Tcp(stream), None, None),
         Some(acceptor) => match timeout(limits.header_timeout, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let session = stream.get_ref().1;
                 let name = session.server_name();
-                let presents = listener.settings.tls.as_ref().map(|tls| Arc::clone(&tls.certificates));
+                let presents = serving.settings.tls.as_ref().map(|tls| Arc::clone(&tls.certificates));
                 let tls = Tls::of(session, name, presents.map_or(Presents::Nothing, Presents::ByName));
                 let agreed = session.alpn_protocol().map(|protocol| protocol == b"h2");
                 (Transport::Tls(Box::new(stream.into())), Some(tls), agreed)
@@ -90,17 +89,21 @@ pub async fn serve(
         remote: remote.into(),
         local: local.into(),
         listener: name,
-        listener_metadata: Arc::clone(&listener.settings.metadata),
+        listener_metadata: Arc::clone(&serving.settings.metadata),
         tls,
         alarm: Alarm::default(),
         place,
     });
     let mut io = Io { transport, prefix: Bytes::new(), activity, heads: None };
-    if listener.settings.protocol == ListenerProtocol::Tcp {
+    if listener.protocol == ListenerProtocol::Tcp {
         // What is begun on these filters ends on them.
-        tcp::serve::serve(listener.current(), connection, io).await;
+        let runtime = listener.current();
+        drop(serving);
+        tcp::serve::serve(runtime, connection, io).await;
         return;
     }
+    // An HTTP connection may stay for days: it must not keep a generation alive that it does not use.
+    drop(serving);
     let http2 = match agreed {
         Some(http2) => http2,
         // Nobody agreed on anything: what the client says first tells.

@@ -1,6 +1,26 @@
-//! Turns a configuration into a running proxy.
+//! Turns a configuration into a running proxy, and another configuration into its next generation.
 //!
-//! Everything is validated, compiled, configured and bound before a worker starts; if any step fails nothing has started and
-//! the report says why. One generation lives as long as the process; replacing it while traffic flows comes later and belongs here.
+//! ```text
+//! prepare     config -> Prepared       modules compiled, filters configured: everything that can be wrong is found here
+//! addresses   listeners -> sockets     those that are there already stay
+//! proxy       Prepared -> generation   instances for every worker, then one command to each of them
+//! keeper      who asks for what        one change after the other, each in the audit log
+//! watch       files -> keeper          what is looked at changes what runs
+//! ```
+//!
+//! # Invariants
+//! - Everything is validated, compiled, configured, bound and built before a worker hears of it. If any step fails, what ran goes on
+//!   and the report says why.
+//! - A generation is whole: listeners, chains, filters and clusters change together, and a stream sees those of one generation only.
+//! - What has not changed is not replaced: a listener keeps its sockets and its connections, a cluster its pools, a filter its
+//!   instances with all that they remember.
 
-pub mod start;
+mod addresses;
+pub mod audit;
+pub mod difference;
+pub mod keeper;
+pub mod prepare;
+pub mod proxy;
+pub mod watch;
+
+pub(crate) use addresses::unbound;

@@ -191,7 +191,7 @@ impl Way {
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
     ) -> Result<Poll<()>, Broken> {
-        let mut scratch = session.runtime.env.scratch.borrow_mut();
+        let mut scratch = session.runtime.env.stock.scratch.0.borrow_mut();
         let mut buffer = ReadBuf::new(&mut scratch);
         match Pin::new(from).poll_read(cx, &mut buffer) {
             Poll::Pending => return Ok(Poll::Pending),

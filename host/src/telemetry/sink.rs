@@ -90,12 +90,29 @@ impl Sinks {
         targets: impl IntoIterator<Item = (String, SinkTarget)>,
         registry: &Registry,
     ) -> Result<Self, SinkError> {
+        Self { by_name: BTreeMap::new() }.next(targets, registry)
+    }
+
+    /// Opens the sinks of the next generation: those of the same name and target are the same.
+    ///
+    /// # Errors
+    /// [`SinkError`] for the first that cannot be opened; no new one stays open then.
+    pub fn next(
+        &self,
+        targets: impl IntoIterator<Item = (String, SinkTarget)>,
+        registry: &Registry,
+    ) -> Result<Self, SinkError> {
         let mut by_name = BTreeMap::new();
         let unnamed = (String::new(), SinkTarget::Stdout);
         for (name, target) in std::iter::once(unnamed).chain(targets) {
+            if let Some(known) = self.by_name.get(&name).filter(|known| known.target == target) {
+                by_name.insert(name, Arc::clone(known));
+                continue;
+            }
+            let written = target.clone();
             let output =
                 Output::open(target).map_err(|(path, source)| SinkError::Open { sink: name.clone(), path, source })?;
-            let sink = Sink::start(&name, output, registry)?;
+            let sink = Sink::start(&name, written, output, registry)?;
             by_name.insert(name, Arc::new(sink));
         }
         Ok(Self { by_name })
@@ -185,6 +202,7 @@ impl Clone for SinkHandle {
 /// What handles and `Sinks` hold. The thread holds only [`Shared`], so that it can see the last of them go.
 #[derive(Debug)]
 struct Sink {
+    target: SinkTarget,
     shared: Arc<Shared>,
     thread: Thread,
     ended: Mutex<mpsc::Receiver<()>>,
@@ -193,7 +211,7 @@ struct Sink {
 }
 
 impl Sink {
-    fn start(name: &str, output: Output, registry: &Registry) -> Result<Self, SinkError> {
+    fn start(name: &str, target: SinkTarget, output: Output, registry: &Registry) -> Result<Self, SinkError> {
         let shared = Arc::new(Shared::default());
         let (alive, ended) = mpsc::channel::<()>();
         let dropped = |reason| registry.counter(&names::SINK_DROPPED, &[("sink", name), ("reason", reason)]);
@@ -213,6 +231,7 @@ impl Sink {
             })
             .map_err(|source| SinkError::Thread { sink: name.to_owned(), source })?;
         Ok(Self {
+            target,
             shared,
             thread: thread.thread().clone(),
             ended: Mutex::new(ended),

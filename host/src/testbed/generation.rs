@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     config::{self, Format, Report},
-    reload::start::{self, Proxy, Records, Setup},
+    reload::{
+        prepare::{self, Records},
+        proxy::{Proxy, Setup},
+    },
 };
 
 /// The name of the filter, in the proxy's configuration.
@@ -86,10 +89,10 @@ impl Generation {
         let text = configuration(spec, &sockets)?.to_string();
         let config =
             config::load_text("the test's proxy", &text, Format::Json, Path::new("")).map_err(|r| refused(&r))?;
-        let proxy = start::prepare(config, &Records::Into(records.to_owned()))
+        let proxy = prepare::prepare(config, &Records::Into(records.to_owned()))
             .and_then(|prepared| prepared.start_with(&Setup { stopped: true, ..Setup::default() }))
             .map_err(|report| refused(&report))?;
-        let address = proxy.snapshot.listeners.first().map(|(_, address)| *address);
+        let address = proxy.listeners().first().map(|(_, address)| *address);
         let address = address.ok_or_else(|| "the test's proxy has no listener".to_owned())?;
         proxy.on_worker(0, Box::new(move || Bench::begin(address, pipe, sockets, Pace::Stopped, receiver)));
         Ok(Self { subject: Subject::Fyke(proxy), orders })
@@ -98,7 +101,7 @@ impl Generation {
     /// The value of a counter or gauge, and how many values a histogram was given.
     pub fn metric(&self, name: &str, labels: &[(String, String)]) -> Option<(i64, u64)> {
         match &self.subject {
-            Subject::Fyke(proxy) => metrics::read(&proxy.registry, name, labels),
+            Subject::Fyke(proxy) => metrics::read(proxy.registry(), name, labels),
             Subject::Envoy(envoy) => Some((envoy.metric(name, labels)?, 0)),
         }
     }
@@ -106,7 +109,7 @@ impl Generation {
     /// Streams that the filter has.
     pub fn open_streams(&self) -> i64 {
         match &self.subject {
-            Subject::Fyke(proxy) => metrics::open_requests(&proxy.registry),
+            Subject::Fyke(proxy) => metrics::open_requests(proxy.registry()),
             // It does not say at once; what the test left open, the bed knows.
             Subject::Envoy(_) => 0,
         }

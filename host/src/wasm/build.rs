@@ -23,7 +23,10 @@ use super::{
     vm::Root,
 };
 use crate::{
-    config::resolved::{self, HeadersPause, Origin},
+    config::{
+        fingerprint::Fingerprint,
+        resolved::{self, ClusterProtocol, HeadersPause, Origin},
+    },
     shared,
     telemetry::{Registry, SinkHandle, Sinks, labelled::Family},
 };
@@ -93,9 +96,24 @@ pub(super) struct VmPlan {
     manifest: Manifest,
     options: InstanceOptions,
     plugins: Vec<PluginConfiguration>,
+    /// Its routes carry configurations of other filters, by their numbers.
+    routed: bool,
 }
 
 impl VmPlan {
+    /// Whether an instance of one is as good as one of the other.
+    fn is_same(&self, other: &Self) -> bool {
+        let plugins = self.plugins.iter().zip(&other.plugins);
+        self.name == other.name
+            && self.scope() == other.scope()
+            && self.module.hash() == other.module.hash()
+            && self.options.callbacks == other.options.callbacks
+            && self.plugins.len() == other.plugins.len()
+            && plugins.into_iter().all(|(one, other)| {
+                one.settings.fingerprint == other.settings.fingerprint && one.configuration == other.configuration
+            })
+    }
+
     /// Key of its shared data. A filter is never in the scope of a VM that happens to be called like it.
     pub(super) fn scope(&self) -> String {
         let kind = if self.plugins.iter().any(|plugin| plugin.settings.vm.is_some()) { "vm" } else { "filter" };
@@ -188,6 +206,9 @@ impl Blueprint {
             // An instance that met more configurations after it was built is not the one a worker would get.
             let grew = blueprint.vms.get(number).is_some_and(|vm| known.get(number) != Some(&vm.plugins.len()));
             let routed = instance.routes.iter().any(|route| !route.action.filters.is_empty());
+            if let Some(plan) = blueprint.vms.get_mut(number) {
+                plan.routed = routed;
+            }
             if grew {
                 match blueprint.build_vm(number) {
                     Ok(instance) => blueprint.keep_spare(number, instance),
@@ -198,6 +219,45 @@ impl Blueprint {
             }
         }
         if refusals.is_empty() { Ok(blueprint) } else { Err(refusals) }
+    }
+
+    /// For each VM the number of the one in `old` that can go on in its place, because nothing that it has seen has changed.
+    #[must_use]
+    pub fn kept_of(&self, old: &Self) -> Vec<Option<usize>> {
+        if self.world() != old.world() {
+            return vec![None; self.vms.len()];
+        }
+        let numbered = |blueprint: &Self| -> Vec<(String, Vec<u8>)> {
+            let plugins = blueprint.vms.iter().flat_map(|vm| &vm.plugins);
+            plugins.map(|plugin| (plugin.settings.name.clone(), plugin.configuration.clone())).collect()
+        };
+        let same_numbers = numbered(self) == numbered(old);
+        let same = |vm: &VmPlan| old.vms.iter().position(|known| vm.is_same(known));
+        self.vms.iter().map(|vm| same(vm).filter(|_| same_numbers || !vm.routed)).collect()
+    }
+
+    /// Whether nothing at all is different from `old`.
+    #[must_use]
+    pub fn is_same(&self, old: &Self) -> bool {
+        let kept = self.kept_of(old);
+        self.vms.len() == old.vms.len() && kept.iter().enumerate().all(|(number, kept)| *kept == Some(number))
+    }
+
+    /// What filters may ask about while they are configured.
+    fn world(&self) -> Fingerprint {
+        let config = &self.surroundings.config;
+        let clusters = config.clusters.values().flat_map(|cluster| {
+            let kind: &[u8] = if cluster.protocol == ClusterProtocol::Tcp { b"tcp" } else { b"http" };
+            [cluster.name.as_bytes(), kind]
+        });
+        let filters = config.filters.keys().map(String::as_bytes);
+        Fingerprint::of(std::iter::once(config.rest.bytes()).chain(clusters).chain([&b""[..]]).chain(filters))
+    }
+
+    /// Lets instances go that were made while this was checked and that nobody has asked for.
+    pub fn forget_spares(&self) {
+        let spares = self.spares.lock().map(|mut spares| std::mem::take(&mut *spares));
+        drop(spares);
     }
 
     /// What chains need to know of a filter.
@@ -313,6 +373,7 @@ impl Blueprint {
                     ..InstanceOptions::default()
                 },
                 plugins: Vec::new(),
+                routed: false,
             });
             self.vms.len() - 1
         };

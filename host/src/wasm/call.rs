@@ -171,11 +171,11 @@ impl Host for Call<'_> {
     }
 
     fn random(&mut self, out: &mut [u8]) {
-        self.env.entropy.fill(out);
+        self.env.stock.entropy.fill(out);
     }
 
     fn set_tick_period(&mut self, root: ContextId, period: Option<Duration>) {
-        self.vm.tick(self.slot, self.env, root, period);
+        self.vm.tick(self.slot, root, period);
     }
 
     fn done(&mut self, cx: ContextId) -> Status {
@@ -200,7 +200,7 @@ impl Host for Call<'_> {
             }
             _ => {}
         }
-        let scribe = &self.env.scribe;
+        let scribe = &self.env.stock.scribe;
         self.stream(cx, |exchange, index| with_stream_map(scribe, exchange, index, map, f)).unwrap_or(false)
     }
 

@@ -17,20 +17,37 @@ pub struct Env {
     pub registry: Registry,
     /// `node:`
     pub node: Arc<resolved::Node>,
-    /// Writes header fields for its guests.
-    pub scribe: Scribe,
-    /// Random bytes for its guests.
-    pub entropy: Entropy,
-    /// Where bytes of TCP connections lie between one socket and the other.
-    pub scratch: RefCell<Box<[u8]>>,
+    /// What the generations of a worker share.
+    pub stock: Rc<Stock>,
     /// Who watches what filters do; usually nobody.
     pub tap: Option<Tap>,
     /// Zero of the guests' monotonic clock.
     pub epoch: Instant,
 }
 
+/// What a worker keeps for all of its generations.
+#[derive(Default)]
+pub struct Stock {
+    /// Writes header fields for guests.
+    pub scribe: Scribe,
+    /// Random bytes for guests.
+    pub entropy: Entropy,
+    /// Where bytes of TCP connections lie between one socket and the other.
+    pub scratch: Scratch,
+}
+
+/// See [`Stock::scratch`].
+#[derive(Debug)]
+pub struct Scratch(pub RefCell<Box<[u8]>>);
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self(RefCell::new(vec![0; SCRATCH].into()))
+    }
+}
+
 /// Bytes that are read at once from a TCP connection.
-pub const SCRATCH: usize = 64 * 1024;
+const SCRATCH: usize = 64 * 1024;
 
 impl std::fmt::Debug for Env {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

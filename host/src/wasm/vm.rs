@@ -71,7 +71,7 @@ pub struct Rebuild {
     pub reply: oneshot::Sender<Result<Built, String>>,
 }
 
-/// Where the instance of one or several filters stands.
+/// Where the instance of one or several filters stands. It outlives its generation where the next one has no other for it.
 #[derive(Debug)]
 pub struct Vm {
     /// Number in the generation.
@@ -82,6 +82,8 @@ pub struct Vm {
     pub scope: Arc<crate::shared::Scope>,
     /// Its lines in the log.
     pub lines: Lines,
+    /// Surroundings of what it does by itself: those of the newest generation that it is in.
+    env: RefCell<Rc<Env>>,
     state: RefCell<State>,
     waiting: RefCell<Vec<Waker>>,
     failures: Cell<u32>,
@@ -109,6 +111,8 @@ enum State {
     Ready(Rc<Slot>),
     Rebuilding,
     Paused(Instant),
+    /// Nobody needs it any more.
+    Ended,
 }
 
 /// What a stream finds when it needs an instance.
@@ -123,26 +127,37 @@ pub enum Acquired {
 }
 
 impl Vm {
-    /// A VM with its first instance.
+    /// A VM without an instance.
     #[must_use]
     pub fn new(
-        number: usize,
-        name: Rc<str>,
+        (number, name): (usize, Rc<str>),
         scope: Arc<crate::shared::Scope>,
         rebuild: mpsc::UnboundedSender<Rebuild>,
         metrics: VmMetrics,
+        env: Rc<Env>,
     ) -> Rc<Self> {
         Rc::new(Self {
             number,
             name,
             scope,
             lines: Lines::default(),
+            env: RefCell::new(env),
             state: RefCell::new(State::Rebuilding),
             waiting: RefCell::new(Vec::new()),
             failures: Cell::new(0),
             rebuild,
             metrics,
         })
+    }
+
+    /// Surroundings of what it does by itself.
+    fn env(&self) -> Rc<Env> {
+        Rc::clone(&self.env.borrow())
+    }
+
+    /// A newer generation has taken it over.
+    pub fn adopt(&self, env: Rc<Env>) {
+        self.env.replace(env);
     }
 
     /// What is counted of it.
@@ -152,7 +167,11 @@ impl Vm {
     }
 
     /// Puts an instance in place and starts what it asked for while it was configured.
-    pub fn install(self: &Rc<Self>, built: Built, env: &Rc<Env>) {
+    pub fn install(self: &Rc<Self>, built: Built) {
+        if matches!(*self.state.borrow(), State::Ended) {
+            return;
+        }
+        let env = &self.env();
         let (ready, announced) = mpsc::unbounded_channel();
         let slot = Rc::new(Slot {
             instance: RefCell::new(built.instance),
@@ -174,9 +193,9 @@ impl Vm {
         self.state.replace(State::Ready(Rc::clone(&slot)));
         self.metrics.breaker.set(0);
         for (root, period) in built.ticks {
-            self.tick(&slot, env, root, Some(period));
+            self.tick(&slot, root, Some(period));
         }
-        self.listen(&slot, env, announced);
+        self.listen(&slot, announced);
         for (root, queue) in built.queues {
             self.scope.queues.listen(queue, root, &slot.ready);
         }
@@ -187,7 +206,7 @@ impl Vm {
     }
 
     /// The instance for a new stream.
-    pub fn acquire(self: &Rc<Self>, env: &Rc<Env>, waker: Option<&Waker>) -> Acquired {
+    pub fn acquire(self: &Rc<Self>, waker: Option<&Waker>) -> Acquired {
         let due = match &*self.state.borrow() {
             State::Ready(slot) if !slot.is_condemned() => return Acquired::Ready(Rc::clone(slot)),
             State::Paused(until) => {
@@ -198,9 +217,10 @@ impl Vm {
             }
             State::Ready(_) => true,
             State::Rebuilding => false,
+            State::Ended => return Acquired::Unavailable,
         };
         if due {
-            self.replace(env);
+            self.replace();
         }
         if let Some(waker) = waker {
             let mut waiting = self.waiting.borrow_mut();
@@ -220,12 +240,23 @@ impl Vm {
         }
     }
 
-    /// Says goodbye to the plugin contexts, when no stream is left (PROXY-WASM.md 1.7): done, then delete. One that says that it is not
-    /// done yet is waited for until it calls `proxy_done`, or until `deadline`; its timers and callouts go on meanwhile.
-    pub async fn end(self: &Rc<Self>, env: &Rc<Env>, deadline: Instant) {
-        let Some(slot) = self.slot() else { return };
+    /// Ends the VM, when no stream is left: says goodbye to the plugin contexts and lets the instance go.
+    pub async fn end(self: &Rc<Self>, deadline: Instant) {
+        let Some(slot) = self.slot() else {
+            self.state.replace(State::Ended);
+            return;
+        };
+        self.say_goodbye(&slot, deadline).await;
+        self.state.replace(State::Ended);
+        slot.condemn();
+    }
+
+    /// PROXY-WASM.md 1.7: done, then delete. One that says that it is not done yet is waited for until it calls `proxy_done`, or until
+    /// `deadline`; its timers and callouts go on meanwhile.
+    async fn say_goodbye(self: &Rc<Self>, slot: &Rc<Slot>, deadline: Instant) {
+        let env = &self.env();
         let enter = |f: &dyn Fn(&mut Instance, &mut Call<'_>) -> Result<bool, Trap>| {
-            let mut call = Call::for_root(env, self, &slot);
+            let mut call = Call::for_root(env, self, slot);
             match slot.enter(|instance| f(instance, &mut call)) {
                 Some(Err(trap)) => {
                     tracing::warn!(filter = &*self.name, "filter trapped at its end: {}", trap.message);
@@ -290,16 +321,15 @@ impl Vm {
             );
             self.pause(pause);
         } else {
-            self.replace(env);
+            self.replace();
         }
     }
 
-    fn replace(self: &Rc<Self>, env: &Rc<Env>) {
+    fn replace(self: &Rc<Self>) {
         self.state.replace(State::Rebuilding);
         let (reply, built) = oneshot::channel();
         let asked = self.rebuild.send(Rebuild { vm: self.number, reply });
         let vm = Rc::clone(self);
-        let env = Rc::clone(env);
         tokio::task::spawn_local(async move {
             let built = match asked {
                 Ok(()) => built.await.unwrap_or_else(|_| Err("the control plane is gone".to_owned())),
@@ -308,12 +338,12 @@ impl Vm {
             match built {
                 Ok(built) => {
                     vm.metrics.replaced.inc();
-                    vm.install(built, &env);
+                    vm.install(built);
                 }
                 Err(error) => {
                     tracing::error!(
                         filter = &*vm.name,
-                        worker = env.worker,
+                        worker = vm.env().worker,
                         "no instance in place of the one that trapped: {error}"
                     );
                     vm.failures.set(vm.failures.get().max(FAILURES).saturating_add(1));
@@ -336,14 +366,14 @@ impl Vm {
     fn listen(
         self: &Rc<Self>,
         slot: &Rc<Slot>,
-        env: &Rc<Env>,
         mut announced: mpsc::UnboundedReceiver<(ContextId, u32)>,
     ) {
         let weak = Rc::downgrade(slot);
-        let (vm, env) = (Rc::downgrade(self), Rc::clone(env));
+        let vm = Rc::downgrade(self);
         tokio::task::spawn_local(async move {
             while let Some((root, queue)) = announced.recv().await {
                 let (Some(slot), Some(vm)) = (weak.upgrade(), vm.upgrade()) else { return };
+                let env = vm.env();
                 let mut call = Call::for_root(&env, &vm, &slot);
                 match slot.enter(|instance| instance.on_queue_ready(&mut call, root, queue)) {
                     Some(Ok(())) => {}
@@ -355,20 +385,20 @@ impl Vm {
     }
 
     /// Sets, changes or stops a root context's timer.
-    pub fn tick(self: &Rc<Self>, slot: &Rc<Slot>, env: &Rc<Env>, root: ContextId, period: Option<Duration>) {
+    pub fn tick(self: &Rc<Self>, slot: &Rc<Slot>, root: ContextId, period: Option<Duration>) {
         if let Some(old) = slot.timers.borrow_mut().remove(&root.0) {
             old.abort();
         }
         let Some(period) = period else { return };
         let weak = Rc::downgrade(slot);
         let vm = Rc::clone(self);
-        let env = Rc::clone(env);
         let task = tokio::task::spawn_local(async move {
             let mut timer = tokio::time::interval_at(Instant::now() + period, period);
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 timer.tick().await;
                 let Some(slot) = weak.upgrade() else { return };
+                let env = vm.env();
                 let mut call = Call::for_root(&env, &vm, &slot);
                 match slot.enter(|instance| instance.on_tick(&mut call, root)) {
                     Some(Ok(())) => {}

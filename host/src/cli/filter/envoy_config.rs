@@ -16,7 +16,7 @@ use crate::{
         resolved::{self, HeadersPause, ModuleSource},
     },
     envoy::{self, Layer},
-    reload::start::{self, Records},
+    reload::prepare::{self, Records},
     wasm::manifest::Manifest,
 };
 
@@ -167,7 +167,7 @@ fn accept(given: &Given, layer: Layer, module: &Path) -> Result<Accepted, Failur
         .next()
         .map(|filter| String::from_utf8_lossy(&filter.configuration).into_owned())
         .unwrap_or_default();
-    let prepared = start::prepare(config, &Records::Nowhere).map_err(refused)?;
+    let prepared = prepare::prepare(config, &Records::Nowhere).map_err(refused)?;
     let mut labels: Vec<String> =
         prepared.registry().labelled().gather().into_iter().flat_map(|family| family.labels).collect();
     labels.sort();

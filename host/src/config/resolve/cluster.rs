@@ -23,6 +23,7 @@ impl Resolver<'_, '_> {
     }
 
     fn cluster(&mut self, name: &str, raw: &raw::Cluster, place: &Place<'_>) -> Option<Cluster> {
+        self.contents.clear();
         let endpoints = self.endpoints(&raw.endpoints, &place.key("endpoints"));
         let protocol = match raw.protocol {
             raw::ClusterProtocol::Http1 => ClusterProtocol::Http1,
@@ -50,6 +51,7 @@ impl Resolver<'_, '_> {
             pool,
             metadata: raw.metadata.clone(),
             tls,
+            fingerprint: self.fingerprint(raw),
         })
     }
 

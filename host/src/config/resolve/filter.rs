@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Filters, Resolver, place::Place};
+use super::{Filters, Resolver, place::Place, reload};
 use crate::config::{
     raw,
     resolved::{Allow, Filter, FilterLimits, HeadersPause, Locations, ModuleSource, OnFailure, Origin},
@@ -59,6 +59,8 @@ impl Resolver<'_, '_> {
                 raw::HeadersPause::StopAll => HeadersPause::StopAll,
                 raw::HeadersPause::HeadersOnly => HeadersPause::HeadersOnly,
             }),
+            reload: reload(raw.reload),
+            fingerprint: self.fingerprint(raw),
         })
     }
 

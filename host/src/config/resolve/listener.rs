@@ -75,6 +75,7 @@ impl Resolver<'_, '_> {
     }
 
     fn listener(&mut self, name: &str, raw: &raw::Listener, filters: &Filters, place: &Place<'_>) -> Option<Listener> {
+        self.contents.clear();
         let address = self.address(&raw.address, &place.key("address"));
         let protocol = match raw.protocol {
             raw::ListenerProtocol::Http => ListenerProtocol::Http,
@@ -106,6 +107,7 @@ impl Resolver<'_, '_> {
                 Some(tls) => Some(tls?),
                 None => None,
             },
+            fingerprint: self.fingerprint(raw),
             filters: chain,
             cluster: raw.cluster.clone(),
             limits,

@@ -19,13 +19,16 @@ use std::{
     time::Duration,
 };
 
+use serde::Serialize;
+
 use self::place::Place;
 use crate::config::{
     check::unsupported,
+    fingerprint::Fingerprint,
     include::Included,
     raw,
     report::Diagnostics,
-    resolved::{Admin, Config, Filter, Node as Identity, ProcessLimits, Sink},
+    resolved::{Admin, Config, Filter, Node as Identity, ProcessLimits, Reload, Sink},
     source::Sources,
     suggest,
     tree::{Node, Value, quote},
@@ -60,6 +63,10 @@ struct Resolver<'a, 'b> {
     diagnostics: &'a mut Diagnostics<'b>,
     /// The system's authorities, once someone has asked for them.
     system_roots: Option<Arc<rustls::RootCertStore>>,
+    /// Files that were read.
+    files: Vec<PathBuf>,
+    /// What was in those of the part that is being resolved.
+    contents: Vec<Fingerprint>,
 }
 
 /// Resolves a checked configuration. Problems go to the diagnostics; what is returned may only be used when there are none.
@@ -71,7 +78,7 @@ pub(crate) fn resolve(
     sources: &Arc<Sources>,
     diagnostics: &mut Diagnostics<'_>,
 ) -> Option<Config> {
-    let mut resolver = Resolver { names, removed, diagnostics, system_roots: None };
+    let mut resolver = Resolver { names, removed, diagnostics, system_roots: None, files: Vec::new(), contents: Vec::new() };
     let root = Place::root(root);
 
     let admin = raw.admin.as_ref().and_then(|admin| resolver.admin(admin, &root.key("admin")));
@@ -81,6 +88,15 @@ pub(crate) fn resolve(
     let taken = admin.as_ref().map(|admin| admin.address);
     let listeners = resolver.listeners(&raw.listeners, &filters, taken, &root)?;
     resolver.spoken_there(&listeners, &clusters, &root.key("listeners"));
+    resolver.contents.clear();
+    let rest = (&raw.node, &raw.workers, &raw.state, &raw.admin, &raw.limits, &raw.sinks);
+    let rest = resolver.fingerprint(&rest);
+    let mut files: Vec<PathBuf> = sources.file_names().map(PathBuf::from).collect();
+    files.append(&mut resolver.files);
+    // A folder changes when a file is put into it.
+    let patterns = raw.include.iter().filter(|pattern| pattern.contains('*'));
+    let base = sources.main_base();
+    files.extend(patterns.filter_map(|pattern| base.join(pattern).parent().map(PathBuf::from)));
 
     Some(Config {
         node: identity(raw.node.clone().unwrap_or_default()),
@@ -94,6 +110,9 @@ pub(crate) fn resolve(
         filters,
         clusters,
         sinks,
+        reload: reload(raw.reload),
+        rest,
+        files,
         sources: Arc::clone(sources),
     })
 }
@@ -106,6 +125,13 @@ fn workers(written: Option<raw::Workers>) -> usize {
     match written {
         Some(raw::Workers::Count(count)) => count as usize,
         Some(raw::Workers::Auto(_)) | None => thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+fn reload(written: raw::Reload) -> Reload {
+    match written {
+        raw::Reload::Manual => Reload::Manual,
+        raw::Reload::Watch => Reload::Watch,
     }
 }
 
@@ -134,6 +160,13 @@ impl Resolver<'_, '_> {
                 (name.clone(), sink)
             })
             .collect()
+    }
+
+    /// Of a part as it was written, and of the files that were read for it.
+    fn fingerprint(&mut self, raw: &impl Serialize) -> Fingerprint {
+        // What was read as JSON can be written as such.
+        let written = serde_json::to_vec(raw).unwrap_or_default();
+        Fingerprint::of(std::iter::once(&*written).chain(self.contents.iter().map(Fingerprint::bytes)))
     }
 
     /// A path, relative to the file that it is written in.

@@ -13,6 +13,7 @@ use rustls::{
 
 use super::{Resolver, certificates::Certificates, place::Place};
 use crate::config::{
+    fingerprint::Fingerprint,
     plain, raw,
     resolved::{ClusterProtocol, ClusterTls, ListenerProtocol, ListenerTls, Sni},
 };
@@ -206,7 +207,11 @@ impl Resolver<'_, '_> {
     fn pem(&mut self, path: &str, place: &Place<'_>) -> Option<Vec<u8>> {
         let file = self.file(place, path);
         match fs::read(&file) {
-            Ok(bytes) => Some(bytes),
+            Ok(bytes) => {
+                self.contents.push(Fingerprint::of([&*bytes]));
+                self.files.push(file);
+                Some(bytes)
+            }
             Err(error) => {
                 let message = format!("cannot read {}: {}", place.shown(), plain(&error));
                 let problem = self.diagnostics.problem(place.span, &place.path, message);

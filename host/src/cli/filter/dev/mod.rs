@@ -1,7 +1,6 @@
 //! `fyke filter dev`: builds the filter, runs a proxy with it, and does so again whenever a file changes.
 //!
-//! The listeners' sockets outlive each proxy, so nobody is turned away meanwhile: what one has accepted it finishes, what it has
-//! not the next one takes.
+//! The proxy stays: each build is its next generation, so nobody is turned away meanwhile, and what has begun ends on the old filter.
 
 mod echo;
 mod watch;
@@ -10,7 +9,7 @@ use std::{
     io::IsTerminal as _,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use clap::Args;
@@ -22,12 +21,12 @@ use crate::{
         self, Config,
         resolved::{ModuleSource, Sink},
     },
-    reload::start::{self, Proxy, Records, Setup},
+    reload::{
+        prepare::{self, Records},
+        proxy::{Applied, Proxy, Setup},
+    },
     wasm::tap::Report,
 };
-
-/// How long open streams of a replaced proxy get.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
@@ -114,14 +113,6 @@ impl Bench {
                 module.file_name().unwrap_or_default().to_string_lossy()
             )));
         }
-        // An address that is not listened on any more is let go, for another one may be the same port.
-        self.setup.sockets.keep(|address| config.listeners.iter().any(|listener| listener.address == address));
-        for listener in &config.listeners {
-            self.setup.sockets.bind(listener.address).map_err(|error| {
-                let help = start::unbound(&error);
-                Failure::failed(format!("cannot listen on {}: {error}; {help}", listener.address))
-            })?;
-        }
         let fresh = self.echoes.fill(&config);
         self.written = config
             .sinks
@@ -129,12 +120,20 @@ impl Bench {
             .filter_map(|sink| if let Sink::File(path) = sink { path.canonicalize().ok() } else { None })
             .collect();
         let clusters: Vec<_> = config.clusters.values().map(Arc::clone).collect();
-        let prepared = start::prepare(config, &Records::Configured).map_err(refused)?;
-        let proxy = prepared.start_with(&self.setup).map_err(refused)?;
-        let addresses: Vec<String> = proxy.snapshot.listeners.iter().map(|(_, address)| address.to_string()).collect();
-        if let Some(old) = self.proxy.replace(proxy) {
-            std::thread::spawn(move || old.drain(PATIENCE));
+        match &self.proxy {
+            None => {
+                let prepared = prepare::prepare(config, &Records::Configured).map_err(refused)?;
+                self.proxy = Some(prepared.start_with(&self.setup).map_err(refused)?);
+            }
+            Some(proxy) => {
+                let applied = proxy.prepare(config).and_then(|prepared| proxy.apply(&prepared)).map_err(refused)?;
+                if let Applied::Unchanged(_) = applied {
+                    return Ok("nothing has changed that runs".to_owned());
+                }
+            }
         }
+        let listeners = self.proxy.as_ref().map(Proxy::listeners).unwrap_or_default();
+        let addresses: Vec<String> = listeners.iter().map(|(_, address)| address.to_string()).collect();
         let mut live = format!(
             "live on {} after {:.1} s (built in {:.1} s)",
             addresses.join(", "),

@@ -1,0 +1,126 @@
+//! The addresses that a process listens on. They outlive generations: a listener that keeps its address keeps its sockets.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use crate::{
+    config::{Problem, resolved::Listener},
+    listener::{
+        accept::{Admission, Count},
+        socket,
+    },
+};
+
+/// All of them.
+pub(super) struct Addresses {
+    bound: Vec<Bound>,
+    next: u64,
+    /// Connections of the process.
+    process: Arc<Count>,
+    /// Of connections.
+    ids: Arc<AtomicU64>,
+}
+
+/// One address.
+#[derive(Clone)]
+struct Bound {
+    number: u64,
+    /// As it was written; the port may be 0.
+    written: SocketAddr,
+    /// Who has it.
+    listener: String,
+    actual: SocketAddr,
+    admission: Arc<Admission>,
+}
+
+/// Where a listener of a new generation listens.
+pub(super) struct Place {
+    pub number: u64,
+    pub address: SocketAddr,
+    pub admission: Arc<Admission>,
+    /// One for each worker, where nobody listens there yet.
+    pub sockets: Vec<TcpListener>,
+    bound: Bound,
+}
+
+impl Addresses {
+    pub fn new(connections: usize) -> Self {
+        let ids = Arc::new(AtomicU64::new(1));
+        Self { bound: Vec::new(), next: 0, process: Arc::new(Count::new(connections)), ids }
+    }
+
+    /// Finds or binds an address for every listener. Nothing changes for those that are there.
+    ///
+    /// # Errors
+    /// All that cannot be bound.
+    pub fn places(&mut self, listeners: &[Listener], workers: usize) -> Result<Vec<Place>, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut places = Vec::new();
+        for listener in listeners {
+            match self.place(listener, workers) {
+                Ok(place) => places.push(place),
+                Err(error) => problems.push(
+                    Problem::new(
+                        listener.origin.clone(),
+                        format!("listener \"{}\" cannot listen on {}: {error}", listener.name, listener.address),
+                    )
+                    .help(unbound(&error)),
+                ),
+            }
+        }
+        if problems.is_empty() { Ok(places) } else { Err(problems) }
+    }
+
+    fn place(&mut self, listener: &Listener, workers: usize) -> io::Result<Place> {
+        // Any free port is that of its listener; a port that was asked for is whoever's has it now.
+        let known = self.bound.iter().find(|bound| {
+            bound.written == listener.address && (bound.written.port() != 0 || bound.listener == listener.name)
+        });
+        let (bound, sockets) = match known {
+            Some(bound) => (Bound { listener: listener.name.clone(), ..bound.clone() }, Vec::new()),
+            None => {
+                let sockets = socket::bind(listener.address, workers)?;
+                let actual = sockets.first().map_or(Ok(listener.address), TcpListener::local_addr)?;
+                self.next += 1;
+                let (process, ids) = (Arc::clone(&self.process), Arc::clone(&self.ids));
+                let bound = Bound {
+                    number: self.next,
+                    written: listener.address,
+                    listener: listener.name.clone(),
+                    actual,
+                    admission: Admission::new(process, listener.limits.connections, ids),
+                };
+                (bound, sockets)
+            }
+        };
+        let (number, address, admission) = (bound.number, bound.actual, Arc::clone(&bound.admission));
+        Ok(Place { number, address, admission, sockets, bound })
+    }
+
+    /// These are the ones from now on.
+    pub fn settle(&mut self, places: Vec<Place>, listeners: &[Listener], connections: usize) {
+        self.process.set_limit(connections);
+        for (place, listener) in places.iter().zip(listeners) {
+            place.admission.set_limit(listener.limits.connections);
+        }
+        self.bound = places.into_iter().map(|place| place.bound).collect();
+    }
+}
+
+/// What to do about an address that cannot be bound.
+pub(crate) fn unbound(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another process has the address, or a listener of this file has all addresses of the port"
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; 0.0.0.0 and [::] mean all that it has"
+        }
+        std::io::ErrorKind::PermissionDenied => "a port below 1024 needs CAP_NET_BIND_SERVICE",
+        _ => "choose another address",
+    }
+}
+

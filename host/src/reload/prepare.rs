@@ -1,0 +1,154 @@
+//! Checks a configuration to the end: loads its modules and has every filter configured, before anything runs on it.
+
+use std::{path::PathBuf, sync::Arc};
+
+use fyke_engine::{CallbackSet, Engine, EngineOptions};
+
+use crate::{
+    config::{
+        Config, Origin, Problem, Report,
+        resolved::{self, ListenerProtocol},
+    },
+    shared::SharedData,
+    telemetry::{Registry, SinkTarget, Sinks},
+    wasm::build::{Blueprint, Refusal, Surroundings},
+};
+
+/// Where the records go that filters write to sinks.
+#[derive(Debug, Clone)]
+pub enum Records {
+    /// Where the configuration says.
+    Configured,
+    /// There will be none, so no file is made.
+    Nowhere,
+    /// All into this file.
+    Into(PathBuf),
+}
+
+/// What all generations of a process share.
+#[derive(Clone)]
+pub struct Foundation {
+    engine: Engine,
+    pub(super) registry: Registry,
+    shared: Arc<SharedData>,
+    records: Records,
+}
+
+/// A checked configuration with every filter compiled and configured; nothing runs on it yet.
+#[derive(Clone)]
+pub struct Prepared {
+    pub(super) foundation: Foundation,
+    pub(super) config: Arc<Config>,
+    pub(super) sinks: Arc<Sinks>,
+    pub(super) blueprint: Arc<Blueprint>,
+}
+
+/// Loads and configures all filters of a process's first generation: what `fyke validate` does beyond reading the file.
+///
+/// # Errors
+/// Everything that is wrong, with its place in the configuration.
+pub fn prepare(config: Config, records: &Records) -> Result<Prepared, Report> {
+    let cache: Option<PathBuf> = config.state.as_ref().map(|state| state.join("modules"));
+    let engine = Engine::new(EngineOptions { cache, ..EngineOptions::default() })
+        .map_err(|error| whole(&config, error.to_string()))?;
+    let foundation =
+        Foundation { engine, registry: Registry::new(), shared: Arc::default(), records: records.clone() };
+    foundation.prepare(config, None)
+}
+
+/// A problem of the configuration as a whole.
+pub(super) fn whole(config: &Config, message: String) -> Report {
+    let file = config.listeners.first().map(|listener| listener.origin.file.clone()).unwrap_or_default();
+    Report::single(Arc::clone(&config.sources), Problem::new(Origin { file, line: 0, column: 0 }, message))
+}
+
+impl Foundation {
+    /// Loads and configures all filters. Sinks that `before` has open stay open.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with its place in the configuration.
+    pub fn prepare(&self, config: Config, before: Option<&Sinks>) -> Result<Prepared, Report> {
+        let config = Arc::new(config);
+        let records = &self.records;
+        let unnamed = matches!(records, Records::Into(_)).then_some((String::new(), &resolved::Sink::Stdout));
+        let named = config.sinks.iter().map(|(name, sink)| (name.clone(), sink));
+        let targets = named.chain(unnamed).map(|(name, sink)| {
+            let target = match (records, sink) {
+                (Records::Into(path), _) => SinkTarget::File(path.clone()),
+                (Records::Configured, resolved::Sink::File(path)) => SinkTarget::File(path.clone()),
+                (Records::Configured, resolved::Sink::Stdout) | (Records::Nowhere, _) => SinkTarget::Stdout,
+            };
+            (name, target)
+        });
+        let sinks = match before {
+            Some(before) => before.next(targets, &self.registry),
+            None => Sinks::open(targets, &self.registry),
+        };
+        let sinks = Arc::new(sinks.map_err(|error| whole(&config, error.to_string()))?);
+        let surroundings = Surroundings {
+            engine: self.engine.clone(),
+            registry: self.registry.clone(),
+            shared: Arc::clone(&self.shared),
+            sinks: Arc::clone(&sinks),
+            config: Arc::clone(&config),
+        };
+        let blueprint = Blueprint::new(surroundings).map_err(|refusals| report(&config, refusals))?;
+        let misplaced = misplaced(&config, &blueprint);
+        if !misplaced.is_empty() {
+            return Err(report(&config, misplaced));
+        }
+        Ok(Prepared { foundation: self.clone(), config, sinks, blueprint: Arc::new(blueprint) })
+    }
+}
+
+impl Prepared {
+    /// Where its metrics are.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.foundation.registry
+    }
+}
+
+/// Filters in chains that would never call them.
+fn misplaced(config: &Config, blueprint: &Blueprint) -> Vec<Refusal> {
+    let chains = config.listeners.iter().flat_map(|listener| listener.filters.iter().map(move |one| (listener, one)));
+    chains
+        .filter_map(|(listener, filter)| {
+            let callbacks = blueprint.facts(&filter.name)?.callbacks;
+            let (http, tcp) = (callbacks.meets(CallbackSet::HTTP), callbacks.meets(CallbackSet::TCP));
+            let (has, misses) = match listener.protocol {
+                ListenerProtocol::Tcp if http && !tcp => ("`protocol: tcp`", "TCP connections"),
+                ListenerProtocol::Http if tcp && !http => ("`protocol: http`", "HTTP streams"),
+                _ => return None,
+            };
+            let (whose, help) = match filter.callbacks {
+                Some(_) => (
+                    "`callbacks` leaves none",
+                    "name others under `callbacks`, or take it out of that listener's `filters`",
+                ),
+                None => ("this module has no callback", "take it out of that listener's `filters`"),
+            };
+            Some(Refusal {
+                filter: filter.name.clone(),
+                origin: filter.origin.clone(),
+                path: Box::default(),
+                message: format!("listener \"{}\" has {has}, and {whose} for {misses}", listener.name),
+                help: Some(help.to_owned()),
+            })
+        })
+        .collect()
+}
+
+fn report(config: &Config, refusals: Vec<Refusal>) -> Report {
+    let mut report = Report::new(Arc::clone(&config.sources));
+    for refusal in refusals {
+        let mut problem = Problem::new(refusal.origin, format!("filter \"{}\": {}", refusal.filter, refusal.message));
+        problem.help = refusal.help;
+        if !refusal.path.is_empty() {
+            problem.path = format!("filters.{}.config.{}", refusal.filter, refusal.path);
+        }
+        report.push(problem);
+    }
+    report
+}
+

@@ -1,0 +1,76 @@
+//! Watches files, and reloads when what is in one of them has changed.
+//!
+//! Files are looked at, not listened to: whether an editor writes in place or renames a new file over the old one, whether a link (or a
+//! link in the middle of the path, as orchestrators swap them) points elsewhere, whether the file system tells anyone about changes at
+//! all, a look at the path tells. A few looks a second cost nothing.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::keeper::{self, Keeper};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(200);
+/// Looks in a row that must find the same before a change counts: whoever writes in several steps should be done.
+const SETTLED: u32 = 2;
+
+/// What a look tells of a file: where it really is, and when it was last changed. `None`: it is not there.
+type Sight = Option<(u64, u64, u64, i64, i64)>;
+
+fn sight(path: &Path) -> Sight {
+    let facts = fs::metadata(path).ok()?;
+    Some((facts.dev(), facts.ino(), facts.size(), facts.mtime(), facts.mtime_nsec()))
+}
+
+type Sights = BTreeMap<PathBuf, Sight>;
+
+fn sights(paths: impl IntoIterator<Item = PathBuf>) -> Sights {
+    paths
+        .into_iter()
+        .map(|path| {
+            let sight = sight(&path);
+            (path, sight)
+        })
+        .collect()
+}
+
+/// Watches until it is dropped.
+pub async fn run(keeper: Arc<Keeper>) {
+    let mut known = sights(keeper::watched(&keeper.proxy.snapshot().config));
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let mut seen = sights(keeper::watched(&keeper.proxy.snapshot().config));
+        // Of a file that is new to the configuration the generation that runs has just read what is there.
+        known.retain(|path, _| seen.contains_key(path));
+        for (path, sight) in &seen {
+            known.entry(path.clone()).or_insert(*sight);
+        }
+        if seen == known {
+            continue;
+        }
+        let mut same = 1;
+        while same < SETTLED {
+            tokio::time::sleep(LOOK).await;
+            let again = sights(seen.keys().cloned());
+            same = if again == seen { same + 1 } else { 1 };
+            seen = again;
+        }
+        // Looked at before they are read: what is written meanwhile is found by the next look.
+        known = seen;
+        let keeper = Arc::clone(&keeper);
+        let reloaded = keeper::behind_traffic(move || {
+            // Why it was refused is in the audit log.
+            let _ = keeper.reload("watch");
+        })
+        .await;
+        if let Err(error) = reloaded {
+            tracing::error!("cannot reload: {error}");
+        }
+    }
+}

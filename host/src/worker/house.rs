@@ -1,0 +1,296 @@
+//! What a worker has, and how the next generation moves in.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+
+use super::{GenerationParts, ListenerParts, VmSource, keep};
+use crate::{
+    cluster::{local::LocalCluster, shared::SharedCluster},
+    config::resolved,
+    filter::chain::Chain,
+    http::runtime::{ListenerMetrics, ListenerRuntime},
+    listener::{
+        accept::{self, Gate, LocalListener, Serving},
+        tasks::Tasks,
+    },
+    telemetry::{names, registry::Registry},
+    wasm::{
+        build::FilterFacts,
+        env::{Env, Stock},
+        tap::Tap,
+        vm::{Plugin, PluginMetrics, Vm, VmMetrics},
+    },
+};
+
+/// How long plugin contexts may take to end, all together.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// How often it is looked whether the last connections have gone.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Everything of one worker.
+pub(super) struct House {
+    number: usize,
+    registry: Registry,
+    tap: Option<Tap>,
+    stock: Rc<Stock>,
+    epoch: Instant,
+    clusters: HashMap<String, Rc<LocalCluster>>,
+    /// VMs of the newest generation, by their numbers there.
+    tenants: Vec<Rc<Tenant>>,
+    known: Known,
+    gates: HashMap<u64, (Rc<Gate>, JoinHandle<()>)>,
+    /// Where VMs go that no generation needs any more.
+    gone: mpsc::UnboundedSender<Rc<Vm>>,
+}
+
+/// Every VM that has not ended.
+pub(super) type Known = Rc<RefCell<Vec<Weak<Vm>>>>;
+
+/// A VM, for as long as some generation that is in use has it.
+struct Tenant {
+    vm: Rc<Vm>,
+    gone: mpsc::UnboundedSender<Rc<Vm>>,
+}
+
+impl Drop for Tenant {
+    fn drop(&mut self) {
+        // On a worker that has ended nobody listens; then nobody has to.
+        let _ = self.gone.send(Rc::clone(&self.vm));
+    }
+}
+
+impl House {
+    /// An empty one.
+    pub fn new(number: usize, registry: Registry, tap: Option<Tap>) -> Self {
+        let (gone, leaving) = mpsc::unbounded_channel();
+        tokio::task::spawn_local(keep::say_goodbye(leaving, GOODBYE));
+        Self {
+            number,
+            registry,
+            tap,
+            stock: Rc::default(),
+            epoch: Instant::now(),
+            clusters: HashMap::new(),
+            tenants: Vec::new(),
+            known: Known::default(),
+            gates: HashMap::new(),
+            gone,
+        }
+    }
+
+    /// What the housekeeping looks at.
+    pub fn known(&self) -> keep::House {
+        keep::House { worker: self.number, registry: self.registry.clone(), vms: Rc::clone(&self.known) }
+    }
+
+    /// From now on everything new begins on this generation. Nothing here can fail or wait: what could has been done before.
+    pub fn move_in(&mut self, parts: GenerationParts) {
+        let clusters = self.clusters(parts.clusters);
+        let env = Rc::new(Env {
+            worker: self.number,
+            clusters: clusters.clone(),
+            registry: self.registry.clone(),
+            node: parts.node,
+            stock: Rc::clone(&self.stock),
+            tap: self.tap.clone(),
+            epoch: self.epoch,
+        });
+        let tenants: Vec<Rc<Tenant>> =
+            parts.vms.into_iter().filter_map(|source| self.tenant(source, &env)).collect();
+        // Until the last stream of this generation has ended, so long its VMs are needed.
+        let keeps: Rc<Vec<Rc<Tenant>>> = Rc::new(tenants.clone());
+        let mut gates = HashMap::new();
+        for listener in parts.listeners {
+            let plugins = listener.filters.iter().filter_map(|facts| plugin(facts, &tenants, &self.registry)).collect();
+            let gate = self.gates.remove(&listener.gate);
+            if let Some(entry) = self.open(listener, gate, plugins, &env, &keeps) {
+                gates.insert(entry.0, entry.1);
+            }
+        }
+        for (_, (gate, _)) in std::mem::replace(&mut self.gates, gates) {
+            gate.close();
+            leave(gate.listener());
+        }
+        let old = std::mem::replace(&mut self.clusters, clusters);
+        for (name, cluster) in old {
+            // Streams of older generations may still use it; what is idle is not needed.
+            if !self.clusters.get(&name).is_some_and(|now| Rc::ptr_eq(now, &cluster)) {
+                cluster.retire();
+            }
+        }
+        self.tenants = tenants;
+    }
+
+    /// Clusters that have not changed keep their connections.
+    fn clusters(&self, shared: Vec<Arc<SharedCluster>>) -> HashMap<String, Rc<LocalCluster>> {
+        shared
+            .into_iter()
+            .map(|shared| {
+                let name = shared.settings.name.clone();
+                if let Some(known) = self.clusters.get(&name)
+                    && Arc::ptr_eq(&known.shared, &shared)
+                {
+                    return (name, Rc::clone(known));
+                }
+                let cluster = LocalCluster::new(shared, &self.registry);
+                tokio::task::spawn_local(keep::sweep(Rc::downgrade(&cluster)));
+                (name, cluster)
+            })
+            .collect()
+    }
+
+    fn tenant(&self, source: VmSource, env: &Rc<Env>) -> Option<Rc<Tenant>> {
+        let parts = match source {
+            VmSource::Kept(number) => {
+                let tenant = self.tenants.get(number)?;
+                tenant.vm.adopt(Rc::clone(env));
+                return Some(Rc::clone(tenant));
+            }
+            VmSource::New(parts) => *parts,
+        };
+        let metrics = VmMetrics::new(&self.registry, &parts.name);
+        let identity = (parts.number, parts.name.as_str().into());
+        let vm = Vm::new(identity, parts.scope, parts.rebuild, metrics, Rc::clone(env));
+        vm.install(parts.built);
+        self.known.borrow_mut().push(Rc::downgrade(&vm));
+        Some(Rc::new(Tenant { vm, gone: self.gone.clone() }))
+    }
+
+    /// Has a listener serve at its address. `None`: its socket is missing, which is logged.
+    fn open(
+        &mut self,
+        parts: ListenerParts,
+        gate: Option<(Rc<Gate>, JoinHandle<()>)>,
+        plugins: Vec<Rc<Plugin>>,
+        env: &Rc<Env>,
+        keeps: &Rc<Vec<Rc<Tenant>>>,
+    ) -> Option<(u64, (Rc<Gate>, JoinHandle<()>))> {
+        let settings = parts.settings;
+        let known = gate.as_ref().map(|(gate, _)| gate.listener());
+        let same =
+            known.filter(|known| *known.name == *settings.name && known.protocol == settings.protocol);
+        let (metrics, tasks) = match &same {
+            Some(listener) => (Rc::clone(&listener.current().metrics), Rc::clone(&listener.tasks)),
+            None => (Rc::new(ListenerMetrics::new(&self.registry, &settings.name, self.number)), Rc::default()),
+        };
+        let serving = Serving {
+            tls: settings.tls.as_ref().map(|tls| tokio_rustls::TlsAcceptor::from(Arc::clone(&tls.config))),
+            runtime: Rc::new(ListenerRuntime {
+                env: Rc::clone(env),
+                chain: Chain::new(plugins),
+                cluster: settings.cluster.clone(),
+                limits: settings.limits.clone(),
+                metrics,
+                tasks: Rc::<Tasks>::clone(&tasks),
+                keeps: Rc::clone(keeps) as Rc<dyn std::any::Any>,
+            }),
+            settings,
+        };
+        if let Some(listener) = same {
+            listener.serve(serving);
+            return gate.map(|gate| (parts.gate, gate));
+        }
+        let name = serving.settings.name.clone();
+        let listener = LocalListener::new(serving, parts.admission, tasks);
+        if let Some((gate, task)) = gate {
+            // Another name or protocol at the same address: its socket never closes.
+            leave(gate.hand_over(listener));
+            return Some((parts.gate, (gate, task)));
+        }
+        match parts.socket.map(tokio::net::TcpListener::from_std) {
+            Some(Ok(socket)) => {
+                let gate = Gate::new(listener);
+                let task = tokio::task::spawn_local(accept::run(Rc::clone(&gate), socket));
+                Some((parts.gate, (gate, task)))
+            }
+            Some(Err(error)) => {
+                tracing::error!(listener = name, "cannot listen: {error}");
+                None
+            }
+            None => {
+                tracing::error!(listener = name, "cannot listen: its socket is missing; please report this");
+                None
+            }
+        }
+    }
+
+    /// Accepts no more and waits for open connections, at most for so long.
+    pub async fn drain(&mut self, patience: Duration) {
+        let gates = std::mem::take(&mut self.gates);
+        for (gate, _) in gates.values() {
+            gate.close();
+            gate.listener().drain.begin();
+        }
+        for (_, (_, task)) in gates {
+            let _ = task.await;
+        }
+        let deadline = Instant::now() + patience;
+        while self.is_busy() && Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
+        }
+        for cluster in self.clusters.values() {
+            cluster.close_idle();
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        let label = self.number.to_string();
+        match self.registry.read(&names::WORKER_CONNECTIONS_ACTIVE, &[("worker", &label)]) {
+            Some(crate::telemetry::Reading::Gauge(open)) => open > 0,
+            _ => false,
+        }
+    }
+
+    /// Ends the filters, where no stream needs them any more.
+    pub async fn end(self) {
+        // Where streams are cut off, so are their filters: a plugin context must not go before its streams.
+        if self.is_busy() {
+            return;
+        }
+        let deadline = Instant::now() + GOODBYE;
+        for tenant in &self.tenants {
+            tenant.vm.end(deadline).await;
+        }
+    }
+}
+
+/// A listener is gone: its connections end as when the process drains, and are cut off after its own `drain`.
+fn leave(listener: Rc<LocalListener>) {
+    listener.drain.begin();
+    let patience = listener.serving().settings.drain;
+    tokio::task::spawn_local(async move {
+        let deadline = Instant::now() + patience;
+        while listener.tasks.sweep() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
+        }
+        listener.tasks.cut();
+    });
+}
+
+fn plugin(facts: &FilterFacts, tenants: &[Rc<Tenant>], registry: &Registry) -> Option<Rc<Plugin>> {
+    let name = facts.settings.name.as_str();
+    let policy = match facts.settings.on_failure {
+        resolved::OnFailure::Close => "close",
+        resolved::OnFailure::Open => "open",
+    };
+    Some(Rc::new(Plugin {
+        vm: Rc::clone(&tenants.get(facts.vm)?.vm),
+        index: facts.index,
+        callbacks: facts.callbacks,
+        edits_bodies: facts.edits_bodies,
+        headers_pause: facts.headers_pause,
+        metrics: PluginMetrics {
+            streams: registry.counter(&names::FILTER_STREAMS, &[("filter", name)]),
+            replies: registry.counter(&names::FILTER_LOCAL_REPLIES, &[("filter", name)]),
+            failures: registry.counter(&names::FILTER_FAILED_STREAMS, &[("filter", name), ("policy", policy)]),
+        },
+        settings: Arc::clone(&facts.settings),
+    }))
+}

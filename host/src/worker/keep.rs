@@ -1,0 +1,83 @@
+//! A worker's housekeeping: it measures once a second what no event counts, and ends what nobody needs any more.
+
+use std::{
+    collections::BTreeMap,
+    rc::{Rc, Weak},
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, time::Instant};
+
+use super::house::Known;
+use crate::{
+    cluster::local::LocalCluster,
+    telemetry::{Gauge, Registry, names},
+    wasm::vm::Vm,
+};
+
+/// What is looked at.
+pub(super) struct House {
+    pub worker: usize,
+    pub registry: Registry,
+    pub vms: Known,
+}
+
+/// Measures until it is aborted.
+pub(super) async fn measure(house: House) {
+    let label = house.worker.to_string();
+    let cpu = house.registry.counter(&names::WORKER_CPU, &[("worker", &label)]);
+    // By name: filters of several generations that are called alike count together.
+    let mut gauges: BTreeMap<Rc<str>, (Gauge, Gauge)> = BTreeMap::new();
+    let mut used = Duration::ZERO;
+    let mut timer = tokio::time::interval(Duration::from_secs(1));
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        let mut sums: BTreeMap<Rc<str>, (i64, i64)> = BTreeMap::new();
+        house.vms.borrow_mut().retain(|vm| {
+            let Some(vm) = vm.upgrade() else { return false };
+            let slot = vm.slot();
+            let (memory, instances) = sums.entry(Rc::clone(&vm.name)).or_default();
+            *memory += slot.as_ref().map_or(0, |slot| i64::try_from(slot.memory()).unwrap_or(i64::MAX));
+            *instances += i64::from(slot.is_some());
+            vm.lines.report(&vm.name);
+            true
+        });
+        gauges.retain(|name, _| sums.contains_key(name));
+        for (name, (memory, instances)) in sums {
+            let gauges = gauges.entry(Rc::clone(&name)).or_insert_with(|| {
+                let labels = [("filter", &*name)];
+                let gauge = |metric| house.registry.gauge(metric, &labels);
+                (gauge(&names::FILTER_MEMORY), gauge(&names::FILTER_INSTANCES))
+            });
+            gauges.0.set(memory);
+            gauges.1.set(instances);
+        }
+        let now = thread_time();
+        cpu.add_time(now.saturating_sub(used));
+        used = now;
+    }
+}
+
+/// Ends VMs that no generation needs any more. Each has `patience`.
+pub(super) async fn say_goodbye(mut gone: mpsc::UnboundedReceiver<Rc<Vm>>, patience: Duration) {
+    while let Some(vm) = gone.recv().await {
+        tokio::task::spawn_local(async move { vm.end(Instant::now() + patience).await });
+    }
+}
+
+/// Closes a cluster's idle connections in time, for as long as it is there.
+pub(super) async fn sweep(cluster: Weak<LocalCluster>) {
+    let Some(period) = cluster.upgrade().map(|cluster| cluster.sweep_period()) else { return };
+    let mut timer = tokio::time::interval(period);
+    loop {
+        timer.tick().await;
+        let Some(cluster) = cluster.upgrade() else { return };
+        cluster.sweep();
+    }
+}
+
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
