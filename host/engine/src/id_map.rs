@@ -67,6 +67,11 @@ impl<T> IdMap<T> {
         }
     }
 
+    /// All values, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.ring.iter().flatten().map(|(_, value)| value).chain(self.others.values())
+    }
+
     /// Takes everything out, in no order.
     pub fn drain(&mut self) -> impl Iterator<Item = (ContextId, T)> {
         self.ring.iter_mut().filter_map(Option::take).chain(self.others.drain())

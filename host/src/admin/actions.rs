@@ -33,20 +33,20 @@ pub(super) async fn run(admin: &Arc<Admin>, path: &str, query: &str, headers: &H
     let keeper = Arc::clone(&admin.keeper);
     let changed = match path {
         "/reload" if argument("dry_run") == Some("true") => {
-            keeper::behind_traffic(move || match keeper.difference() {
+            keeper::aside(move || match keeper.difference() {
                 Ok(changes) => (StatusCode::OK, json!({ "outcome": "dry_run", "changes": changes })),
                 Err(report) => refused(&report),
             })
             .await
         }
-        "/reload" => keeper::behind_traffic(move || applied(keeper.reload(&who), "applied")).await,
+        "/reload" => keeper::aside(move || applied(keeper.reload(&who), "applied")).await,
         "/rollback" => {
             let to = match argument("to").map(str::parse) {
                 None => None,
                 Some(Ok(generation)) => Some(generation),
                 Some(Err(_)) => return (StatusCode::BAD_REQUEST, json!({ "error": "`to` is not a number" })),
             };
-            keeper::behind_traffic(move || match keeper.rollback(&who, to) {
+            keeper::aside(move || match keeper.rollback(&who, to) {
                 Ok(done) => applied(Ok(done), "rolled_back"),
                 Err(RollbackError::Refused(report)) => refused(&report),
                 Err(error @ RollbackError::Unknown { .. }) => {

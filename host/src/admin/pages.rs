@@ -1,11 +1,12 @@
 //! The pages as JSON, in the words of the configuration.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use serde_json::{Value, json};
 
 use crate::{
     config::resolved::ModuleSource,
+    reload::audit::{Entry, Outcome},
     snapshot::Snapshot,
     telemetry::{Metric, Reading, Registry, names},
     wasm::vm::TRAP_REASONS,
@@ -21,7 +22,7 @@ fn count(registry: &Registry, metric: &Metric, labels: &[(&str, &str)]) -> i64 {
 
 /// `/config`
 pub fn config(snapshot: &Snapshot) -> Value {
-    let since = snapshot.since.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let since = seconds(snapshot.since);
     let listeners: Value = snapshot
         .listeners
         .iter()
@@ -29,6 +30,61 @@ pub fn config(snapshot: &Snapshot) -> Value {
         .collect::<serde_json::Map<_, _>>()
         .into();
     json!({ "generation": snapshot.generation, "since": since, "bound": listeners, "config": snapshot.config.sources.as_written() })
+}
+
+fn seconds(moment: SystemTime) -> u64 {
+    moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// `/status`
+pub fn status(snapshot: &Snapshot, draining: bool) -> Value {
+    let listeners: serde_json::Map<_, _> =
+        snapshot.listeners.iter().map(|(name, address)| (name.clone(), json!(address))).collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "generation": snapshot.generation,
+        "since": seconds(snapshot.since),
+        "draining": draining,
+        "workers": snapshot.config.workers,
+        "listeners": listeners,
+        "filters": snapshot.config.filters.len(),
+        "clusters": snapshot.config.clusters.len(),
+    })
+}
+
+/// `/generations`, oldest first
+pub fn generations(history: &[Arc<Snapshot>], running: &Snapshot) -> Value {
+    let one = |snapshot: &Arc<Snapshot>| {
+        json!({
+            "generation": snapshot.generation,
+            "since": seconds(snapshot.since),
+            "runs": snapshot.generation == running.generation,
+        })
+    };
+    history.iter().map(one).collect()
+}
+
+/// `/audit`, oldest first
+pub fn audit(entries: &[Entry]) -> Value {
+    let one = |entry: &Entry| {
+        let (generation, why) = match &entry.outcome {
+            Outcome::Applied(generation) | Outcome::Unchanged(generation) | Outcome::RolledBack(generation) => {
+                (Some(*generation), None)
+            }
+            Outcome::Refused(why) => (None, Some(why)),
+        };
+        json!({
+            "when": seconds(entry.when),
+            "who": entry.who,
+            "what": entry.what,
+            "changes": entry.changes,
+            "outcome": entry.outcome.label(),
+            "generation": generation,
+            "error": why,
+        })
+    };
+    entries.iter().map(one).collect()
 }
 
 /// `/clusters`

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{BAD_CONFIGURATION, FAILED, Output, complain, print, process};
-use crate::config::{self, Format};
+use crate::config::{self, Format, resolved::AdminAddress};
 
 /// Runs the demo until Ctrl-C, or for `duration`.
 pub fn run(duration: Option<Duration>, port: u16) -> u8 {
@@ -58,11 +58,11 @@ pub fn run(duration: Option<Duration>, port: u16) -> u8 {
         }
     };
     let proxy = process.listeners().first().map(|(_, address)| *address);
-    if let (Some(proxy), Some(admin)) = (proxy, process.admin_address) {
+    if let (Some(proxy), Some(admin)) = (proxy, &process.admin_address) {
         print(format_args!("{}", welcome(proxy, admin, &services, &text)));
         runtime.spawn(trickle(proxy));
     }
-    runtime.block_on(process::asked_to_end(duration));
+    runtime.block_on(process.asked_to_end(duration));
     print(format_args!("\ndraining: open requests finish, new connections are refused"));
     process.drain(&runtime);
     let _ = std::fs::remove_file(log_file());
@@ -112,7 +112,7 @@ fn log_file() -> std::path::PathBuf {
     std::env::temp_dir().join(format!("fyke-demo-{}.log", std::process::id()))
 }
 
-fn welcome(proxy: SocketAddr, admin: SocketAddr, services: &Services, configuration: &str) -> String {
+fn welcome(proxy: SocketAddr, admin: &AdminAddress, services: &Services, configuration: &str) -> String {
     format!(
         "Fyke demo
   proxy    http://{proxy}        chain: request-id, access-log, router (three WebAssembly filters)

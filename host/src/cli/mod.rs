@@ -6,6 +6,7 @@
 mod demo;
 mod filter;
 mod process;
+mod remote;
 mod run;
 mod schema;
 mod validate;
@@ -17,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::{config::Report, telemetry::logging, testbed};
 
@@ -84,6 +85,13 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration, with those of the builtin filters in it
     Schema,
+    #[command(flatten)]
+    Remote(remote::Remote),
+    /// Print what a shell needs to complete commands and options
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Write, test and look at filters
     #[command(subcommand)]
     Filter(filter::FilterCommand),
@@ -122,11 +130,19 @@ pub fn main() -> ExitCode {
         Command::Validate { file } => validate::run(&file, arguments.output),
         Command::Demo { duration, port } => demo::run(duration, port),
         Command::Schema => schema::run(),
+        Command::Remote(remote) => remote::run(&remote, arguments.output),
+        Command::Completion { shell } => completion(shell),
         Command::Filter(command) => filter::run(command, arguments.output),
     };
     // The last lines are written before the process ends.
     drop(log);
     ExitCode::from(code)
+}
+
+fn completion(shell: clap_complete::Shell) -> u8 {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "fyke", &mut script);
+    print(format_args!("{}", String::from_utf8_lossy(&script).trim_end()))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -14,11 +14,15 @@ use std::{
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
+    sync::Notify,
 };
 
 use crate::{
-    admin::{self, Admin},
-    config::{Config, Problem, Report},
+    admin::{self, Admin, Endpoint, access::Access},
+    config::{
+        Config, Problem, Report, Sources,
+        resolved::{self, AdminAddress},
+    },
     reload::{
         self,
         keeper::{self, Keeper},
@@ -31,7 +35,7 @@ use crate::{
 pub struct Process {
     admin: Arc<Admin>,
     /// Where the admin endpoint listens.
-    pub admin_address: Option<SocketAddr>,
+    pub admin_address: Option<AdminAddress>,
 }
 
 /// The control plane's runtime: small, because it serves no traffic.
@@ -52,29 +56,28 @@ impl Process {
         let endpoint = config.admin.clone();
         let sources = Arc::clone(&config.sources);
         let prepared = prepare::prepare(config, &Records::Configured)?;
-        let socket =
-            match endpoint.map(|endpoint| admin::bind(endpoint.address).map_err(|error| (endpoint, error))).transpose()
-            {
-                Ok(socket) => socket,
-                Err((endpoint, error)) => {
-                    let message = format!("the admin endpoint cannot listen on {}: {error}", endpoint.address);
-                    return Err(Report::single(
-                        sources,
-                        Problem::new(endpoint.origin, message).help(reload::unbound(&error)),
-                    ));
-                }
-            };
+        let endpoint = endpoint.map(|settings| open(&settings, &sources)).transpose()?;
         let keeper = Arc::new(Keeper::new(Arc::new(prepared.start()?), file));
         if file.is_some() {
             tokio::spawn(watch::run(Arc::clone(&keeper)));
             tokio::spawn(on_hangup(Arc::clone(&keeper)));
         }
-        let admin = Arc::new(Admin { keeper, draining: AtomicBool::new(false) });
-        let admin_address = socket.as_ref().and_then(|socket| socket.local_addr().ok());
-        if let Some(socket) = socket {
-            tokio::spawn(admin::serve(Arc::clone(&admin), socket));
+        let (endpoint, token) = endpoint.unzip();
+        let access = Access::new(token.unwrap_or_default());
+        let admin = Arc::new(Admin { keeper, access, draining: AtomicBool::new(false), drain: Notify::new() });
+        let admin_address = endpoint.as_ref().map(Endpoint::address);
+        if let Some(endpoint) = endpoint {
+            tokio::spawn(admin::serve(Arc::clone(&admin), endpoint));
         }
         Ok(Self { admin, admin_address })
+    }
+
+    /// Waits until somebody asks the process to end: SIGTERM, SIGINT, the admin endpoint; or until `limit`.
+    pub async fn asked_to_end(&self, limit: Option<Duration>) {
+        tokio::select! {
+            () = asked_to_end(limit) => {}
+            () = self.admin.drain.notified() => {}
+        }
     }
 
     /// Listeners' names and addresses.
@@ -98,6 +101,22 @@ impl Process {
     }
 }
 
+/// Binds the admin endpoint and finds its token.
+fn open(settings: &resolved::Admin, sources: &Arc<Sources>) -> Result<(Endpoint, String), Report> {
+    let wrong = |message, help: &str| {
+        Report::single(Arc::clone(sources), Problem::new(settings.origin.clone(), message).help(help))
+    };
+    let endpoint = Endpoint::bind(settings).map_err(|error| {
+        let message = format!("the admin endpoint cannot listen on {}: {error}", settings.address);
+        wrong(message, reload::unbound(&error))
+    })?;
+    let token = admin::token(settings, &endpoint.address()).map_err(|(file, error)| {
+        let message = format!("the token of the admin endpoint cannot be kept in {}: {error}", file.display());
+        wrong(message, "name another file: `admin: { token_file: PATH }`")
+    })?;
+    Ok((endpoint, token))
+}
+
 /// Reloads at every SIGHUP.
 async fn on_hangup(keeper: Arc<Keeper>) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else {
@@ -106,7 +125,7 @@ async fn on_hangup(keeper: Arc<Keeper>) {
     };
     while hangup.recv().await.is_some() {
         let keeper = Arc::clone(&keeper);
-        let reloaded = keeper::behind_traffic(move || {
+        let reloaded = keeper::aside(move || {
             // Why it was refused is in the audit log.
             let _ = keeper.reload("signal");
         });

@@ -29,10 +29,10 @@ pub fn run(file: &Path, output: Output) -> u8 {
     for (name, address) in process.listeners() {
         tracing::info!(listener = name, %address, "listening");
     }
-    if let Some(address) = process.admin_address {
+    if let Some(address) = &process.admin_address {
         tracing::info!(%address, "admin endpoint");
     }
-    runtime.block_on(process::asked_to_end(None));
+    runtime.block_on(process.asked_to_end(None));
     tracing::info!("draining");
     process.drain(&runtime);
     tracing::info!("ended");

@@ -54,9 +54,9 @@ impl SharedCluster {
     pub fn in_place_of(settings: Arc<resolved::Cluster>, old: &Self) -> Arc<Self> {
         let cluster = Self::new(settings);
         let learned = old.labels.read().unwrap_or_else(PoisonError::into_inner);
-        let kept = learned.iter().filter(|(address, _)| {
-            cluster.settings.endpoints.iter().any(|endpoint| endpoint.address == **address)
-        });
+        let kept = learned
+            .iter()
+            .filter(|(address, _)| cluster.settings.endpoints.iter().any(|endpoint| endpoint.address == **address));
         let kept = kept.map(|(address, labels)| (*address, labels.clone())).collect();
         *cluster.labels.write().unwrap_or_else(PoisonError::into_inner) = kept;
         cluster

@@ -106,10 +106,12 @@ pub enum Auto {
 /// Where status, metrics and the web interface are served.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-fyke-unsupported" = ["token_file"]))]
 pub struct Admin {
-    /// IP address and port, such as `127.0.0.1:9900`.
+    /// IP address and port, such as `127.0.0.1:9900`, or `unix:` and the path of a socket.
     pub address: String,
+    /// Where the token is that changes need; made at start when it is missing. Default: `fyke/PORT.token` in `$XDG_RUNTIME_DIR` or `/run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<String>,
 }
 
 /// Limits of the process.

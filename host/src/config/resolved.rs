@@ -65,10 +65,30 @@ pub struct Node {
 /// `admin:`
 #[derive(Debug, Clone)]
 pub struct Admin {
-    /// TCP address.
-    pub address: SocketAddr,
+    /// Where.
+    pub address: AdminAddress,
+    /// Where the token is that changes need; made at start when it is missing. `None`: the place for this address.
+    pub token_file: Option<PathBuf>,
     /// Where it was written.
     pub origin: Origin,
+}
+
+/// `address:` of the admin endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// IP address and port.
+    Tcp(SocketAddr),
+    /// A socket in the file system, open to its owner.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// `limits:` of the process.

@@ -123,4 +123,3 @@ pub(crate) fn unbound(error: &std::io::Error) -> &'static str {
         _ => "choose another address",
     }
 }
-

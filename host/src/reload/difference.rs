@@ -31,7 +31,8 @@ pub fn between(old: &Config, new: &Config, hashes: impl Fn(&str) -> (Option<Stri
             lines.push(format!("module of filter {name} changed ({} to {})", short(&before), short(&now)));
         }
     }
-    let clusters = |config: &Config| config.clusters.iter().map(|(name, one)| (name.clone(), one.fingerprint)).collect();
+    let clusters =
+        |config: &Config| config.clusters.iter().map(|(name, one)| (name.clone(), one.fingerprint)).collect();
     parts("cluster", &clusters(old), &clusters(new), &mut lines);
     lines
 }

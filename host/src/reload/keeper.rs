@@ -11,11 +11,9 @@ use super::{
     difference,
     prepare::Prepared,
     proxy::{Applied, Proxy},
+    watch,
 };
 use crate::config::{self, Config, Origin, Problem, Report};
-
-/// Niceness of threads that compile and configure: traffic comes first.
-const NICE: i32 = 10;
 
 /// The one that changes a proxy. Every change blocks the thread that asks for it until it has been made or refused.
 pub struct Keeper {
@@ -114,7 +112,8 @@ impl Keeper {
 
     fn changes(&self, prepared: &Prepared) -> Vec<String> {
         let before = self.proxy.snapshot();
-        let hash = |blueprint: &crate::wasm::build::Blueprint, name: &str| blueprint.facts(name).map(|facts| facts.hash);
+        let hash =
+            |blueprint: &crate::wasm::build::Blueprint, name: &str| blueprint.facts(name).map(|facts| facts.hash);
         difference::between(&before.config, &prepared.config, |name| {
             (hash(&before.blueprint, name), hash(&prepared.blueprint, name))
         })
@@ -129,6 +128,10 @@ impl Keeper {
             Ok(Applied::Unchanged(generation)) => Outcome::Unchanged(*generation),
             Err(report) => Outcome::Refused(report.summary()),
         };
+        // It looks rather once too often.
+        if who == watch::WATCH && matches!(outcome, Outcome::Unchanged(_)) {
+            return applied;
+        }
         self.audit.write(Entry {
             when: SystemTime::now(),
             who: who.to_owned(),
@@ -140,17 +143,15 @@ impl Keeper {
     }
 }
 
-/// Runs a change on a thread of its own that stands behind traffic, and waits for it. Must be called inside the control plane's runtime.
+/// Runs a change on a thread of its own, and waits for it. Must be called inside the control plane's runtime.
 ///
 /// # Errors
 /// Of the operating system, when there is no thread to be had.
-pub async fn behind_traffic<T: Send + 'static>(change: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
+pub async fn aside<T: Send + 'static>(change: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
     let (done, result) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
     std::thread::Builder::new().name("fyke-reload".to_owned()).spawn(move || {
         let _entered = runtime.enter();
-        // Of this thread only, on Linux. Where it is not allowed, it is merely less polite.
-        let _ = rustix::process::setpriority_process(None, NICE);
         let _ = done.send(change());
     })?;
     result.await.map_err(|_| std::io::Error::other("the change has panicked: please report this"))

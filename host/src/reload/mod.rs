@@ -17,6 +17,7 @@
 
 mod addresses;
 pub mod audit;
+mod compilers;
 pub mod difference;
 pub mod keeper;
 pub mod prepare;

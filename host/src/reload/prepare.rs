@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use fyke_engine::{CallbackSet, Engine, EngineOptions};
 
+use super::compilers::Compilers;
 use crate::{
     config::{
         Config, Origin, Problem, Report,
@@ -51,9 +52,8 @@ pub fn prepare(config: Config, records: &Records) -> Result<Prepared, Report> {
     let cache: Option<PathBuf> = config.state.as_ref().map(|state| state.join("modules"));
     let engine = Engine::new(EngineOptions { cache, ..EngineOptions::default() })
         .map_err(|error| whole(&config, error.to_string()))?;
-    let foundation =
-        Foundation { engine, registry: Registry::new(), shared: Arc::default(), records: records.clone() };
-    foundation.prepare(config, None)
+    let foundation = Foundation { engine, registry: Registry::new(), shared: Arc::default(), records: records.clone() };
+    foundation.prepare(config, None, None)
 }
 
 /// A problem of the configuration as a whole.
@@ -63,11 +63,16 @@ pub(super) fn whole(config: &Config, message: String) -> Report {
 }
 
 impl Foundation {
-    /// Loads and configures all filters. Sinks that `before` has open stay open.
+    /// Loads and configures all filters, on `compilers` where traffic flows meanwhile. Sinks that `before` has open stay open.
     ///
     /// # Errors
     /// Everything that is wrong, with its place in the configuration.
-    pub fn prepare(&self, config: Config, before: Option<&Sinks>) -> Result<Prepared, Report> {
+    pub(super) fn prepare(
+        &self,
+        config: Config,
+        before: Option<&Sinks>,
+        compilers: Option<&Compilers>,
+    ) -> Result<Prepared, Report> {
         let config = Arc::new(config);
         let records = &self.records;
         let unnamed = matches!(records, Records::Into(_)).then_some((String::new(), &resolved::Sink::Stdout));
@@ -92,7 +97,11 @@ impl Foundation {
             sinks: Arc::clone(&sinks),
             config: Arc::clone(&config),
         };
-        let blueprint = Blueprint::new(surroundings).map_err(|refusals| report(&config, refusals))?;
+        let blueprint = match compilers {
+            Some(compilers) => compilers.run(|| Blueprint::new(surroundings)),
+            None => Blueprint::new(surroundings),
+        };
+        let blueprint = blueprint.map_err(|refusals| report(&config, refusals))?;
         let misplaced = misplaced(&config, &blueprint);
         if !misplaced.is_empty() {
             return Err(report(&config, misplaced));
@@ -151,4 +160,3 @@ fn report(config: &Config, refusals: Vec<Refusal>) -> Report {
     }
     report
 }
-

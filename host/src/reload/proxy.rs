@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     addresses::{Addresses, Place},
+    compilers::Compilers,
     prepare::{Foundation, Prepared},
 };
 use crate::{
@@ -44,6 +45,7 @@ pub struct Proxy {
     foundation: Foundation,
     snapshot: ArcSwap<Snapshot>,
     workers: Vec<Worker>,
+    compilers: Compilers,
     state: Mutex<State>,
     facts: Facts,
 }
@@ -87,6 +89,11 @@ impl Prepared {
         let registry = self.foundation.registry.clone();
         let mut addresses = Addresses::new(connections(&self.config));
         let Next { snapshot, parts, places } = next(&self, &mut addresses, None)?;
+        let failed = |what: &str, error: std::io::Error| {
+            let problem = Problem::new(Origin::default(), format!("cannot start {what}: {error}"));
+            Report::single(Arc::clone(&self.config.sources), problem)
+        };
+        let compilers = Compilers::new().map_err(|error| failed("threads that compile", error))?;
         let mut workers = Vec::new();
         for (number, generation) in parts.into_iter().enumerate() {
             let parts = WorkerParts {
@@ -96,11 +103,7 @@ impl Prepared {
                 stopped: setup.stopped,
                 generation,
             };
-            let worker = Worker::spawn(parts).map_err(|error| {
-                let problem = Problem::new(Origin::default(), format!("cannot start a worker: {error}"));
-                Report::single(Arc::clone(&self.config.sources), problem)
-            })?;
-            workers.push(worker);
+            workers.push(Worker::spawn(parts).map_err(|error| failed("a worker", error))?);
         }
         self.blueprint.forget_spares();
         addresses.settle(places, &self.config.listeners, connections(&self.config));
@@ -110,6 +113,7 @@ impl Prepared {
             foundation: self.foundation,
             snapshot: ArcSwap::new(snapshot),
             workers,
+            compilers,
             state: Mutex::new(State { addresses, history }),
             facts: Facts::new(&registry),
         })
@@ -273,7 +277,7 @@ impl Proxy {
             fixed.into_iter().for_each(|problem| report.push(problem));
             return Err(report);
         }
-        self.foundation.prepare(config, Some(&self.snapshot().sinks))
+        self.foundation.prepare(config, Some(&self.snapshot().sinks), Some(&self.compilers))
     }
 
     /// Everything new begins on this generation; what has begun ends on its own. Returns once every worker is on it. Blocks; must be
@@ -382,7 +386,7 @@ fn is_same(before: &Snapshot, prepared: &Prepared) -> bool {
 /// What a running process cannot change.
 fn fixed(old: &Config, new: &Config) -> Vec<Problem> {
     let file = new.listeners.first().map(|listener| listener.origin.file.clone()).unwrap_or_default();
-    let admin = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
+    let admin = |config: &Config| config.admin.as_ref().map(|admin| admin.address.clone());
     let parts = [
         ("workers", old.workers == new.workers),
         ("state", old.state == new.state),

@@ -15,6 +15,8 @@ use std::{
 
 use super::keeper::{self, Keeper};
 
+/// Who asks, in the audit log.
+pub(super) const WATCH: &str = "watch";
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(200);
 /// Looks in a row that must find the same before a change counts: whoever writes in several steps should be done.
@@ -42,15 +44,12 @@ fn sights(paths: impl IntoIterator<Item = PathBuf>) -> Sights {
 
 /// Watches until it is dropped.
 pub async fn run(keeper: Arc<Keeper>) {
-    let mut known = sights(keeper::watched(&keeper.proxy.snapshot().config));
+    // A file that is new to the configuration counts as changed: it may have been, since it was read.
+    let mut known = Sights::new();
     loop {
         tokio::time::sleep(LOOK).await;
         let mut seen = sights(keeper::watched(&keeper.proxy.snapshot().config));
-        // Of a file that is new to the configuration the generation that runs has just read what is there.
         known.retain(|path, _| seen.contains_key(path));
-        for (path, sight) in &seen {
-            known.entry(path.clone()).or_insert(*sight);
-        }
         if seen == known {
             continue;
         }
@@ -64,9 +63,9 @@ pub async fn run(keeper: Arc<Keeper>) {
         // Looked at before they are read: what is written meanwhile is found by the next look.
         known = seen;
         let keeper = Arc::clone(&keeper);
-        let reloaded = keeper::behind_traffic(move || {
+        let reloaded = keeper::aside(move || {
             // Why it was refused is in the audit log.
-            let _ = keeper.reload("watch");
+            let _ = keeper.reload(WATCH);
         })
         .await;
         if let Err(error) = reloaded {

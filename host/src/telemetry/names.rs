@@ -95,6 +95,7 @@ metrics! {
     FILTER_STREAMS: COUNTER "fyke_filter_streams_total" ["filter"] "Streams that the filter saw.";
     FILTER_TRAPS: COUNTER "fyke_filter_traps_total" ["filter", "reason"] "Calls that ended in a trap, by reason (unreachable, deadline, memory, exit, bad_pointer, other).";
     FILTER_INSTANCES: GAUGE "fyke_filter_instances" ["filter"] "Instances alive now.";
+    FILTER_EXPIRED: COUNTER "fyke_filter_generations_expired_total" ["filter"] "Old generations of a filter whose streams were ended, because too many newer ones came.";
     FILTER_INSTANCES_REPLACED: COUNTER "fyke_filter_instances_replaced_total" ["filter"] "Instances replaced after a trap.";
     FILTER_MEMORY: GAUGE "fyke_filter_memory_bytes" ["filter"] "Linear memory of the instances alive now.";
     FILTER_LOCAL_REPLIES: COUNTER "fyke_filter_local_replies_total" ["filter"] "Streams that the filter answered itself.";

@@ -23,10 +23,7 @@ use super::{
     vm::Root,
 };
 use crate::{
-    config::{
-        fingerprint::Fingerprint,
-        resolved::{self, ClusterProtocol, HeadersPause, Origin},
-    },
+    config::resolved::{self, HeadersPause, Origin},
     shared,
     telemetry::{Registry, SinkHandle, Sinks, labelled::Family},
 };
@@ -92,28 +89,15 @@ pub(super) struct PluginConfiguration {
 /// One VM of a generation.
 pub(super) struct VmPlan {
     pub(super) name: String,
-    module: Module,
+    pub(super) module: Module,
     manifest: Manifest,
-    options: InstanceOptions,
-    plugins: Vec<PluginConfiguration>,
+    pub(super) options: InstanceOptions,
+    pub(super) plugins: Vec<PluginConfiguration>,
     /// Its routes carry configurations of other filters, by their numbers.
-    routed: bool,
+    pub(super) routed: bool,
 }
 
 impl VmPlan {
-    /// Whether an instance of one is as good as one of the other.
-    fn is_same(&self, other: &Self) -> bool {
-        let plugins = self.plugins.iter().zip(&other.plugins);
-        self.name == other.name
-            && self.scope() == other.scope()
-            && self.module.hash() == other.module.hash()
-            && self.options.callbacks == other.options.callbacks
-            && self.plugins.len() == other.plugins.len()
-            && plugins.into_iter().all(|(one, other)| {
-                one.settings.fingerprint == other.settings.fingerprint && one.configuration == other.configuration
-            })
-    }
-
     /// Key of its shared data. A filter is never in the scope of a VM that happens to be called like it.
     pub(super) fn scope(&self) -> String {
         let kind = if self.plugins.iter().any(|plugin| plugin.settings.vm.is_some()) { "vm" } else { "filter" };
@@ -144,8 +128,8 @@ fn mistaken(filter: &resolved::Filter, mistake: &Mistake) -> Refusal {
 
 /// All VMs of a generation.
 pub struct Blueprint {
-    surroundings: Surroundings,
-    vms: Vec<VmPlan>,
+    pub(super) surroundings: Surroundings,
+    pub(super) vms: Vec<VmPlan>,
     /// Filter name to (VM, number of its own configuration).
     filters: BTreeMap<String, (usize, usize)>,
     /// Instances made while the blueprint was checked, used before new ones are built.
@@ -219,39 +203,6 @@ impl Blueprint {
             }
         }
         if refusals.is_empty() { Ok(blueprint) } else { Err(refusals) }
-    }
-
-    /// For each VM the number of the one in `old` that can go on in its place, because nothing that it has seen has changed.
-    #[must_use]
-    pub fn kept_of(&self, old: &Self) -> Vec<Option<usize>> {
-        if self.world() != old.world() {
-            return vec![None; self.vms.len()];
-        }
-        let numbered = |blueprint: &Self| -> Vec<(String, Vec<u8>)> {
-            let plugins = blueprint.vms.iter().flat_map(|vm| &vm.plugins);
-            plugins.map(|plugin| (plugin.settings.name.clone(), plugin.configuration.clone())).collect()
-        };
-        let same_numbers = numbered(self) == numbered(old);
-        let same = |vm: &VmPlan| old.vms.iter().position(|known| vm.is_same(known));
-        self.vms.iter().map(|vm| same(vm).filter(|_| same_numbers || !vm.routed)).collect()
-    }
-
-    /// Whether nothing at all is different from `old`.
-    #[must_use]
-    pub fn is_same(&self, old: &Self) -> bool {
-        let kept = self.kept_of(old);
-        self.vms.len() == old.vms.len() && kept.iter().enumerate().all(|(number, kept)| *kept == Some(number))
-    }
-
-    /// What filters may ask about while they are configured.
-    fn world(&self) -> Fingerprint {
-        let config = &self.surroundings.config;
-        let clusters = config.clusters.values().flat_map(|cluster| {
-            let kind: &[u8] = if cluster.protocol == ClusterProtocol::Tcp { b"tcp" } else { b"http" };
-            [cluster.name.as_bytes(), kind]
-        });
-        let filters = config.filters.keys().map(String::as_bytes);
-        Fingerprint::of(std::iter::once(config.rest.bytes()).chain(clusters).chain([&b""[..]]).chain(filters))
     }
 
     /// Lets instances go that were made while this was checked and that nobody has asked for.

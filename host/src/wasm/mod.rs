@@ -30,6 +30,7 @@ pub mod properties;
 mod protobuf;
 pub mod rope;
 pub mod route;
+mod sameness;
 mod schema;
 pub mod scribe;
 pub mod slot;

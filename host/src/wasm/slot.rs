@@ -10,7 +10,12 @@ use std::{
 use fyke_engine::{Callback, CallbackSet, ContextId, IdMap, Instance};
 use tokio::{sync::Notify, task::AbortHandle};
 
-use super::{call_out, exchange::Exchange, grpc, route::Route};
+use super::{
+    call_out,
+    exchange::{Exchange, Kind},
+    grpc,
+    route::Route,
+};
 use crate::{
     config::resolved,
     shared,
@@ -42,7 +47,8 @@ impl Root {
 /// One instance and what belongs to it.
 #[derive(Debug)]
 pub struct Slot {
-    pub(super) instance: RefCell<Instance>,
+    /// Until it has trapped or ended.
+    pub(super) instance: RefCell<Option<Instance>>,
     pub(super) condemned: Cell<bool>,
     /// Plugin contexts by number of configuration.
     pub roots: Vec<Root>,
@@ -88,13 +94,13 @@ impl Slot {
             return None;
         }
         let mut instance = self.instance.try_borrow_mut().ok()?;
-        Some(enter(&mut instance))
+        instance.as_mut().map(enter)
     }
 
     /// Bytes of the instance's linear memory; 0 while it runs.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.instance.try_borrow().map_or(0, |instance| instance.memory_size())
+        self.instance.try_borrow().map_or(0, |instance| instance.as_ref().map_or(0, Instance::memory_size))
     }
 
     /// Remembers which stream a context stands for.
@@ -145,9 +151,34 @@ impl Slot {
         self.calls.enter(bytes)
     }
 
+    /// Streams that are in the middle of something here are ended: what has passed the filters is still delivered.
+    pub(super) fn end_streams(&self) {
+        let streams: Vec<_> = self.contexts.borrow().values().filter_map(|(exchange, _)| exchange.upgrade()).collect();
+        for stream in streams {
+            let Ok(mut stream) = stream.try_borrow_mut() else { continue };
+            if stream.details.is_empty() {
+                stream.details = "generation_expired".into();
+            }
+            match stream.kind {
+                Kind::Http => stream.reset = true,
+                Kind::Tcp => stream.closing = true,
+            }
+            stream.wake();
+        }
+    }
+
+    /// Whether some stream has a context here.
+    pub(super) fn has_streams(&self) -> bool {
+        self.contexts.borrow().values().next().is_some()
+    }
+
     pub(super) fn condemn(&self) {
         self.condemned.set(true);
         self.calls.end();
+        // Nobody enters it again, however long streams still point here.
+        if let Ok(mut instance) = self.instance.try_borrow_mut() {
+            drop(instance.take());
+        }
         // Ends their tasks, and with them the streams towards the servers.
         let streams = std::mem::take(&mut *self.grpc.borrow_mut());
         drop(streams);

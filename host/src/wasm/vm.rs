@@ -85,6 +85,8 @@ pub struct Vm {
     /// Surroundings of what it does by itself: those of the newest generation that it is in.
     env: RefCell<Rc<Env>>,
     state: RefCell<State>,
+    /// It says goodbye, or has.
+    ending: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
     failures: Cell<u32>,
     rebuild: mpsc::UnboundedSender<Rebuild>,
@@ -104,6 +106,8 @@ pub struct VmMetrics {
     pub failed_calls: Counter,
     /// 1 while the VM pauses.
     pub breaker: Gauge,
+    /// Generations whose streams were ended.
+    pub expired: Counter,
 }
 
 #[derive(Debug)]
@@ -143,6 +147,7 @@ impl Vm {
             lines: Lines::default(),
             env: RefCell::new(env),
             state: RefCell::new(State::Rebuilding),
+            ending: Cell::new(false),
             waiting: RefCell::new(Vec::new()),
             failures: Cell::new(0),
             rebuild,
@@ -160,6 +165,12 @@ impl Vm {
         self.env.replace(env);
     }
 
+    /// Whether nothing is left of it.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(*self.state.borrow(), State::Ended)
+    }
+
     /// What is counted of it.
     #[must_use]
     pub fn metrics(&self) -> &VmMetrics {
@@ -174,7 +185,7 @@ impl Vm {
         let env = &self.env();
         let (ready, announced) = mpsc::unbounded_channel();
         let slot = Rc::new(Slot {
-            instance: RefCell::new(built.instance),
+            instance: RefCell::new(Some(built.instance)),
             condemned: Cell::new(false),
             roots: built.roots,
             routes: built.routes.into_iter().map(Rc::new).collect(),
@@ -242,6 +253,9 @@ impl Vm {
 
     /// Ends the VM, when no stream is left: says goodbye to the plugin contexts and lets the instance go.
     pub async fn end(self: &Rc<Self>, deadline: Instant) {
+        if self.ending.replace(true) {
+            return;
+        }
         let Some(slot) = self.slot() else {
             self.state.replace(State::Ended);
             return;
@@ -249,6 +263,22 @@ impl Vm {
         self.say_goodbye(&slot, deadline).await;
         self.state.replace(State::Ended);
         slot.condemn();
+    }
+
+    /// Too many generations are newer: ends the streams that are still here, gives them until `deadline`, and ends.
+    pub async fn expire(self: &Rc<Self>, deadline: Instant) {
+        self.metrics.expired.inc();
+        tracing::warn!(
+            filter = &*self.name,
+            "streams of an old generation are ended: too many newer ones have been loaded since"
+        );
+        if let Some(slot) = self.slot() {
+            slot.end_streams();
+            while slot.has_streams() && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        self.end(deadline).await;
     }
 
     /// PROXY-WASM.md 1.7: done, then delete. One that says that it is not done yet is waited for until it calls `proxy_done`, or until
@@ -363,11 +393,7 @@ impl Vm {
     }
 
     /// Calls the instance for every entry that a queue announces, for as long as it works.
-    fn listen(
-        self: &Rc<Self>,
-        slot: &Rc<Slot>,
-        mut announced: mpsc::UnboundedReceiver<(ContextId, u32)>,
-    ) {
+    fn listen(self: &Rc<Self>, slot: &Rc<Slot>, mut announced: mpsc::UnboundedReceiver<(ContextId, u32)>) {
         let weak = Rc::downgrade(slot);
         let vm = Rc::downgrade(self);
         tokio::task::spawn_local(async move {
@@ -427,6 +453,7 @@ impl VmMetrics {
             calls: registry.counter(&names::FILTER_CALLOUTS, &labels),
             failed_calls: registry.counter(&names::FILTER_CALLOUTS_FAILED, &labels),
             breaker: registry.gauge(&names::FILTER_BREAKER, &labels),
+            expired: registry.counter(&names::FILTER_EXPIRED, &labels),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
@@ -31,6 +31,8 @@ use crate::{
 
 /// How long plugin contexts may take to end, all together.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// Old generations of one filter that stay alive for their streams.
+const STALE: usize = 16;
 /// How often it is looked whether the last connections have gone.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -45,10 +47,15 @@ pub(super) struct House {
     /// VMs of the newest generation, by their numbers there.
     tenants: Vec<Rc<Tenant>>,
     known: Known,
-    gates: HashMap<u64, (Rc<Gate>, JoinHandle<()>)>,
+    gates: HashMap<u64, OpenGate>,
+    /// By name, VMs of older generations, oldest first.
+    stale: HashMap<Rc<str>, VecDeque<Weak<Vm>>>,
     /// Where VMs go that no generation needs any more.
     gone: mpsc::UnboundedSender<Rc<Vm>>,
 }
+
+/// A gate, and the task that accepts there.
+type OpenGate = (Rc<Gate>, JoinHandle<()>);
 
 /// Every VM that has not ended.
 pub(super) type Known = Rc<RefCell<Vec<Weak<Vm>>>>;
@@ -81,6 +88,7 @@ impl House {
             tenants: Vec::new(),
             known: Known::default(),
             gates: HashMap::new(),
+            stale: HashMap::new(),
             gone,
         }
     }
@@ -102,8 +110,7 @@ impl House {
             tap: self.tap.clone(),
             epoch: self.epoch,
         });
-        let tenants: Vec<Rc<Tenant>> =
-            parts.vms.into_iter().filter_map(|source| self.tenant(source, &env)).collect();
+        let tenants: Vec<Rc<Tenant>> = parts.vms.into_iter().filter_map(|source| self.tenant(source, &env)).collect();
         // Until the last stream of this generation has ended, so long its VMs are needed.
         let keeps: Rc<Vec<Rc<Tenant>>> = Rc::new(tenants.clone());
         let mut gates = HashMap::new();
@@ -125,7 +132,26 @@ impl House {
                 cluster.retire();
             }
         }
-        self.tenants = tenants;
+        let old = std::mem::replace(&mut self.tenants, tenants);
+        self.age(old);
+    }
+
+    /// Remembers the VMs that are no longer among the newest. Beyond [`STALE`] of one filter the oldest have to go.
+    fn age(&mut self, old: Vec<Rc<Tenant>>) {
+        for tenant in old {
+            if self.tenants.iter().any(|now| Rc::ptr_eq(&now.vm, &tenant.vm)) {
+                continue;
+            }
+            let stale = self.stale.entry(Rc::clone(&tenant.vm.name)).or_default();
+            stale.push_back(Rc::downgrade(&tenant.vm));
+            drop(tenant);
+            stale.retain(|vm| vm.upgrade().is_some_and(|vm| !vm.has_ended()));
+            while stale.len() > STALE {
+                let Some(vm) = stale.pop_front().and_then(|vm| vm.upgrade()) else { continue };
+                tokio::task::spawn_local(async move { vm.expire(Instant::now() + GOODBYE).await });
+            }
+        }
+        self.stale.retain(|_, stale| !stale.is_empty());
     }
 
     /// Clusters that have not changed keep their connections.
@@ -167,15 +193,14 @@ impl House {
     fn open(
         &mut self,
         parts: ListenerParts,
-        gate: Option<(Rc<Gate>, JoinHandle<()>)>,
+        gate: Option<OpenGate>,
         plugins: Vec<Rc<Plugin>>,
         env: &Rc<Env>,
         keeps: &Rc<Vec<Rc<Tenant>>>,
-    ) -> Option<(u64, (Rc<Gate>, JoinHandle<()>))> {
+    ) -> Option<(u64, OpenGate)> {
         let settings = parts.settings;
         let known = gate.as_ref().map(|(gate, _)| gate.listener());
-        let same =
-            known.filter(|known| *known.name == *settings.name && known.protocol == settings.protocol);
+        let same = known.filter(|known| *known.name == *settings.name && known.protocol == settings.protocol);
         let (metrics, tasks) = match &same {
             Some(listener) => (Rc::clone(&listener.current().metrics), Rc::clone(&listener.tasks)),
             None => (Rc::new(ListenerMetrics::new(&self.registry, &settings.name, self.number)), Rc::default()),

@@ -45,12 +45,7 @@ impl Launch {
     /// Starts the proxy and waits until it listens.
     pub async fn start(self) -> Proxy {
         let file = self.folder.path().join("proxy.yaml");
-        let yaml = format!(
-            "workers: {}\nstate: {:?}\nadmin: {{ address: '127.0.0.1:0' }}\n{}",
-            self.workers,
-            scratch(),
-            self.yaml
-        );
+        let yaml = whole(self.workers, &self.yaml);
         std::fs::write(&file, &yaml).unwrap();
         let mut child = Command::new(fyke())
             .args(["--log-format", "json", "--log", "info,fyke=debug", "run"])
@@ -63,7 +58,8 @@ impl Launch {
             .unwrap();
         let log = Lines::collect(child.stderr.take().unwrap());
         let stdout = Lines::collect(child.stdout.take().unwrap());
-        let mut proxy = Proxy { child, log, stdout, admin: None, bound: BTreeMap::new(), folder: self.folder };
+        let (workers, folder) = (self.workers, self.folder);
+        let mut proxy = Proxy { child, log, stdout, admin: None, bound: BTreeMap::new(), folder, workers };
         let begun = Instant::now();
         proxy.admin = Some(loop {
             let found = proxy.log.find(|line| {
@@ -82,11 +78,17 @@ impl Launch {
             assert!(begun.elapsed() < DEADLINE * 2, "the proxy does not start; it said: {}", proxy.log.all());
             std::thread::sleep(Duration::from_millis(5));
         });
-        for (name, address) in proxy.page("/config").await["bound"].as_object().unwrap() {
-            proxy.bound.insert(name.clone(), address.as_str().unwrap().parse().unwrap());
-        }
+        proxy.find_listeners().await;
         proxy
     }
+}
+
+/// A whole configuration. What changes the proxy finds its token in the file `token` next to it.
+fn whole(workers: usize, yaml: &str) -> String {
+    format!(
+        "workers: {workers}\nstate: {:?}\nadmin: {{ address: '127.0.0.1:0', token_file: token }}\n{yaml}",
+        scratch()
+    )
 }
 
 /// A proxy that runs until this is dropped.
@@ -97,6 +99,7 @@ pub struct Proxy {
     admin: Option<SocketAddr>,
     bound: BTreeMap<String, SocketAddr>,
     folder: TempDir,
+    workers: usize,
 }
 
 impl Proxy {
@@ -153,7 +156,38 @@ impl Proxy {
 
     /// A page of the admin endpoint.
     pub async fn ask(&self, path: &str) -> Message {
-        get(self.admin(), path, "").await
+        let mut conn = Conn::to(self.admin()).await;
+        conn.send(&format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.admin())).await;
+        conn.response("GET").await
+    }
+
+    async fn find_listeners(&mut self) {
+        self.bound.clear();
+        for (name, address) in self.page("/config").await["bound"].as_object().unwrap() {
+            self.bound.insert(name.clone(), address.as_str().unwrap().parse().unwrap());
+        }
+    }
+
+    /// Writes another configuration into the file that it was started with.
+    pub fn rewrite(&self, yaml: &str) {
+        std::fs::write(self.path("proxy.yaml"), whole(self.workers, yaml)).unwrap();
+    }
+
+    /// Changes something: an action of the admin endpoint, with the token.
+    pub async fn act(&self, path: &str, headers: &str) -> (u16, Value) {
+        let token = std::fs::read_to_string(self.path("token")).unwrap();
+        let headers = format!("authorization: Bearer {}\r\n{headers}", token.trim());
+        let answer = post(self.admin(), path, &headers).await;
+        (answer.status(), serde_json::from_slice(&answer.body).unwrap())
+    }
+
+    /// Has it run another configuration. Returns the generation.
+    pub async fn reload(&mut self, yaml: &str) -> u64 {
+        self.rewrite(yaml);
+        let (status, value) = self.act("/reload", "").await;
+        assert_eq!(status, 200, "{value:#}");
+        self.find_listeners().await;
+        value["generation"].as_u64().unwrap()
     }
 
     /// A JSON page of the admin endpoint.
@@ -255,6 +289,16 @@ pub async fn get(address: SocketAddr, path: &str, headers: &str) -> Message {
     let mut conn = Conn::to(address).await;
     conn.send(&format!("GET {path} HTTP/1.1\r\nhost: test.example\r\nconnection: close\r\n{headers}\r\n")).await;
     conn.response("GET").await
+}
+
+/// One POST without a body, on a connection of its own.
+pub async fn post(address: SocketAddr, path: &str, headers: &str) -> Message {
+    let mut conn = Conn::to(address).await;
+    conn.send(&format!(
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n"
+    ))
+    .await;
+    conn.response("POST").await
 }
 
 /// Sums up a metric in Prometheus' text.

@@ -23,12 +23,11 @@ use serde::Serialize;
 
 use self::place::Place;
 use crate::config::{
-    check::unsupported,
     fingerprint::Fingerprint,
     include::Included,
     raw,
     report::Diagnostics,
-    resolved::{Admin, Config, Filter, Node as Identity, ProcessLimits, Reload, Sink},
+    resolved::{Admin, AdminAddress, Config, Filter, Node as Identity, ProcessLimits, Reload, Sink},
     source::Sources,
     suggest,
     tree::{Node, Value, quote},
@@ -78,14 +77,18 @@ pub(crate) fn resolve(
     sources: &Arc<Sources>,
     diagnostics: &mut Diagnostics<'_>,
 ) -> Option<Config> {
-    let mut resolver = Resolver { names, removed, diagnostics, system_roots: None, files: Vec::new(), contents: Vec::new() };
+    let mut resolver =
+        Resolver { names, removed, diagnostics, system_roots: None, files: Vec::new(), contents: Vec::new() };
     let root = Place::root(root);
 
     let admin = raw.admin.as_ref().and_then(|admin| resolver.admin(admin, &root.key("admin")));
     let filters = resolver.filters(&raw.filters, &root.key("filters"));
     let clusters = resolver.clusters(&raw.clusters, &root.key("clusters"));
     let sinks = resolver.sinks(&raw.sinks, &root.key("sinks"));
-    let taken = admin.as_ref().map(|admin| admin.address);
+    let taken = admin.as_ref().and_then(|admin| match admin.address {
+        AdminAddress::Tcp(address) => Some(address),
+        AdminAddress::Unix(_) => None,
+    });
     let listeners = resolver.listeners(&raw.listeners, &filters, taken, &root)?;
     resolver.spoken_there(&listeners, &clusters, &root.key("listeners"));
     resolver.contents.clear();
@@ -141,12 +144,13 @@ type Filters = BTreeMap<String, Arc<Filter>>;
 impl Resolver<'_, '_> {
     fn admin(&mut self, admin: &raw::Admin, place: &Place<'_>) -> Option<Admin> {
         let address = place.key("address");
-        if admin.address.starts_with("unix:") {
-            unsupported("unix:", address.span, &address.path, self.diagnostics);
-            return None;
-        }
         let origin = self.diagnostics.sources.origin(address.span);
-        Some(Admin { address: self.address(&admin.address, &address)?, origin })
+        let token_file = admin.token_file.as_ref().map(|path| self.file(&place.key("token_file"), path));
+        let address = match admin.address.strip_prefix("unix:") {
+            Some(path) => AdminAddress::Unix(self.file(&address, path)),
+            None => AdminAddress::Tcp(self.address(&admin.address, &address)?),
+        };
+        Some(Admin { address, token_file, origin })
     }
 
     fn sinks(&mut self, sinks: &BTreeMap<String, raw::Sink>, place: &Place<'_>) -> BTreeMap<String, Sink> {

@@ -104,7 +104,7 @@ fn everything_that_can_be_said_is_heard() {
     );
     assert_eq!((config.workers, config.limits.connections), (3, 50));
     assert_eq!(config.state, Some(PathBuf::from("/etc/fyke/var")));
-    assert_eq!(config.admin.unwrap().address.port(), 9900);
+    assert_eq!(config.admin.unwrap().address.to_string(), "127.0.0.1:9900");
     let edge = &config.listeners[0];
     let order: Vec<_> = edge.filters.iter().map(|filter| filter.name.as_str()).collect();
     assert_eq!((order, edge.cluster.as_deref()), (vec!["b", "a"], Some("users")));
