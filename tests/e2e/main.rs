@@ -48,6 +48,7 @@ mod sdk;
 mod soak;
 mod stateless;
 mod swaps;
+mod takeover;
 mod tcp;
 mod tcp_ends;
 mod threads;

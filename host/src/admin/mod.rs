@@ -28,7 +28,10 @@ use std::{
     convert::Infallible,
     fs, io,
     net::SocketAddr,
-    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    },
     path::PathBuf,
     sync::{
         Arc,
@@ -52,7 +55,7 @@ use tokio::{
 use self::access::{Access, Peer, Right};
 use crate::{
     config::resolved::{self, AdminAddress},
-    reload::keeper::Keeper,
+    reload::{handover::AdminSocket, keeper::Keeper},
     telemetry::prometheus,
 };
 
@@ -75,24 +78,43 @@ pub struct Admin {
 pub enum Endpoint {
     /// At an address.
     Tcp(TcpListener),
-    /// A socket in the file system, removed when this is dropped.
-    Unix(UnixListener, PathBuf),
+    /// A socket in the file system, removed when this is dropped, unless another process has it by then.
+    Unix(UnixListener, PathBuf, Arc<AtomicBool>),
 }
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
+        if let Self::Unix(_, path, handed_over) = self
+            && !handed_over.load(Ordering::Relaxed)
+        {
             let _ = fs::remove_file(path);
         }
     }
 }
 
 impl Endpoint {
-    /// Binds it. A socket that nobody listens on any more is replaced.
+    /// Takes what another process has bound, or binds it. A socket that nobody listens on any more is replaced. `handed_over` says
+    /// later that another process has it.
     ///
     /// # Errors
     /// Of the operating system.
-    pub fn bind(settings: &resolved::Admin) -> io::Result<Self> {
+    pub fn open(
+        settings: &resolved::Admin,
+        inherited: Option<AdminSocket>,
+        handed_over: &Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        let unix = |socket: std::os::unix::net::UnixListener, path: &PathBuf| {
+            socket.set_nonblocking(true)?;
+            Ok(Self::Unix(UnixListener::from_std(socket)?, path.clone(), Arc::clone(handed_over)))
+        };
+        match (inherited, &settings.address) {
+            (Some(AdminSocket::Tcp(socket)), _) => {
+                socket.set_nonblocking(true)?;
+                return TcpListener::from_std(socket).map(Self::Tcp);
+            }
+            (Some(AdminSocket::Unix(socket)), AdminAddress::Unix(path)) => return unix(socket, path),
+            _ => {}
+        }
         match &settings.address {
             AdminAddress::Tcp(address) => {
                 let socket = std::net::TcpListener::bind(address)?;
@@ -105,9 +127,9 @@ impl Endpoint {
                 if stale {
                     fs::remove_file(path)?;
                 }
-                let socket = UnixListener::bind(path)?;
+                let socket = std::os::unix::net::UnixListener::bind(path)?;
                 fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-                Ok(Self::Unix(socket, path.clone()))
+                unix(socket, path)
             }
         }
     }
@@ -119,7 +141,18 @@ impl Endpoint {
             Self::Tcp(socket) => {
                 AdminAddress::Tcp(socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))))
             }
-            Self::Unix(_, path) => AdminAddress::Unix(path.clone()),
+            Self::Unix(_, path, _) => AdminAddress::Unix(path.clone()),
+        }
+    }
+
+    /// A copy of its socket, for another process.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub fn copy(&self) -> io::Result<AdminSocket> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd().try_clone_to_owned().map(|copy| AdminSocket::Tcp(copy.into())),
+            Self::Unix(socket, ..) => socket.as_fd().try_clone_to_owned().map(|copy| AdminSocket::Unix(copy.into())),
         }
     }
 }
@@ -141,7 +174,7 @@ pub async fn serve(admin: Arc<Admin>, endpoint: Endpoint) {
             Endpoint::Tcp(socket) => socket.accept().await.map(|(stream, remote)| {
                 tokio::spawn(connection(Arc::clone(&admin), stream, Peer::Address(remote.ip())));
             }),
-            Endpoint::Unix(socket, _) => socket.accept().await.map(|(stream, _)| {
+            Endpoint::Unix(socket, ..) => socket.accept().await.map(|(stream, _)| {
                 tokio::spawn(connection(Arc::clone(&admin), stream, Peer::Socket));
             }),
         };

@@ -46,7 +46,7 @@ pub fn run(duration: Option<Duration>, port: u16) -> u8 {
     };
     let started = {
         let _entered = runtime.enter();
-        process::Process::start(config, None)
+        process::Process::start(config, None, false)
     };
     let process = match started {
         Ok(process) => process,

@@ -68,6 +68,9 @@ enum Command {
     Run {
         /// Configuration: YAML, or JSON or TOML by extension
         file: PathBuf,
+        /// Take the listening sockets over from the process that runs with the same `state`, if there is one; it drains then
+        #[arg(long)]
+        take_over: bool,
     },
     /// Check a configuration and everything in it: files, modules, and whether each filter accepts what it is given
     Validate {
@@ -126,7 +129,7 @@ pub fn main() -> ExitCode {
         }
     };
     let code = match arguments.command {
-        Command::Run { file } => run::run(&file, arguments.output),
+        Command::Run { file, take_over } => run::run(&file, take_over, arguments.output),
         Command::Validate { file } => validate::run(&file, arguments.output),
         Command::Demo { duration, port } => demo::run(duration, port),
         Command::Schema => schema::run(),

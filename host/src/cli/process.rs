@@ -15,25 +15,36 @@ use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
     sync::Notify,
+    task::JoinHandle,
 };
 
+use super::run::tell_service_manager;
 use crate::{
     admin::{self, Admin, Endpoint, access::Access},
     config::{
-        Config, Problem, Report, Sources,
+        Config, Origin, Problem, Report, Sources,
         resolved::{self, AdminAddress},
     },
     reload::{
         self,
+        handover::{self, AdminSocket, Door, Inherited},
         keeper::{self, Keeper},
         prepare::{self, Records},
+        proxy::Setup,
         watch,
     },
 };
 
+/// Below `state`, where the next process takes over.
+const DOOR: &str = "upgrade.sock";
+
 /// A running proxy and its admin endpoint.
 pub struct Process {
     admin: Arc<Admin>,
+    /// Answers at the admin endpoint.
+    answers: Option<JoinHandle<()>>,
+    /// Another process serves in place of this one.
+    handed_over: Arc<AtomicBool>,
     /// Where the admin endpoint listens.
     pub admin_address: Option<AdminAddress>,
 }
@@ -47,17 +58,39 @@ pub fn control_plane() -> io::Result<Runtime> {
 }
 
 impl Process {
-    /// Starts everything. What changes it reads the configuration from `file` again; without one nothing can. Must be called inside
-    /// the control plane's runtime.
+    /// Starts everything. What changes it reads the configuration from `file` again; without one nothing can. With `take_over` the
+    /// listening sockets are those of the process that runs with the same `state`, if there is one, which then drains. Must be called
+    /// inside the control plane's runtime.
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn start(config: Config, file: Option<&Path>) -> Result<Self, Report> {
-        let endpoint = config.admin.clone();
+    pub fn start(config: Config, file: Option<&Path>, take_over: bool) -> Result<Self, Report> {
+        let settings = config.admin.clone();
         let sources = Arc::clone(&config.sources);
+        let door = config.state.as_ref().filter(|_| file.is_some()).map(|state| state.join(DOOR));
         let prepared = prepare::prepare(config, &Records::Configured)?;
-        let endpoint = endpoint.map(|settings| open(&settings, &sources)).transpose()?;
-        let keeper = Arc::new(Keeper::new(Arc::new(prepared.start()?), file));
+        let (mut inherited, predecessor) = match door.as_deref().filter(|_| take_over).map(handover::take) {
+            Some(Ok(Some((inherited, predecessor)))) => (inherited, Some(predecessor)),
+            Some(Err(error)) => {
+                let message = format!("cannot take over from the process that runs: {error}");
+                return Err(Report::single(sources, Problem::new(Origin::default(), message)));
+            }
+            Some(Ok(None)) | None => (Inherited::of_service_manager(), None),
+        };
+        let handed_over = Arc::new(AtomicBool::new(false));
+        let endpoint = settings
+            .as_ref()
+            .map(|settings| open(settings, &sources, inherited.admin(&settings.address), &handed_over))
+            .transpose()?;
+        let setup = Setup { inherited, ..Setup::default() };
+        let keeper = Arc::new(Keeper::new(Arc::new(prepared.start_with(setup)?), file));
+        if let Some(predecessor) = predecessor {
+            let pid = predecessor.pid;
+            match predecessor.dismiss() {
+                Ok(()) => tracing::info!(pid, "took over; the process before drains"),
+                Err(error) => tracing::error!(pid, "the process before does not answer, and may still serve: {error}"),
+            }
+        }
         if file.is_some() {
             tokio::spawn(watch::run(Arc::clone(&keeper)));
             tokio::spawn(on_hangup(Arc::clone(&keeper)));
@@ -66,10 +99,14 @@ impl Process {
         let access = Access::new(token.unwrap_or_default());
         let admin = Arc::new(Admin { keeper, access, draining: AtomicBool::new(false), drain: Notify::new() });
         let admin_address = endpoint.as_ref().map(Endpoint::address);
-        if let Some(endpoint) = endpoint {
-            tokio::spawn(admin::serve(Arc::clone(&admin), endpoint));
+        if let Some(door) = door {
+            // As it was written: the successor knows it by that.
+            let written = settings.map(|settings| settings.address);
+            let copy = written.zip(endpoint.as_ref().and_then(|endpoint| endpoint.copy().ok()));
+            wait_for_successor(&door, Arc::clone(&admin), copy, Arc::clone(&handed_over));
         }
-        Ok(Self { admin, admin_address })
+        let answers = endpoint.map(|endpoint| tokio::spawn(admin::serve(Arc::clone(&admin), endpoint)));
+        Ok(Self { admin, answers, handed_over, admin_address })
     }
 
     /// Waits until somebody asks the process to end: SIGTERM, SIGINT, the admin endpoint; or until `limit`.
@@ -77,6 +114,13 @@ impl Process {
         tokio::select! {
             () = asked_to_end(limit) => {}
             () = self.admin.drain.notified() => {}
+        }
+    }
+
+    /// Tells the service manager that this process ends. Where another one has taken over, that one is who it hears from.
+    pub fn tell_of_the_end(&self) {
+        if !self.handed_over.load(Ordering::Relaxed) {
+            tell_service_manager(&[sd_notify::NotifyState::Stopping]);
         }
     }
 
@@ -89,6 +133,10 @@ impl Process {
     /// Drains and ends. A second signal ends at once.
     pub fn drain(self, runtime: &Runtime) {
         self.admin.draining.store(true, Ordering::Relaxed);
+        if let Some(answers) = self.answers.filter(|_| self.handed_over.load(Ordering::Relaxed)) {
+            // Questions are for the other process now.
+            answers.abort();
+        }
         let proxy = Arc::clone(&self.admin.keeper.proxy);
         let patience = proxy.patience();
         runtime.block_on(async {
@@ -101,12 +149,38 @@ impl Process {
     }
 }
 
-/// Binds the admin endpoint and finds its token.
-fn open(settings: &resolved::Admin, sources: &Arc<Sources>) -> Result<(Endpoint, String), Report> {
+/// Hands the sockets to the next process that asks for them and becomes ready; this one drains then.
+fn wait_for_successor(
+    path: &Path,
+    admin: Arc<Admin>,
+    endpoint: Option<(AdminAddress, AdminSocket)>,
+    handed_over: Arc<AtomicBool>,
+) {
+    let waited = Door::open(path).and_then(|door| {
+        std::thread::Builder::new().name("fyke-handover".to_owned()).spawn(move || {
+            let successor = door.wait(|| admin.keeper.proxy.sockets(), &endpoint);
+            handed_over.store(true, Ordering::Relaxed);
+            admin.draining.store(true, Ordering::Relaxed);
+            admin.drain.notify_one();
+            successor.answer();
+        })
+    });
+    if let Err(error) = waited {
+        tracing::warn!("{} cannot be opened, so no process can take over from this one: {error}", path.display());
+    }
+}
+
+/// Opens the admin endpoint and finds its token.
+fn open(
+    settings: &resolved::Admin,
+    sources: &Arc<Sources>,
+    inherited: Option<AdminSocket>,
+    handed_over: &Arc<AtomicBool>,
+) -> Result<(Endpoint, String), Report> {
     let wrong = |message, help: &str| {
         Report::single(Arc::clone(sources), Problem::new(settings.origin.clone(), message).help(help))
     };
-    let endpoint = Endpoint::bind(settings).map_err(|error| {
+    let endpoint = Endpoint::open(settings, inherited, handed_over).map_err(|error| {
         let message = format!("the admin endpoint cannot listen on {}: {error}", settings.address);
         wrong(message, reload::unbound(&error))
     })?;

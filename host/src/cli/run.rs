@@ -2,11 +2,20 @@
 
 use std::path::Path;
 
+use sd_notify::NotifyState;
+
 use super::{DONE, FAILED, Output, complain, process};
 use crate::config;
 
+/// Tells the service manager how it goes, where there is one (`NOTIFY_SOCKET`).
+pub(super) fn tell_service_manager(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(false, states) {
+        tracing::warn!("cannot tell the service manager: {error}");
+    }
+}
+
 /// Runs the proxy until it is asked to end.
-pub fn run(file: &Path, output: Output) -> u8 {
+pub fn run(file: &Path, take_over: bool, output: Output) -> u8 {
     let config = match config::load(file) {
         Ok(config) => config,
         Err(report) => return complain(&report, output),
@@ -20,7 +29,7 @@ pub fn run(file: &Path, output: Output) -> u8 {
     };
     let started = {
         let _entered = runtime.enter();
-        process::Process::start(config, Some(file))
+        process::Process::start(config, Some(file), take_over)
     };
     let process = match started {
         Ok(process) => process,
@@ -32,8 +41,10 @@ pub fn run(file: &Path, output: Output) -> u8 {
     if let Some(address) = &process.admin_address {
         tracing::info!(%address, "admin endpoint");
     }
+    tell_service_manager(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
     runtime.block_on(process.asked_to_end(None));
     tracing::info!("draining");
+    process.tell_of_the_end();
     process.drain(&runtime);
     tracing::info!("ended");
     runtime.shutdown_background();

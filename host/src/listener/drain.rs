@@ -4,8 +4,9 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 
 use tokio::sync::Notify;
 
-/// For the reactor to look at every socket once.
-const GRACE: Duration = Duration::from_millis(20);
+/// How long a connection may be silent once its listener drains. A client that has heard nothing of that yet may be about to send its
+/// next request, and closing at that moment would lose it.
+pub const SILENCE: Duration = Duration::from_millis(250);
 
 /// One per worker.
 #[derive(Debug, Clone, Default)]
@@ -30,10 +31,10 @@ impl Drain {
         self.0.begun.get()
     }
 
-    /// Waits for it, and a moment longer: what a client had sent by then may not have been seen yet. Cancel safe.
+    /// Waits for it, and for [`SILENCE`] longer. Cancel safe.
     pub async fn begun_in_silence(&self) {
         self.begun().await;
-        tokio::time::sleep(GRACE).await;
+        tokio::time::sleep(SILENCE).await;
     }
 
     /// Waits for it. Cancel safe.

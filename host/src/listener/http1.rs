@@ -12,6 +12,7 @@ use std::{
     task::Poll,
 };
 
+use http::{HeaderValue, StatusCode, header::CONNECTION};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{io::AsyncWriteExt, time::Instant};
@@ -19,11 +20,12 @@ use tokio::{io::AsyncWriteExt, time::Instant};
 use super::{
     accept::LocalListener,
     activity::{Finding, Measure, Watch},
+    drain::SILENCE,
     io::Io,
 };
 use crate::{
     config::resolved::ListenerLimits,
-    http::{runtime::ListenerMetrics, stream},
+    http::{outcome::Abort, runtime::ListenerMetrics, stream},
     wasm::exchange::Connection,
 };
 
@@ -95,8 +97,17 @@ async fn busy(listener: &Rc<LocalListener>, connection: &Rc<Connection>, io: Io,
         let connection = Rc::clone(connection);
         let activity = Arc::clone(&activity);
         service_fn(move |request| {
+            let (listener, connection, activity) =
+                (Rc::clone(&listener), Rc::clone(&connection), Arc::clone(&activity));
             // Boxed, so that hyper moves a pointer and not what a stream needs.
-            Box::pin(stream::serve(listener.current(), Rc::clone(&connection), Arc::clone(&activity), request))
+            Box::pin(async move {
+                let mut response = stream::serve(listener.current(), connection, activity, request).await?;
+                if listener.drain.has_begun() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    // The one way to tell a client not to send another request here (RFC 9112, section 9.6).
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Abort>(response)
+            })
         })
     };
     let mut builder = http1::Builder::new();
@@ -134,15 +145,17 @@ async fn busy(listener: &Rc<LocalListener>, connection: &Rc<Connection>, io: Io,
             }
             if !draining && drained.as_mut().poll(cx).is_ready() {
                 draining = true;
-                Pin::new(conn).graceful_shutdown();
-                continue;
+                // The next answer tells the client; whoever asks for nothing more is waited for a moment.
+                let now = Instant::now();
+                watch.look(&activity, now);
+                timer.as_mut().reset(now + SILENCE);
             }
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             registered = false;
             let now = Instant::now();
-            timer.as_mut().reset(now + period);
+            timer.as_mut().reset(now + if draining { SILENCE.min(period) } else { period });
             let finding = watch.look(&activity, now);
             match finding {
                 Finding::Fine => {}

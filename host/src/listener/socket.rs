@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener},
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 const BACKLOG: i32 = 4096;
 
@@ -24,6 +24,29 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>>
     for _ in 1..workers {
         sockets.push(open(address, true)?);
     }
+    Ok(sockets)
+}
+
+/// Has workers share sockets that another process has bound: each gets at least one.
+///
+/// # Errors
+/// Of the operating system.
+pub fn spread(mut sockets: Vec<TcpListener>, workers: usize) -> io::Result<Vec<TcpListener>> {
+    for socket in &sockets {
+        socket.set_nonblocking(true)?;
+    }
+    let Some(first) = sockets.first() else { return Ok(sockets) };
+    let shared = SockRef::from(first).reuse_port()?;
+    let address = first.local_addr()?;
+    let missing = workers.saturating_sub(sockets.len());
+    let more: Vec<_> = if shared {
+        (0..missing).map(|_| open(address, true)).collect::<io::Result<_>>()?
+    } else {
+        // One queue for all of them.
+        let originals = sockets.iter().cycle().take(missing);
+        originals.map(TcpListener::try_clone).collect::<io::Result<_>>()?
+    };
+    sockets.extend(more);
     Ok(sockets)
 }
 
@@ -50,5 +73,19 @@ mod tests {
         let address = sockets[0].local_addr().unwrap();
         assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
         assert_eq!(bind(address, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn what_is_inherited_is_for_every_worker() {
+        let address = |socket: &TcpListener| socket.local_addr().unwrap();
+        let two = bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let expected = address(&two[0]);
+        let four = spread(two, 4).unwrap();
+        assert!(four.len() == 4 && four.iter().all(|socket| address(socket) == expected));
+        // With fewer workers none is left behind.
+        assert_eq!(spread(four, 1).unwrap().len(), 4);
+        // A service manager's cannot be bound again.
+        let single = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(spread(vec![single], 3).unwrap().len(), 3);
     }
 }

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
+use super::handover::{Inherited, Named};
 use crate::{
     config::{Problem, resolved::Listener},
     listener::{
@@ -22,6 +23,8 @@ pub(super) struct Addresses {
     process: Arc<Count>,
     /// Of connections.
     ids: Arc<AtomicU64>,
+    /// What another process has bound, until somebody wants it.
+    inherited: Inherited,
 }
 
 /// One address.
@@ -41,15 +44,23 @@ pub(super) struct Place {
     pub number: u64,
     pub address: SocketAddr,
     pub admission: Arc<Admission>,
-    /// One for each worker, where nobody listens there yet.
-    pub sockets: Vec<TcpListener>,
+    /// By worker, where nobody listens there yet.
+    pub sockets: Vec<Vec<TcpListener>>,
     bound: Bound,
 }
 
 impl Addresses {
-    pub fn new(connections: usize) -> Self {
+    pub fn new(connections: usize, inherited: Inherited) -> Self {
         let ids = Arc::new(AtomicU64::new(1));
-        Self { bound: Vec::new(), next: 0, process: Arc::new(Count::new(connections)), ids }
+        Self { bound: Vec::new(), next: 0, process: Arc::new(Count::new(connections)), ids, inherited }
+    }
+
+    /// Where each gate's listener listens.
+    pub fn named(&self) -> Vec<(u64, Named)> {
+        let one = |bound: &Bound| {
+            (bound.number, Named { written: bound.written, listener: bound.listener.clone(), actual: bound.actual })
+        };
+        self.bound.iter().map(one).collect()
     }
 
     /// Finds or binds an address for every listener. Nothing changes for those that are there.
@@ -82,7 +93,10 @@ impl Addresses {
         let (bound, sockets) = match known {
             Some(bound) => (Bound { listener: listener.name.clone(), ..bound.clone() }, Vec::new()),
             None => {
-                let sockets = socket::bind(listener.address, workers)?;
+                let sockets = match self.inherited.listener(listener) {
+                    found if found.is_empty() => socket::bind(listener.address, workers)?,
+                    found => socket::spread(found, workers)?,
+                };
                 let actual = sockets.first().map_or(Ok(listener.address), TcpListener::local_addr)?;
                 self.next += 1;
                 let (process, ids) = (Arc::clone(&self.process), Arc::clone(&self.ids));
@@ -97,11 +111,19 @@ impl Addresses {
             }
         };
         let (number, address, admission) = (bound.number, bound.actual, Arc::clone(&bound.admission));
-        Ok(Place { number, address, admission, sockets, bound })
+        let mut by_worker: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+        for (index, socket) in sockets.into_iter().enumerate() {
+            if let Some(worker) = by_worker.get_mut(index % workers.max(1)) {
+                worker.push(socket);
+            }
+        }
+        Ok(Place { number, address, admission, sockets: by_worker, bound })
     }
 
     /// These are the ones from now on.
     pub fn settle(&mut self, places: Vec<Place>, listeners: &[Listener], connections: usize) {
+        // On a socket that no listener wants clients would wait in vain.
+        self.inherited = Inherited::default();
         self.process.set_limit(connections);
         for (place, listener) in places.iter().zip(listeners) {
             place.admission.set_limit(listener.limits.connections);

@@ -6,6 +6,7 @@
 //! proxy       Prepared -> generation   instances for every worker, then one command to each of them
 //! keeper      who asks for what        one change after the other, each in the audit log
 //! watch       files -> keeper          what is looked at changes what runs
+//! handover    process -> process       listening sockets for the next binary
 //! ```
 //!
 //! # Invariants
@@ -19,6 +20,7 @@ mod addresses;
 pub mod audit;
 mod compilers;
 pub mod difference;
+pub mod handover;
 pub mod keeper;
 pub mod prepare;
 pub mod proxy;

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::{
     addresses::{Addresses, Place},
     compilers::Compilers,
+    handover::{Heirloom, Inherited},
     prepare::{Foundation, Prepared},
 };
 use crate::{
@@ -32,12 +33,14 @@ pub const KEPT: usize = 10;
 const SWAP: Duration = Duration::from_secs(10);
 
 /// The surroundings that a proxy starts in. Default: those of operation.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub struct Setup {
     /// Is told what filters do.
     pub tap: Option<Tap>,
     /// Time stands still.
     pub stopped: bool,
+    /// Sockets that another process has bound.
+    pub inherited: Inherited,
 }
 
 /// A running proxy.
@@ -78,16 +81,16 @@ impl Prepared {
     /// # Errors
     /// Everything that is wrong; nothing has started then.
     pub fn start(self) -> Result<Proxy, Report> {
-        self.start_with(&Setup::default())
+        self.start_with(Setup::default())
     }
 
     /// As [`Prepared::start`], in other surroundings.
     ///
     /// # Errors
     /// Everything that is wrong; nothing has started then.
-    pub fn start_with(self, setup: &Setup) -> Result<Proxy, Report> {
+    pub fn start_with(self, setup: Setup) -> Result<Proxy, Report> {
         let registry = self.foundation.registry.clone();
-        let mut addresses = Addresses::new(connections(&self.config));
+        let mut addresses = Addresses::new(connections(&self.config), setup.inherited);
         let Next { snapshot, parts, places } = next(&self, &mut addresses, None)?;
         let failed = |what: &str, error: std::io::Error| {
             let problem = Problem::new(Origin::default(), format!("cannot start {what}: {error}"));
@@ -157,7 +160,7 @@ fn next(prepared: &Prepared, addresses: &mut Addresses, before: Option<&Snapshot
         }
         let listeners = listeners.iter().zip(&mut places).map(|(settings, place)| ListenerParts {
             gate: place.number,
-            socket: place.sockets.pop(),
+            sockets: place.sockets.pop().unwrap_or_default(),
             admission: Arc::clone(&place.admission),
             filters: settings.filters.iter().filter_map(|filter| blueprint.facts(&filter.name)).collect(),
             settings: Arc::clone(settings),
@@ -345,6 +348,28 @@ impl Proxy {
     #[must_use]
     pub fn queued_records(&self) -> usize {
         self.snapshot().sinks.queued()
+    }
+
+    /// Copies of all listening sockets, for a process that takes over.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<Heirloom> {
+        // No generation changes them meanwhile.
+        let state = self.state();
+        let (reply, sockets) = sync_mpsc::channel();
+        for worker in &self.workers {
+            worker.tell(Command::Sockets(reply.clone()));
+        }
+        drop(reply);
+        let named = state.addresses.named();
+        let mut heirlooms = Vec::new();
+        while let Ok(of_worker) = sockets.recv_timeout(SWAP) {
+            for (number, socket) in of_worker {
+                if let Some((_, named)) = named.iter().find(|(known, _)| *known == number) {
+                    heirlooms.push(Heirloom { named: Some(named.clone()), socket });
+                }
+            }
+        }
+        heirlooms
     }
 
     /// Has a worker do something on its own thread, among its tasks. A worker that has ended does nothing.

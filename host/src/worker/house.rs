@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
+    net::TcpListener,
     rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
@@ -54,8 +55,21 @@ pub(super) struct House {
     gone: mpsc::UnboundedSender<Rc<Vm>>,
 }
 
-/// A gate, and the task that accepts there.
-type OpenGate = (Rc<Gate>, JoinHandle<()>);
+/// A gate, and what accepts there.
+struct OpenGate {
+    gate: Rc<Gate>,
+    tasks: Vec<JoinHandle<()>>,
+    /// Copies of its sockets, for another process.
+    sockets: Vec<TcpListener>,
+}
+
+impl OpenGate {
+    /// Takes no more. The copies go first: on a socket that somebody still has open clients would wait in vain.
+    fn close(&mut self) {
+        self.sockets.clear();
+        self.gate.close();
+    }
+}
 
 /// Every VM that has not ended.
 pub(super) type Known = Rc<RefCell<Vec<Weak<Vm>>>>;
@@ -121,9 +135,9 @@ impl House {
                 gates.insert(entry.0, entry.1);
             }
         }
-        for (_, (gate, _)) in std::mem::replace(&mut self.gates, gates) {
-            gate.close();
-            leave(gate.listener());
+        for (_, mut open) in std::mem::replace(&mut self.gates, gates) {
+            open.close();
+            leave(open.gate.listener());
         }
         let old = std::mem::replace(&mut self.clusters, clusters);
         for (name, cluster) in old {
@@ -189,7 +203,7 @@ impl House {
         Some(Rc::new(Tenant { vm, gone: self.gone.clone() }))
     }
 
-    /// Has a listener serve at its address. `None`: its socket is missing, which is logged.
+    /// Has a listener serve at its address.
     fn open(
         &mut self,
         parts: ListenerParts,
@@ -199,7 +213,7 @@ impl House {
         keeps: &Rc<Vec<Rc<Tenant>>>,
     ) -> Option<(u64, OpenGate)> {
         let settings = parts.settings;
-        let known = gate.as_ref().map(|(gate, _)| gate.listener());
+        let known = gate.as_ref().map(|open| open.gate.listener());
         let same = known.filter(|known| *known.name == *settings.name && known.protocol == settings.protocol);
         let (metrics, tasks) = match &same {
             Some(listener) => (Rc::clone(&listener.current().metrics), Rc::clone(&listener.tasks)),
@@ -224,36 +238,38 @@ impl House {
         }
         let name = serving.settings.name.clone();
         let listener = LocalListener::new(serving, parts.admission, tasks);
-        if let Some((gate, task)) = gate {
+        if let Some(open) = gate {
             // Another name or protocol at the same address: its socket never closes.
-            leave(gate.hand_over(listener));
-            return Some((parts.gate, (gate, task)));
+            leave(open.gate.hand_over(listener));
+            return Some((parts.gate, open));
         }
-        match parts.socket.map(tokio::net::TcpListener::from_std) {
-            Some(Ok(socket)) => {
-                let gate = Gate::new(listener);
-                let task = tokio::task::spawn_local(accept::run(Rc::clone(&gate), socket));
-                Some((parts.gate, (gate, task)))
-            }
-            Some(Err(error)) => {
-                tracing::error!(listener = name, "cannot listen: {error}");
-                None
-            }
-            None => {
-                tracing::error!(listener = name, "cannot listen: its socket is missing; please report this");
-                None
+        let gate = Gate::new(listener);
+        let mut open = OpenGate { gate: Rc::clone(&gate), tasks: Vec::new(), sockets: Vec::new() };
+        for socket in parts.sockets {
+            open.sockets.extend(socket.try_clone());
+            match tokio::net::TcpListener::from_std(socket) {
+                Ok(socket) => open.tasks.push(tokio::task::spawn_local(accept::run(Rc::clone(&gate), socket))),
+                Err(error) => tracing::error!(listener = name, "cannot listen: {error}"),
             }
         }
+        Some((parts.gate, open))
+    }
+
+    /// Copies of all listening sockets, with the numbers of their gates.
+    pub fn sockets(&self) -> Vec<(u64, TcpListener)> {
+        let each =
+            self.gates.iter().flat_map(|(number, open)| open.sockets.iter().map(move |socket| (*number, socket)));
+        each.filter_map(|(number, socket)| Some((number, socket.try_clone().ok()?))).collect()
     }
 
     /// Accepts no more and waits for open connections, at most for so long.
     pub async fn drain(&mut self, patience: Duration) {
-        let gates = std::mem::take(&mut self.gates);
-        for (gate, _) in gates.values() {
-            gate.close();
-            gate.listener().drain.begin();
+        let mut gates = std::mem::take(&mut self.gates);
+        for open in gates.values_mut() {
+            open.close();
+            open.gate.listener().drain.begin();
         }
-        for (_, (_, task)) in gates {
+        for task in gates.into_values().flat_map(|open| open.tasks) {
             let _ = task.await;
         }
         let deadline = Instant::now() + patience;

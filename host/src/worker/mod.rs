@@ -62,8 +62,8 @@ pub struct ListenerParts {
     pub gate: u64,
     /// Settings.
     pub settings: Arc<resolved::Listener>,
-    /// This worker's socket, if it does not have it yet.
-    pub socket: Option<TcpListener>,
+    /// This worker's sockets, if it does not have them yet. Usually one; more where a process with more workers has bound them.
+    pub sockets: Vec<TcpListener>,
     /// Limits that the workers share.
     pub admission: Arc<Admission>,
     /// Its filters, outermost first.
@@ -110,6 +110,8 @@ pub enum Command {
     Drain(Duration),
     /// Do this.
     Run(Job),
+    /// Give copies of all listening sockets, with the numbers of their gates.
+    Sockets(std::sync::mpsc::Sender<Vec<(u64, TcpListener)>>),
 }
 
 /// A running worker.
@@ -155,6 +157,10 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
     let patience = loop {
         match commands.recv().await {
             Some(Command::Run(job)) => job(),
+            Some(Command::Sockets(reply)) => {
+                // Whoever waits may have gone.
+                let _ = reply.send(house.sockets());
+            }
             Some(Command::Swap(parts, done)) => {
                 house.move_in(*parts);
                 // Whoever waits may have gone.

@@ -47,48 +47,36 @@ impl Launch {
         let file = self.folder.path().join("proxy.yaml");
         let yaml = whole(self.workers, &self.yaml);
         std::fs::write(&file, &yaml).unwrap();
-        let mut child = Command::new(fyke())
-            .args(["--log-format", "json", "--log", "info,fyke=debug", "run"])
-            .arg(&file)
-            .env_remove("FYKE_LOG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Lines::collect(child.stderr.take().unwrap());
-        let stdout = Lines::collect(child.stdout.take().unwrap());
+        let (child, log, stdout) = launch(&file, &[]);
         let (workers, folder) = (self.workers, self.folder);
         let mut proxy = Proxy { child, log, stdout, admin: None, bound: BTreeMap::new(), folder, workers };
-        let begun = Instant::now();
-        proxy.admin = Some(loop {
-            let found = proxy.log.find(|line| {
-                let line: Value = serde_json::from_str(line).ok()?;
-                (line["message"] == "admin endpoint").then(|| line["address"].as_str()?.parse().ok())?
-            });
-            if let Some(address) = found {
-                break address;
-            }
-            let ended = proxy.child.try_wait().unwrap();
-            assert!(
-                ended.is_none(),
-                "the proxy ended ({ended:?}) with this configuration:\n{yaml}\nand said: {}",
-                proxy.log.all()
-            );
-            assert!(begun.elapsed() < DEADLINE * 2, "the proxy does not start; it said: {}", proxy.log.all());
-            std::thread::sleep(Duration::from_millis(5));
-        });
+        proxy.admin = Some(proxy.started(&yaml));
         proxy.find_listeners().await;
         proxy
     }
 }
 
+fn launch(file: &Path, more: &[&str]) -> (Child, Lines, Lines) {
+    let mut child = Command::new(fyke())
+        .args(["--log-format", "json", "--log", "info,fyke=debug", "run"])
+        .arg(file)
+        .args(more)
+        .env_remove("FYKE_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = Lines::collect(child.stderr.take().unwrap());
+    let stdout = Lines::collect(child.stdout.take().unwrap());
+    (child, log, stdout)
+}
+
 /// A whole configuration. What changes the proxy finds its token in the file `token` next to it.
 fn whole(workers: usize, yaml: &str) -> String {
-    format!(
-        "workers: {workers}\nstate: {:?}\nadmin: {{ address: '127.0.0.1:0', token_file: token }}\n{yaml}",
-        scratch()
-    )
+    // A configuration that names its own is left with it.
+    let state = if yaml.starts_with("state:") { String::new() } else { format!("state: {:?}\n", scratch()) };
+    format!("workers: {workers}\n{state}admin: {{ address: '127.0.0.1:0', token_file: token }}\n{yaml}")
 }
 
 /// A proxy that runs until this is dropped.
@@ -159,6 +147,42 @@ impl Proxy {
         let mut conn = Conn::to(self.admin()).await;
         conn.send(&format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.admin())).await;
         conn.response("GET").await
+    }
+
+    /// Waits until the process serves. Returns where its admin endpoint is.
+    fn started(&mut self, yaml: &str) -> SocketAddr {
+        let begun = Instant::now();
+        loop {
+            let found = self.log.find(|line| {
+                let line: Value = serde_json::from_str(line).ok()?;
+                (line["message"] == "admin endpoint").then(|| line["address"].as_str()?.parse().ok())?
+            });
+            if let Some(address) = found {
+                return address;
+            }
+            let ended = self.child.try_wait().unwrap();
+            assert!(
+                ended.is_none(),
+                "the proxy ended ({ended:?}) with this configuration:\n{yaml}\nand said: {}",
+                self.log.all()
+            );
+            assert!(begun.elapsed() < DEADLINE * 2, "the proxy does not start; it said: {}", self.log.all());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts another process that takes over, with so many workers. Returns the one that ends.
+    pub fn take_over(&mut self, workers: usize) -> Ending {
+        let file = self.path("proxy.yaml");
+        let yaml = std::fs::read_to_string(&file).unwrap();
+        let yaml = yaml.replace(&format!("workers: {}\n", self.workers), &format!("workers: {workers}\n"));
+        std::fs::write(&file, &yaml).unwrap();
+        self.workers = workers;
+        let (child, log, stdout) = launch(&file, &["--take-over"]);
+        let old = (std::mem::replace(&mut self.child, child), std::mem::replace(&mut self.log, log));
+        self.stdout = stdout;
+        self.admin = Some(self.started(&yaml));
+        Ending { child: old.0, log: old.1 }
     }
 
     async fn find_listeners(&mut self) {
@@ -258,6 +282,22 @@ impl Proxy {
 
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+}
+
+/// A process that drains.
+pub struct Ending {
+    child: Child,
+    log: Lines,
+}
+
+impl Ending {
+    /// Waits for its end and returns its exit code.
+    pub async fn code(mut self) -> Option<i32> {
+        let child = &mut self.child;
+        let code = eventually("the end of the old process", async || child.try_wait().unwrap()).await.code();
+        assert!(!self.log.all().contains("panicked"), "{}", self.log.all());
+        code
     }
 }
 

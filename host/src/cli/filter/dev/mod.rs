@@ -25,7 +25,7 @@ use crate::{
         prepare::{self, Records},
         proxy::{Applied, Proxy, Setup},
     },
-    wasm::tap::Report,
+    wasm::tap::{Report, Tap},
 };
 
 #[derive(Debug, Args)]
@@ -65,7 +65,7 @@ fn develop(arguments: &Arguments) -> Result<(), Failure> {
         project,
         file,
         profile: arguments.profile.clone(),
-        setup: Setup { tap: Some(tap), ..Setup::default() },
+        tap: Some(tap),
         proxy: None,
         echoes: echo::Echoes::default(),
         written: Vec::new(),
@@ -89,7 +89,7 @@ struct Bench {
     project: PathBuf,
     file: PathBuf,
     profile: String,
-    setup: Setup,
+    tap: Option<Tap>,
     proxy: Option<Proxy>,
     echoes: echo::Echoes,
     /// What the proxy itself writes: no reason to build again.
@@ -123,7 +123,8 @@ impl Bench {
         match &self.proxy {
             None => {
                 let prepared = prepare::prepare(config, &Records::Configured).map_err(refused)?;
-                self.proxy = Some(prepared.start_with(&self.setup).map_err(refused)?);
+                self.proxy =
+                    Some(prepared.start_with(Setup { tap: self.tap.clone(), ..Setup::default() }).map_err(refused)?);
             }
             Some(proxy) => {
                 let applied = proxy.prepare(config).and_then(|prepared| proxy.apply(&prepared)).map_err(refused)?;

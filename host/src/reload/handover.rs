@@ -1,0 +1,351 @@
+//! Listening sockets go from one process to the next: for a new binary, or from a service manager.
+//!
+//! The process that runs listens on a unix socket, `upgrade.sock` in its `state`. Another one that starts with `--take-over` connects
+//! there and is given copies of all listening sockets, the admin endpoint's too. It configures everything, begins to accept, and says
+//! so; only then does the old one drain. Until it says so nothing has changed: a new process that fails leaves the old one running.
+//!
+//! A message is its length (four bytes, little endian) and JSON; behind it comes one byte with one descriptor (`SCM_RIGHTS`) for each
+//! socket that it lists. The byte `r` says that the new process is ready, the byte `d` that the old one drains.
+
+use std::{
+    fs, io,
+    io::{Read as _, Write as _},
+    mem::MaybeUninit,
+    net::{SocketAddr, TcpListener},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{
+            fs::PermissionsExt as _,
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::config::resolved::{AdminAddress, Listener};
+
+/// Of what is said.
+const VERSION: u32 = 1;
+/// Longer messages are none.
+const LONGEST: u32 = 1024 * 1024;
+/// How long the other one may take to say something.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the new process may take to configure its filters.
+const READY: Duration = Duration::from_secs(300);
+
+/// A listener's address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// As it was written; the port may be 0.
+    pub written: SocketAddr,
+    /// Whose it is.
+    pub listener: String,
+    /// As it is bound.
+    pub actual: SocketAddr,
+}
+
+/// A socket that another process has bound.
+#[derive(Debug)]
+pub struct Heirloom {
+    /// Where, in the words of a configuration. `None`: nobody knows but the socket itself.
+    pub named: Option<Named>,
+    /// It.
+    pub socket: TcpListener,
+}
+
+/// The admin endpoint's socket.
+#[derive(Debug)]
+pub enum AdminSocket {
+    /// At an address.
+    Tcp(TcpListener),
+    /// In the file system.
+    Unix(UnixListener),
+}
+
+/// What a process starts with that another one has bound.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    listeners: Vec<Heirloom>,
+    admin: Option<(AdminAddress, AdminSocket)>,
+}
+
+impl Inherited {
+    /// What a service manager has bound (`LISTEN_FDS`).
+    #[must_use]
+    pub fn of_service_manager() -> Self {
+        let mut descriptors = listenfd::ListenFd::from_env();
+        let mut inherited = Self::default();
+        for index in 0..descriptors.len() {
+            if let Ok(Some(socket)) = descriptors.take_tcp_listener(index) {
+                inherited.listeners.push(Heirloom { named: None, socket });
+            } else if let Ok(Some(socket)) = descriptors.take_unix_listener(index) {
+                let path = socket.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
+                if let Some(path) = path {
+                    inherited.admin = Some((AdminAddress::Unix(path), AdminSocket::Unix(socket)));
+                }
+            }
+        }
+        inherited
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.listeners.is_empty() && self.admin.is_none()
+    }
+
+    /// Takes out the sockets of a listener.
+    pub fn listener(&mut self, listener: &Listener) -> Vec<TcpListener> {
+        let fits = |heirloom: &Heirloom| match &heirloom.named {
+            Some(named) => {
+                named.written == listener.address && (listener.address.port() != 0 || named.listener == listener.name)
+            }
+            None => heirloom.socket.local_addr().is_ok_and(|address| address == listener.address),
+        };
+        let (found, rest) = std::mem::take(&mut self.listeners).into_iter().partition(fits);
+        self.listeners = rest;
+        found.into_iter().map(|heirloom: Heirloom| heirloom.socket).collect()
+    }
+
+    /// Takes out the socket of the admin endpoint.
+    pub fn admin(&mut self, address: &AdminAddress) -> Option<AdminSocket> {
+        if let Some((_, socket)) = self.admin.take_if(|(known, _)| known == address) {
+            return Some(socket);
+        }
+        let AdminAddress::Tcp(address) = address else { return None };
+        let own = |heirloom: &Heirloom| {
+            heirloom.named.is_none() && heirloom.socket.local_addr().is_ok_and(|known| known == *address)
+        };
+        let index = self.listeners.iter().position(own)?;
+        Some(AdminSocket::Tcp(self.listeners.swap_remove(index).socket))
+    }
+}
+
+/// What is handed over.
+#[derive(Debug, Serialize, Deserialize)]
+struct Inventory {
+    version: u32,
+    pid: u32,
+    listeners: Vec<Named>,
+    /// As it was written, when its socket follows those of the listeners.
+    admin: Option<String>,
+}
+
+/// A process that is about to be replaced.
+#[derive(Debug)]
+pub struct Predecessor {
+    stream: UnixStream,
+    /// Its number.
+    pub pid: u32,
+}
+
+/// Takes over from the process that listens at `path`. `None`: nobody does.
+///
+/// # Errors
+/// When it answers, and not as it should.
+pub fn take(path: &Path) -> io::Result<Option<(Inherited, Predecessor)>> {
+    let mut stream = match UnixStream::connect(path) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length);
+    if length > LONGEST {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut text = vec![0; length as usize];
+    stream.read_exact(&mut text)?;
+    let inventory: Inventory = serde_json::from_slice(&text)?;
+    if inventory.version != VERSION {
+        let message = format!("it speaks version {} of the handover, this binary {VERSION}", inventory.version);
+        return Err(io::Error::other(message));
+    }
+    let mut inherited = Inherited::default();
+    for named in inventory.listeners {
+        let socket = TcpListener::from(receive(&stream)?);
+        inherited.listeners.push(Heirloom { named: Some(named), socket });
+    }
+    if let Some(written) = inventory.admin {
+        let descriptor = receive(&stream)?;
+        inherited.admin = match (written.strip_prefix("unix:"), written.parse()) {
+            (Some(path), _) => Some((AdminAddress::Unix(path.into()), AdminSocket::Unix(descriptor.into()))),
+            (None, Ok(address)) => Some((AdminAddress::Tcp(address), AdminSocket::Tcp(descriptor.into()))),
+            (None, Err(_)) => None,
+        };
+    }
+    Ok(Some((inherited, Predecessor { stream, pid: inventory.pid })))
+}
+
+impl Predecessor {
+    /// Says that this process serves: the other one drains. Blocks until it has answered.
+    ///
+    /// # Errors
+    /// When it does not answer; both serve then.
+    pub fn dismiss(mut self) -> io::Result<()> {
+        self.stream.write_all(b"r")?;
+        self.stream.read_exact(&mut [0])
+    }
+}
+
+/// Where a process waits for its successor.
+#[derive(Debug)]
+pub struct Door {
+    socket: UnixListener,
+    path: PathBuf,
+}
+
+impl Door {
+    /// Listens at `path`, in place of whoever did.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        // Renamed over the other one's: there is no moment without one.
+        let fresh = path.with_extension(format!("{}", std::process::id()));
+        let _ = fs::remove_file(&fresh);
+        let socket = UnixListener::bind(&fresh)?;
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
+        fs::rename(&fresh, path)?;
+        Ok(Self { socket, path: path.to_owned() })
+    }
+
+    /// Waits for a successor that is ready, and returns what it waits on for an answer. Those that never become ready change nothing.
+    /// Blocks.
+    pub fn wait(&self, sockets: impl Fn() -> Vec<Heirloom>, admin: &Option<(AdminAddress, AdminSocket)>) -> Successor {
+        loop {
+            let handed = self.socket.accept().and_then(|(stream, _)| give(stream, sockets(), admin.as_ref()));
+            match handed {
+                Ok(successor) => return successor,
+                Err(error) => {
+                    tracing::warn!("a process that was to take over has not: {error}");
+                    // Whatever is wrong with the socket, it is not asked without end.
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A process that serves in place of this one.
+#[derive(Debug)]
+pub struct Successor(UnixStream);
+
+impl Successor {
+    /// Says that this process drains.
+    pub fn answer(mut self) {
+        // It may not wait for that.
+        let _ = self.0.write_all(b"d");
+    }
+}
+
+fn give(
+    mut stream: UnixStream,
+    heirlooms: Vec<Heirloom>,
+    admin: Option<&(AdminAddress, AdminSocket)>,
+) -> io::Result<Successor> {
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let listeners: Vec<_> = heirlooms.iter().filter_map(|heirloom| heirloom.named.clone()).collect();
+    let inventory = Inventory {
+        version: VERSION,
+        pid: std::process::id(),
+        listeners,
+        admin: admin.map(|(address, _)| address.to_string()),
+    };
+    let text = serde_json::to_vec(&inventory)?;
+    stream.write_all(&u32::try_from(text.len()).map_err(io::Error::other)?.to_le_bytes())?;
+    stream.write_all(&text)?;
+    for heirloom in heirlooms.iter().filter(|heirloom| heirloom.named.is_some()) {
+        send(&stream, heirloom.socket.as_fd())?;
+    }
+    match admin {
+        Some((_, AdminSocket::Tcp(socket))) => send(&stream, socket.as_fd())?,
+        Some((_, AdminSocket::Unix(socket))) => send(&stream, socket.as_fd())?,
+        None => {}
+    }
+    drop(heirlooms);
+    stream.set_read_timeout(Some(READY))?;
+    let mut said = [0];
+    stream.read_exact(&mut said)?;
+    if said == *b"r" { Ok(Successor(stream)) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
+fn send(stream: &UnixStream, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor];
+    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    rustix::net::sendmsg(stream, &[io::IoSlice::new(b"f")], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+fn receive(stream: &UnixStream) -> io::Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let received =
+        rustix::net::recvmsg(stream, &mut [io::IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    if received.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut descriptors) = message
+            && let Some(descriptor) = descriptors.next()
+        {
+            return Ok(descriptor);
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "a socket is missing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_arrive_and_nothing_changes_until_the_other_one_is_ready() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/upgrade.sock");
+        assert!(take(&path).unwrap().is_none());
+        let door = Door::open(&path).unwrap();
+        let bound = TcpListener::bind("127.0.0.1:0").unwrap();
+        let actual = bound.local_addr().unwrap();
+        let named = Named { written: "127.0.0.1:0".parse().unwrap(), listener: "web".to_owned(), actual };
+        let sockets = move || vec![Heirloom { named: Some(named.clone()), socket: bound.try_clone().unwrap() }];
+        let admin = TcpListener::bind("127.0.0.1:0").unwrap();
+        let admin = Some((AdminAddress::Tcp("127.0.0.1:9900".parse().unwrap()), AdminSocket::Tcp(admin)));
+        let old = std::thread::spawn(move || door.wait(sockets, &admin).answer());
+        // One that gives up.
+        drop(take(&path).unwrap().unwrap());
+        assert!(!old.is_finished());
+        let (mut inherited, predecessor) = take(&path).unwrap().unwrap();
+        assert_eq!(predecessor.pid, std::process::id());
+        assert_eq!(inherited.listeners[0].socket.local_addr().unwrap(), actual);
+        assert!(inherited.admin(&AdminAddress::Tcp("127.0.0.1:1".parse().unwrap())).is_none());
+        assert!(inherited.admin(&AdminAddress::Tcp("127.0.0.1:9900".parse().unwrap())).is_some());
+        predecessor.dismiss().unwrap();
+        old.join().unwrap();
+    }
+}

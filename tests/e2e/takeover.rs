@@ -1,0 +1,124 @@
+//! Another process takes the listening sockets over, and no client is turned away.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use crate::support::{Conn, Launch, Proxy, Upstream};
+
+/// Clients that connect for every request, and clients that stay for as long as they are let, until they are told to stop.
+struct Load {
+    stop: Arc<AtomicBool>,
+    answers: Arc<AtomicU64>,
+    clients: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Load {
+    fn begin(proxy: &Proxy) -> Self {
+        let address = proxy.web();
+        let mut load = Self { stop: Arc::default(), answers: Arc::default(), clients: Vec::new() };
+        for kind in 0..4 {
+            let (stop, answers) = (Arc::clone(&load.stop), Arc::clone(&load.answers));
+            load.clients.push(tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let mut conn = Conn::to(address).await;
+                    loop {
+                        let answer = conn.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+                        assert_eq!((answer.status(), answer.body.as_slice()), (200, &b"hi"[..]));
+                        answers.fetch_add(1, Ordering::Relaxed);
+                        let told_to_go =
+                            answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+                        if kind % 2 == 0 || told_to_go || stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                    }
+                }
+            }));
+        }
+        load
+    }
+
+    async fn end(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.await.unwrap();
+        }
+        self.answers.load(Ordering::Relaxed)
+    }
+}
+
+/// `FYKE_LONG=1`: a hundred processes; else five.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_process_after_the_other_and_no_request_fails() {
+    let count = if std::env::var_os("FYKE_LONG").is_some() { 100 } else { 5 };
+    let upstream = Upstream::says("hi").await;
+    let yaml = format!("state: state\n{}", crate::support::proxy::plain(upstream.address));
+    let mut proxy = Launch::new(yaml).workers(2).start().await;
+    let (web, admin) = (proxy.web(), proxy.admin());
+    let load = Load::begin(&proxy);
+    for number in 0..count {
+        // The sockets of all workers go on, whether there are fewer workers or more.
+        let old = proxy.take_over([1, 3, 2][number % 3]);
+        assert_eq!(old.code().await, Some(0));
+        assert_eq!(proxy.admin(), admin);
+    }
+    let answers = load.end().await;
+    println!("{count} processes, {answers} answers");
+    assert_eq!(proxy.page("/status").await["listeners"]["web"], web.to_string());
+    assert_eq!(proxy.page("/status").await["pid"], proxy.pid());
+}
+
+#[tokio::test]
+async fn a_process_that_cannot_start_leaves_the_old_one_alone() {
+    let upstream = Upstream::says("hi").await;
+    let yaml = format!("state: state\n{}", crate::support::proxy::plain(upstream.address));
+    let mut proxy = Launch::new(yaml.clone()).start().await;
+    proxy.rewrite(&yaml.replace("cluster: app", "cluster: gone"));
+    let file = proxy.path("proxy.yaml");
+    let ended = crate::support::process::run(&["run", "--take-over", &file.display().to_string()]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert_eq!(proxy.get("/").await.status(), 200);
+    // And the next one can.
+    proxy.rewrite(&yaml);
+    assert_eq!(proxy.take_over(1).code().await, Some(0));
+    assert_eq!(proxy.get("/").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_service_managers_sockets_are_used() {
+    let upstream = Upstream::says("hi").await;
+    let folder = tempfile::tempdir().unwrap();
+    let manager = tokio::net::UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let file = folder.path().join("proxy.yaml");
+    let yaml = format!(
+        "workers: 2\nlisteners:\n  web: {{ address: '{address}', cluster: app }}\nclusters:\n  app: {{ endpoints: ['{}'] }}\n",
+        upstream.address
+    );
+    std::fs::write(&file, yaml).unwrap();
+    // A shell puts the socket where a service manager does, and says whose it is.
+    let mut child = {
+        use std::os::fd::AsFd as _;
+        std::process::Command::new("sh")
+            .args(["-c", "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" run \"$1\""])
+            .arg(crate::support::process::fyke())
+            .arg(&file)
+            .env("NOTIFY_SOCKET", folder.path().join("notify"))
+            .stdin(std::process::Stdio::from(socket.as_fd().try_clone_to_owned().unwrap()))
+            .spawn()
+            .unwrap()
+    };
+    drop(socket);
+    let mut said = [0; 256];
+    let length = crate::support::soon("readiness", manager.recv(&mut said)).await.unwrap();
+    let said_ready = String::from_utf8_lossy(&said[..length]).into_owned();
+    let answer = crate::support::proxy::get(address, "/", "").await;
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    let length = crate::support::soon("its end", manager.recv(&mut said)).await.unwrap();
+    let said_stopping = String::from_utf8_lossy(&said[..length]).into_owned();
+    let code = child.wait().unwrap().code();
+    assert_eq!((answer.status(), code), (200, Some(0)));
+    assert!(said_ready.contains("READY=1") && said_stopping.contains("STOPPING=1"), "{said_ready} {said_stopping}");
+}
