@@ -76,7 +76,7 @@ async fn a_process_that_cannot_start_leaves_the_old_one_alone() {
     let mut proxy = Launch::new(yaml.clone()).start().await;
     proxy.rewrite(&yaml.replace("cluster: app", "cluster: gone"));
     let file = proxy.path("proxy.yaml");
-    let ended = crate::support::process::run(&["run", "--take-over", &file.display().to_string()]);
+    let ended = crate::support::process::run(["run", "--take-over", &file.display().to_string()]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert_eq!(proxy.get("/").await.status(), 200);
     // And the next one can.

@@ -41,8 +41,11 @@ pub fn run(file: &Path, take_over: bool, output: Output) -> u8 {
     if let Some(address) = &process.admin_address {
         tracing::info!(%address, "admin endpoint");
     }
-    tell_service_manager(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
-    runtime.block_on(process.asked_to_end(None));
+    runtime.block_on(async {
+        let ready = async { tell_service_manager(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]) };
+        // In this order: whoever hears that it is ready may ask it to end at once.
+        tokio::join!(biased; process.asked_to_end(None), ready);
+    });
     tracing::info!("draining");
     process.tell_of_the_end();
     process.drain(&runtime);
