@@ -2,10 +2,6 @@
 
 use std::{
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
     time::{Duration, Instant},
 };
 
@@ -14,6 +10,7 @@ use crate::{
     support::{
         Conn, Launch, Proxy, Upstream,
         h2::{self, whole},
+        load::{Load, Turn},
     },
     tcp,
 };
@@ -26,68 +23,46 @@ fn renumbered(module: &[u8], number: u32) -> Vec<u8> {
     bytes
 }
 
-/// Clients of every kind, until they are told to stop. Whatever fails, or closes a connection, panics.
-struct Load {
-    stop: Arc<AtomicBool>,
-    answers: Arc<AtomicU64>,
-    clients: Vec<tokio::task::JoinHandle<()>>,
-}
-
-impl Load {
-    fn begin(proxy: &Proxy) -> Self {
-        let (web, raw) = (proxy.web(), proxy.listener("raw"));
-        let mut load = Self { stop: Arc::default(), answers: Arc::default(), clients: Vec::new() };
-        for kind in 0..8 {
-            let (stop, answers) = (Arc::clone(&load.stop), Arc::clone(&load.answers));
-            let running = move || !stop.load(Ordering::Relaxed);
-            load.clients.push(tokio::spawn(async move {
-                let one = || answers.fetch_add(1, Ordering::Relaxed);
-                match kind % 4 {
-                    0 => {
-                        let mut conn = Conn::to(web).await;
-                        while running() {
-                            let answer = conn.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-                            assert_eq!((answer.status(), answer.header("x-guest-response")), (200, Some("seen")));
-                            one();
-                        }
-                    }
-                    1 => {
-                        let mut client = h2::Client::to(web).await;
-                        while running() {
-                            let (response, _) = client.begin(h2::request("GET", "/"), true).await;
-                            assert_eq!(whole(response).await.unwrap().status, 200);
-                            one();
-                        }
-                    }
-                    2 => {
-                        let mut conn = Conn::to(web).await;
-                        conn.send("GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n")
-                            .await;
-                        assert_eq!(conn.head().await.unwrap().status(), 101);
-                        echoed(conn, running, one).await;
-                    }
-                    _ => echoed(Conn::to(raw).await, running, one).await,
+/// Clients of every kind. Whatever fails, or closes a connection, panics.
+fn load(proxy: &Proxy) -> Load {
+    let (web, raw) = (proxy.web(), proxy.listener("raw"));
+    let mut load = Load::default();
+    for kind in 0..8 {
+        load.client(async move |turn: Turn| match kind % 4 {
+            0 => {
+                let mut conn = Conn::to(web).await;
+                while turn.goes_on() {
+                    let answer = conn.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+                    assert_eq!((answer.status(), answer.header("x-guest-response")), (200, Some("seen")));
+                    turn.answered();
                 }
-            }));
-        }
-        load
+            }
+            1 => {
+                let mut client = h2::Client::to(web).await;
+                while turn.goes_on() {
+                    let (response, _) = client.begin(h2::request("GET", "/"), true).await;
+                    assert_eq!(whole(response).await.unwrap().status, 200);
+                    turn.answered();
+                }
+            }
+            2 => {
+                let mut conn = Conn::to(web).await;
+                conn.send("GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n").await;
+                assert_eq!(conn.head().await.unwrap().status(), 101);
+                echoed(conn, &turn).await;
+            }
+            _ => echoed(Conn::to(raw).await, &turn).await,
+        });
     }
-
-    async fn end(self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        for client in self.clients {
-            client.await.unwrap();
-        }
-        self.answers.load(Ordering::Relaxed)
-    }
+    load
 }
 
-/// Sends and receives on one connection for as long as it runs.
-async fn echoed(mut conn: Conn, running: impl Fn() -> bool, one: impl Fn() -> u64) {
-    while running() {
+/// Sends and receives on one connection for as long as the load goes on.
+async fn echoed(mut conn: Conn, turn: &Turn) {
+    while turn.goes_on() {
         conn.send("hello").await;
         assert_eq!(conn.bytes(5).await, b"hello");
-        one();
+        turn.answered();
     }
 }
 
@@ -100,12 +75,7 @@ async fn upstream() -> Upstream {
                 continue;
             }
             conn.send("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n").await;
-            loop {
-                let bytes = conn.some().await;
-                if bytes.is_empty() || conn.try_send(bytes).await.is_err() {
-                    return;
-                }
-            }
+            return conn.echo().await;
         }
     })
     .await
@@ -136,7 +106,7 @@ async fn swaps_under_load_lose_nothing_and_leave_nothing() {
         http.address, raw.address
     );
     let mut proxy = Launch::new(yaml).file("f.wasm", &module).workers(2).start().await;
-    let load = Load::begin(&proxy);
+    let load = load(&proxy);
     let mut at_fifty = 0;
     let mut slowest = Duration::ZERO;
     let began = Instant::now();

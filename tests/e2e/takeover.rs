@@ -1,51 +1,32 @@
 //! Another process takes the listening sockets over, and no client is turned away.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use crate::support::{
+    Conn, Launch, Proxy, Upstream,
+    load::{Load, Turn},
 };
 
-use crate::support::{Conn, Launch, Proxy, Upstream};
-
-/// Clients that connect for every request, and clients that stay for as long as they are let, until they are told to stop.
-struct Load {
-    stop: Arc<AtomicBool>,
-    answers: Arc<AtomicU64>,
-    clients: Vec<tokio::task::JoinHandle<()>>,
-}
-
-impl Load {
-    fn begin(proxy: &Proxy) -> Self {
-        let address = proxy.web();
-        let mut load = Self { stop: Arc::default(), answers: Arc::default(), clients: Vec::new() };
-        for kind in 0..4 {
-            let (stop, answers) = (Arc::clone(&load.stop), Arc::clone(&load.answers));
-            load.clients.push(tokio::spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
-                    let mut conn = Conn::to(address).await;
-                    loop {
-                        let answer = conn.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-                        assert_eq!((answer.status(), answer.body.as_slice()), (200, &b"hi"[..]));
-                        answers.fetch_add(1, Ordering::Relaxed);
-                        let told_to_go =
-                            answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-                        if kind % 2 == 0 || told_to_go || stop.load(Ordering::Relaxed) {
-                            break;
-                        }
+/// Clients that connect for every request, and clients that stay for as long as they are let.
+fn load(proxy: &Proxy) -> Load {
+    let address = proxy.web();
+    let mut load = Load::default();
+    for kind in 0..4 {
+        load.client(async move |turn: Turn| {
+            while turn.goes_on() {
+                let mut conn = Conn::to(address).await;
+                loop {
+                    let answer = conn.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+                    assert_eq!((answer.status(), answer.body.as_slice()), (200, &b"hi"[..]));
+                    turn.answered();
+                    let told_to_go =
+                        answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+                    if kind % 2 == 0 || told_to_go || !turn.goes_on() {
+                        break;
                     }
                 }
-            }));
-        }
-        load
+            }
+        });
     }
-
-    async fn end(self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        for client in self.clients {
-            client.await.unwrap();
-        }
-        self.answers.load(Ordering::Relaxed)
-    }
+    load
 }
 
 /// `FYKE_LONG=1`: a hundred processes; else five.
@@ -56,7 +37,7 @@ async fn one_process_after_the_other_and_no_request_fails() {
     let yaml = format!("state: state\n{}", crate::support::proxy::plain(upstream.address));
     let mut proxy = Launch::new(yaml).workers(2).start().await;
     let (web, admin) = (proxy.web(), proxy.admin());
-    let load = Load::begin(&proxy);
+    let load = load(&proxy);
     for number in 0..count {
         // The sockets of all workers go on, whether there are fewer workers or more.
         let old = proxy.take_over([1, 3, 2][number % 3]);

@@ -72,12 +72,7 @@ async fn echo() -> Upstream {
             return;
         }
         conn.send("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n").await;
-        loop {
-            let bytes = conn.some().await;
-            if bytes.is_empty() || conn.try_send(bytes).await.is_err() {
-                return;
-            }
-        }
+        conn.echo().await;
     })
     .await
 }

@@ -83,7 +83,7 @@ impl Process {
             .map(|settings| open(settings, &sources, inherited.admin(&settings.address), &handed_over))
             .transpose()?;
         let setup = Setup { inherited, ..Setup::default() };
-        let keeper = Arc::new(Keeper::new(Arc::new(prepared.start_with(setup)?), file));
+        let keeper = Arc::new(Keeper::new(Arc::new(prepared.start(setup)?), file));
         if let Some(predecessor) = predecessor {
             let pid = predecessor.pid;
             match predecessor.dismiss() {

@@ -19,7 +19,7 @@ use std::{
             net::{UnixListener, UnixStream},
         },
     },
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -92,12 +92,6 @@ impl Inherited {
             }
         }
         inherited
-    }
-
-    /// Whether there is nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.listeners.is_empty() && self.admin.is_none()
     }
 
     /// Takes out the sockets of a listener.
@@ -201,10 +195,7 @@ impl Predecessor {
 
 /// Where a process waits for its successor.
 #[derive(Debug)]
-pub struct Door {
-    socket: UnixListener,
-    path: PathBuf,
-}
+pub struct Door(UnixListener);
 
 impl Door {
     /// Listens at `path`, in place of whoever did.
@@ -221,14 +212,14 @@ impl Door {
         let socket = UnixListener::bind(&fresh)?;
         fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
         fs::rename(&fresh, path)?;
-        Ok(Self { socket, path: path.to_owned() })
+        Ok(Self(socket))
     }
 
     /// Waits for a successor that is ready, and returns what it waits on for an answer. Those that never become ready change nothing.
     /// Blocks.
     pub fn wait(&self, sockets: impl Fn() -> Vec<Heirloom>, admin: &Option<(AdminAddress, AdminSocket)>) -> Successor {
         loop {
-            let handed = self.socket.accept().and_then(|(stream, _)| give(stream, sockets(), admin.as_ref()));
+            let handed = self.0.accept().and_then(|(stream, _)| give(stream, sockets(), admin.as_ref()));
             match handed {
                 Ok(successor) => return successor,
                 Err(error) => {
@@ -238,12 +229,6 @@ impl Door {
                 }
             }
         }
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 

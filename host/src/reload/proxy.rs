@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     cluster::shared::SharedCluster,
-    config::{Config, Origin, Problem, Report},
+    config::{Config, Origin, Problem, Report, resolved::Cluster},
     snapshot::Snapshot,
     telemetry::{Gauge, Registry, names},
     wasm::{build::Blueprint, tap::Tap, vm::Rebuild},
@@ -28,7 +28,7 @@ use crate::{
 /// Files that the process needs besides its connections.
 const SPARE_FILES: u64 = 128;
 /// Generations that a rollback can go back to, the one that runs included.
-pub const KEPT: usize = 10;
+const KEPT: usize = 10;
 /// How long a worker may take to begin on a generation before that is worth a warning. A guest may run for `call_time` at a time.
 const SWAP: Duration = Duration::from_secs(10);
 
@@ -80,15 +80,7 @@ impl Prepared {
     ///
     /// # Errors
     /// Everything that is wrong; nothing has started then.
-    pub fn start(self) -> Result<Proxy, Report> {
-        self.start_with(Setup::default())
-    }
-
-    /// As [`Prepared::start`], in other surroundings.
-    ///
-    /// # Errors
-    /// Everything that is wrong; nothing has started then.
-    pub fn start_with(self, setup: Setup) -> Result<Proxy, Report> {
+    pub fn start(self, setup: Setup) -> Result<Proxy, Report> {
         let registry = self.foundation.registry.clone();
         let mut addresses = Addresses::new(connections(&self.config), setup.inherited);
         let Next { snapshot, parts, places } = next(&self, &mut addresses, None)?;
@@ -134,11 +126,7 @@ struct Next {
 /// Makes everything of a generation that can fail.
 fn next(prepared: &Prepared, addresses: &mut Addresses, before: Option<&Snapshot>) -> Result<Next, Report> {
     let Prepared { foundation, config, blueprint, sinks } = prepared;
-    let refused = |problems: Vec<Problem>| {
-        let mut report = Report::new(Arc::clone(&config.sources));
-        problems.into_iter().for_each(|problem| report.push(problem));
-        report
-    };
+    let refused = |problems: Vec<Problem>| Report::of(Arc::clone(&config.sources), problems);
     let mut places = addresses.places(&config.listeners, config.workers).map_err(refused)?;
     let clusters = clusters(config, &foundation.registry, before);
     let kept = before.map_or_else(|| vec![None; blueprint.len()], |before| blueprint.kept_of(&before.blueprint));
@@ -166,7 +154,6 @@ fn next(prepared: &Prepared, addresses: &mut Addresses, before: Option<&Snapshot
             settings: Arc::clone(settings),
         });
         parts.push(GenerationParts {
-            number,
             vms,
             listeners: listeners.collect(),
             clusters: clusters.clone(),
@@ -190,8 +177,7 @@ fn next(prepared: &Prepared, addresses: &mut Addresses, before: Option<&Snapshot
 /// Clusters that have not changed are the same, with their connections and what is known of their endpoints.
 fn clusters(config: &Config, registry: &Registry, before: Option<&Snapshot>) -> Vec<Arc<SharedCluster>> {
     let known = |name: &str| before?.clusters.iter().find(|cluster| cluster.settings.name == name);
-    let one = |settings: &Arc<_>| {
-        let settings: &Arc<crate::config::resolved::Cluster> = settings;
+    let one = |settings: &Arc<Cluster>| {
         let cluster = match known(&settings.name) {
             Some(known) if known.settings.fingerprint == settings.fingerprint => return Arc::clone(known),
             Some(known) => SharedCluster::in_place_of(Arc::clone(settings), known),
@@ -276,9 +262,7 @@ impl Proxy {
     pub fn prepare(&self, config: Config) -> Result<Prepared, Report> {
         let fixed = fixed(&self.snapshot().config, &config);
         if !fixed.is_empty() {
-            let mut report = Report::new(Arc::clone(&config.sources));
-            fixed.into_iter().for_each(|problem| report.push(problem));
-            return Err(report);
+            return Err(Report::of(config.sources, fixed));
         }
         self.foundation.prepare(config, Some(&self.snapshot().sinks), Some(&self.compilers))
     }

@@ -90,7 +90,7 @@ impl Generation {
         let config =
             config::load_text("the test's proxy", &text, Format::Json, Path::new("")).map_err(|r| refused(&r))?;
         let proxy = prepare::prepare(config, &Records::Into(records.to_owned()))
-            .and_then(|prepared| prepared.start_with(Setup { stopped: true, ..Setup::default() }))
+            .and_then(|prepared| prepared.start(Setup { stopped: true, ..Setup::default() }))
             .map_err(|report| refused(&report))?;
         let address = proxy.listeners().first().map(|(_, address)| *address);
         let address = address.ok_or_else(|| "the test's proxy has no listener".to_owned())?;

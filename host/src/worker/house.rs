@@ -131,9 +131,7 @@ impl House {
         for listener in parts.listeners {
             let plugins = listener.filters.iter().filter_map(|facts| plugin(facts, &tenants, &self.registry)).collect();
             let gate = self.gates.remove(&listener.gate);
-            if let Some(entry) = self.open(listener, gate, plugins, &env, &keeps) {
-                gates.insert(entry.0, entry.1);
-            }
+            gates.insert(listener.gate, self.open(listener, gate, plugins, &env, &keeps));
         }
         for (_, mut open) in std::mem::replace(&mut self.gates, gates) {
             open.close();
@@ -205,19 +203,20 @@ impl House {
 
     /// Has a listener serve at its address.
     fn open(
-        &mut self,
+        &self,
         parts: ListenerParts,
         gate: Option<OpenGate>,
         plugins: Vec<Rc<Plugin>>,
         env: &Rc<Env>,
         keeps: &Rc<Vec<Rc<Tenant>>>,
-    ) -> Option<(u64, OpenGate)> {
+    ) -> OpenGate {
         let settings = parts.settings;
-        let known = gate.as_ref().map(|open| open.gate.listener());
-        let same = known.filter(|known| *known.name == *settings.name && known.protocol == settings.protocol);
-        let (metrics, tasks) = match &same {
-            Some(listener) => (Rc::clone(&listener.current().metrics), Rc::clone(&listener.tasks)),
-            None => (Rc::new(ListenerMetrics::new(&self.registry, &settings.name, self.number)), Rc::default()),
+        let known = gate.map(|open| (open.gate.listener(), open));
+        let (same, metrics, tasks) = match &known {
+            Some((listener, _)) if *listener.name == *settings.name && listener.protocol == settings.protocol => {
+                (true, Rc::clone(&listener.current().metrics), Rc::clone(&listener.tasks))
+            }
+            _ => (false, Rc::new(ListenerMetrics::new(&self.registry, &settings.name, self.number)), Rc::default()),
         };
         let serving = Serving {
             tls: settings.tls.as_ref().map(|tls| tokio_rustls::TlsAcceptor::from(Arc::clone(&tls.config))),
@@ -232,17 +231,17 @@ impl House {
             }),
             settings,
         };
-        if let Some(listener) = same {
-            listener.serve(serving);
-            return gate.map(|gate| (parts.gate, gate));
+        if let Some((listener, open)) = known {
+            if same {
+                listener.serve(serving);
+            } else {
+                // Another name or protocol at the same address: its socket never closes.
+                leave(open.gate.hand_over(LocalListener::new(serving, parts.admission, tasks)));
+            }
+            return open;
         }
         let name = serving.settings.name.clone();
         let listener = LocalListener::new(serving, parts.admission, tasks);
-        if let Some(open) = gate {
-            // Another name or protocol at the same address: its socket never closes.
-            leave(open.gate.hand_over(listener));
-            return Some((parts.gate, open));
-        }
         let gate = Gate::new(listener);
         let mut open = OpenGate { gate: Rc::clone(&gate), tasks: Vec::new(), sockets: Vec::new() };
         for socket in parts.sockets {
@@ -252,7 +251,7 @@ impl House {
                 Err(error) => tracing::error!(listener = name, "cannot listen: {error}"),
             }
         }
-        Some((parts.gate, open))
+        open
     }
 
     /// Copies of all listening sockets, with the numbers of their gates.

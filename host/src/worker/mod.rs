@@ -87,8 +87,6 @@ pub struct WorkerParts {
 
 /// One worker's part of a generation.
 pub struct GenerationParts {
-    /// Its number.
-    pub number: u64,
     /// VMs.
     pub vms: Vec<VmSource>,
     /// Listeners. An address that none of them has is given up.

@@ -1,6 +1,7 @@
 //! Clients, upstreams and the proxy in between.
 
 pub mod h2;
+pub mod load;
 pub mod neighbour;
 pub mod process;
 pub mod proxy;

@@ -148,6 +148,16 @@ impl Conn {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Sends back what comes, until the peer ends or reads no more.
+    pub async fn echo(&mut self) {
+        loop {
+            let bytes = self.some().await;
+            if bytes.is_empty() || self.try_send(bytes).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Whether nothing comes for a while. Only ever a lower bound.
     pub async fn silent(&mut self, time: std::time::Duration) -> bool {
         self.buffer.is_empty() && tokio::time::timeout(time, self.io.read_buf(&mut self.buffer)).await.is_err()

@@ -124,7 +124,7 @@ impl Bench {
             None => {
                 let prepared = prepare::prepare(config, &Records::Configured).map_err(refused)?;
                 self.proxy =
-                    Some(prepared.start_with(Setup { tap: self.tap.clone(), ..Setup::default() }).map_err(refused)?);
+                    Some(prepared.start(Setup { tap: self.tap.clone(), ..Setup::default() }).map_err(refused)?);
             }
             Some(proxy) => {
                 let applied = proxy.prepare(config).and_then(|prepared| proxy.apply(&prepared)).map_err(refused)?;
