@@ -4,7 +4,7 @@ use crate::id_map::IdMap;
 use crate::types::ContextId;
 
 /// The contexts of an instance, and the root of each.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Contexts {
     roots: IdMap<ContextId>,
     last: u32,
@@ -24,6 +24,11 @@ impl Contexts {
 
     pub(crate) fn remove(&mut self, id: ContextId) {
         self.roots.remove(id);
+    }
+
+    /// Whether there is one that is not a root.
+    pub(crate) fn has_streams(&self) -> bool {
+        self.roots.iter().any(|(id, root)| id != *root)
     }
 
     #[inline]
@@ -48,8 +53,10 @@ mod tests {
         assert_eq!(root, ContextId(1));
         let stream = contexts.create(Some(root));
         assert_eq!(contexts.root(stream), root);
+        assert!(contexts.has_streams());
         contexts.remove(stream);
         assert!(!contexts.contains(stream));
+        assert!(!contexts.has_streams());
         assert_eq!(contexts.create(Some(root)), ContextId(3));
         contexts.last = u32::MAX - 1;
         assert_eq!(contexts.create(Some(root)), ContextId(u32::MAX));

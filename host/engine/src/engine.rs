@@ -13,10 +13,12 @@ use wasmtime::{Config, Extern, FuncType, Linker, OptLevel, Store, ValType};
 use crate::abi;
 use crate::cache::{self, Cache};
 use crate::error::{EngineError, LoadError};
-use crate::limits::Budget;
+use crate::exports::Code;
+use crate::freeze;
 use crate::module::{AbiVersion, Module, ModuleInner};
+use crate::pool::Pool;
 use crate::scan::{self, Hostcalls};
-use crate::state::State;
+use crate::state::{Settings, State};
 use crate::ticker::{self, Clock};
 
 /// No filter is larger than this; the largest in the wild, Go with everything in it, have a tenth.
@@ -34,11 +36,15 @@ pub struct EngineOptions {
     pub cache: Option<PathBuf>,
     /// How often the CPU time of running guests is looked at, hence by how much a budget may be exceeded. Default: 2.5 ms, at least 0.1 ms.
     pub tick: Duration,
+    /// Instances of all [images](crate::Image) together that may be alive at a time. Each takes 4 GiB of address
+    /// space and four of the kernel's mappings (`vm.max_map_count`), of which three quarters are used at most.
+    /// Default: 10,000, at least 1.
+    pub images: usize,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        EngineOptions { cache: None, tick: Duration::from_micros(2500) }
+        EngineOptions { cache: None, tick: Duration::from_micros(2500), images: 10_000 }
     }
 }
 
@@ -53,6 +59,9 @@ struct EngineInner {
     clock: Arc<Clock>,
     cache: Option<Cache>,
     modules: Mutex<HashMap<String, Weak<ModuleInner>>>,
+    images: usize,
+    /// Made when the first image is.
+    pool: Mutex<Option<Arc<Pool>>>,
 }
 
 impl Engine {
@@ -68,7 +77,16 @@ impl Engine {
         let cache = options.cache.map(|directory| Cache::open(directory, &wasmtime)).transpose()?;
         let clock = ticker::start(wasmtime.weak(), options.tick.max(SHORTEST_TICK)).map_err(EngineError::Ticker)?;
         let hostcalls = hostcalls(&wasmtime, &linker, &clock);
-        Ok(Engine(Arc::new(EngineInner { wasmtime, linker, hostcalls, clock, cache, modules: Mutex::default() })))
+        Ok(Engine(Arc::new(EngineInner {
+            wasmtime,
+            linker,
+            hostcalls,
+            clock,
+            cache,
+            modules: Mutex::default(),
+            images: options.images,
+            pool: Mutex::default(),
+        })))
     }
 
     /// Checks and compiles a module (binary format). The same bytes give the same module for as long as it is in use, and
@@ -77,27 +95,67 @@ impl Engine {
     /// # Errors
     /// [`LoadError`], except for those of starting an instance.
     pub fn compile(&self, bytes: &[u8]) -> Result<Module, LoadError> {
+        self.compile_for(bytes, Purpose::Instances)
+    }
+
+    /// Like [`Engine::compile`], but images of the module's instances can be made
+    /// ([`Instance::image`](crate::Instance::image)). It is compiled and kept apart from the plain one.
+    ///
+    /// # Errors
+    /// As [`Engine::compile`], and [`LoadError::NotForImages`].
+    pub fn compile_for_images(&self, bytes: &[u8]) -> Result<Module, LoadError> {
+        self.compile_for(bytes, Purpose::Images)
+    }
+
+    fn compile_for(&self, bytes: &[u8], purpose: Purpose) -> Result<Module, LoadError> {
         if bytes.len() > MODULE_SIZE {
             return Err(LoadError::TooLarge { size: bytes.len(), limit: MODULE_SIZE });
         }
         let hash = cache::hexadecimal(&Sha256::digest(bytes));
-        if let Some(module) = self.known(&hash) {
+        let key = match purpose {
+            Purpose::Instances => hash.clone(),
+            Purpose::Images => format!("{hash} for images"),
+        };
+        if let Some(module) = self.known(&key) {
             return Ok(module);
         }
         let facts = scan::scan(bytes, &self.0.hostcalls)?;
-        let compiled = self.load(&hash, bytes)?;
-        let pre = self.0.linker.instantiate_pre(&compiled).map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+        let (compiled, for_images) = match purpose {
+            Purpose::Instances => (self.load(&hash, bytes)?, None),
+            Purpose::Images => {
+                let instrumented = freeze::instrument(&self.0.wasmtime, bytes)?;
+                let hash = cache::hexadecimal(&Sha256::digest(&instrumented));
+                (self.load(&hash, &instrumented)?, Some(bytes.to_vec()))
+            }
+        };
+        let code = Code::new(&self.0.linker, &compiled, facts.allocator)
+            .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
         let clock = Arc::clone(&self.0.clock);
-        let module = Arc::new(ModuleInner { pre, facts, hash, size: bytes.len(), clock });
+        let module = Arc::new(ModuleInner { code, facts, hash, size: bytes.len(), for_images, clock });
 
         let mut modules = self.0.modules.lock().unwrap_or_else(PoisonError::into_inner);
         modules.retain(|_, module| module.strong_count() > 0);
         // Another thread may have compiled the same bytes meanwhile.
-        if let Some(module) = modules.get(&module.hash).and_then(Weak::upgrade) {
+        if let Some(module) = modules.get(&key).and_then(Weak::upgrade) {
             return Ok(Module(module));
         }
-        modules.insert(module.hash.clone(), Arc::downgrade(&module));
+        modules.insert(key, Arc::downgrade(&module));
         Ok(Module(module))
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<Clock> {
+        &self.0.clock
+    }
+
+    /// Where the instances of images live; reserved by the first caller.
+    pub(crate) fn pool(&self) -> Result<Arc<Pool>, LoadError> {
+        let mut pool = self.0.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = &*pool {
+            return Ok(Arc::clone(pool));
+        }
+        let new = Arc::new(Pool::new(self.0.images, &self.0.clock)?);
+        *pool = Some(Arc::clone(&new));
+        Ok(new)
     }
 
     fn known(&self, hash: &str) -> Option<Module> {
@@ -119,6 +177,13 @@ impl Engine {
     }
 }
 
+/// What a module is compiled for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Instances,
+    Images,
+}
+
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("cache", &self.0.cache).finish_non_exhaustive()
@@ -126,7 +191,7 @@ impl fmt::Debug for Engine {
 }
 
 /// What guests of Rust, Go and C++ need, and no more: every further proposal is code that a guest can reach.
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config.cranelift_opt_level(OptLevel::Speed);
     config.parallel_compilation(true);
@@ -149,8 +214,15 @@ fn config() -> Config {
 
 /// The signatures of everything that is linked, as the linker has them.
 fn hostcalls(engine: &wasmtime::Engine, linker: &Linker<State>, clock: &Arc<Clock>) -> Hostcalls {
-    let budget = Budget::new(Arc::clone(clock), Duration::ZERO, Duration::ZERO);
-    let mut store = Store::new(engine, State::new(AbiVersion::V0_2_1, 0, budget));
+    let settings = Settings {
+        abi: AbiVersion::V0_2_1,
+        memory: 0,
+        call: Duration::ZERO,
+        configure: Duration::ZERO,
+        vm_configuration: Vec::new(),
+        environment: Vec::new(),
+    };
+    let mut store = Store::new(engine, State::new(Arc::new(settings), Arc::clone(clock)));
     let linked: Vec<_> =
         linker.iter(&mut store).map(|(module, name, item)| (format!("{module}.{name}"), item)).collect();
     let functions = linked.into_iter().filter_map(|(name, item)| match item {

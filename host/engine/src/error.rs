@@ -95,6 +95,26 @@ pub enum LoadError {
     /// The instance could not be made, for lack of address space or because of the module's tables.
     #[error("the module cannot be instantiated: {0}")]
     Instantiate(String),
+    /// The module does something that cannot be copied. Says what a module has to be like.
+    #[error("`isolation: stream` needs a module that {0}")]
+    NotForImages(String),
+    /// The instance cannot be frozen.
+    #[error("`isolation: stream` cannot copy the configured instance: {0}")]
+    Image(String),
+    /// There is no room for the instances of images.
+    #[error("`isolation: stream` cannot reserve room for {images} instances: {reason}")]
+    Pool {
+        /// Instances that it was to hold.
+        images: usize,
+        /// Why not.
+        reason: String,
+    },
+    /// There are as many live instances of images as there may be. Dropping one makes room.
+    #[error("there are {limit} live instances of `isolation: stream`, as many as there may be")]
+    TooManyInstances {
+        /// Instances that there may be.
+        limit: usize,
+    },
     /// The guest trapped or exited while it started (`_initialize`, `_start`, `main`).
     #[error("the module failed while it started: {0}")]
     Start(Trap),

@@ -3,11 +3,36 @@
 //! One that is absent, or that the plugin does not want, is `None`: nothing about it is looked up when a
 //! stream comes.
 
-use wasmtime::{Instance, Store, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{
+    Extern, Instance, InstancePre, Linker, Module, ModuleExport, Store, TypedFunc, WasmParams, WasmResults,
+};
 
 use crate::callback::{Callback, CallbackSet};
 use crate::module::AbiVersion;
 use crate::state::State;
+
+/// Compiled code, linked, and where in it everything is that is called or read from here.
+pub(crate) struct Code {
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) memory: ModuleExport,
+    pub(crate) allocator: ModuleExport,
+    /// In the order of [`Callback::ALL`]. An instance finds its exports by number instead of by name.
+    callbacks: Vec<Option<ModuleExport>>,
+}
+
+impl Code {
+    pub(crate) fn new(linker: &Linker<State>, module: &Module, allocator: &str) -> wasmtime::Result<Code> {
+        let find = |name: &str| {
+            module.get_export_index(name).ok_or_else(|| wasmtime::Error::msg(format!("there is no export {name}")))
+        };
+        Ok(Code {
+            pre: linker.instantiate_pre(module)?,
+            memory: find("memory")?,
+            allocator: find(allocator)?,
+            callbacks: Callback::ALL.iter().map(|callback| module.get_export_index(callback.export())).collect(),
+        })
+    }
+}
 
 /// A callback whose parameters are these.
 pub(crate) type Export<P, R> = Option<TypedFunc<P, R>>;
@@ -53,10 +78,10 @@ impl Exports {
     pub(crate) fn resolve(
         instance: &Instance,
         store: &mut Store<State>,
-        abi: AbiVersion,
+        code: &Code,
         wanted: CallbackSet,
     ) -> wasmtime::Result<Exports> {
-        let mut resolver = Resolver { instance, store, abi, wanted };
+        let mut resolver = Resolver { instance, store, code, wanted };
         Ok(Exports {
             context_create: resolver.export(Callback::ContextCreate)?,
             vm_start: resolver.export(Callback::VmStart)?,
@@ -90,7 +115,7 @@ impl Exports {
 struct Resolver<'a> {
     instance: &'a Instance,
     store: &'a mut Store<State>,
-    abi: AbiVersion,
+    code: &'a Code,
     wanted: CallbackSet,
 }
 
@@ -99,14 +124,27 @@ impl Resolver<'_> {
         if !self.wanted.contains(callback) {
             return Ok(None);
         }
-        self.instance.get_typed_func(&mut *self.store, callback.export()).map(Some)
+        let Some(Some(at)) = self.code.callbacks.get(callback as usize) else { return Ok(None) };
+        function(self.instance, self.store, at).map(Some)
     }
 
     fn headers(&mut self, callback: Callback) -> wasmtime::Result<Headers> {
-        Ok(if self.abi == AbiVersion::V0_1_0 {
+        Ok(if self.store.data().settings.abi == AbiVersion::V0_1_0 {
             self.export(callback)?.map_or(Headers::Absent, Headers::Short)
         } else {
             self.export(callback)?.map_or(Headers::Absent, Headers::Long)
         })
+    }
+}
+
+/// The function at `at`, if it has that type.
+pub(crate) fn function<P: WasmParams, R: WasmResults>(
+    instance: &Instance,
+    store: &mut Store<State>,
+    at: &ModuleExport,
+) -> wasmtime::Result<TypedFunc<P, R>> {
+    match instance.get_module_export(&mut *store, at) {
+        Some(Extern::Func(function)) => function.typed(&*store),
+        _ => Err(wasmtime::Error::msg("an export is not the function that it was")),
     }
 }

@@ -139,8 +139,8 @@ pub trait Host {
     fn now(&self) -> u64;
     /// Nanoseconds of a monotonic clock, for WASI.
     fn monotonic(&self) -> u64;
-    /// Fills `out` with unpredictable bytes.
-    fn random(&mut self, out: &mut [u8]);
+    /// Fills `out` with unpredictable bytes. `false`: the guest may have none, and its call fails.
+    fn random(&mut self, out: &mut [u8]) -> bool;
     /// `proxy_set_tick_period_milliseconds`; `None` switches the timer off.
     fn set_tick_period(&mut self, root: ContextId, period: Option<Duration>);
     /// `proxy_done`.

@@ -12,7 +12,7 @@ use crate::types::ContextId;
 const RING: usize = 256;
 
 /// A map from context ids.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct IdMap<T> {
     ring: Vec<Option<(ContextId, T)>>,
     /// Those whose place was taken when they came.
@@ -67,9 +67,15 @@ impl<T> IdMap<T> {
         }
     }
 
+    /// Everything, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (ContextId, &T)> {
+        let others = self.others.iter().map(|(id, value)| (*id, value));
+        self.ring.iter().flatten().map(|(id, value)| (*id, value)).chain(others)
+    }
+
     /// All values, in no order.
     pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.ring.iter().flatten().map(|(_, value)| value).chain(self.others.values())
+        self.iter().map(|(_, value)| value)
     }
 
     /// Takes everything out, in no order.

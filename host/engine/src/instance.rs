@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::{Store, WasmParams, WasmResults};
+use wasmtime::{Extern, Store, WasmParams, WasmResults};
 
 use crate::callback::{Callback, CallbackSet};
 use crate::enter::{Loan, call, configure};
 use crate::error::{ConfigureError, LoadError, Trap};
-use crate::exports::Exports;
+use crate::exports::{self, Code, Exports};
 use crate::host::Host;
-use crate::limits::{self, Budget, Pace};
+use crate::limits::{self, Pace};
 use crate::module::{Module, ModuleInner};
 use crate::scan::{Main, Start};
-use crate::state::{Mode, Readable, State};
+use crate::state::{Mode, Readable, Settings, State};
+use crate::ticker::Clock;
 use crate::trap;
 use crate::types::ContextId;
 
@@ -55,12 +56,15 @@ pub struct Instance {
     pub(crate) store: Store<State>,
     pub(crate) exports: Exports,
     callbacks: CallbackSet,
-    vm: Vm,
+    pub(crate) vm: Vm,
+    pub(crate) wasm: wasmtime::Instance,
+    /// What it was made from; a copy of an image has none.
+    pub(crate) module: Option<Arc<ModuleInner>>,
 }
 
 /// What became of `proxy_on_vm_start`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Vm {
+pub(crate) enum Vm {
     New,
     Started,
     Refused,
@@ -73,30 +77,52 @@ impl Instance {
     /// # Errors
     /// [`LoadError::MemoryTooLarge`], [`LoadError::Instantiate`] or [`LoadError::Start`].
     pub fn new(module: &Module, options: &InstanceOptions, host: &mut dyn Host) -> Result<Instance, LoadError> {
-        let module = &*module.0;
+        let module = &module.0;
         if module.facts.memory > options.memory as u64 {
             return Err(LoadError::MemoryTooLarge { size: module.facts.memory, limit: options.memory });
         }
-        let mut store = new_store(module, options);
+        let variables = options.environment.iter();
+        let settings = Arc::new(Settings {
+            abi: module.facts.abi,
+            memory: options.memory,
+            call: options.call_time,
+            configure: options.configure_time,
+            vm_configuration: options.vm_configuration.clone(),
+            environment: variables.map(|(key, value)| format!("{key}={value}\0").into_bytes()).collect(),
+        });
+        let mut store = new_store(&module.code, &settings, &module.clock);
         let mut loan = Loan::new(&mut store, host, ContextId(0), Mode::Starting, Pace::Configure);
-        let instance = match module.pre.instantiate(loan.store()) {
+        let instance = match module.code.pre.instantiate(loan.store()) {
             Ok(instance) => instance,
             // Of the guest's own code only a `start` section can have run.
             Err(error) if trap::is_guest(&error) => return Err(LoadError::Start(loan.trap(&error, "start"))),
             Err(error) => return Err(LoadError::Instantiate(format!("{error:#}"))),
         };
-        let memory = instance.get_memory(loan.store(), "memory").ok_or(LoadError::NoMemory)?;
-        loan.store().data_mut().memory = Some(memory);
+        find_memory(loan.store(), instance, &module.code)?;
         start(&mut loan, &instance, module.facts.start)?;
         loan.end();
 
-        let broken = |error: wasmtime::Error| LoadError::Instantiate(format!("{error:#}"));
-        let allocator = instance.get_typed_func(&mut store, module.facts.allocator).map_err(broken)?;
-        store.data_mut().allocator = Some(Box::new(allocator));
         let wanted = options.callbacks.map_or(CallbackSet::ALL, |callbacks| callbacks.union(CallbackSet::LIFECYCLE));
         let callbacks = module.facts.callbacks.intersect(wanted);
-        let exports = Exports::resolve(&instance, &mut store, module.facts.abi, callbacks).map_err(broken)?;
-        Ok(Instance { store, exports, callbacks, vm: Vm::New })
+        let mut instance = Instance::assemble(store, instance, &module.code, callbacks, Vm::New)?;
+        instance.module = Some(Arc::clone(module));
+        Ok(instance)
+    }
+
+    /// An instance of a guest that has started.
+    pub(crate) fn assemble(
+        mut store: Store<State>,
+        wasm: wasmtime::Instance,
+        code: &Code,
+        callbacks: CallbackSet,
+        vm: Vm,
+    ) -> Result<Instance, LoadError> {
+        let broken = |error: wasmtime::Error| LoadError::Instantiate(format!("{error:#}"));
+        find_memory(&mut store, wasm, code)?;
+        let allocator = exports::function(&wasm, &mut store, &code.allocator).map_err(broken)?;
+        store.data_mut().allocator = Some(Box::new(allocator));
+        let exports = Exports::resolve(&wasm, &mut store, code, callbacks).map_err(broken)?;
+        Ok(Instance { store, exports, callbacks, vm, wasm, module: None })
     }
 
     /// The callbacks that the module exports and the options want.
@@ -132,7 +158,7 @@ impl Instance {
             configure(&mut self.store, host, Callback::ContextCreate, root, export, (root.0, 0))?;
         }
         if self.vm == Vm::New {
-            let length = abi_length(self.store.data().vm_configuration.len());
+            let length = abi_length(self.store.data().settings.vm_configuration.len());
             if let Some(export) = &self.exports.vm_start {
                 self.store.data_mut().readable = Readable::Vm;
                 let started = configure(&mut self.store, host, Callback::VmStart, root, export, (root.0, length));
@@ -208,16 +234,20 @@ impl std::fmt::Debug for Instance {
     }
 }
 
-fn new_store(module: &ModuleInner, options: &InstanceOptions) -> Store<State> {
-    let budget = Budget::new(Arc::clone(&module.clock), options.call_time, options.configure_time);
-    let mut state = State::new(module.facts.abi, options.memory, budget);
-    state.vm_configuration.clone_from(&options.vm_configuration);
-    let variables = options.environment.iter();
-    state.environment = variables.map(|(key, value)| format!("{key}={value}\0").into_bytes()).collect();
-    let mut store = Store::new(module.pre.module().engine(), state);
+pub(crate) fn new_store(code: &Code, settings: &Arc<Settings>, clock: &Arc<Clock>) -> Store<State> {
+    let state = State::new(Arc::clone(settings), Arc::clone(clock));
+    let mut store = Store::new(code.pre.module().engine(), state);
     store.limiter(|state| &mut state.limits);
     store.epoch_deadline_callback(limits::on_epoch);
     store
+}
+
+fn find_memory(store: &mut Store<State>, wasm: wasmtime::Instance, code: &Code) -> Result<(), LoadError> {
+    let Some(Extern::Memory(memory)) = wasm.get_module_export(&mut *store, &code.memory) else {
+        return Err(LoadError::NoMemory);
+    };
+    store.data_mut().memory = Some(memory);
+    Ok(())
 }
 
 /// Runs what a module wants to run once (C1 to C3 of PROXY-WASM.md).

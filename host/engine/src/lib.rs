@@ -17,6 +17,8 @@
 //! | compiled code, the epoch clock, the linked hostcalls | [`Engine`], shared by everything made from it |
 //! | code of one module, what it exports | [`Module`], shared by its instances |
 //! | guest memory, context ids, the plugin's configuration while it is read | [`Instance`] |
+//! | a configured guest, frozen, with its code | [`Image`], shared by its instances |
+//! | the room in which instances of images live | [`Engine`], reserved with the first image, kept by what lives in it |
 //! | streams, maps, buffers, callouts, timers | the embedder, behind [`Host`] |
 //!
 //! The host is *lent*: each `on_*` call takes a `&mut dyn Host`, the store points at it while the
@@ -33,10 +35,14 @@
 //!    ticks at most; what this crate does in one hostcall is bounded by the guest's memory, what the host does is its own affair.
 //! 6. A call that ends before the next epoch tick makes no system call and, once warm, no allocation.
 //! 7. Guest bytes never panic the host.
+//! 8. An instance of an [`Image`] begins as the frozen one was, runs no guest code to get there, and shares no byte that it
+//!    can write. There are never more of them than [`EngineOptions::images`], nor more than the kernel has mappings for: at
+//!    the cap [`Image::instantiate`] fails, nothing else does.
 //!
 //! # The files
 //! `engine`, `module` and `instance` are the public nouns; `scan` reads a module before it is
-//! compiled, `cache` keeps compiled ones on disk, `ticker` moves the epoch, `state` is what a store holds, with `contexts` (in an `id_map`) and `limits`,
+//! compiled, `cache` keeps compiled ones on disk, `image` is a frozen instance, `freeze` rewrites a module with its state,
+//! `pool` is where copies of images live, `ticker` moves the epoch, `state` is what a store holds, with `contexts` (in an `id_map`) and `limits`,
 //! `exports` what is called in a guest, `enter` how, `calls` the callbacks as methods, `abi/` what a guest calls here (one file per family of hostcalls).
 //!
 //! # Example
@@ -66,11 +72,14 @@ mod engine;
 mod enter;
 mod error;
 mod exports;
+mod freeze;
 mod host;
 mod id_map;
+mod image;
 mod instance;
 mod limits;
 mod module;
+mod pool;
 mod scan;
 mod state;
 mod ticker;
@@ -82,6 +91,7 @@ pub use self::engine::{Engine, EngineOptions};
 pub use self::error::{ConfigureError, EngineError, LoadError, Trap, TrapKind};
 pub use self::host::{Buffer, GrpcCall, Host, HttpCall, LocalResponse, Map, Refused, SharedData};
 pub use self::id_map::IdMap;
+pub use self::image::Image;
 pub use self::instance::{Instance, InstanceOptions};
 pub use self::module::{AbiVersion, Module};
 pub use self::scan::manifest;

@@ -3,11 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use wasmtime::InstancePre;
-
 use crate::callback::CallbackSet;
+use crate::exports::Code;
 use crate::scan::Facts;
-use crate::state::State;
 use crate::ticker::Clock;
 
 /// The version of Proxy-Wasm that a module is made for.
@@ -54,10 +52,12 @@ impl fmt::Display for AbiVersion {
 pub struct Module(pub(crate) Arc<ModuleInner>);
 
 pub(crate) struct ModuleInner {
-    pub(crate) pre: InstancePre<State>,
+    pub(crate) code: Code,
     pub(crate) facts: Facts,
     pub(crate) hash: String,
     pub(crate) size: usize,
+    /// The bytes as they were given, if images of instances can be made.
+    pub(crate) for_images: Option<Vec<u8>>,
     pub(crate) clock: Arc<Clock>,
 }
 

@@ -1,6 +1,7 @@
 //! What a store holds: the lent host, and all that belongs to one instance.
 
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::{Memory, TypedFunc};
@@ -11,6 +12,7 @@ use crate::error::TrapKind;
 use crate::host::Host;
 use crate::limits::{Budget, Limits};
 use crate::module::AbiVersion;
+use crate::ticker::Clock;
 use crate::types::ContextId;
 
 /// Scratch buffers that grew beyond this are given back after use.
@@ -100,13 +102,27 @@ impl Abort {
     }
 }
 
+/// What an instance was made with, shared with the copies of its image.
+pub(crate) struct Settings {
+    pub(crate) abi: AbiVersion,
+    /// Bytes of memory that it may have.
+    pub(crate) memory: usize,
+    /// CPU time of one call.
+    pub(crate) call: Duration,
+    /// CPU time of one call while it starts or is configured.
+    pub(crate) configure: Duration,
+    pub(crate) vm_configuration: Vec<u8>,
+    /// `KEY=VALUE` and a NUL byte each.
+    pub(crate) environment: Vec<Vec<u8>>,
+}
+
 /// The data of one store.
 pub(crate) struct State {
     pub(crate) host: Lent,
     pub(crate) mode: Mode,
     /// A trap (or a panic of the host) has happened in this instance.
     pub(crate) condemned: bool,
-    pub(crate) abi: AbiVersion,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) memory: Option<Memory>,
     /// Boxed, so that taking it out for the length of an allocation moves one pointer.
     pub(crate) allocator: Option<Box<TypedFunc<u32, u32>>>,
@@ -117,22 +133,18 @@ pub(crate) struct State {
     pub(crate) scratch: Vec<u8>,
     pub(crate) pairs: PairsScratch,
     pub(crate) readable: Readable,
-    pub(crate) vm_configuration: Vec<u8>,
     pub(crate) configuration: Vec<u8>,
     pub(crate) arguments: Vec<u8>,
-    /// `KEY=VALUE` and a NUL byte each.
-    pub(crate) environment: Vec<Vec<u8>>,
     pub(crate) limits: Limits,
     pub(crate) budget: Budget,
 }
 
 impl State {
-    pub(crate) fn new(abi: AbiVersion, memory: usize, budget: Budget) -> State {
+    pub(crate) fn new(settings: Arc<Settings>, clock: Arc<Clock>) -> State {
         State {
             host: Lent::default(),
             mode: Mode::Idle,
             condemned: false,
-            abi,
             memory: None,
             allocator: None,
             effective: ContextId(0),
@@ -140,12 +152,11 @@ impl State {
             scratch: Vec::new(),
             pairs: PairsScratch::default(),
             readable: Readable::Nothing,
-            vm_configuration: Vec::new(),
             configuration: Vec::new(),
             arguments: Vec::new(),
-            environment: Vec::new(),
-            limits: Limits::new(memory),
-            budget,
+            limits: Limits::new(settings.memory),
+            budget: Budget::new(clock, settings.call, settings.configure),
+            settings,
         }
     }
 

@@ -11,7 +11,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -30,15 +30,36 @@ const NAP: Duration = Duration::from_millis(100);
 const QUIET_TICKS: u32 = 20;
 
 /// The side of the ticker that callers see.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Clock {
     activity: AtomicU8,
     /// Ticks so far.
     ticks: AtomicU32,
     thread: OnceLock<Thread>,
+    /// Whose epochs move.
+    engines: Mutex<Vec<EngineWeak>>,
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clock").field("ticks", &self.ticks()).finish_non_exhaustive()
+    }
 }
 
 impl Clock {
+    /// Moves the epoch of this engine too, from now on.
+    pub(crate) fn drive(&self, engine: EngineWeak) {
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner).push(engine);
+    }
+
+    /// Moves all epochs. `false` when there is no engine left.
+    fn tick(&self) -> bool {
+        let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        engines.retain(|engine| engine.upgrade().inspect(wasmtime::Engine::increment_epoch).is_some());
+        self.ticks.fetch_add(1, Ordering::Relaxed);
+        !engines.is_empty()
+    }
+
     /// A guest is being entered, or is still running.
     #[inline]
     pub(crate) fn mark(&self) {
@@ -63,22 +84,20 @@ impl Clock {
     }
 }
 
-/// Starts the ticker. It ends by itself when the last clone of the engine is gone.
+/// Starts the ticker. It ends by itself when the last clone of the last engine is gone.
 pub(crate) fn start(engine: EngineWeak, tick: Duration) -> io::Result<Arc<Clock>> {
     let clock = Arc::new(Clock::default());
+    clock.drive(engine);
     let shared = Arc::clone(&clock);
-    let handle = thread::Builder::new().name("fyke-epoch".into()).spawn(move || run(&engine, &shared, tick))?;
+    let handle = thread::Builder::new().name("fyke-epoch".into()).spawn(move || run(&shared, tick))?;
     // A mark that comes before this line finds no thread to wake, and the thread, still fresh, does not nap.
     let _ = clock.thread.set(handle.thread().clone());
     Ok(clock)
 }
 
-fn run(engine: &EngineWeak, clock: &Clock, tick: Duration) {
+fn run(clock: &Clock, tick: Duration) {
     let mut quiet = 0_u32;
-    while let Some(engine) = engine.upgrade() {
-        engine.increment_epoch();
-        clock.ticks.fetch_add(1, Ordering::Relaxed);
-        drop(engine);
+    while clock.tick() {
         if clock.activity.swap(QUIET, Ordering::AcqRel) == BUSY {
             quiet = 0;
         } else {

@@ -96,7 +96,7 @@ fn configuration(mut caller: Caller<'_, State>, address_at: u32, length_at: u32)
     let View { state, .. } = enter(&mut caller, "proxy_get_configuration")?;
     let mut out = state.take_scratch();
     match state.readable {
-        Readable::Vm => out.extend_from_slice(&state.vm_configuration),
+        Readable::Vm => out.extend_from_slice(&state.settings.vm_configuration),
         Readable::Plugin => out.extend_from_slice(&state.configuration),
         Readable::Arguments | Readable::Nothing => {}
     }
@@ -111,7 +111,7 @@ fn is_own(kind: BufferKind) -> bool {
 /// One of the engine's buffers, if it can be read now.
 fn own(state: &State, kind: BufferKind) -> Option<&[u8]> {
     match (kind, state.readable) {
-        (BufferKind::VmConfiguration, Readable::Vm | Readable::Plugin) => Some(&state.vm_configuration),
+        (BufferKind::VmConfiguration, Readable::Vm | Readable::Plugin) => Some(&state.settings.vm_configuration),
         (BufferKind::PluginConfiguration, Readable::Plugin) => Some(&state.configuration),
         (BufferKind::ForeignFunctionArguments, Readable::Arguments) => Some(&state.arguments),
         _ => None,

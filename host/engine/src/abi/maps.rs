@@ -81,7 +81,7 @@ fn value(
             }
         });
     }
-    if found || state.abi == AbiVersion::V0_1_0 {
+    if found || state.settings.abi == AbiVersion::V0_1_0 {
         give(&mut caller, out, address_at, length_at)?;
         Ok(OK)
     } else {

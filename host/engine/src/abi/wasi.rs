@@ -14,6 +14,7 @@ const EBADF: i32 = 8;
 const EINVAL: i32 = 28;
 /// The clock is not one of ours.
 const ENOTSUP: i32 = 58;
+const ENOTCAPABLE: i32 = 76;
 
 /// Bytes that one `random_get` may ask for.
 const RANDOM: u32 = 64 << 10;
@@ -132,21 +133,20 @@ fn random_get(mut caller: Caller<'_, State>, address: u32, length: u32) -> Resul
     if length > RANDOM {
         return Ok(EINVAL);
     }
-    host.random(bytes_mut(memory, address, length)?);
-    Ok(SUCCESS)
+    Ok(if host.random(bytes_mut(memory, address, length)?) { SUCCESS } else { ENOTCAPABLE })
 }
 
 fn environ_sizes_get(mut caller: Caller<'_, State>, count_at: u32, size_at: u32) -> Result<i32> {
     let View { memory, state, .. } = enter_starting(&mut caller, "environ_sizes_get")?;
-    let size: usize = state.environment.iter().map(Vec::len).sum();
-    write_u32(memory, count_at, u32::try_from(state.environment.len()).unwrap_or(u32::MAX))?;
+    let size: usize = state.settings.environment.iter().map(Vec::len).sum();
+    write_u32(memory, count_at, u32::try_from(state.settings.environment.len()).unwrap_or(u32::MAX))?;
     write_u32(memory, size_at, u32::try_from(size).unwrap_or(u32::MAX))?;
     Ok(SUCCESS)
 }
 
 fn environ_get(mut caller: Caller<'_, State>, mut pointers: u32, mut address: u32) -> Result<i32> {
     let View { memory, state, .. } = enter_starting(&mut caller, "environ_get")?;
-    for variable in &state.environment {
+    for variable in &state.settings.environment {
         let length = u32::try_from(variable.len()).unwrap_or(u32::MAX);
         write_u32(memory, pointers, address)?;
         bytes_mut(memory, address, length)?.copy_from_slice(variable);

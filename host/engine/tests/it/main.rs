@@ -12,6 +12,8 @@
 mod cache;
 mod guest;
 mod hostcalls;
+mod images;
+mod images_limits;
 mod lifecycle;
 mod limits;
 mod load;

@@ -22,6 +22,10 @@ pub struct Recorder {
     pub slow: bool,
     /// Logging takes 5 ms of CPU time.
     pub busy: bool,
+    /// There are no random bytes.
+    pub predictable: bool,
+    /// What the random bytes are.
+    pub random: Option<u8>,
 }
 
 #[derive(Default, Clone, Debug, PartialEq)]
@@ -142,8 +146,9 @@ impl Host for Recorder {
     fn monotonic(&self) -> u64 {
         7
     }
-    fn random(&mut self, out: &mut [u8]) {
-        out.fill(b'r');
+    fn random(&mut self, out: &mut [u8]) -> bool {
+        out.fill(self.random.unwrap_or(b'r'));
+        !self.predictable
     }
     fn set_tick_period(&mut self, root: ContextId, period: Option<Duration>) {
         self.asked.push(format!("tick {} {period:?}", root.0));

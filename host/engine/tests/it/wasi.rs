@@ -47,13 +47,17 @@ fn guest(module: &str, where_: &str, body: &str) -> String {
 }
 
 fn says_at_start(body: &str) -> Recorder {
-    let mut host = Recorder::default();
+    says_with(body, Recorder::default)
+}
+
+fn says_with(body: &str, recorder: impl Fn() -> Recorder) -> Recorder {
+    let mut host = recorder();
     let options = InstanceOptions {
         environment: vec![("A".to_owned(), "1".to_owned()), ("LONG".to_owned(), "x=y".to_owned())],
         ..InstanceOptions::default()
     };
     for module in ["wasi_snapshot_preview1", "wasi_unstable"] {
-        host = Recorder::default();
+        host = recorder();
         Guest::with(&guest(module, r#"(func (export "_initialize")"#, body), &options, &mut host);
     }
     host
@@ -91,6 +95,13 @@ fn randomness_is_capped() {
          (call $digits (call $random_get (i32.const 400) (i32.const 65537)))",
     );
     assert_eq!(host.said(), ["00", "rrr\0", "00", "28"]);
+}
+
+#[test]
+fn a_guest_that_may_have_no_randomness_is_told() {
+    let asks = "(call $digits (call $random_get (i32.const 400) (i32.const 3)))";
+    let host = says_with(asks, || Recorder { predictable: true, ..Recorder::default() });
+    assert_eq!(host.said(), ["76"]);
 }
 
 #[test]
