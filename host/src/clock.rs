@@ -34,3 +34,10 @@ pub fn stop() -> Stopped {
 pub struct Stopped {
     _end: std::sync::mpsc::Sender<()>,
 }
+
+/// Processor time that this thread has used.
+#[must_use]
+pub fn thread() -> std::time::Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    std::time::Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}

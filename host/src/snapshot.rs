@@ -1,17 +1,33 @@
 //! The immutable view that workers run on and the admin endpoint reads.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
 
-use crate::{cluster::shared::SharedCluster, config::Config, telemetry::Sinks, wasm::build::Blueprint};
+use crate::{
+    cluster::shared::SharedCluster,
+    config::Config,
+    reload::overlay::Overlay,
+    telemetry::Sinks,
+    wasm::{build::Blueprint, trial::Trial},
+};
 
 /// One accepted configuration and what was made of it.
 pub struct Snapshot {
     /// Number, from 1.
     pub generation: u64,
+    /// The generation that it is again, after a rollback; else its own number.
+    pub origin: u64,
     /// When it was accepted.
     pub since: SystemTime,
     /// The configuration.
     pub config: Arc<Config>,
+    /// What of it is written, without what was changed over the admin endpoint.
+    pub written: Arc<Config>,
+    /// What was changed there.
+    pub overlay: Overlay,
+    /// For each filter the generation since which it has this module and configuration.
+    pub versions: BTreeMap<String, u64>,
+    /// Canaries, by filter.
+    pub trials: BTreeMap<String, Arc<Trial>>,
     /// Filters.
     pub blueprint: Arc<Blueprint>,
     /// Where filters write.

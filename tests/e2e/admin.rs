@@ -1,11 +1,13 @@
 //! The admin endpoint, and the end of a process.
 
+mod tokens;
+
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::chain::{chain, official};
-use crate::support::{Conn, Launch, Proxy, Upstream, eventually, h2};
+use crate::support::{Conn, Launch, Proxy, Upstream, eventually, h2, proxy::post};
 
 #[tokio::test]
 async fn each_page_tells_what_runs() {
@@ -184,4 +186,94 @@ async fn access_logs_are_written_before_the_end() {
     assert_eq!(proxy.ended().await, Some(0));
     let log = std::fs::read_to_string(proxy.path("access.log")).unwrap();
     assert_eq!(log.lines().collect::<Vec<_>>(), (0..200).map(|number| format!("/{number}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn parameters_that_are_not_understood_change_nothing() {
+    let upstream = Upstream::says("x").await;
+    let mut proxy = Proxy::plain(upstream.address).await;
+    proxy.rewrite(
+        &crate::support::proxy::plain(upstream.address).replace("cluster: app }", "cluster: app, drain: 1s }"),
+    );
+    for path in ["/reload?dry_run=1", "/reload?dryrun=true", "/rollback?to", "/rollback?generation=1", "/drain?after=1"]
+    {
+        let (status, value) = proxy.act(path, "").await;
+        let (key, _) = path.split_once('?').map(|(_, pair)| pair.split_once('=').unwrap_or((pair, ""))).unwrap();
+        assert!(status == 400 && value["error"].as_str().unwrap().contains(key), "{path}: {status} {value}");
+    }
+    assert_eq!(proxy.page("/config").await["generation"], 1);
+    assert!(proxy.is_running());
+    assert_eq!(proxy.ask("/ready").await.status(), 200);
+    assert_eq!(proxy.act("/reload?dry_run=false", "").await.1["generation"], 2);
+}
+
+#[tokio::test]
+async fn a_host_that_nobody_can_read_and_a_wrong_token_are_refused() {
+    let upstream = Upstream::says("x").await;
+    let proxy = Proxy::plain(upstream.address).await;
+    for host in [&b"\xe9vil.example"[..], b"[::1].evil.example", b"evil.example"] {
+        let mut conn = Conn::to(proxy.admin()).await;
+        conn.send([b"GET /config HTTP/1.1\r\nhost: ", host, b"\r\n\r\n"].concat()).await;
+        assert_eq!(conn.response("GET").await.status(), 403, "{:?}", String::from_utf8_lossy(host));
+    }
+    for _ in 0..20 {
+        assert_eq!(post(proxy.admin(), "/reload", "authorization: Bearer guess\r\n").await.status(), 403);
+    }
+    proxy.logged(&["fyke::audit", "wrong token", "127.0.0.1"]).await;
+    assert!(proxy.log_lines(&["wrong token"]).len() < 20);
+    assert!(!proxy.has_logged(&["guess"]));
+}
+
+#[tokio::test]
+async fn connections_are_few_and_the_newest_is_served() {
+    let upstream = Upstream::says("x").await;
+    let proxy = Proxy::plain(upstream.address).await;
+    let mut idle = Vec::new();
+    for _ in 0..150 {
+        idle.push(Conn::to(proxy.admin()).await);
+    }
+    assert_eq!(proxy.ask("/live").await.status(), 200);
+    assert!(idle[0].closed().await, "the oldest makes room");
+    let mut last = idle.pop().unwrap();
+    let mut open = 0;
+    for mut conn in idle {
+        let sent = conn.try_send("GET /live HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        open += usize::from(sent.is_ok() && conn.head().await.is_some());
+    }
+    assert!((32..=64).contains(&open), "{open} are open");
+    assert_eq!(last.exchange("GET /live HTTP/1.1\r\nhost: localhost\r\n\r\n").await.status(), 200);
+}
+
+#[tokio::test]
+async fn changes_that_wait_are_few_although_nobody_waits_for_them() {
+    let upstream = Upstream::says("x").await;
+    let proxy = Proxy::plain(upstream.address).await;
+    // A configuration that takes as long to read as the test likes.
+    let (file, whole) = (proxy.path("proxy.yaml"), proxy.path("whole.yaml"));
+    std::fs::rename(&file, &whole).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &file, rustix::fs::Mode::RWXU).unwrap();
+    let pipe = std::fs::OpenOptions::new().read(true).write(true).open(&file).unwrap();
+    let token = std::fs::read_to_string(proxy.path("token")).unwrap();
+    let request = |path: &str| {
+        let token = token.trim();
+        format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: 0\r\n\r\n")
+    };
+    let threads = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", proxy.pid())).unwrap();
+        let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        tasks.flatten().map(name).filter(|name| name.trim() == "fyke-reload").count()
+    };
+    for _ in 0..40 {
+        Conn::to(proxy.admin()).await.send(request("/reload")).await;
+    }
+    eventually("eight changes to wait", async || (threads() == 8).then_some(())).await;
+    let answer = Conn::to(proxy.admin()).await.exchange(&request("/rollback")).await;
+    assert_eq!((answer.status(), answer.header("retry-after")), (429, Some("1")));
+    assert_eq!(threads(), 8);
+    assert_eq!(proxy.ask("/status").await.status(), 200);
+    std::fs::rename(&whole, &file).unwrap();
+    drop(pipe);
+    eventually("changes to be made again", async || (proxy.act("/reload", "").await.0 == 200).then_some(())).await;
+    // What waits keeps nobody from ending the process.
+    assert_eq!(proxy.act("/drain", "").await.0, 202);
 }

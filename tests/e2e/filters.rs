@@ -327,7 +327,7 @@ async fn queues_are_granted_with_shared_data() {
     let proxy =
         Proxy::start(chain(upstream.address, &[("jobs", official("listen work", "")), ("sender", sender)])).await;
     assert_eq!(proxy.get("/").await.text(), "unknown");
-    proxy.logged(&["shared data refused", "sender"]).await;
+    proxy.logged(&["queues refused", "sender"]).await;
 }
 
 #[tokio::test]

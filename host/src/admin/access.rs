@@ -1,22 +1,22 @@
 //! Who may do what at the admin endpoint.
 //!
-//! Reading is open to this machine; changing anything, and reading from elsewhere, needs the token. A web page of another origin may
-//! do neither, even in the browser of somebody who may: its requests carry that origin, or the name that it was fetched by.
+//! Reading is open to this machine; changing anything, and reading from elsewhere, needs the token. A web page of
+//! another origin may do neither, even in the browser of somebody who may: its requests carry that origin, or the name
+//! that it was fetched by.
 
 use std::{
-    fs,
-    io::{self, Write as _},
-    net::{IpAddr, SocketAddr},
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-/// Bytes of a token.
-const TOKEN: usize = 32;
-/// Longer files are no tokens.
-const LONGEST: usize = 4096;
+/// Wrong tokens of one address are logged once in this time.
+const QUIET: Duration = Duration::from_secs(1);
+/// And of not more addresses than this.
+const STRANGERS: usize = 64;
 
 /// What a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,67 +40,15 @@ pub enum Peer {
 #[derive(Debug)]
 pub struct Access {
     token: String,
-}
-
-/// Where the token of an endpoint is when nobody says otherwise: the command line finds it there, too.
-#[must_use]
-pub fn default_token_file(address: SocketAddr) -> PathBuf {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
-    let folder = runtime.unwrap_or_else(|| {
-        let run = Path::new("/run");
-        let own = rustix::process::geteuid();
-        if own.is_root() && run.is_dir() {
-            run.to_owned()
-        } else {
-            std::env::temp_dir().join(format!("fyke-{}", own.as_raw()))
-        }
-    });
-    folder.join("fyke").join(format!("{}.token", address.port()))
-}
-
-/// Reads a token.
-///
-/// # Errors
-/// Of the operating system; `InvalidData` when there is none in the file.
-pub fn read_token(file: &Path) -> io::Result<String> {
-    let text = fs::read_to_string(file)?;
-    let token = text.trim();
-    if token.is_empty() || token.len() > LONGEST || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "there is no token in it"));
-    }
-    Ok(token.to_owned())
-}
-
-/// The token in a file, or a new one where there is no file.
-///
-/// # Errors
-/// Of the operating system.
-pub fn token(file: &Path) -> io::Result<String> {
-    match read_token(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        other => return other,
-    }
-    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder)?;
-    }
-    let mut random = [0; TOKEN];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut options = fs::OpenOptions::new();
-    match options.write(true).create_new(true).mode(0o600).open(file) {
-        Ok(mut file) => writeln!(file, "{token}")?,
-        // Another process was faster: then that one's holds.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return read_token(file),
-        Err(error) => return Err(error),
-    }
-    Ok(token)
+    /// Who was lately heard with a wrong one, and when.
+    strangers: Mutex<HashMap<IpAddr, Instant>>,
 }
 
 impl Access {
     /// With this token.
     #[must_use]
     pub fn new(token: String) -> Self {
-        Self { token }
+        Self { token, strangers: Mutex::default() }
     }
 
     /// Whether a request may be answered.
@@ -108,12 +56,11 @@ impl Access {
     /// # Errors
     /// 401 without a token, 403 with a wrong one or from a foreign page; with a reason for people.
     pub fn check(&self, peer: Peer, headers: &HeaderMap, right: Right) -> Result<(), (StatusCode, &'static str)> {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let host = text(header::HOST).unwrap_or_default();
+        let hosts = || headers.get_all(header::HOST).iter().map(readable);
         if let Some(origin) = headers.get(header::ORIGIN) {
-            let origin = origin.to_str().unwrap_or_default();
+            let origin = readable(origin).unwrap_or_default();
             let page = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-            if page != Some(host) {
+            if page.is_none() || hosts().next().is_none() || hosts().any(|host| host != page) {
                 return Err((StatusCode::FORBIDDEN, "a page of another origin may not ask"));
             }
         }
@@ -121,32 +68,62 @@ impl Access {
             Peer::Socket => true,
             Peer::Address(address) => right == Right::Read && address.to_canonical().is_loopback(),
         };
-        // Whoever has the token knows whom they ask. A browser that merely runs here may have been led here by a name of somebody's.
-        if free && (host.is_empty() || is_own(host)) {
+        // Whoever has the token knows whom they ask. A browser that merely runs here may have been led here by a name
+        // of somebody's.
+        if free && hosts().all(|host| host.is_some_and(is_own)) {
             return Ok(());
         }
-        let given = text(header::AUTHORIZATION).and_then(|value| {
+        let given = headers.get(header::AUTHORIZATION).and_then(readable).and_then(|value| {
             let (scheme, token) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
         match given {
-            Some(token) if is_same(token.as_bytes(), self.token.as_bytes()) => Ok(()),
-            Some(_) => Err((StatusCode::FORBIDDEN, "this is not the token")),
+            Some(token) if !token.is_empty() && is_same(token.as_bytes(), self.token.as_bytes()) => Ok(()),
+            Some(_) => {
+                if let Peer::Address(address) = peer
+                    && self.is_news(address, Instant::now())
+                {
+                    tracing::warn!(target: "fyke::audit", peer = %address, "somebody asked with a wrong token");
+                }
+                Err((StatusCode::FORBIDDEN, "this is not the token"))
+            }
             None if free => {
                 Err((StatusCode::FORBIDDEN, "only an address, or localhost, may be the Host; or give the token"))
             }
             None => Err((StatusCode::UNAUTHORIZED, "this needs the token: `authorization: Bearer TOKEN`")),
         }
     }
+
+    /// Whether a wrong token is worth a line in the log: whoever tries many must not fill it.
+    fn is_news(&self, address: IpAddr, now: Instant) -> bool {
+        let mut lately = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        lately.retain(|_, then| now.saturating_duration_since(*then) < QUIET);
+        if lately.len() >= STRANGERS || lately.contains_key(&address) {
+            return false;
+        }
+        lately.insert(address, now);
+        true
+    }
 }
 
-/// An address, or the name that every machine has for itself. Any other name may be a page's that leads here.
+/// `None`: nobody can say what it means.
+fn readable(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok()
+}
+
+/// An address, or the name that every machine has for itself; with a port or without. Any other name may be a page's
+/// that leads here.
 fn is_own(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    let (is_own, rest) = match host.strip_prefix('[').map(|bracketed| bracketed.split_once(']')) {
+        Some(Some((name, rest))) => (name.parse::<Ipv6Addr>().is_ok(), rest),
+        Some(None) => return false,
+        None => {
+            let (name, rest) = host.split_at(host.find(':').unwrap_or(host.len()));
+            (name.eq_ignore_ascii_case("localhost") || name.parse::<Ipv4Addr>().is_ok(), rest)
+        }
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    is_own && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))
 }
 
 /// In the same time wherever they differ.
@@ -190,19 +167,69 @@ mod tests {
         assert!(check(&[("host", "[::1]:9900")]));
         assert!(!check(&[("host", "localhost:9900"), ("origin", "http://evil.example")]));
         assert!(!check(&[("host", "localhost:9900"), ("origin", "null")]));
-        assert!(!check(&[("host", "evil.example:9900")]));
+        for host in ["evil.example:9900", "[::1].evil.example", "127.0.0.1.evil.example", "localhost:x", "::1"] {
+            assert!(!check(&[("host", host)]), "{host}");
+        }
+        let mut unreadable = HeaderMap::new();
+        unreadable.insert(header::HOST, http::HeaderValue::from_bytes(b"evil\xff").unwrap());
+        assert!(access.check(here, &unreadable, Right::Read).is_err());
     }
 
     #[test]
-    fn a_token_is_made_once_and_for_its_owner_only() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("deep/token");
-        let made = token(&file).unwrap();
-        assert_eq!(made.len(), 2 * TOKEN);
-        assert_eq!(token(&file).unwrap(), made);
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        fs::write(&file, "\n").unwrap();
-        assert_eq!(token(&file).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    fn a_host_that_begins_like_an_address_or_cannot_be_read_is_foreign() {
+        for own in ["127.0.0.1", "127.0.0.1:9900", "[::1]", "[::1]:9900", "LOCALHOST:1", "10.1.2.3:80"] {
+            assert!(is_own(own), "{own}");
+        }
+        for foreign in [
+            "",
+            "[::1].evil.example",
+            "[::1]evil.example:80",
+            "[::1",
+            "[127.0.0.1]",
+            "[::1]:",
+            "127.0.0.1.evil.example",
+            "127.0.0.1:evil.example",
+            "127.0.0.1:+80",
+            "localhost:80:80",
+            "localhost.evil.example",
+            "::1",
+        ] {
+            assert!(!is_own(foreign), "{foreign}");
+        }
+        let access = Access::new("secret".to_owned());
+        let here = Peer::Address("127.0.0.1".parse().unwrap());
+        let check = |headers: &HeaderMap| access.check(here, headers, Right::Read).is_ok();
+        let mut headers = HeaderMap::new();
+        // Whoever does not say whom they ask is no browser.
+        assert!(check(&headers));
+        headers.append(header::HOST, HeaderValue::from_static("127.0.0.1"));
+        assert!(check(&headers));
+        headers.append(header::HOST, HeaderValue::from_static("evil.example"));
+        assert!(!check(&headers), "the second one counts, too");
+        headers.clear();
+        headers.append(header::HOST, HeaderValue::from_bytes(b"\xe9vil.example").unwrap());
+        assert!(!check(&headers));
+        headers.clear();
+        headers.append(header::ORIGIN, HeaderValue::from_static("http://"));
+        assert!(!check(&headers));
+    }
+
+    #[test]
+    fn a_missing_token_is_nobodys() {
+        let access = Access::new(String::new());
+        let there = Peer::Address("10.1.2.3".parse().unwrap());
+        assert!(access.check(there, &headers(&[("authorization", "Bearer ")]), Right::Read).is_err());
+    }
+
+    #[test]
+    fn wrong_tokens_do_not_fill_the_log() {
+        let (access, now) = (Access::new("secret".to_owned()), Instant::now());
+        let address = |number: u8| IpAddr::from([10, 0, 0, number]);
+        assert!(access.is_news(address(1), now));
+        assert!(!access.is_news(address(1), now + QUIET / 2));
+        assert!(access.is_news(address(2), now + QUIET / 2));
+        assert!(access.is_news(address(1), now + QUIET));
+        let told = (0..=255).filter(|number| access.is_news(address(*number), now + 4 * QUIET)).count();
+        assert_eq!(told, STRANGERS);
     }
 }

@@ -22,30 +22,65 @@ pub(super) fn is_action(path: &str) -> bool {
     matches!(path, "/reload" | "/rollback" | "/drain")
 }
 
-/// Makes a change.
-pub(super) async fn run(admin: &Arc<Admin>, path: &str, query: &str, headers: &HeaderMap, who: String) -> Answer {
-    if let Err(answer) = unchanged_since(admin, headers) {
-        return answer;
+/// What somebody wants of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Reload,
+    /// Only to know what a reload would do.
+    Difference,
+    /// The generation before, or this one.
+    Rollback(Option<u64>),
+    Drain,
+}
+
+impl Wish {
+    /// What is not understood is not ignored: it may have been meant to prevent something.
+    fn read(path: &str, query: &str) -> Result<Self, String> {
+        let (mut wish, known) = match path {
+            "/reload" => (Self::Reload, Some("dry_run")),
+            "/rollback" => (Self::Rollback(None), Some("to")),
+            _ => (Self::Drain, None),
+        };
+        for (count, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if known != Some(key) {
+                let only = known.map(|known| format!("; `{known}` is the only one")).unwrap_or_default();
+                return Err(format!("there is no parameter `{key}`{only}"));
+            }
+            if count > 0 {
+                return Err(format!("`{key}` is given twice"));
+            }
+            wish = match (wish, value) {
+                (Self::Reload, "true") => Self::Difference,
+                (Self::Reload, "false") => Self::Reload,
+                (Self::Rollback(_), value) => match value.parse() {
+                    Ok(generation) => Self::Rollback(Some(generation)),
+                    Err(_) => return Err(format!("`to` is the number of a generation, not `{value}`")),
+                },
+                _ => return Err(format!("`{key}` is `true` or `false`, not `{value}`")),
+            };
+        }
+        Ok(wish)
     }
-    let argument = |name: &str| {
-        query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+/// Makes a change.
+pub(super) async fn run(admin: &Arc<Admin>, path: &str, query: &str, who: String) -> Answer {
+    let wish = match Wish::read(path, query) {
+        Ok(wish) => wish,
+        Err(error) => return (StatusCode::BAD_REQUEST, json!({ "error": error })),
     };
     let keeper = Arc::clone(&admin.keeper);
-    let changed = match path {
-        "/reload" if argument("dry_run") == Some("true") => {
+    let changed = match wish {
+        Wish::Difference => {
             keeper::aside(move || match keeper.difference() {
                 Ok(changes) => (StatusCode::OK, json!({ "outcome": "dry_run", "changes": changes })),
                 Err(report) => refused(&report),
             })
             .await
         }
-        "/reload" => keeper::aside(move || applied(keeper.reload(&who), "applied")).await,
-        "/rollback" => {
-            let to = match argument("to").map(str::parse) {
-                None => None,
-                Some(Ok(generation)) => Some(generation),
-                Some(Err(_)) => return (StatusCode::BAD_REQUEST, json!({ "error": "`to` is not a number" })),
-            };
+        Wish::Reload => keeper::aside(move || applied(keeper.reload(&who), "applied")).await,
+        Wish::Rollback(to) => {
             keeper::aside(move || match keeper.rollback(&who, to) {
                 Ok(done) => applied(Ok(done), "rolled_back"),
                 Err(RollbackError::Refused(report)) => refused(&report),
@@ -56,7 +91,7 @@ pub(super) async fn run(admin: &Arc<Admin>, path: &str, query: &str, headers: &H
             })
             .await
         }
-        _ => {
+        Wish::Drain => {
             admin.draining.store(true, Ordering::Relaxed);
             admin.drain.notify_one();
             Ok((StatusCode::ACCEPTED, json!({ "outcome": "draining" })))
@@ -66,7 +101,7 @@ pub(super) async fn run(admin: &Arc<Admin>, path: &str, query: &str, headers: &H
 }
 
 /// RFC 9110, section 13.1.1: whoever names the generation that they have seen changes no other one.
-fn unchanged_since(admin: &Admin, headers: &HeaderMap) -> Result<(), Answer> {
+pub(super) fn unchanged_since(admin: &Admin, headers: &HeaderMap) -> Result<(), Answer> {
     let Some(wanted) = headers.get(header::IF_MATCH) else { return Ok(()) };
     let now = admin.keeper.proxy.snapshot().generation;
     let tags = wanted.to_str().unwrap_or_default();
@@ -76,7 +111,7 @@ fn unchanged_since(admin: &Admin, headers: &HeaderMap) -> Result<(), Answer> {
     Err((StatusCode::PRECONDITION_FAILED, json!({ "error": format!("generation {now} runs now"), "generation": now })))
 }
 
-fn applied(applied: Result<Applied, Report>, outcome: &str) -> Answer {
+pub(super) fn applied(applied: Result<Applied, Report>, outcome: &str) -> Answer {
     match applied {
         Ok(Applied::Generation(generation)) => {
             (StatusCode::OK, json!({ "outcome": outcome, "generation": generation }))
@@ -88,6 +123,37 @@ fn applied(applied: Result<Applied, Report>, outcome: &str) -> Answer {
     }
 }
 
-fn refused(report: &Report) -> Answer {
+pub(super) fn refused(report: &Report) -> Answer {
     (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": report.summary(), "report": report.to_json() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_that_is_not_understood_is_no_wish() {
+        let read = |path, query| Wish::read(path, query);
+        assert_eq!(read("/reload", ""), Ok(Wish::Reload));
+        assert_eq!(read("/reload", "dry_run=false"), Ok(Wish::Reload));
+        assert_eq!(read("/reload", "dry_run=true&"), Ok(Wish::Difference));
+        assert_eq!(read("/rollback", ""), Ok(Wish::Rollback(None)));
+        assert_eq!(read("/rollback", "to=7"), Ok(Wish::Rollback(Some(7))));
+        assert_eq!(read("/drain", ""), Ok(Wish::Drain));
+        for (path, query, word) in [
+            ("/reload", "dry_run=1", "`1`"),
+            ("/reload", "dry_run", "`dry_run`"),
+            ("/reload", "dryrun=true", "`dryrun`"),
+            ("/reload", "dry_run=true&dry_run=false", "twice"),
+            ("/reload", "to=1", "`to`"),
+            ("/rollback", "to", "`to`"),
+            ("/rollback", "to=", "`to`"),
+            ("/rollback", "to=-1", "`-1`"),
+            ("/rollback", "generation=1", "`generation`"),
+            ("/drain", "now", "`now`"),
+        ] {
+            let error = read(path, query).unwrap_err();
+            assert!(error.contains(word), "{path}?{query}: {error}");
+        }
+    }
 }

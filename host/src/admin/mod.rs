@@ -9,58 +9,55 @@
 //! | `/generations` | those that can be gone back to |
 //! | `/audit` | who changed what, and how that went |
 //! | `/clusters` | clusters with endpoints, settings and counts |
-//! | `/filters` | filters with module, callbacks and counts |
+//! | `/filters` | filters with module, version, generation, callbacks, counts and canary; `/filters/NAME` is one of them |
 //! | `/metrics` | Prometheus text |
 //! | `POST /reload` | reads the configuration again; `?dry_run=true` only says what would change |
 //! | `POST /rollback` | has the generation before run again, or `?to=N` |
 //! | `POST /drain` | ends the process as SIGTERM does |
 //!
-//! `POST` with `If-Match: "N"` changes nothing unless generation N runs. Who may do what: [`access`].
+//! What callers can change of one filter is in [`filters`].
 //!
-//! Errors: 401 and 403 of [`access`]; 404 with the list of paths, and for a generation that is not kept; 405 for other methods; 409
-//! when there is nothing to go back to; 412 for a stale `If-Match`; 422 with the report for a configuration that is refused.
+//! A change with `If-Match: "N"` changes nothing unless generation N runs. Who may do what: [`access`]; where the token
+//! is: [`token`](mod@token).
+//!
+//! Errors: 400 for parameters that are not understood; 401 and 403 of [`access`]; 404 with the list of paths, and for a
+//! generation that is not kept; 405 for other methods; 409 when there is nothing to go back to; 408 and 413 for an
+//! upload that takes too long or is too large; 412 for a stale `If-Match`; 422 with the report for a configuration or a
+//! module that is refused; 429 while too many changes wait.
 
 pub mod access;
 mod actions;
+mod connections;
+mod endpoint;
+mod filter_pages;
+mod filters;
 mod pages;
+mod patience;
+pub mod token;
 
-use std::{
-    convert::Infallible,
-    fs, io,
-    net::SocketAddr,
-    os::{
-        fd::AsFd as _,
-        unix::fs::{FileTypeExt as _, PermissionsExt as _},
-    },
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::body::Incoming;
 use serde_json::json;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
-    sync::Notify,
-};
+use tokio::sync::{Notify, Semaphore};
 
 use self::access::{Access, Peer, Right};
-use crate::{
-    config::resolved::{self, AdminAddress},
-    reload::{handover::AdminSocket, keeper::Keeper},
-    telemetry::prometheus,
+pub use self::{
+    connections::serve,
+    endpoint::{Endpoint, forget_token, token},
 };
+use crate::{reload::keeper::Keeper, telemetry::prometheus};
 
-const PATHS: &str =
-    "/ready /live /status /config /generations /audit /clusters /filters /metrics, POST /reload /rollback /drain";
+const PATHS: &str = "/ready /live /status /config /generations /audit /clusters /filters /metrics, POST /reload /rollback /drain, PUT /filters/NAME";
+
+/// Changes that wait or are made at a time.
+pub const CHANGES: usize = 8;
 
 /// What the admin endpoint reads and changes.
 pub struct Admin {
@@ -72,137 +69,22 @@ pub struct Admin {
     pub draining: AtomicBool,
     /// Told when somebody asks it to.
     pub drain: Notify,
+    /// Changes that may be asked for: each has a thread, and one is made at a time.
+    pub changes: Semaphore,
+    /// Uploads that may be under way.
+    pub uploads: Semaphore,
 }
 
-/// A bound endpoint.
-pub enum Endpoint {
-    /// At an address.
-    Tcp(TcpListener),
-    /// A socket in the file system, removed when this is dropped, unless another process has it by then.
-    Unix(UnixListener, PathBuf, Arc<AtomicBool>),
-}
-
-impl Drop for Endpoint {
-    fn drop(&mut self) {
-        if let Self::Unix(_, path, handed_over) = self
-            && !handed_over.load(Ordering::Relaxed)
-        {
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
-impl Endpoint {
-    /// Takes what another process has bound, or binds it. A socket that nobody listens on any more is replaced. `handed_over` says
-    /// later that another process has it.
-    ///
-    /// # Errors
-    /// Of the operating system.
-    pub fn open(
-        settings: &resolved::Admin,
-        inherited: Option<AdminSocket>,
-        handed_over: &Arc<AtomicBool>,
-    ) -> io::Result<Self> {
-        let unix = |socket: std::os::unix::net::UnixListener, path: &PathBuf| {
-            socket.set_nonblocking(true)?;
-            Ok(Self::Unix(UnixListener::from_std(socket)?, path.clone(), Arc::clone(handed_over)))
-        };
-        match (inherited, &settings.address) {
-            (Some(AdminSocket::Tcp(socket)), _) => {
-                socket.set_nonblocking(true)?;
-                return TcpListener::from_std(socket).map(Self::Tcp);
-            }
-            (Some(AdminSocket::Unix(socket)), AdminAddress::Unix(path)) => return unix(socket, path),
-            _ => {}
-        }
-        match &settings.address {
-            AdminAddress::Tcp(address) => {
-                let socket = std::net::TcpListener::bind(address)?;
-                socket.set_nonblocking(true)?;
-                TcpListener::from_std(socket).map(Self::Tcp)
-            }
-            AdminAddress::Unix(path) => {
-                let stale = fs::symlink_metadata(path).is_ok_and(|facts| facts.file_type().is_socket())
-                    && std::os::unix::net::UnixStream::connect(path).is_err();
-                if stale {
-                    fs::remove_file(path)?;
-                }
-                let socket = std::os::unix::net::UnixListener::bind(path)?;
-                fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-                unix(socket, path)
-            }
-        }
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn address(&self) -> AdminAddress {
-        match self {
-            Self::Tcp(socket) => {
-                AdminAddress::Tcp(socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))))
-            }
-            Self::Unix(_, path, _) => AdminAddress::Unix(path.clone()),
-        }
-    }
-
-    /// A copy of its socket, for another process.
-    ///
-    /// # Errors
-    /// Of the operating system.
-    pub fn copy(&self) -> io::Result<AdminSocket> {
-        match self {
-            Self::Tcp(socket) => socket.as_fd().try_clone_to_owned().map(|copy| AdminSocket::Tcp(copy.into())),
-            Self::Unix(socket, ..) => socket.as_fd().try_clone_to_owned().map(|copy| AdminSocket::Unix(copy.into())),
-        }
-    }
-}
-
-/// The token of an endpoint: what is in its file, which is made when it is missing. A socket needs none.
-///
-/// # Errors
-/// The file that cannot be read or made, and why.
-pub fn token(settings: &resolved::Admin, bound: &AdminAddress) -> Result<String, (PathBuf, io::Error)> {
-    let AdminAddress::Tcp(address) = bound else { return Ok(String::new()) };
-    let file = settings.token_file.clone().unwrap_or_else(|| access::default_token_file(*address));
-    access::token(&file).map_err(|error| (file, error))
-}
-
-/// Serves until it is aborted.
-pub async fn serve(admin: Arc<Admin>, endpoint: Endpoint) {
-    loop {
-        let accepted = match &endpoint {
-            Endpoint::Tcp(socket) => socket.accept().await.map(|(stream, remote)| {
-                tokio::spawn(connection(Arc::clone(&admin), stream, Peer::Address(remote.ip())));
-            }),
-            Endpoint::Unix(socket, ..) => socket.accept().await.map(|(stream, _)| {
-                tokio::spawn(connection(Arc::clone(&admin), stream, Peer::Socket));
-            }),
-        };
-        if let Err(error) = accepted {
-            tracing::warn!("admin endpoint cannot accept: {error}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-}
-
-async fn connection(admin: Arc<Admin>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let admin = Arc::clone(&admin);
-        async move { Ok::<_, Infallible>(answer(&admin, &request, peer).await) }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(30))
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!("admin connection ended: {error}");
-    }
-}
-
-async fn answer(admin: &Arc<Admin>, request: &Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
+/// Answers a request. A connection `is_known` when whoever is at its other end may change something.
+async fn answer(
+    admin: &Arc<Admin>,
+    request: Request<Incoming>,
+    peer: Peer,
+    is_known: &AtomicBool,
+) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    let changes = request.method() == Method::POST && actions::is_action(path);
+    let wish = filters::wish(request.method(), path).map(|(name, wish)| (name.into_owned(), wish));
+    let changes = wish.is_some() || (request.method() == Method::POST && actions::is_action(path));
     let right = if changes { Right::Change } else { Right::Read };
     if let Err((status, why)) = admin.access.check(peer, request.headers(), right) {
         let mut response = json(status, &json!({ "error": why }));
@@ -212,21 +94,54 @@ async fn answer(admin: &Arc<Admin>, request: &Request<Incoming>, peer: Peer) -> 
         return response;
     }
     if changes {
-        let who = match peer {
-            Peer::Socket => "admin (unix socket)".to_owned(),
-            Peer::Address(address) => format!("admin ({address})"),
-        };
-        let query = request.uri().query().unwrap_or_default();
-        let (status, value) = actions::run(admin, path, query, request.headers(), who).await;
-        return json(status, &value);
+        is_known.store(true, Ordering::Relaxed);
+        return change(admin, request, wish, peer).await;
     }
-    let allowed: &'static str = match (request.method(), actions::is_action(path)) {
-        (_, true) => "POST",
-        (&Method::GET | &Method::HEAD, false) => return page(admin, path),
+    let allowed: &'static str = match request.method() {
+        _ if actions::is_action(path) => "POST",
+        &Method::GET | &Method::HEAD => return page(admin, path),
+        _ if path.starts_with("/filters/") => "GET, HEAD, PUT, DELETE, POST",
         _ => "GET, HEAD",
     };
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {allowed}\n"));
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// Makes a change. It goes on when whoever asked has gone, and so it is counted until it is over.
+async fn change(
+    admin: &Arc<Admin>,
+    request: Request<Incoming>,
+    wish: Option<(String, filters::Wish)>,
+    peer: Peer,
+) -> Response<Full<Bytes>> {
+    let admin = Arc::clone(admin);
+    let changed = tokio::spawn(async move {
+        let uri = request.uri().clone();
+        let (path, query) = (uri.path(), uri.query().unwrap_or_default());
+        let turn = admin.changes.try_acquire();
+        // A drain waits for nothing, and should be possible when nothing else is.
+        if turn.is_err() && path != "/drain" {
+            let error = "too many changes wait already; ask again in a second";
+            return (StatusCode::TOO_MANY_REQUESTS, json!({ "error": error }));
+        }
+        let who = match peer {
+            Peer::Socket => "admin (unix socket)".to_owned(),
+            Peer::Address(address) => format!("admin ({address})"),
+        };
+        match (actions::unchanged_since(&admin, request.headers()), wish) {
+            (Err(answer), _) => answer,
+            (Ok(()), Some(wish)) => filters::run(&admin, wish, query, request, who).await,
+            (Ok(()), None) => actions::run(&admin, path, query, who).await,
+        }
+    });
+    let (status, value) = changed
+        .await
+        .unwrap_or_else(|error| (StatusCode::INTERNAL_SERVER_ERROR, json!({ "error": error.to_string() })));
+    let mut response = json(status, &value);
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     response
 }
 
@@ -250,7 +165,13 @@ fn page(admin: &Admin, path: &str) -> Response<Full<Bytes>> {
         "/generations" => ok(pages::generations(&proxy.history(), &snapshot)),
         "/audit" => ok(pages::audit(&admin.keeper.audit.entries())),
         "/clusters" => ok(pages::clusters(&snapshot, registry)),
-        "/filters" => ok(pages::filters(&snapshot, registry)),
+        "/filters" => ok(filter_pages::filters(&snapshot, registry)),
+        _ if path.starts_with("/filters/") => {
+            match filter_pages::filter(&snapshot, registry, path.trim_start_matches("/filters/")) {
+                Some(value) => ok(value),
+                None => json(StatusCode::NOT_FOUND, &json!({ "error": "there is no such filter" })),
+            }
+        }
         "/metrics" => {
             let mut response = text(StatusCode::OK, prometheus::render(registry));
             response

@@ -5,14 +5,12 @@ use std::{sync::Arc, time::SystemTime};
 use serde_json::{Value, json};
 
 use crate::{
-    config::resolved::ModuleSource,
     reload::audit::{Entry, Outcome},
     snapshot::Snapshot,
     telemetry::{Metric, Reading, Registry, names},
-    wasm::vm::TRAP_REASONS,
 };
 
-fn count(registry: &Registry, metric: &Metric, labels: &[(&str, &str)]) -> i64 {
+pub(super) fn count(registry: &Registry, metric: &Metric, labels: &[(&str, &str)]) -> i64 {
     match registry.read(metric, labels) {
         Some(Reading::Counter(value)) => i64::try_from(value).unwrap_or(i64::MAX),
         Some(Reading::Gauge(value)) => value,
@@ -73,6 +71,7 @@ pub fn audit(entries: &[Entry]) -> Value {
                 (Some(*generation), None)
             }
             Outcome::Refused(why) => (None, Some(why)),
+            Outcome::Drains => (None, None),
         };
         json!({
             "when": seconds(entry.when),
@@ -117,46 +116,6 @@ pub fn clusters(snapshot: &Snapshot, registry: &Registry) -> Value {
                 "origin": format!("{}:{}", settings.origin.file, settings.origin.line),
             });
             (settings.name.clone(), value)
-        })
-        .collect::<serde_json::Map<_, _>>()
-        .into()
-}
-
-/// `/filters`
-pub fn filters(snapshot: &Snapshot, registry: &Registry) -> Value {
-    snapshot
-        .config
-        .filters
-        .values()
-        .filter_map(|settings| {
-            let facts = snapshot.blueprint.facts(&settings.name)?;
-            let name = settings.name.as_str();
-            // Instances belong to VMs, which are named after their filter unless several share one.
-            let vm = settings.vm.as_deref().unwrap_or(name);
-            let module = match &settings.module {
-                ModuleSource::Builtin(name) => format!("builtin:{name}"),
-                ModuleSource::File(path) => path.display().to_string(),
-            };
-            let callbacks: Vec<_> = facts.callbacks.iter().map(fyke_engine::Callback::name).collect();
-            let traps: i64 = TRAP_REASONS
-                .iter()
-                .map(|reason| count(registry, &names::FILTER_TRAPS, &[("filter", vm), ("reason", reason)]))
-                .sum();
-            let value = json!({
-                "module": module,
-                "sha256": facts.hash,
-                "abi": facts.abi,
-                "callbacks": callbacks,
-                "instances": count(registry, &names::FILTER_INSTANCES, &[("filter", vm)]),
-                "memory": count(registry, &names::FILTER_MEMORY, &[("filter", vm)]),
-                "streams": count(registry, &names::FILTER_STREAMS, &[("filter", name)]),
-                "local_replies": count(registry, &names::FILTER_LOCAL_REPLIES, &[("filter", name)]),
-                "traps": traps,
-                "replaced": count(registry, &names::FILTER_INSTANCES_REPLACED, &[("filter", vm)]),
-                "callouts": count(registry, &names::FILTER_CALLOUTS, &[("filter", vm)]),
-                "origin": format!("{}:{}", settings.origin.file, settings.origin.line),
-            });
-            Some((settings.name.clone(), value))
         })
         .collect::<serde_json::Map<_, _>>()
         .into()

@@ -71,6 +71,9 @@ enum Command {
         /// Take the listening sockets over from the process that runs with the same `state`, if there is one; it drains then
         #[arg(long)]
         take_over: bool,
+        /// When the configuration is broken, run the last one that was not, which is kept below `state`
+        #[arg(long)]
+        resume: bool,
     },
     /// Check a configuration and everything in it: files, modules, and whether each filter accepts what it is given
     Validate {
@@ -129,7 +132,7 @@ pub fn main() -> ExitCode {
         }
     };
     let code = match arguments.command {
-        Command::Run { file, take_over } => run::run(&file, take_over, arguments.output),
+        Command::Run { file, take_over, resume } => run::run(&file, take_over, resume, arguments.output),
         Command::Validate { file } => validate::run(&file, arguments.output),
         Command::Demo { duration, port } => demo::run(duration, port),
         Command::Schema => schema::run(),

@@ -13,8 +13,8 @@ use std::{
 
 use tokio::{
     runtime::Runtime,
-    signal::unix::{SignalKind, signal},
-    sync::Notify,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{Notify, Semaphore},
     task::JoinHandle,
 };
 
@@ -26,7 +26,7 @@ use crate::{
         resolved::{self, AdminAddress},
     },
     reload::{
-        self,
+        self, canary,
         handover::{self, AdminSocket, Door, Inherited},
         keeper::{self, Keeper},
         prepare::{self, Records},
@@ -65,6 +65,8 @@ impl Process {
     /// # Errors
     /// Everything that is wrong.
     pub fn start(config: Config, file: Option<&Path>, take_over: bool) -> Result<Self, Report> {
+        // From here on it does not end the process: who sends it early is served when there is something to reload.
+        let hangup = signal(SignalKind::hangup());
         let settings = config.admin.clone();
         let sources = Arc::clone(&config.sources);
         let door = config.state.as_ref().filter(|_| file.is_some()).map(|state| state.join(DOOR));
@@ -77,7 +79,8 @@ impl Process {
             }
             Some(Ok(None)) | None => (Inherited::of_service_manager(), None),
         };
-        let handed_over = Arc::new(AtomicBool::new(false));
+        // Until this process has taken over, the path of the admin endpoint is the other one's.
+        let handed_over = Arc::new(AtomicBool::new(predecessor.is_some()));
         let endpoint = settings
             .as_ref()
             .map(|settings| open(settings, &sources, inherited.admin(&settings.address), &handed_over))
@@ -86,6 +89,9 @@ impl Process {
         let keeper = Arc::new(Keeper::new(Arc::new(prepared.start(setup)?), file));
         if let Some(predecessor) = predecessor {
             let pid = predecessor.pid;
+            // The service manager has to know whom to follow before the other one ends.
+            tell_service_manager(&[sd_notify::NotifyState::MainPid(std::process::id())]);
+            handed_over.store(false, Ordering::Relaxed);
             match predecessor.dismiss() {
                 Ok(()) => tracing::info!(pid, "took over; the process before drains"),
                 Err(error) => tracing::error!(pid, "the process before does not answer, and may still serve: {error}"),
@@ -93,11 +99,22 @@ impl Process {
         }
         if file.is_some() {
             tokio::spawn(watch::run(Arc::clone(&keeper)));
-            tokio::spawn(on_hangup(Arc::clone(&keeper)));
+            match hangup {
+                Ok(hangup) => drop(tokio::spawn(on_hangup(Arc::clone(&keeper), hangup))),
+                Err(error) => tracing::error!("SIGHUP cannot be waited for, it ends the process: {error}"),
+            }
         }
+        tokio::spawn(canary::judge(Arc::clone(&keeper)));
         let (endpoint, token) = endpoint.unzip();
         let access = Access::new(token.unwrap_or_default());
-        let admin = Arc::new(Admin { keeper, access, draining: AtomicBool::new(false), drain: Notify::new() });
+        let admin = Arc::new(Admin {
+            keeper,
+            access,
+            draining: AtomicBool::new(false),
+            drain: Notify::new(),
+            changes: Semaphore::new(admin::CHANGES),
+            uploads: Semaphore::new(2),
+        });
         let admin_address = endpoint.as_ref().map(Endpoint::address);
         if let Some(door) = door {
             // As it was written: the successor knows it by that.
@@ -107,6 +124,16 @@ impl Process {
         }
         let answers = endpoint.map(|endpoint| tokio::spawn(admin::serve(Arc::clone(&admin), endpoint)));
         Ok(Self { admin, answers, handed_over, admin_address })
+    }
+
+    /// Keeps what runs on disk, for a start whose file is broken.
+    pub fn keep(&self) {
+        self.admin.keeper.keep();
+    }
+
+    /// It runs on what was kept, because of this.
+    pub fn note_resumed(&self, why: &Report) {
+        self.admin.keeper.note_resumed(why);
     }
 
     /// Waits until somebody asks the process to end: SIGTERM, SIGINT, the admin endpoint; or until `limit`.
@@ -137,10 +164,17 @@ impl Process {
             // Questions are for the other process now.
             answers.abort();
         }
-        let proxy = Arc::clone(&self.admin.keeper.proxy);
-        let patience = proxy.patience();
+        let keeper = Arc::clone(&self.admin.keeper);
+        let config = Arc::clone(&keeper.proxy.snapshot().config);
+        if let (false, Some(settings), Some(bound)) =
+            (self.handed_over.load(Ordering::Relaxed), &config.admin, &self.admin_address)
+        {
+            admin::forget_token(settings, bound);
+        }
+        keeper.note_drain(if self.handed_over.load(Ordering::Relaxed) { "successor" } else { "operator" });
+        let proxy = Arc::clone(&keeper.proxy);
         runtime.block_on(async {
-            let drained = tokio::task::spawn_blocking(move || proxy.drain(patience));
+            let drained = tokio::task::spawn_blocking(move || proxy.drain());
             tokio::select! {
                 _ = drained => {}
                 () = terminated() => tracing::warn!("ending without waiting for open streams"),
@@ -158,11 +192,16 @@ fn wait_for_successor(
 ) {
     let waited = Door::open(path).and_then(|door| {
         std::thread::Builder::new().name("fyke-handover".to_owned()).spawn(move || {
-            let successor = door.wait(|| admin.keeper.proxy.sockets(), &endpoint);
-            handed_over.store(true, Ordering::Relaxed);
-            admin.draining.store(true, Ordering::Relaxed);
-            admin.drain.notify_one();
-            successor.answer();
+            let proxy = Arc::clone(&admin.keeper.proxy);
+            match door.wait(move || proxy.sockets(), endpoint) {
+                Ok(successor) => {
+                    handed_over.store(true, Ordering::Relaxed);
+                    admin.draining.store(true, Ordering::Relaxed);
+                    admin.drain.notify_one();
+                    successor.answer();
+                }
+                Err(error) => tracing::warn!("no process can take over from this one: {error}"),
+            }
         })
     });
     if let Err(error) = waited {
@@ -192,11 +231,7 @@ fn open(
 }
 
 /// Reloads at every SIGHUP.
-async fn on_hangup(keeper: Arc<Keeper>) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        tracing::error!("SIGHUP cannot be waited for: it ends the process");
-        return;
-    };
+async fn on_hangup(keeper: Arc<Keeper>, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
         let keeper = Arc::clone(&keeper);
         let reloaded = keeper::aside(move || {

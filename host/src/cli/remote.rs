@@ -1,17 +1,21 @@
 //! Commands for a process that runs: `status`, `reload`, `diff`, `rollback`, `drain`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{BAD_CONFIGURATION, FAILED, Output, print};
-use crate::admin::access;
+use crate::admin::token::{self, Places};
+
+/// How long it may take until somebody answers at an address.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// What a running process can be asked for.
 #[derive(Debug, Subcommand)]
@@ -42,6 +46,9 @@ pub(super) struct Target {
     /// Where its token is (default: where it is kept for this address)
     #[arg(long, value_name = "FILE", env = "FYKE_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    /// Change nothing unless this generation runs
+    #[arg(long, value_name = "NUMBER")]
+    if_generation: Option<u64>,
 }
 
 /// Asks, prints the answer and says how it went.
@@ -56,32 +63,54 @@ pub(super) fn run(remote: &Remote, output: Output) -> u8 {
         }
         Remote::Drain(target) => (target, Method::POST, "/drain".to_owned()),
     };
+    match answer(target, Question { method, path, body: None }, output) {
+        Ok(value) => told(&value, output, || words(remote, &value)),
+        Err(code) => code,
+    }
+}
+
+/// What a process is asked.
+pub(super) struct Question {
+    pub method: Method,
+    /// With its query.
+    pub path: String,
+    /// Its kind and itself.
+    pub body: Option<(&'static str, Bytes)>,
+}
+
+/// Asks, and says what went wrong. The error is the exit code.
+pub(super) fn answer(target: &Target, question: Question, output: Output) -> Result<Value, u8> {
     let answer = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(ask(target, method, &path)));
+        .and_then(|runtime| runtime.block_on(ask(target, question)));
     let (status, value) = match answer {
         Ok(answer) => answer,
         Err(error) => {
             eprintln!("error: {error:#}");
-            return FAILED;
+            return Err(FAILED);
         }
     };
-    if !status.is_success() {
-        let why = value.get("error").and_then(Value::as_str).unwrap_or("it did not say why");
-        match output {
-            Output::Json => {
-                print(format_args!("{value:#}"));
-            }
-            Output::Text => eprintln!("error: {why}"),
+    if status.is_success() {
+        return Ok(value);
+    }
+    let why = value.get("error").and_then(Value::as_str).unwrap_or("it did not say why");
+    match output {
+        Output::Json => {
+            print(format_args!("{value:#}"));
         }
-        return if status == StatusCode::UNPROCESSABLE_ENTITY { BAD_CONFIGURATION } else { FAILED };
+        Output::Text => eprintln!("error: {why}"),
     }
-    if output == Output::Json {
-        return print(format_args!("{value:#}"));
+    Err(if status == StatusCode::UNPROCESSABLE_ENTITY { BAD_CONFIGURATION } else { FAILED })
+}
+
+/// Prints an answer as it is, or in words.
+pub(super) fn told(value: &Value, output: Output, words: impl FnOnce() -> String) -> u8 {
+    match output {
+        Output::Json => print(format_args!("{value:#}")),
+        Output::Text => print(format_args!("{}", words())),
     }
-    print(format_args!("{}", words(remote, &value)))
 }
 
 /// What happened, in words.
@@ -108,48 +137,117 @@ fn words(remote: &Remote, value: &Value) -> String {
                 listeners.collect::<String>(),
             )
         }
-        (_, "unchanged") => format!("nothing has changed; generation {generation} goes on"),
-        (_, "dry_run") => {
+        (_, "draining") => "it drains, and ends".to_owned(),
+        _ => outcome(value),
+    }
+}
+
+/// What became of a change, in words.
+pub(super) fn outcome(value: &Value) -> String {
+    let generation = value.get("generation").map(Value::to_string).unwrap_or_default();
+    match value.get("outcome").and_then(Value::as_str) {
+        Some("unchanged") => format!("nothing has changed; generation {generation} goes on"),
+        Some("dry_run") => {
             let changes = value.get("changes").and_then(Value::as_array).into_iter().flatten();
             let lines: Vec<&str> = changes.filter_map(Value::as_str).collect();
             if lines.is_empty() { "nothing would change".to_owned() } else { lines.join("\n") }
         }
-        (_, "draining") => "it drains, and ends".to_owned(),
         _ => format!("generation {generation} runs"),
     }
 }
 
-async fn ask(target: &Target, method: Method, path: &str) -> anyhow::Result<(StatusCode, Value)> {
-    use anyhow::Context as _;
-    let changes = method == Method::POST;
-    let mut request = Request::builder().method(method).uri(path);
+async fn ask(target: &Target, question: Question) -> anyhow::Result<(StatusCode, Value)> {
+    let changes = question.method != Method::GET;
     if let Some(socket) = target.admin.strip_prefix("unix:") {
-        let stream = tokio::net::UnixStream::connect(socket)
-            .await
-            .with_context(|| format!("nobody answers at {}", target.admin))?;
-        return exchange(stream, request.header(header::HOST, "localhost").body(Empty::new())?).await;
+        let stream = soon(tokio::net::UnixStream::connect(socket)).await;
+        let stream = stream.with_context(|| format!("nobody answers at {}", target.admin))?;
+        return exchange(stream, request(target, &question, "localhost", None)?).await;
     }
     let address: SocketAddr =
         target.admin.parse().with_context(|| format!("{} is not an address such as 127.0.0.1:9900", target.admin))?;
-    let file = target.token_file.clone().unwrap_or_else(|| access::default_token_file(address));
-    match access::read_token(&file) {
-        Ok(token) => request = request.header(header::AUTHORIZATION, format!("Bearer {token}")),
-        Err(error) if changes => {
-            return Err(error).with_context(|| {
-                format!("cannot read the token in {}; name its file with --token-file", file.display())
-            });
+    let once = async |token: Option<&str>| {
+        let stream = soon(tokio::net::TcpStream::connect(address)).await.with_context(|| {
+            format!("nobody answers at {address}; name the endpoint with --admin, as it is in the configuration")
+        })?;
+        exchange(stream, request(target, &question, &address.to_string(), token)?).await
+    };
+    // The token is for those who need it, and only they are given it.
+    if !changes {
+        let answer = once(None).await?;
+        if answer.0 != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
         }
-        Err(_) => {}
     }
-    let stream = tokio::net::TcpStream::connect(address).await.with_context(|| {
-        format!("nobody answers at {address}; name the endpoint with --admin, as it is in the configuration")
-    })?;
-    exchange(stream, request.header(header::HOST, address.to_string()).body(Empty::new())?).await
+    let (last, others) = tokens(target, address)?;
+    for token in others {
+        let answer = once(Some(&token)).await?;
+        // Left behind by a process that has not ended well.
+        if answer.0 != StatusCode::FORBIDDEN {
+            return Ok(answer);
+        }
+    }
+    once(Some(&last)).await
+}
+
+async fn soon<T>(connects: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(CONNECT, connects).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// What may be the token of an endpoint: the last one to be tried, and those to be tried before.
+fn tokens(target: &Target, address: SocketAddr) -> anyhow::Result<(String, Vec<String>)> {
+    if let Some(file) = &target.token_file {
+        let token = token::named(file).with_context(|| format!("cannot read the token in {}", file.display()))?;
+        return Ok((token, Vec::new()));
+    }
+    // Elsewhere it is another process that listens at the address, and what is kept here is not meant for it.
+    if !address.ip().to_canonical().is_loopback() {
+        anyhow::bail!("this needs the token of {address}; name its file with --token-file");
+    }
+    let (mut tokens, mut unreadable) = (Vec::new(), None);
+    let candidates = Places::of_process().candidates(address);
+    for kept in &candidates {
+        match kept.read() {
+            Ok(token) if !tokens.contains(&token) => tokens.push(token),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Another one may be the right one.
+            Err(error) => unreadable = unreadable.or(Some((kept, error))),
+        }
+    }
+    if let Some(last) = tokens.pop() {
+        return Ok((last, tokens));
+    }
+    if let Some((kept, error)) = unreadable {
+        let message = format!("cannot read the token in {}; name its file with --token-file", kept.path().display());
+        return Err(anyhow::Error::new(error).context(message));
+    }
+    let first = candidates.first().map(|kept| kept.path().display().to_string()).unwrap_or_default();
+    anyhow::bail!("cannot find the token of {address}, in {first} say; name its file with --token-file")
+}
+
+fn request(
+    target: &Target,
+    question: &Question,
+    host: &str,
+    token: Option<&str>,
+) -> anyhow::Result<Request<Full<Bytes>>> {
+    let mut request = Request::builder().method(question.method.clone()).uri(&question.path).header(header::HOST, host);
+    if let Some((kind, _)) = &question.body {
+        request = request.header(header::CONTENT_TYPE, *kind);
+    }
+    if let Some(generation) = target.if_generation {
+        request = request.header(header::IF_MATCH, format!("\"{generation}\""));
+    }
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let body = question.body.as_ref().map(|(_, body)| body.clone());
+    Ok(request.body(Full::new(body.unwrap_or_default()))?)
 }
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
 ) -> anyhow::Result<(StatusCode, Value)> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);

@@ -5,7 +5,10 @@ use std::path::Path;
 use sd_notify::NotifyState;
 
 use super::{DONE, FAILED, Output, complain, process};
-use crate::config;
+use crate::{
+    config::{self, Config, Report},
+    reload::last_good,
+};
 
 /// Tells the service manager how it goes, where there is one (`NOTIFY_SOCKET`).
 pub(super) fn tell_service_manager(states: &[NotifyState<'_>]) {
@@ -14,12 +17,29 @@ pub(super) fn tell_service_manager(states: &[NotifyState<'_>]) {
     }
 }
 
+/// The last configuration that ran, in place of one that is broken.
+fn last_good(file: &Path, report: &Report) -> Option<Config> {
+    let state = last_good::state_of(file)?;
+    match last_good::load(&state) {
+        Ok((config, since)) => {
+            let age = since.elapsed().unwrap_or_default().as_secs();
+            tracing::error!(
+                "{} IS BROKEN AND NOT USED; the configuration that ran {age} s ago runs instead. Mend the file, then `fyke reload`. What is \
+                 wrong with it: {}",
+                file.display(),
+                report.summary()
+            );
+            Some(config)
+        }
+        Err(error) => {
+            tracing::error!("{} is broken, and there is no other configuration to run: {error}", file.display());
+            None
+        }
+    }
+}
+
 /// Runs the proxy until it is asked to end.
-pub fn run(file: &Path, take_over: bool, output: Output) -> u8 {
-    let config = match config::load(file) {
-        Ok(config) => config,
-        Err(report) => return complain(&report, output),
-    };
+pub fn run(file: &Path, take_over: bool, resume: bool, output: Output) -> u8 {
     let runtime = match process::control_plane() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -29,7 +49,18 @@ pub fn run(file: &Path, take_over: bool, output: Output) -> u8 {
     };
     let started = {
         let _entered = runtime.enter();
-        process::Process::start(config, Some(file), take_over)
+        let start = |config| process::Process::start(config, Some(file), take_over);
+        match config::load(file).and_then(start) {
+            Err(report) if resume => last_good(file, &report)
+                .and_then(|config| {
+                    // What is wrong now is wrong with both.
+                    let process = start(config).ok()?;
+                    process.note_resumed(&report);
+                    Some(process)
+                })
+                .ok_or(report),
+            started => started.inspect(|process| process.keep()),
+        }
     };
     let process = match started {
         Ok(process) => process,

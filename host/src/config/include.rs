@@ -38,13 +38,19 @@ pub(crate) fn merge(
     root: &mut Node,
     sources: &mut Sources,
     schema: &Json,
-    environment: Environment<'_>,
+    (environment, kept): (Environment<'_>, Option<&[(String, String)]>),
     problems: &mut Vec<Problem>,
 ) -> Included {
     let before = problems.len();
-    for (path, span) in files(root, sources, problems) {
+    // What was kept was asked for when it was read.
+    let files = match kept {
+        None => files(root, sources, problems),
+        Some(kept) => kept.iter().map(|(name, _)| (PathBuf::from(name), root.span)).collect(),
+    };
+    for (path, span) in files {
         let name = path.display().to_string();
-        let text = match read(&path, &name) {
+        let kept = kept.and_then(|kept| kept.iter().find(|(known, _)| *known == name));
+        let text = match kept.map_or_else(|| read(&path, &name), |(_, text)| Ok(text.clone())) {
             Ok(text) => text,
             Err(mut problem) => {
                 if problem.origin.line == 0 {

@@ -26,6 +26,7 @@ mod check;
 mod describe;
 pub mod fingerprint;
 mod include;
+pub mod module;
 pub mod raw;
 mod report;
 mod resolve;
@@ -97,7 +98,42 @@ pub fn load(path: &Path) -> Result<Config, Report> {
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub fn load_text(name: &str, text: &str, format: Format, base: &Path) -> Result<Config, Report> {
-    load_with(name, text, format, base, &|name| std::env::var(name).ok())
+    load_with(name, text, format, base, &environment)
+}
+
+/// Reads a configuration from texts that were kept: names and texts of its files, the main one first. What else it names is read
+/// where it is.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn load_kept(files: &[(String, String)]) -> Result<Config, Report> {
+    let Some(((name, text), included)) = files.split_first() else {
+        return Err(Report::single(Arc::default(), Problem::new(Origin::default(), "nothing was kept")));
+    };
+    let path = Path::new(name);
+    load_from((name, text), Format::of(path), path.parent().unwrap_or(Path::new("")), &environment, Some(included))
+}
+
+/// Reads a file that holds one value, such as a filter's configuration.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn read_value(path: &Path) -> Result<serde_json::Value, String> {
+    let name = path.display().to_string();
+    let text = read(path, &name).map_err(|problem| problem.message)?;
+    let mut sources = Sources::default();
+    let file = sources.add(&name, &text, path.parent().unwrap_or(Path::new("")));
+    let mut diagnostics = Diagnostics::new(&sources);
+    let root = syntax::parse(file, Format::of(path), &|name| std::env::var(name).ok(), &mut diagnostics);
+    let problems = std::mem::take(&mut diagnostics.problems);
+    match root {
+        Some(root) if problems.is_empty() => serde_json::to_value(&root).map_err(|error| error.to_string()),
+        _ => Err(Report::of(Arc::new(sources), problems).summary()),
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 fn load_with(
@@ -106,6 +142,16 @@ fn load_with(
     format: Format,
     base: &Path,
     environment: Environment<'_>,
+) -> Result<Config, Report> {
+    load_from((name, text), format, base, environment, None)
+}
+
+fn load_from(
+    (name, text): (&str, &str),
+    format: Format,
+    base: &Path,
+    environment: Environment<'_>,
+    kept: Option<&[(String, String)]>,
 ) -> Result<Config, Report> {
     let schema = schema::internal();
     let mut sources = Sources::default();
@@ -119,7 +165,7 @@ fn load_with(
         return Err(Report::of(Arc::new(sources), problems));
     };
 
-    let included = include::merge(&mut root, &mut sources, &schema, environment, &mut problems);
+    let included = include::merge(&mut root, &mut sources, &schema, (environment, kept), &mut problems);
     let names = resolve::Names::of(&root, included);
     sources.set_written(serde_json::to_value(Redacted(&root)).unwrap_or_default());
     let sources = Arc::new(sources);

@@ -4,11 +4,14 @@
 //! `x-fyke-unsupported` lists the words of the format that this version does not know how to honour. They are
 //! refused by name, and are not in the printed schema.
 
+mod filter;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::filter::*;
 use super::units::{ByteSize, Duration};
 
 /// Configuration of Fyke, a service proxy. Listeners take requests in, filters look at them, clusters are where they go.
@@ -109,7 +112,7 @@ pub enum Auto {
 pub struct Admin {
     /// IP address and port, such as `127.0.0.1:9900`, or `unix:` and the path of a socket.
     pub address: String,
-    /// Where the token is that changes need; made at start when it is missing. Default: `fyke/PORT.token` in `$XDG_RUNTIME_DIR` or `/run`.
+    /// Where the token is that changes need; made at start when it is missing. Default: `fyke/ADDRESS.token` in `$XDG_RUNTIME_DIR` or `/run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<String>,
 }
@@ -230,141 +233,6 @@ pub struct ListenerLimits {
     /// Held for a stream that a filter has paused, each direction. Default 1MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub buffer: Option<ByteSize>,
-}
-
-/// A WebAssembly module with its configuration.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("x-fyke-unsupported" = ["signed_by", "canary"]))]
-pub struct Filter {
-    /// `builtin:NAME`, or the path of a module relative to this file.
-    pub module: String,
-    /// SHA-256 of the module, in hexadecimal; another module is then refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
-    /// Handed to the filter: text as it is, anything else as JSON.
-    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
-    pub config: serde_json::Value,
-    /// What a module that holds several filters is asked for (`plugin_root_id`). Default: the filter's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub root_id: Option<String>,
-    /// Filters of one module that name the same `vm` share an instance, and its fate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
-    pub vm: Option<String>,
-    /// Environment variables of the module.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub environment: BTreeMap<String, String>,
-    /// What becomes of the requests that need this filter when it fails.
-    #[serde(default)]
-    pub on_failure: OnFailure,
-    /// Who shares an instance.
-    #[serde(default)]
-    pub isolation: Isolation,
-    /// Memory and time that it may use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<FilterLimits>,
-    /// What it may use of the proxy; nothing else is granted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allow: Option<Allow>,
-    /// Only these callbacks are called; without it all that the module has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub callbacks: Option<Vec<Callback>>,
-    /// What it means when the filter pauses in a headers callback; without it what the module says itself, else `stop_all`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub headers_pause: Option<HeadersPause>,
-    /// Whether a change of the module's file takes effect by itself. Default `manual`.
-    #[serde(default, skip_serializing_if = "Reload::is_manual")]
-    pub reload: Reload,
-}
-
-/// What becomes of the requests that need a filter which has failed.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailure {
-    /// They are answered with 503, or reset.
-    #[default]
-    Close,
-    /// They go on without the filter.
-    Open,
-}
-
-/// Who shares an instance of a filter.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(extend("x-fyke-unsupported" = ["stream"]))]
-pub enum Isolation {
-    /// The requests of one worker.
-    #[default]
-    Worker,
-}
-
-/// What it means when a filter pauses in a headers callback.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum HeadersPause {
-    /// Nothing of the request goes on.
-    StopAll,
-    /// The headers wait while the body flows to the filter.
-    HeadersOnly,
-}
-
-/// A callback of a filter: the name of the Proxy-Wasm export without `proxy_on_`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names are Proxy-Wasm's")]
-pub enum Callback {
-    RequestHeaders,
-    RequestBody,
-    RequestTrailers,
-    ResponseHeaders,
-    ResponseBody,
-    ResponseTrailers,
-    NewConnection,
-    DownstreamData,
-    UpstreamData,
-    DownstreamConnectionClose,
-    UpstreamConnectionClose,
-    Log,
-    Done,
-    Delete,
-    Tick,
-    QueueReady,
-    HttpCallResponse,
-    GrpcReceiveInitialMetadata,
-    GrpcReceive,
-    GrpcReceiveTrailingMetadata,
-    GrpcClose,
-    ForeignFunction,
-}
-
-/// Limits of a filter.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct FilterLimits {
-    /// Memory of an instance, between 64KiB and 4GiB. Default 64MiB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<ByteSize>,
-    /// CPU time of one call. Default 10ms.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub call_time: Option<Duration>,
-    /// CPU time of starting and configuring. Default 10s.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub configure_time: Option<Duration>,
-    /// Metrics that it may define, and as many series of metrics with labels. Default 1000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub series: Option<u32>,
-}
-
-/// What a filter may use of the proxy.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Allow {
-    /// Clusters that it may call.
-    pub clusters: Vec<String>,
-    /// Data shared between filters and workers.
-    pub shared_data: bool,
 }
 
 /// Where requests go: endpoints that are all the same to the client.

@@ -3,8 +3,11 @@
 //! The raw form ([`super::raw`]) says what an operator wrote; this one says what it means. Nothing here is
 //! optional for lack of a default, and names refer to things that exist.
 
+mod filter;
+
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+pub use self::filter::*;
 use super::fingerprint::Fingerprint;
 pub use super::resolve::Certificates;
 
@@ -15,6 +18,8 @@ pub struct Config {
     pub node: Node,
     /// Number of workers, at least one. `auto` is the number of available cores.
     pub workers: usize,
+    /// It was `auto`.
+    pub workers_are_auto: bool,
     /// Directory for compiled modules; `None`: nothing is kept on disk.
     pub state: Option<PathBuf>,
     /// Where the admin endpoint listens; `None`: nowhere.
@@ -186,125 +191,6 @@ impl Default for ListenerLimits {
             buffer: 1024 * 1024,
         }
     }
-}
-
-/// One of `filters:`.
-#[derive(Clone)]
-pub struct Filter {
-    /// Its key.
-    pub name: String,
-    /// Where it was written.
-    pub origin: Origin,
-    /// Where the module comes from.
-    pub module: ModuleSource,
-    /// Where that was written.
-    pub module_origin: Origin,
-    /// Lower-case hex digest that the module must have, when given.
-    pub sha256: Option<String>,
-    /// What the filter's `proxy_on_configure` reads: a string as it is, anything else as JSON; empty when absent.
-    pub configuration: Vec<u8>,
-    /// Where each part of `config` was written, for refusals that name a path such as `routes[0].cluster`.
-    pub locations: Arc<Locations>,
-    /// What its module is asked for; by default its name.
-    pub root_id: String,
-    /// Name of a shared instance; `None`: its own.
-    pub vm: Option<String>,
-    /// Environment variables of the guest.
-    pub environment: Vec<(String, String)>,
-    /// What a trap does to the streams that need this filter.
-    pub on_failure: OnFailure,
-    /// Memory and time.
-    pub limits: FilterLimits,
-    /// What it may use.
-    pub allow: Allow,
-    /// Names of the callbacks to call; `None`: all that the module exports.
-    pub callbacks: Option<Vec<String>>,
-    /// What PAUSE from a headers callback means; `None`: what the module's manifest says, else to stop everything.
-    pub headers_pause: Option<HeadersPause>,
-    /// Whether a change of the module's file makes a new generation.
-    pub reload: Reload,
-    /// All of this, but for what is in the module's file.
-    pub fingerprint: Fingerprint,
-}
-
-impl std::fmt::Debug for Filter {
-    /// Without configuration and environment: there may be secrets in them.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Filter")
-            .field("name", &self.name)
-            .field("module", &self.module)
-            .field("vm", &self.vm)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Paths inside a filter's `config` and where they were written.
-#[derive(Debug, Clone, Default)]
-pub struct Locations {
-    /// From a path such as `virtual_hosts[0].routes[2].match` (empty: the whole) to its place.
-    pub paths: BTreeMap<String, Origin>,
-}
-
-/// `module:`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ModuleSource {
-    /// `builtin:NAME`
-    Builtin(String),
-    /// A file; relative paths were resolved against the configuration file's folder.
-    File(PathBuf),
-}
-
-/// `on_failure:`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnFailure {
-    /// Answer 503, or reset what has begun.
-    #[default]
-    Close,
-    /// Go on without the filter where it has buffered and altered nothing.
-    Open,
-}
-
-/// `headers_pause:`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum HeadersPause {
-    /// Nothing of the stream goes on.
-    #[default]
-    StopAll,
-    /// The headers are held while the body flows to the filter.
-    HeadersOnly,
-}
-
-/// `limits:` of a filter.
-#[derive(Debug, Clone)]
-pub struct FilterLimits {
-    /// Linear memory of one instance. Default 64 MiB.
-    pub memory: usize,
-    /// Thread CPU time of one call. Default 10 ms.
-    pub call_time: Duration,
-    /// CPU time of instantiation and configuration. Default 10 s.
-    pub configure_time: Duration,
-    /// Metrics that it may define, and as many series of metrics with labels. Default 1,000.
-    pub series: usize,
-}
-
-impl Default for FilterLimits {
-    fn default() -> Self {
-        Self {
-            memory: 64 * 1024 * 1024,
-            call_time: Duration::from_millis(10),
-            configure_time: Duration::from_secs(10),
-            series: 1_000,
-        }
-    }
-}
-
-/// `allow:`
-#[derive(Debug, Clone, Default)]
-pub struct Allow {
-    /// Clusters that it may call; each exists.
-    pub clusters: Vec<String>,
-    /// Shared data.
-    pub shared_data: bool,
 }
 
 /// One of `clusters:`.

@@ -50,6 +50,17 @@ impl Sources {
         self.files.iter().map(|file| file.name.as_str())
     }
 
+    /// Names and texts of the files that were read, main file first.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|file| (file.name.as_str(), file.text.as_str()))
+    }
+
+    /// The name of the main file.
+    #[must_use]
+    pub fn main(&self) -> &str {
+        self.file_names().next().unwrap_or_default()
+    }
+
     /// The folder against which relative paths in the main file are resolved.
     pub(crate) fn main_base(&self) -> &Path {
         self.base(FileId(0))

@@ -20,6 +20,10 @@ pub struct ByteSize(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Percent(pub f64);
 
+/// By how much more than something else: `+20%`.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Increase(pub f64);
+
 /// What is wrong with a value, and what to write.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct UnitError {
@@ -33,6 +37,7 @@ pub(crate) fn described(unit: &str) -> &'static str {
         "duration" => "a duration such as \"5s\"",
         "bytes" => "a size such as \"64KiB\"",
         "percent" => "a percentage such as \"20%\"",
+        "increase" => "an increase such as \"+20%\"",
         _ => "a string",
     }
 }
@@ -42,6 +47,7 @@ pub(crate) fn with_unit(unit: &str, number: &str) -> String {
     match unit {
         "duration" => format!("write \"{number}s\" for seconds, \"{number}ms\" for milliseconds"),
         "bytes" => format!("write \"{number}B\" for bytes, \"{number}KiB\" or \"{number}MiB\""),
+        "increase" => format!("write \"+{number}%\""),
         _ => format!("write \"{number}%\""),
     }
 }
@@ -52,6 +58,7 @@ pub(crate) fn parse_as(unit: &str, text: &str) -> Result<(), UnitError> {
         "duration" => parse_duration(text).map(drop),
         "bytes" => parse_bytes(text).map(drop),
         "percent" => parse_percent(text).map(drop),
+        "increase" => parse_increase(text).map(drop),
         _ => Ok(()),
     }
 }
@@ -119,6 +126,20 @@ fn parse_percent(text: &str) -> Result<f64, UnitError> {
     Ok(number)
 }
 
+fn parse_increase(text: &str) -> Result<f64, UnitError> {
+    let Some(percentage) = text.strip_prefix('+') else {
+        return Err(UnitError {
+            message: format!("{text:?} is not {}", described("increase")),
+            help: units("increase"),
+        });
+    };
+    let (number, unit) = quantity("increase", text, percentage)?;
+    if unit.trim_start() != "%" {
+        return Err(invalid("increase", text, percentage, unit));
+    }
+    Ok(number)
+}
+
 /// The number that a text begins with, and what follows it.
 fn quantity<'a>(kind: &str, whole: &str, text: &'a str) -> Result<(f64, &'a str), UnitError> {
     let length = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -149,6 +170,7 @@ fn units(kind: &str) -> String {
     match kind {
         "duration" => "expected a number with a unit: ns, us, ms, s, m, h or d".to_owned(),
         "bytes" => "expected a number with a unit: B, KiB, MiB, GiB, KB, MB or GB".to_owned(),
+        "increase" => "expected a + and a number with a %, such as +20%".to_owned(),
         _ => "expected a number between 0 and 100 with a %".to_owned(),
     }
 }
@@ -185,6 +207,12 @@ impl fmt::Display for ByteSize {
 impl fmt::Display for Percent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}%", self.0)
+    }
+}
+
+impl fmt::Display for Increase {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "+{}%", self.0)
     }
 }
 
@@ -238,6 +266,7 @@ unit!(
     "64KiB"
 );
 unit!(Percent, "percent", parse_percent, r"^[0-9]+(\.[0-9]+)? ?%$", "A share between 0% and 100%.", "20%");
+unit!(Increase, "increase", parse_increase, r"^\+[0-9]+(\.[0-9]+)? ?%$", "By how much more than before.", "+20%");
 
 #[cfg(test)]
 mod tests {
@@ -281,6 +310,16 @@ mod tests {
         assert_eq!(parse_percent("20%"), Ok(20.0));
         assert_eq!(parse_percent("0.5%"), Ok(0.5));
         assert!(parse_percent("101%").is_err());
+    }
+
+    #[test]
+    fn increases_have_a_sign() {
+        assert_eq!(parse_increase("+20%"), Ok(20.0));
+        assert_eq!(parse_increase("+150.5 %"), Ok(150.5));
+        assert_eq!(parse_increase("+20").unwrap_err().help, "write \"+20%\"");
+        for text in ["20%", "-20%", "+%", "+20s", ""] {
+            assert!(parse_increase(text).is_err(), "{text}");
+        }
     }
 
     #[test]

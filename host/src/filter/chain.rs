@@ -4,12 +4,15 @@ use std::rc::Rc;
 
 use fyke_engine::{Callback, ContextId, Instance, Trap};
 
-use crate::wasm::{
-    call::{Call, Current},
-    env::Env,
-    exchange::{Direction, Exchange, Kind},
-    tap,
-    vm::Plugin,
+use crate::{
+    clock,
+    wasm::{
+        call::{Call, Current},
+        env::Env,
+        exchange::{Direction, Exchange, Kind},
+        tap,
+        vm::Plugin,
+    },
 };
 
 /// Filters in order, and what they need of a stream at all.
@@ -34,10 +37,13 @@ impl Chain {
     /// The chain of these filters.
     #[must_use]
     pub fn new(plugins: Vec<Rc<Plugin>>) -> Self {
+        // A stream may meet any of these.
+        let versions: Vec<&Rc<Plugin>> =
+            plugins.iter().flat_map(|plugin| std::iter::once(plugin).chain(&plugin.canary)).collect();
         let any = |bodies: &[Callback]| {
-            plugins.iter().any(|plugin| bodies.iter().any(|callback| plugin.callbacks.contains(*callback)))
+            versions.iter().any(|plugin| bodies.iter().any(|callback| plugin.callbacks.contains(*callback)))
         };
-        let edits = |body| plugins.iter().any(|plugin| plugin.edits_bodies && plugin.callbacks.contains(body));
+        let edits = |body| versions.iter().any(|plugin| plugin.edits_bodies && plugin.callbacks.contains(body));
         let late = [
             Callback::RequestBody,
             Callback::RequestTrailers,
@@ -54,7 +60,7 @@ impl Chain {
             Callback::QueueReady,
         ];
         Self {
-            reads_response_late: plugins.iter().any(|plugin| late.iter().any(|one| plugin.callbacks.contains(*one))),
+            reads_response_late: versions.iter().any(|plugin| late.iter().any(|one| plugin.callbacks.contains(*one))),
             request_body: any(&[Callback::RequestBody, Callback::RequestTrailers, Callback::DownstreamData]),
             response_body: any(&[
                 Callback::ResponseBody,
@@ -124,11 +130,15 @@ pub(super) fn enter<T>(
 ) -> Result<T, Gone> {
     let Some(filter) = exchange.filters.get(index) else { return Err(Gone) };
     let Some(slot) = filter.slot.clone() else { return Err(Gone) };
-    let vm = Rc::clone(&filter.plugin.vm);
-    let context = filter.context;
+    let plugin = Rc::clone(&filter.plugin);
+    let (vm, context) = (&plugin.vm, filter.context);
+    let timed = plugin.metrics.call().then(clock::thread);
     let began = tap::before(env, exchange, index);
-    let mut call = Call::for_stream(env, &vm, &slot, Current { context, exchange: &mut *exchange, index });
+    let mut call = Call::for_stream(env, vm, &slot, Current { context, exchange: &mut *exchange, index });
     let entered = slot.enter(|instance| f(instance, &mut call, context));
+    if let Some(before) = timed {
+        plugin.metrics.cpu.observe(clock::thread().saturating_sub(before));
+    }
     tap::after(exchange, index, began, !matches!(entered, Some(Ok(_))));
     match entered {
         Some(Ok(value)) => Ok(value),

@@ -13,6 +13,9 @@ pub(super) fn fail(exchange: &mut Exchange, index: usize) {
     let sent = exchange.response_sent;
     let Some(filter) = exchange.filters.get_mut(index) else { return };
     filter.plugin.metrics.failures.inc();
+    if let Some(tally) = filter.plugin.tally() {
+        tally.failed();
+    }
     let held = filter.request.body_hold != BodyHold::None || filter.response.body_hold != BodyHold::None;
     filter.skipped = true;
     if filter.plugin.settings.on_failure == OnFailure::Open && !filter.altered && !held {

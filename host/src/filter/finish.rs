@@ -22,6 +22,7 @@ pub fn finish(env: &Rc<Env>, exchange: &mut Exchange, now: Instant) {
         return;
     }
     exchange.ended = Some(now);
+    count(exchange, now);
     if exchange.kind == Kind::Tcp {
         finish_tcp(env, exchange);
         return;
@@ -43,6 +44,18 @@ pub fn finish(env: &Rc<Env>, exchange: &mut Exchange, now: Instant) {
     }
     tap::report(env, exchange);
     exchange.wake();
+}
+
+/// Tells trials how the stream went.
+fn count(exchange: &Exchange, now: Instant) {
+    for filter in exchange.filters.iter().filter(|filter| filter.chosen) {
+        let Some(tally) = filter.plugin.tally() else { continue };
+        let failed = match exchange.kind {
+            Kind::Http => exchange.response_head.as_ref().is_some_and(|head| head.status.is_server_error()),
+            Kind::Tcp => exchange.upstream_failure.is_some(),
+        };
+        tally.ended(now.duration_since(exchange.started), failed || exchange.reset);
+    }
 }
 
 /// The stream has nothing more to do with a filter's instance.

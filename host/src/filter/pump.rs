@@ -23,6 +23,7 @@ use crate::{
     wasm::{
         env::Env,
         exchange::{BodyHold, Direction, Exchange, Hold, Kind},
+        trial::Side,
         vm::Acquired,
     },
 };
@@ -221,10 +222,14 @@ impl Pump<'_> {
 
     /// Gives the stream an instance and a context of its own there.
     fn admit(&self, exchange: &mut Exchange, index: usize) -> Admitted {
+        choose(exchange, index);
         let Some(filter) = exchange.filters.get(index) else { return Admitted::No };
         let plugin = Rc::clone(&filter.plugin);
         let slot = match plugin.vm.acquire(self.waker) {
-            Acquired::Ready(slot) => slot,
+            Acquired::Ready(slot) => match plugin.vm.for_stream(&slot) {
+                Some(slot) => slot,
+                None => return Admitted::No,
+            },
             Acquired::Wait => return Admitted::Wait,
             Acquired::Unavailable => return Admitted::No,
         };
@@ -373,6 +378,21 @@ impl Pump<'_> {
             }
         }
         resume(exchange, place);
+    }
+}
+
+/// Decides which version of a filter a stream meets, the first time that it gets there.
+fn choose(exchange: &mut Exchange, index: usize) {
+    let Some(filter) = exchange.filters.get_mut(index) else { return };
+    let Some((Side::Stable, trial)) = &filter.plugin.trial else { return };
+    if std::mem::replace(&mut filter.chosen, true) {
+        return;
+    }
+    let id = fyke_engine::Map::get(&exchange.request_head, b"x-request-id").filter(|id| !id.is_empty());
+    if trial.takes(id)
+        && let Some(canary) = &filter.plugin.canary
+    {
+        filter.plugin = Rc::clone(canary);
     }
 }
 

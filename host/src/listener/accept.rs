@@ -197,13 +197,22 @@ pub async fn run(gate: Rc<Gate>, socket: TcpListener) {
             accepted = socket.accept() => accepted,
             () = gate.closing.begun() => {
                 let Ok(socket) = socket.into_std() else { return };
-                while let Ok((stream, remote)) = socket.accept() {
+                loop {
+                    let (stream, remote) = match socket.accept() {
+                        Ok(accepted) => accepted,
+                        // That one has gone, or was in the way; there may be others behind it.
+                        Err(error)
+                            if matches!(error.kind(), std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::Interrupted) =>
+                        {
+                            continue;
+                        }
+                        Err(_) => return,
+                    };
                     let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
                     if let Ok(stream) = stream {
                         begin(&gate, stream, remote);
                     }
                 }
-                return;
             }
         };
         match accepted {

@@ -12,9 +12,10 @@ const BACKLOG: i32 = 4096;
 /// Sockets on one address, one for each worker, that the kernel spreads connections over (`SO_REUSEPORT`).
 ///
 /// # Errors
-/// Of the operating system; an address that another process listens on is an error although it could be shared.
-pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
-    if address.port() != 0 {
+/// Of the operating system; an address that another process listens on is an error although it could be shared. With `own` this
+/// process has the port already, at another address.
+pub fn bind(address: SocketAddr, workers: usize, own: bool) -> io::Result<Vec<TcpListener>> {
+    if address.port() != 0 && !own {
         // With SO_REUSEPORT alone a second proxy would silently take half of the first one's connections.
         drop(open(address, false)?);
     }
@@ -69,16 +70,16 @@ mod tests {
 
     #[test]
     fn workers_share_a_port_and_a_stranger_does_not() {
-        let sockets = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let sockets = bind("127.0.0.1:0".parse().unwrap(), 3, false).unwrap();
         let address = sockets[0].local_addr().unwrap();
         assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
-        assert_eq!(bind(address, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(bind(address, 1, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]
     fn what_is_inherited_is_for_every_worker() {
         let address = |socket: &TcpListener| socket.local_addr().unwrap();
-        let two = bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let two = bind("127.0.0.1:0".parse().unwrap(), 2, false).unwrap();
         let expected = address(&two[0]);
         let four = spread(two, 4).unwrap();
         assert!(four.len() == 4 && four.iter().all(|socket| address(socket) == expected));

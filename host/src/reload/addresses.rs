@@ -69,10 +69,17 @@ impl Addresses {
     /// All that cannot be bound.
     pub fn places(&mut self, listeners: &[Listener], workers: usize) -> Result<Vec<Place>, Vec<Problem>> {
         let mut problems = Vec::new();
-        let mut places = Vec::new();
-        for listener in listeners {
+        let mut places: Vec<(usize, Place)> = Vec::new();
+        // What is inherited comes last: from the moment that a process has more sockets there than it was given, the kernel sends clients
+        // to them, who are lost where something else fails.
+        let mut order: Vec<_> = listeners.iter().enumerate().collect();
+        order.sort_by_key(|(_, listener)| self.inherited.has(listener));
+        for (number, listener) in order {
+            if !problems.is_empty() && self.inherited.has(listener) {
+                break;
+            }
             match self.place(listener, workers) {
-                Ok(place) => places.push(place),
+                Ok(place) => places.push((number, place)),
                 Err(error) => problems.push(
                     Problem::new(
                         listener.origin.clone(),
@@ -82,7 +89,11 @@ impl Addresses {
                 ),
             }
         }
-        if problems.is_empty() { Ok(places) } else { Err(problems) }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        places.sort_by_key(|(number, _)| *number);
+        Ok(places.into_iter().map(|(_, place)| place).collect())
     }
 
     fn place(&mut self, listener: &Listener, workers: usize) -> io::Result<Place> {
@@ -94,7 +105,11 @@ impl Addresses {
             Some(bound) => (Bound { listener: listener.name.clone(), ..bound.clone() }, Vec::new()),
             None => {
                 let sockets = match self.inherited.listener(listener) {
-                    found if found.is_empty() => socket::bind(listener.address, workers)?,
+                    found if found.is_empty() => {
+                        let port = listener.address.port();
+                        let own = self.bound.iter().any(|bound| bound.actual.port() == port);
+                        socket::bind(listener.address, workers, own)?
+                    }
                     found => socket::spread(found, workers)?,
                 };
                 let actual = sockets.first().map_or(Ok(listener.address), TcpListener::local_addr)?;
@@ -122,7 +137,11 @@ impl Addresses {
 
     /// These are the ones from now on.
     pub fn settle(&mut self, places: Vec<Place>, listeners: &[Listener], connections: usize) {
-        // On a socket that no listener wants clients would wait in vain.
+        let left = self.inherited.left();
+        if !left.is_empty() {
+            // On a socket that no listener wants clients would wait in vain.
+            tracing::warn!("nobody listens any more on {}: no listener of the configuration has it", left.join(", "));
+        }
         self.inherited = Inherited::default();
         self.process.set_limit(connections);
         for (place, listener) in places.iter().zip(listeners) {

@@ -37,6 +37,8 @@ pub enum Outcome {
     Refused(String),
     /// An older generation runs again, as this one.
     RolledBack(u64),
+    /// The process takes no more and ends.
+    Drains,
 }
 
 impl Outcome {
@@ -48,6 +50,7 @@ impl Outcome {
             Self::Unchanged(_) => "unchanged",
             Self::Refused(_) => "refused",
             Self::RolledBack(_) => "rolled_back",
+            Self::Drains => "drains",
         }
     }
 }
@@ -97,6 +100,7 @@ impl Audit {
                 self.rolled_back.inc();
                 tracing::warn!(target: "fyke::audit", who, what, generation, changes, "an older generation runs again");
             }
+            Outcome::Drains => tracing::info!(target: "fyke::audit", who, what, "no more is accepted"),
         }
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.push_back(entry);

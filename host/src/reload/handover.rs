@@ -20,6 +20,8 @@ use std::{
         },
     },
     path::Path,
+    sync::{Arc, mpsc},
+    thread,
     time::Duration,
 };
 
@@ -59,6 +61,17 @@ pub struct Heirloom {
     pub socket: TcpListener,
 }
 
+impl Heirloom {
+    fn fits(&self, listener: &Listener) -> bool {
+        match &self.named {
+            Some(named) => {
+                named.written == listener.address && (listener.address.port() != 0 || named.listener == listener.name)
+            }
+            None => self.socket.local_addr().is_ok_and(|address| address == listener.address),
+        }
+    }
+}
+
 /// The admin endpoint's socket.
 #[derive(Debug)]
 pub enum AdminSocket {
@@ -94,17 +107,28 @@ impl Inherited {
         inherited
     }
 
+    /// Whether some of them are a listener's.
+    pub fn has(&self, listener: &Listener) -> bool {
+        self.listeners.iter().any(|heirloom| heirloom.fits(listener))
+    }
+
     /// Takes out the sockets of a listener.
     pub fn listener(&mut self, listener: &Listener) -> Vec<TcpListener> {
-        let fits = |heirloom: &Heirloom| match &heirloom.named {
-            Some(named) => {
-                named.written == listener.address && (listener.address.port() != 0 || named.listener == listener.name)
-            }
-            None => heirloom.socket.local_addr().is_ok_and(|address| address == listener.address),
-        };
-        let (found, rest) = std::mem::take(&mut self.listeners).into_iter().partition(fits);
+        let (found, rest) =
+            std::mem::take(&mut self.listeners).into_iter().partition(|heirloom: &Heirloom| heirloom.fits(listener));
         self.listeners = rest;
         found.into_iter().map(|heirloom: Heirloom| heirloom.socket).collect()
+    }
+
+    /// What nobody has taken out, in words.
+    pub fn left(&self) -> Vec<String> {
+        let one = |heirloom: &Heirloom| match &heirloom.named {
+            Some(named) => format!("{} ({})", named.actual, named.listener),
+            None => heirloom.socket.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string()),
+        };
+        let mut left: Vec<String> = self.listeners.iter().map(one).collect();
+        left.dedup();
+        left
     }
 
     /// Takes out the socket of the admin endpoint.
@@ -154,7 +178,12 @@ pub fn take(path: &Path) -> io::Result<Option<(Inherited, Predecessor)>> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut length = [0; 4];
-    stream.read_exact(&mut length)?;
+    match stream.read_exact(&mut length) {
+        Ok(()) => {}
+        // It drains, and has nothing to hand over: its addresses are free.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
     let length = u32::from_le_bytes(length);
     if length > LONGEST {
         return Err(io::ErrorKind::InvalidData.into());
@@ -217,19 +246,44 @@ impl Door {
 
     /// Waits for a successor that is ready, and returns what it waits on for an answer. Those that never become ready change nothing.
     /// Blocks.
-    pub fn wait(&self, sockets: impl Fn() -> Vec<Heirloom>, admin: &Option<(AdminAddress, AdminSocket)>) -> Successor {
-        loop {
-            let handed = self.0.accept().and_then(|(stream, _)| give(stream, sockets(), admin.as_ref()));
-            match handed {
-                Ok(successor) => return successor,
-                Err(error) => {
-                    tracing::warn!("a process that was to take over has not: {error}");
+    /// `sockets` has none to give while this process drains.
+    ///
+    /// # Errors
+    /// Of the operating system, when there is no thread to be had.
+    pub fn wait(
+        self,
+        sockets: impl Fn() -> Option<Vec<Heirloom>> + Send + Sync + 'static,
+        admin: Option<(AdminAddress, AdminSocket)>,
+    ) -> io::Result<Successor> {
+        let (ready, first) = mpsc::channel();
+        let shared = Arc::new((sockets, admin));
+        let accepts = move || {
+            loop {
+                // One that keeps silent does not keep others waiting.
+                let accepted = self.0.accept().and_then(|(stream, _)| {
+                    let (shared, ready) = (Arc::clone(&shared), ready.clone());
+                    named("fyke-handover").spawn(move || {
+                        match (shared.0)().map(|sockets| give(stream, sockets, shared.1.as_ref())) {
+                            Some(Ok(successor)) => drop(ready.send(successor)),
+                            Some(Err(error)) => tracing::warn!("a process that was to take over has not: {error}"),
+                            None => {}
+                        }
+                    })
+                });
+                if let Err(error) = accepted {
+                    tracing::warn!("no process can take over now: {error}");
                     // Whatever is wrong with the socket, it is not asked without end.
-                    std::thread::sleep(Duration::from_millis(10));
+                    thread::sleep(Duration::from_millis(100));
                 }
             }
-        }
+        };
+        named("fyke-door").spawn(accepts)?;
+        first.recv().map_err(io::Error::other)
     }
+}
+
+fn named(name: &str) -> thread::Builder {
+    thread::Builder::new().name(name.to_owned())
 }
 
 /// A process that serves in place of this one.
@@ -318,10 +372,10 @@ mod tests {
         let bound = TcpListener::bind("127.0.0.1:0").unwrap();
         let actual = bound.local_addr().unwrap();
         let named = Named { written: "127.0.0.1:0".parse().unwrap(), listener: "web".to_owned(), actual };
-        let sockets = move || vec![Heirloom { named: Some(named.clone()), socket: bound.try_clone().unwrap() }];
+        let sockets = move || Some(vec![Heirloom { named: Some(named.clone()), socket: bound.try_clone().unwrap() }]);
         let admin = TcpListener::bind("127.0.0.1:0").unwrap();
         let admin = Some((AdminAddress::Tcp("127.0.0.1:9900".parse().unwrap()), AdminSocket::Tcp(admin)));
-        let old = std::thread::spawn(move || door.wait(sockets, &admin).answer());
+        let old = std::thread::spawn(move || door.wait(sockets, admin).unwrap().answer());
         // One that gives up.
         drop(take(&path).unwrap().unwrap());
         assert!(!old.is_finished());

@@ -8,12 +8,17 @@ use std::{
 
 use super::{
     audit::{Audit, Entry, Outcome},
-    difference,
+    difference, last_good,
+    overlay::{ChangeError, Overlay},
     prepare::Prepared,
     proxy::{Applied, Proxy},
     watch,
 };
-use crate::config::{self, Config, Origin, Problem, Report};
+use crate::{
+    config::{self, Config, Origin, Problem, Report, fingerprint::Fingerprint},
+    telemetry::names,
+    wasm::source,
+};
 
 /// The one that changes a proxy. Every change blocks the thread that asks for it until it has been made or refused.
 pub struct Keeper {
@@ -25,6 +30,8 @@ pub struct Keeper {
     file: Option<PathBuf>,
     /// One at a time.
     turn: Mutex<()>,
+    /// What the configuration that was read last depends on, whether or not it was accepted.
+    looked_at: Mutex<Vec<PathBuf>>,
 }
 
 /// Why a rollback was not made.
@@ -46,12 +53,32 @@ pub enum RollbackError {
     Only,
 }
 
+/// What became of a change of one filter.
+#[derive(Debug)]
+pub enum Changed {
+    /// It was made.
+    Did(Applied),
+    /// It would make this difference.
+    Would(Vec<String>),
+}
+
+/// Why one filter was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// There is nothing to change.
+    #[error("{0}")]
+    Impossible(ChangeError),
+    /// What it would be is refused.
+    #[error("{}", .0.summary())]
+    Refused(Report),
+}
+
 impl Keeper {
     /// Keeps a proxy that was started with the configuration in `file`.
     #[must_use]
     pub fn new(proxy: Arc<Proxy>, file: Option<&Path>) -> Self {
         let audit = Audit::new(proxy.registry());
-        Self { proxy, audit, file: file.map(Path::to_owned), turn: Mutex::default() }
+        Self { proxy, audit, file: file.map(Path::to_owned), turn: Mutex::default(), looked_at: Mutex::default() }
     }
 
     /// Reads the configuration again and applies it.
@@ -60,7 +87,7 @@ impl Keeper {
     /// Everything that is wrong with it; what ran goes on then.
     pub fn reload(&self, who: &str) -> Result<Applied, Report> {
         self.in_turn(|| {
-            let loaded = self.load().and_then(|config| self.proxy.prepare(config));
+            let loaded = self.load().and_then(|(written, overlay)| self.proxy.prepare(written, overlay, false));
             self.change(who, "reload", loaded)
         })
     }
@@ -71,8 +98,8 @@ impl Keeper {
     /// Everything that is wrong with it.
     pub fn difference(&self) -> Result<Vec<String>, Report> {
         self.in_turn(|| {
-            let config = self.load()?;
-            self.proxy.prepare(config).map(|prepared| self.changes(&prepared))
+            let (written, overlay) = self.load()?;
+            self.proxy.prepare(written, overlay, true).map(|prepared| self.changes(&prepared))
         })
     }
 
@@ -82,22 +109,106 @@ impl Keeper {
     /// [`RollbackError`]; what ran goes on then.
     pub fn rollback(&self, who: &str, to: Option<u64>) -> Result<Applied, RollbackError> {
         self.in_turn(|| {
-            let kept: Vec<u64> = self.proxy.history().iter().map(|snapshot| snapshot.generation).collect();
-            let wanted = match to {
-                Some(wanted) => wanted,
-                None => kept.iter().rev().nth(1).copied().ok_or(RollbackError::Only)?,
-            };
-            let Some(prepared) = self.proxy.again(wanted) else {
-                let kept = kept.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-                return Err(RollbackError::Unknown { wanted, kept });
-            };
+            let found = self.found(to);
+            let (wanted, prepared) = found.inspect_err(|error| {
+                let what = to.map_or("rollback".to_owned(), |to| format!("rollback {to}"));
+                self.note(who, &what, Vec::new(), Outcome::Refused(error.to_string()));
+            })?;
             self.change(who, &format!("rollback {wanted}"), Ok(prepared)).map_err(RollbackError::Refused)
         })
     }
 
-    fn load(&self) -> Result<Config, Report> {
+    /// The generation that a rollback leads to: without a number the one before that which runs, or which runs again.
+    fn found(&self, to: Option<u64>) -> Result<(u64, Prepared), RollbackError> {
+        let running = self.proxy.snapshot().origin;
+        let kept: Vec<u64> = self.proxy.history().iter().map(|snapshot| snapshot.generation).collect();
+        let wanted = match to {
+            Some(wanted) => wanted,
+            None => kept.iter().rev().find(|kept| **kept < running).copied().ok_or(RollbackError::Only)?,
+        };
+        let prepared = self.proxy.again(wanted).ok_or_else(|| {
+            let kept = kept.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+            RollbackError::Unknown { wanted, kept }
+        })?;
+        Ok((wanted, prepared))
+    }
+
+    /// Keeps what runs on disk, for a start whose file is broken.
+    pub fn keep(&self) {
+        let snapshot = self.proxy.snapshot();
+        if let (Some(state), true) = (&snapshot.written.state, self.file.is_some())
+            && let Err(error) = last_good::keep(state, &snapshot)
+        {
+            tracing::warn!("the configuration that runs cannot be kept in {}: {error}", state.display());
+        }
+    }
+
+    /// The process runs on what was kept, because of this.
+    pub fn note_resumed(&self, why: &Report) {
+        self.note("start", "run --resume", Vec::new(), Outcome::Refused(why.summary()));
+    }
+
+    /// The process is about to drain.
+    pub fn note_drain(&self, who: &str) {
+        self.note(who, "drain", Vec::new(), Outcome::Drains);
+    }
+
+    fn note(&self, who: &str, what: &str, changes: Vec<String>, outcome: Outcome) {
+        let (who, what) = (who.to_owned(), what.to_owned());
+        self.audit.write(Entry { when: SystemTime::now(), who, what, changes, outcome });
+    }
+
+    /// Changes one filter, as `change` says, on top of what is written. A dry run only says what would be different.
+    ///
+    /// # Errors
+    /// [`FilterError`]; what ran goes on then.
+    pub fn change_filter(
+        &self,
+        who: &str,
+        what: &str,
+        dry_run: bool,
+        change: impl FnOnce(&Overlay, &Config) -> Result<Overlay, ChangeError>,
+    ) -> Result<Changed, FilterError> {
+        self.in_turn(|| {
+            let before = self.proxy.snapshot();
+            let overlay = change(&before.overlay, &before.written).map_err(FilterError::Impossible)?;
+            let prepared = self.proxy.prepare(Arc::clone(&before.written), overlay, dry_run);
+            if dry_run {
+                let prepared = prepared.map_err(FilterError::Refused)?;
+                return Ok(Changed::Would(self.changes(&prepared)));
+            }
+            self.change(who, what, prepared).map(Changed::Did).map_err(FilterError::Refused)
+        })
+    }
+
+    /// Ends a canary that was found to be bad, if it is still that one.
+    pub(super) fn take_back_canary(&self, filter: &str, identity: Fingerprint, why: &str) {
+        let changed =
+            self.change_filter("canary", &format!("filter abort {filter}: {why}"), false, |overlay, written| {
+                let now = self.proxy.snapshot();
+                if now.trials.get(filter).is_none_or(|trial| trial.identity != identity) {
+                    return Err(ChangeError::Conflict("it is another one by now".to_owned()));
+                }
+                overlay.abort(written, filter)
+            });
+        if changed.is_ok() {
+            let labels = [("filter", filter)];
+            self.proxy.registry().counter(&names::FILTER_CANARIES_ROLLED_BACK, &labels).inc();
+            tracing::error!(filter, "the canary was taken back: {why}");
+        }
+    }
+
+    fn load(&self) -> Result<(Arc<Config>, Overlay), Report> {
         match &self.file {
-            Some(file) => config::load(file),
+            Some(file) => {
+                let written = config::load(file)?;
+                *self.looked_at.lock().unwrap_or_else(PoisonError::into_inner) = watched(&written);
+                let (overlay, gone) = self.proxy.snapshot().overlay.on(&written);
+                for filter in gone {
+                    tracing::info!(filter, "what was changed over the admin endpoint gives way to the configuration");
+                }
+                Ok((Arc::new(written), overlay))
+            }
             None => {
                 let problem = Problem::new(Origin::default(), "the configuration of this process is not in a file");
                 Err(Report::single(Arc::default(), problem))
@@ -122,6 +233,9 @@ impl Keeper {
     fn change(&self, who: &str, what: &str, prepared: Result<Prepared, Report>) -> Result<Applied, Report> {
         let changes = prepared.as_ref().map(|prepared| self.changes(prepared)).unwrap_or_default();
         let applied = prepared.and_then(|prepared| self.proxy.apply(&prepared));
+        if matches!(applied, Ok(Applied::Generation(_))) {
+            self.keep();
+        }
         let outcome = match &applied {
             Ok(Applied::Generation(generation)) if what.starts_with("rollback") => Outcome::RolledBack(*generation),
             Ok(Applied::Generation(generation)) => Outcome::Applied(*generation),
@@ -132,13 +246,7 @@ impl Keeper {
         if who == watch::WATCH && matches!(outcome, Outcome::Unchanged(_)) {
             return applied;
         }
-        self.audit.write(Entry {
-            when: SystemTime::now(),
-            who: who.to_owned(),
-            what: what.to_owned(),
-            changes,
-            outcome,
-        });
+        self.note(who, what, changes, outcome);
         applied
     }
 }
@@ -157,15 +265,35 @@ pub async fn aside<T: Send + 'static>(change: impl FnOnce() -> T + Send + 'stati
     result.await.map_err(|_| std::io::Error::other("the change has panicked: please report this"))
 }
 
+impl Keeper {
+    /// What is to be watched now: what runs depends on it, or what was refused and may be right by then.
+    #[must_use]
+    pub fn watched(&self) -> Vec<PathBuf> {
+        let mut paths = watched(&self.proxy.snapshot().config);
+        paths.extend(self.looked_at.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        paths
+    }
+
+    /// What generations that can be gone back to depend on.
+    #[must_use]
+    pub fn once_watched(&self) -> Vec<PathBuf> {
+        self.proxy.history().iter().flat_map(|snapshot| watched(&snapshot.config)).collect()
+    }
+}
+
 /// The configuration's own files and the modules that are to be watched.
-#[must_use]
-pub fn watched(config: &Config) -> Vec<PathBuf> {
+fn watched(config: &Config) -> Vec<PathBuf> {
     use config::resolved::{ModuleSource, Reload};
-    let modules = config.filters.values().filter(|filter| filter.reload == Reload::Watch);
-    let modules = modules.filter_map(|filter| match &filter.module {
-        ModuleSource::File(path) => Some(path.clone()),
-        ModuleSource::Builtin(_) => None,
+    let filters = config
+        .filters
+        .values()
+        .flat_map(|filter| std::iter::once(filter).chain(filter.canary.as_ref().map(|canary| &canary.version)));
+    let modules = filters.filter(|filter| filter.reload == Reload::Watch).filter_map(|filter| match &filter.module {
+        ModuleSource::File(path) if filter.signed_by.is_empty() => Some(vec![path.clone()]),
+        ModuleSource::File(path) => Some(vec![path.clone(), source::beside(path)]),
+        // What they lead to does not change by itself.
+        ModuleSource::Builtin(_) | ModuleSource::Loaded(_) | ModuleSource::Https(_) | ModuleSource::Oci(_) => None,
     });
     let own = if config.reload == Reload::Watch { config.files.clone() } else { Vec::new() };
-    own.into_iter().chain(modules).collect()
+    own.into_iter().chain(modules.flatten()).collect()
 }

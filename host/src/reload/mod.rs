@@ -3,9 +3,13 @@
 //! ```text
 //! prepare     config -> Prepared       modules compiled, filters configured: everything that can be wrong is found here
 //! addresses   listeners -> sockets     those that are there already stay
-//! proxy       Prepared -> generation   instances for every worker, then one command to each of them
+//! next        Prepared -> parts        instances, sockets and settings for every worker
+//! proxy       parts -> generation      one command to each worker
 //! keeper      who asks for what        one change after the other, each in the audit log
+//! overlay     admin -> config          filters that were loaded, tried out or removed over the admin endpoint
+//! canary      counts -> keeper         what is worse than the version before it is taken back
 //! watch       files -> keeper          what is looked at changes what runs
+//! last_good   generation -> disk      for a start whose file is broken
 //! handover    process -> process       listening sockets for the next binary
 //! ```
 //!
@@ -18,10 +22,14 @@
 
 mod addresses;
 pub mod audit;
+pub mod canary;
 mod compilers;
 pub mod difference;
 pub mod handover;
 pub mod keeper;
+pub mod last_good;
+mod next;
+pub mod overlay;
 pub mod prepare;
 pub mod proxy;
 pub mod watch;

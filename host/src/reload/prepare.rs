@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use fyke_engine::{CallbackSet, Engine, EngineOptions};
 
-use super::compilers::Compilers;
+use super::{compilers::Compilers, overlay::Overlay};
 use crate::{
     config::{
         Config, Origin, Problem, Report,
@@ -12,7 +12,10 @@ use crate::{
     },
     shared::SharedData,
     telemetry::{Registry, SinkTarget, Sinks},
-    wasm::build::{Blueprint, Refusal, Surroundings},
+    wasm::{
+        build::{Blueprint, Refusal, Surroundings},
+        source::Fetcher,
+    },
 };
 
 /// Where the records go that filters write to sinks.
@@ -30,16 +33,21 @@ pub enum Records {
 #[derive(Clone)]
 pub struct Foundation {
     engine: Engine,
+    modules: Fetcher,
     pub(super) registry: Registry,
     shared: Arc<SharedData>,
-    records: Records,
+    pub(super) records: Records,
 }
 
 /// A checked configuration with every filter compiled and configured; nothing runs on it yet.
 #[derive(Clone)]
 pub struct Prepared {
     pub(super) foundation: Foundation,
+    /// The generation that it is again; `None`: it is new.
+    pub(super) origin: Option<u64>,
     pub(super) config: Arc<Config>,
+    pub(super) written: Arc<Config>,
+    pub(super) overlay: Overlay,
     pub(super) sinks: Arc<Sinks>,
     pub(super) blueprint: Arc<Blueprint>,
 }
@@ -50,30 +58,33 @@ pub struct Prepared {
 /// Everything that is wrong, with its place in the configuration.
 pub fn prepare(config: Config, records: &Records) -> Result<Prepared, Report> {
     let cache: Option<PathBuf> = config.state.as_ref().map(|state| state.join("modules"));
+    let modules = Fetcher::new(config.state.as_ref().map(|state| state.join("downloads")));
     let engine = Engine::new(EngineOptions { cache, ..EngineOptions::default() })
         .map_err(|error| whole(&config, error.to_string()))?;
-    let foundation = Foundation { engine, registry: Registry::new(), shared: Arc::default(), records: records.clone() };
-    foundation.prepare(config, None, None)
+    let foundation =
+        Foundation { engine, modules, registry: Registry::new(), shared: Arc::default(), records: records.clone() };
+    foundation.prepare(Arc::new(config), Overlay::default(), None, None)
 }
 
 /// A problem of the configuration as a whole.
 pub(super) fn whole(config: &Config, message: String) -> Report {
-    let file = config.listeners.first().map(|listener| listener.origin.file.clone()).unwrap_or_default();
+    let file = config.sources.main().to_owned();
     Report::single(Arc::clone(&config.sources), Problem::new(Origin { file, line: 0, column: 0 }, message))
 }
 
 impl Foundation {
-    /// Loads and configures all filters, on `compilers` where traffic flows meanwhile. Sinks that `before` has open stay open.
+    /// Loads and configures all filters of what is written with the changes on top, on `compilers` where traffic flows meanwhile. Sinks that `before` has open stay open.
     ///
     /// # Errors
     /// Everything that is wrong, with its place in the configuration.
     pub(super) fn prepare(
         &self,
-        config: Config,
+        written: Arc<Config>,
+        overlay: Overlay,
         before: Option<&Sinks>,
         compilers: Option<&Compilers>,
     ) -> Result<Prepared, Report> {
-        let config = Arc::new(config);
+        let config = Arc::new(overlay.apply(&written));
         let records = &self.records;
         let unnamed = matches!(records, Records::Into(_)).then_some((String::new(), &resolved::Sink::Stdout));
         let named = config.sinks.iter().map(|(name, sink)| (name.clone(), sink));
@@ -92,6 +103,7 @@ impl Foundation {
         let sinks = Arc::new(sinks.map_err(|error| whole(&config, error.to_string()))?);
         let surroundings = Surroundings {
             engine: self.engine.clone(),
+            modules: self.modules.clone(),
             registry: self.registry.clone(),
             shared: Arc::clone(&self.shared),
             sinks: Arc::clone(&sinks),
@@ -106,7 +118,15 @@ impl Foundation {
         if !misplaced.is_empty() {
             return Err(report(&config, misplaced));
         }
-        Ok(Prepared { foundation: self.clone(), config, sinks, blueprint: Arc::new(blueprint) })
+        Ok(Prepared {
+            foundation: self.clone(),
+            origin: None,
+            config,
+            written,
+            overlay,
+            sinks,
+            blueprint: Arc::new(blueprint),
+        })
     }
 }
 

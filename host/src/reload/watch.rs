@@ -21,6 +21,8 @@ pub(super) const WATCH: &str = "watch";
 const LOOK: Duration = Duration::from_millis(200);
 /// Looks in a row that must find the same before a change counts: whoever writes in several steps should be done.
 const SETTLED: u32 = 2;
+/// Where something changes all the time it is read all the same.
+const MOST_LOOKS: u32 = 10;
 
 /// What a look tells of a file: where it really is, and when it was last changed. `None`: it is not there.
 type Sight = Option<(u64, u64, u64, i64, i64)>;
@@ -48,20 +50,23 @@ pub async fn run(keeper: Arc<Keeper>) {
     let mut known = Sights::new();
     loop {
         tokio::time::sleep(LOOK).await;
-        let mut seen = sights(keeper::watched(&keeper.proxy.snapshot().config));
-        known.retain(|path, _| seen.contains_key(path));
-        if seen == known {
+        let mut seen = sights(keeper.watched());
+        if seen.iter().all(|(path, sight)| known.get(path) == Some(sight)) {
+            // What only an older generation needs is no reason to reload, but must be none either when that one is gone back to.
+            known = sights(keeper.once_watched());
+            known.extend(seen);
             continue;
         }
-        let mut same = 1;
-        while same < SETTLED {
+        let (mut same, mut looks) = (1, 1);
+        while same < SETTLED && looks < MOST_LOOKS {
+            looks += 1;
             tokio::time::sleep(LOOK).await;
             let again = sights(seen.keys().cloned());
             same = if again == seen { same + 1 } else { 1 };
             seen = again;
         }
         // Looked at before they are read: what is written meanwhile is found by the next look.
-        known = seen;
+        known.extend(seen);
         let keeper = Arc::clone(&keeper);
         let reloaded = keeper::aside(move || {
             // Why it was refused is in the audit log.

@@ -42,7 +42,8 @@ pub struct LabelledMetrics {
 
 #[derive(Debug, Default)]
 struct Index {
-    families: BTreeMap<String, Arc<Family>>,
+    /// The newest is last. There are several of a name while the versions of a filter differ that run beside each other.
+    families: BTreeMap<String, Vec<Arc<Family>>>,
     owners: HashMap<String, Owner>,
 }
 
@@ -80,15 +81,28 @@ impl LabelledMetrics {
         let Index { families, owners } = &mut *index;
         let owner = owners.entry(owner.to_owned()).or_default();
         owner.series.most.store(limit, Ordering::Relaxed);
-        if let Some(family) = families.get(&definition.name) {
-            return if family.definition == definition {
-                Ok(Arc::clone(family))
-            } else {
-                Err(format!(
-                    "\"{}\" is defined already, with another kind, other labels or other buckets",
+        if let Some(known) = families.get_mut(&definition.name) {
+            if let Some(family) = known.iter().find(|family| family.definition == definition) {
+                return Ok(Arc::clone(family));
+            }
+            // Another version of the filter may count otherwise; another filter may not, for as long as this one counts.
+            let others = |family: &&Arc<Family>| !Arc::ptr_eq(&family.owned, &owner.series) && is_used(family);
+            if known.iter().any(|family| others(&family)) {
+                return Err(format!(
+                    "\"{}\" is defined already by another filter, with another kind, other labels or other buckets",
                     definition.name
-                ))
-            };
+                ));
+            }
+            known.retain(|family| {
+                let used = is_used(family);
+                if !used {
+                    family.owned.now.fetch_sub(family.series.len(), Ordering::Relaxed);
+                }
+                used
+            });
+            let family = Family::new(definition, owner, &self.overflows);
+            known.push(Arc::clone(&family));
+            return Ok(family);
         }
         if families.len() >= MOST_FAMILIES {
             return Err(format!("there are {MOST_FAMILIES} labelled metrics already"));
@@ -97,14 +111,8 @@ impl LabelledMetrics {
             return Err(format!("a filter may define {FAMILIES_PER_FILTER} labelled metrics"));
         }
         owner.families += 1;
-        let family = Arc::new(Family {
-            series: DashMap::new(),
-            overflow: OnceLock::new(),
-            owned: Arc::clone(&owner.series),
-            overflows: Arc::clone(&self.overflows),
-            definition,
-        });
-        families.insert(family.definition.name.clone(), Arc::clone(&family));
+        let family = Family::new(definition, owner, &self.overflows);
+        families.insert(family.definition.name.clone(), vec![Arc::clone(&family)]);
         Ok(family)
     }
 
@@ -114,12 +122,19 @@ impl LabelledMetrics {
         self.overflows.load(Ordering::Relaxed)
     }
 
-    /// All families by name, each with its series by label values.
+    /// All families by name, each with its series by label values. Of those of one name, which differ, the newest that counts.
     #[must_use]
     pub fn gather(&self) -> Vec<FamilyReading> {
-        let families: Vec<_> = lock(&self.index).families.values().cloned().collect();
+        let newest =
+            |known: &Vec<Arc<Family>>| known.iter().rev().find(|family| is_used(family)).or(known.last()).cloned();
+        let families: Vec<_> = lock(&self.index).families.values().filter_map(newest).collect();
         families.iter().map(|family| family.read()).collect()
     }
+}
+
+/// Whether some instance has it.
+fn is_used(family: &Arc<Family>) -> bool {
+    Arc::strong_count(family) > 1
 }
 
 /// One metric with all its series.
@@ -136,6 +151,22 @@ pub struct Family {
 }
 
 impl Family {
+    fn new(definition: Definition, owner: &Owner, overflows: &Arc<AtomicU64>) -> Arc<Self> {
+        Arc::new(Self {
+            series: DashMap::new(),
+            overflow: OnceLock::new(),
+            owned: Arc::clone(&owner.series),
+            overflows: Arc::clone(overflows),
+            definition,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.definition.name
+    }
+
     /// Counts, sets or observes. `values` has a little-endian `u32` length and that many bytes for each label, in order.
     ///
     /// # Errors

@@ -93,15 +93,21 @@ metrics! {
 
     // Filters.
     FILTER_STREAMS: COUNTER "fyke_filter_streams_total" ["filter"] "Streams that the filter saw.";
+    FILTER_CALLS: COUNTER "fyke_filter_calls_total" ["filter"] "Calls into the filter for streams.";
+    FILTER_CPU: SECONDS "fyke_filter_call_cpu_seconds" ["filter"] "Processor time of a call into the filter, one of 128 sampled.";
     FILTER_TRAPS: COUNTER "fyke_filter_traps_total" ["filter", "reason"] "Calls that ended in a trap, by reason (unreachable, deadline, memory, exit, bad_pointer, other).";
     FILTER_INSTANCES: GAUGE "fyke_filter_instances" ["filter"] "Instances alive now.";
     FILTER_EXPIRED: COUNTER "fyke_filter_generations_expired_total" ["filter"] "Old generations of a filter whose streams were ended, because too many newer ones came.";
     FILTER_INSTANCES_REPLACED: COUNTER "fyke_filter_instances_replaced_total" ["filter"] "Instances replaced after a trap.";
+    FILTER_INSTANCES_RECYCLED: COUNTER "fyke_filter_instances_recycled_total" ["filter"] "Instances replaced because they had come close to their memory limit.";
     FILTER_MEMORY: GAUGE "fyke_filter_memory_bytes" ["filter"] "Linear memory of the instances alive now.";
     FILTER_LOCAL_REPLIES: COUNTER "fyke_filter_local_replies_total" ["filter"] "Streams that the filter answered itself.";
     FILTER_FAILED_STREAMS: COUNTER "fyke_filter_failed_streams_total" ["filter", "policy"] "Streams that a trap or a missing instance reached, by what was done (close, open).";
     FILTER_CALLOUTS: COUNTER "fyke_filter_callouts_total" ["filter"] "Calls that the filter made to clusters.";
     FILTER_CALLOUTS_FAILED: COUNTER "fyke_filter_callouts_failed_total" ["filter"] "Calls to clusters that ended without an answer.";
+    FILTER_DENIED: COUNTER "fyke_filter_denied_calls_total" ["filter", "capability"] "Hostcalls that the filter made without the grant for them, by key of `allow`.";
+    FILTER_CANARIES_ROLLED_BACK: COUNTER "fyke_filter_canaries_rolled_back_total" ["filter"] "Canaries that were taken back because they were worse than the version before.";
+    FILTER_MODULE_FAILURES: COUNTER "fyke_filter_module_failures_total" ["filter", "reason"] "Modules that could not be read, by reason (unreachable, timeout, status, unauthorized, not_found, too_large, digest, signature, manifest, tls, redirect, file; last_good: a copy stood in).";
     FILTER_BREAKER: GAUGE "fyke_filter_breaker_open" ["filter"] "Workers on which the filter's instances trap too often to be replaced now.";
 
     // Workers.
@@ -109,7 +115,7 @@ metrics! {
     WORKER_STREAMS_ACTIVE: GAUGE "fyke_worker_streams_active" ["worker"] "Streams of the worker now.";
     WORKER_STREAMS: COUNTER "fyke_worker_streams_total" ["worker"] "Streams that the worker began.";
     WORKER_CPU: TIME "fyke_worker_cpu_seconds_total" ["worker"] "Processor time of the worker's thread.";
-    WORKER_LOOP: SECONDS "fyke_worker_loop_busy_seconds" ["worker"] "Time between two polls of the system by the worker's loop, sampled.";
+    WORKER_LOOP: SECONDS "fyke_worker_loop_busy_seconds" ["worker"] "Time from when the worker's loop had something to do until it waited again.";
 
     // The process.
     PROCESS_START: GAUGE "fyke_process_start_time_seconds" [] "When the process started, in seconds since 1970.";

@@ -45,7 +45,7 @@ pub(super) struct Generation {
 }
 
 enum Subject {
-    Fyke(Proxy),
+    Fyke(Box<Proxy>),
     Envoy(Envoy),
 }
 
@@ -95,7 +95,7 @@ impl Generation {
         let address = proxy.listeners().first().map(|(_, address)| *address);
         let address = address.ok_or_else(|| "the test's proxy has no listener".to_owned())?;
         proxy.on_worker(0, Box::new(move || Bench::begin(address, pipe, sockets, Pace::Stopped, receiver)));
-        Ok(Self { subject: Subject::Fyke(proxy), orders })
+        Ok(Self { subject: Subject::Fyke(Box::new(proxy)), orders })
     }
 
     /// The value of a counter or gauge, and how many values a histogram was given.

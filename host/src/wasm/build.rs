@@ -6,20 +6,19 @@
 //! many instances of a VM as workers ask for, all with the same numbers for the same things.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, Mutex},
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
 
-use fyke_engine::{CallbackSet, ContextId, Engine, Instance, InstanceOptions, Module};
+use fyke_engine::{CallbackSet, ContextId, Engine, Image, Instance};
 
 use super::{
-    configuring::{Configuring, handed_over},
-    manifest::Manifest,
+    configuring::Configuring,
     pending::Pending,
+    plan::{VmPlan, wanted},
     route::Route,
-    schema::Mistake,
-    source,
+    source::Fetcher,
     vm::Root,
 };
 use crate::{
@@ -33,6 +32,8 @@ use crate::{
 pub struct Surroundings {
     /// Compiles and runs.
     pub engine: Engine,
+    /// Reads modules.
+    pub modules: Fetcher,
     /// Metrics.
     pub registry: Registry,
     /// Shared data.
@@ -62,6 +63,19 @@ pub struct Built {
     pub queues: Vec<(ContextId, u32)>,
     /// Callouts that were asked for.
     pub pending: Pending,
+    /// What every stream has a copy of, where none shares the instance.
+    pub copied: Option<Copied>,
+}
+
+/// A configured instance that every stream has a copy of.
+#[derive(Debug, Clone)]
+pub struct Copied {
+    /// It.
+    pub image: Image,
+    /// Copies that are alive, of all workers.
+    pub alive: Arc<AtomicUsize>,
+    /// How many there may be.
+    pub most: usize,
 }
 
 /// A filter that could not be loaded or was refused.
@@ -79,61 +93,16 @@ pub struct Refusal {
     pub help: Option<String>,
 }
 
-/// One configuration of one filter: a plugin context.
-#[derive(Debug, Clone)]
-pub(super) struct PluginConfiguration {
-    pub(super) settings: Arc<resolved::Filter>,
-    pub(super) configuration: Vec<u8>,
-}
-
-/// One VM of a generation.
-pub(super) struct VmPlan {
-    pub(super) name: String,
-    pub(super) module: Module,
-    manifest: Manifest,
-    pub(super) options: InstanceOptions,
-    pub(super) plugins: Vec<PluginConfiguration>,
-    /// Its routes carry configurations of other filters, by their numbers.
-    pub(super) routed: bool,
-}
-
-impl VmPlan {
-    /// Key of its shared data. A filter is never in the scope of a VM that happens to be called like it.
-    pub(super) fn scope(&self) -> String {
-        let kind = if self.plugins.iter().any(|plugin| plugin.settings.vm.is_some()) { "vm" } else { "filter" };
-        format!("{kind}:{}", self.name)
-    }
-}
-
-/// The callbacks that `callbacks:` names. `None`: all that there are.
-fn wanted(settings: &resolved::Filter) -> Option<CallbackSet> {
-    let names = settings.callbacks.as_ref()?;
-    Some(names.iter().filter_map(|name| fyke_engine::Callback::from_name(name)).collect())
-}
-
-/// A mistake that the manifest's schema finds, at its place.
-fn mistaken(filter: &resolved::Filter, mistake: &Mistake) -> Refusal {
-    let path = resolved::Locations::path_of(&mistake.pointer);
-    Refusal {
-        filter: filter.name.clone(),
-        origin: filter.locations.nearest(&path).unwrap_or(&filter.origin).clone(),
-        message: match path.as_str() {
-            "" => format!("config: {}", mistake.message),
-            path => format!("config.{path}: {}", mistake.message),
-        },
-        path: path.into(),
-        help: None,
-    }
-}
-
 /// All VMs of a generation.
 pub struct Blueprint {
     pub(super) surroundings: Surroundings,
     pub(super) vms: Vec<VmPlan>,
     /// Filter name to (VM, number of its own configuration).
-    filters: BTreeMap<String, (usize, usize)>,
+    pub(super) filters: BTreeMap<String, (usize, usize)>,
     /// Instances made while the blueprint was checked, used before new ones are built.
     spares: Mutex<HashMap<usize, Built>>,
+    /// By VM; one is for all workers.
+    copied: Mutex<HashMap<usize, Copied>>,
 }
 
 /// What a chain needs to know of a filter.
@@ -153,6 +122,8 @@ pub struct FilterFacts {
     pub hash: String,
     /// Its ABI version.
     pub abi: String,
+    /// What its manifest calls it, and which version it says it is.
+    pub version: (Option<String>, Option<String>),
     /// Settings.
     pub settings: Arc<resolved::Filter>,
 }
@@ -163,9 +134,19 @@ impl Blueprint {
     /// # Errors
     /// All refusals together.
     pub fn new(surroundings: Surroundings) -> Result<Self, Vec<Refusal>> {
-        let mut blueprint = Self { surroundings, vms: Vec::new(), filters: BTreeMap::new(), spares: Mutex::default() };
+        let mut blueprint = Self {
+            surroundings,
+            vms: Vec::new(),
+            filters: BTreeMap::new(),
+            spares: Mutex::default(),
+            copied: Mutex::default(),
+        };
         let mut refusals = Vec::new();
-        let filters: Vec<_> = blueprint.surroundings.config.filters.values().map(Arc::clone).collect();
+        let filters = blueprint.surroundings.config.filters.values().flat_map(|filter| {
+            let canary = filter.canary.as_ref().map(|canary| Arc::clone(&canary.version));
+            std::iter::once(Arc::clone(filter)).chain(canary)
+        });
+        let filters: Vec<_> = filters.collect();
         for filter in filters {
             if let Err(refused) = blueprint.add(&filter) {
                 refusals.extend(refused);
@@ -227,6 +208,7 @@ impl Blueprint {
             headers_pause: settings.headers_pause.unwrap_or_else(|| plan.manifest.headers_pause()),
             hash: plan.module.hash().to_owned(),
             abi: plan.module.abi().to_string(),
+            version: plan.manifest.name_and_version(),
             settings,
         })
     }
@@ -267,109 +249,6 @@ impl Blueprint {
         if let Ok(mut spares) = self.spares.lock() {
             spares.insert(vm, built);
         }
-    }
-
-    fn add(&mut self, filter: &Arc<resolved::Filter>) -> Result<(), Vec<Refusal>> {
-        let refuse = |message: String, help: Option<String>| {
-            vec![Refusal {
-                filter: filter.name.clone(),
-                origin: filter.module_origin.clone(),
-                path: Box::default(),
-                message,
-                help,
-            }]
-        };
-        let bytes =
-            source::read(&filter.module, filter.sha256.as_deref()).map_err(|error| refuse(error.to_string(), None))?;
-        let module = self.surroundings.engine.compile(&bytes).map_err(|error| refuse(error.to_string(), None))?;
-        let manifest = Manifest::of(&module);
-        let mistakes = manifest.mistakes(&filter.configuration);
-        if !mistakes.is_empty() {
-            return Err(mistakes.into_iter().map(|mistake| mistaken(filter, &mistake)).collect());
-        }
-        let plugin = PluginConfiguration { settings: Arc::clone(filter), configuration: filter.configuration.clone() };
-        let vm_name = filter.vm.clone();
-        let shared = vm_name.as_ref().and_then(|name| {
-            self.vms.iter().position(|vm| {
-                &vm.name == name
-                    && vm.module.hash() == module.hash()
-                    && vm.plugins.iter().any(|plugin| plugin.settings.vm.as_ref() == Some(name))
-            })
-        });
-        let number = if let Some(number) = shared {
-            if let Some(vm) = self.vms.get(number)
-                && (vm.options.memory != filter.limits.memory
-                    || vm.options.call_time != filter.limits.call_time
-                    || vm.options.environment != filter.environment)
-            {
-                return Err(refuse(
-                    format!(
-                        "it shares the VM \"{}\" with another filter, but their limits or environment differ",
-                        vm.name
-                    ),
-                    Some("give both the same `limits` and `environment`, or name different VMs".to_owned()),
-                ));
-            }
-            number
-        } else {
-            self.vms.push(VmPlan {
-                name: vm_name.unwrap_or_else(|| filter.name.clone()),
-                module,
-                manifest,
-                options: InstanceOptions {
-                    memory: filter.limits.memory,
-                    call_time: filter.limits.call_time,
-                    configure_time: filter.limits.configure_time,
-                    environment: filter.environment.clone(),
-                    ..InstanceOptions::default()
-                },
-                plugins: Vec::new(),
-                routed: false,
-            });
-            self.vms.len() - 1
-        };
-        if let Some(vm) = self.vms.get_mut(number) {
-            // An instance that several filters share is called for what any of them wants.
-            vm.options.callbacks = match (vm.plugins.is_empty(), vm.options.callbacks, wanted(filter)) {
-                (true, _, wanted) => wanted,
-                (false, Some(others), Some(wanted)) => Some(others.union(wanted)),
-                (false, ..) => None,
-            };
-            self.filters.insert(filter.name.clone(), (number, vm.plugins.len()));
-            vm.plugins.push(plugin);
-        }
-        Ok(())
-    }
-
-    /// Collects what routes say to other filters, and gives each distinct configuration a number in its VM.
-    fn add_route_configurations(&mut self, built: &[Built]) {
-        let mut seen = HashSet::new();
-        for instance in built {
-            for route in &instance.routes {
-                for (filter, configuration) in &route.action.filters {
-                    let text = handed_over(configuration);
-                    if !seen.insert((filter.clone(), text.clone())) {
-                        continue;
-                    }
-                    let Some((vm, index)) = self.filters.get(filter).copied() else {
-                        continue; // Refused when the route was defined.
-                    };
-                    let Some(plan) = self.vms.get_mut(vm) else { continue };
-                    let Some(settings) = plan.plugins.get(index).map(|plugin| Arc::clone(&plugin.settings)) else {
-                        continue;
-                    };
-                    plan.plugins.push(PluginConfiguration { settings, configuration: text.into_bytes() });
-                }
-            }
-        }
-    }
-
-    /// The number of the configuration that a route carries for a filter.
-    fn number_of(&self, filter: &str, configuration: &serde_json::Value) -> Option<usize> {
-        let (vm, _) = self.filters.get(filter)?;
-        let text = handed_over(configuration).into_bytes();
-        let plan = self.vms.get(*vm)?;
-        plan.plugins.iter().position(|plugin| plugin.settings.name == filter && plugin.configuration == text)
     }
 
     fn build_vm(&self, number: usize) -> Result<Built, Box<Refusal>> {
@@ -423,19 +302,9 @@ impl Blueprint {
         let routes = host
             .routes
             .into_iter()
-            .map(|action| Route {
-                plugins: action
-                    .filters
-                    .iter()
-                    .filter_map(|(filter, configuration)| {
-                        Some((filter.clone(), self.number_of(filter, configuration)?))
-                    })
-                    .collect(),
-                action: Arc::new(action),
-            })
+            .map(|action| Route { plugins: self.numbers_of(&action), action: Arc::new(action) })
             .collect();
         Ok(Built {
-            instance,
             roots,
             routes,
             sinks: host.sinks,
@@ -443,6 +312,26 @@ impl Blueprint {
             ticks: host.ticks,
             queues: host.queues,
             pending: host.pending,
+            copied: match plan.copies() {
+                Some(most) => {
+                    let copied = self.copied(number, most, &mut instance);
+                    Some(copied.map_err(|error| refuse(&first, error))?)
+                }
+                None => None,
+            },
+            instance,
         })
+    }
+
+    /// What streams have copies of: made of the first instance, the same for all others.
+    fn copied(&self, vm: usize, most: usize, instance: &mut Instance) -> Result<Copied, String> {
+        let mut copied = self.copied.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = copied.get(&vm) {
+            return Ok(known.clone());
+        }
+        let image = instance.image(&self.surroundings.engine).map_err(|error| error.to_string())?;
+        let made = Copied { image, alive: Arc::default(), most };
+        copied.insert(vm, made.clone());
+        Ok(made)
     }
 }

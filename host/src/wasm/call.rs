@@ -13,7 +13,9 @@ use super::{
     call_out,
     env::Env,
     exchange::{BodyHold, Direction, Exchange, Hold, Kind, Reply},
-    foreign, grpc,
+    foreign,
+    grants::Capability,
+    grpc,
     maps::{Fields, Frozen, ResponseHead},
     outside, properties,
     rope::{Noted, ReadOnly},
@@ -124,13 +126,30 @@ impl<'a> Call<'a> {
         let root = self.root(cx);
         let settings = self.slot.settings(root).map(|settings| &**settings);
         let cluster = self.env.clusters.get(name);
-        cluster.filter(|_| call_out::granted(&self.vm.lines, settings, name)).map(|cluster| &**cluster)
+        cluster
+            .filter(|_| self.vm.grants.allow(settings, Capability::Clusters, name.as_bytes()))
+            .map(|cluster| &**cluster)
     }
 
     /// The scope of what the filter shares, if it was granted.
     pub(super) fn shared(&mut self, cx: ContextId) -> Option<&'a Scope> {
+        self.may(cx, Capability::SharedData, b"").then_some(&self.vm.scope)
+    }
+
+    /// The same for queues.
+    fn queues(&mut self, cx: ContextId) -> Option<&'a Scope> {
+        self.may(cx, Capability::Queues, b"").then_some(&self.vm.scope)
+    }
+
+    /// Whether the filter of a context may use a thing.
+    fn may(&mut self, cx: ContextId, capability: Capability, what: &[u8]) -> bool {
         let root = self.root(cx);
-        outside::shared(&self.vm.scope, &self.vm.lines, self.slot.settings(root).map(|settings| &**settings))
+        self.vm.grants.allow(self.slot.settings(root).map(|settings| &**settings), capability, what)
+    }
+
+    /// Whether some filter of this instance may.
+    fn any_may(&self, capability: Capability) -> bool {
+        self.vm.grants.allow_any(self.slot.roots.iter().map(|root| &*root.settings), capability, b"")
     }
 
     fn filter_name(&mut self, cx: ContextId) -> String {
@@ -163,15 +182,22 @@ impl Host for Call<'_> {
     }
 
     fn now(&self) -> u64 {
-        outside::now()
+        if self.any_may(Capability::Clock) { outside::now() } else { 0 }
     }
 
     fn monotonic(&self) -> u64 {
+        if !self.any_may(Capability::Clock) {
+            return 0;
+        }
         u64::try_from(self.env.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn random(&mut self, out: &mut [u8]) {
-        self.env.stock.entropy.fill(out);
+    fn random(&mut self, out: &mut [u8]) -> bool {
+        let granted = self.any_may(Capability::Random);
+        if granted {
+            self.env.stock.entropy.fill(out);
+        }
+        granted
     }
 
     fn set_tick_period(&mut self, root: ContextId, period: Option<Duration>) {
@@ -341,7 +367,7 @@ impl Host for Call<'_> {
     fn http_call(&mut self, cx: ContextId, call: HttpCall<'_>) -> Result<u32, Status> {
         let root = self.root(cx);
         let request =
-            call_out::callout_request(&self.vm.lines, self.slot.settings(root).map(|settings| &**settings), &call)?;
+            call_out::callout_request(&self.vm.grants, self.slot.settings(root).map(|settings| &**settings), &call)?;
         if !self.env.clusters.contains_key(&request.cluster) {
             return Err(Status::BadArgument);
         }
@@ -397,40 +423,43 @@ impl Host for Call<'_> {
 
     fn register_queue(&mut self, cx: ContextId, name: &[u8]) -> u32 {
         let root = self.root(cx);
-        let queue = self.shared(cx).and_then(|scope| scope.queues.register(&scope.name, name));
+        let queue = self.queues(cx).and_then(|scope| scope.queues.register(&scope.name, name));
         let Some(queue) = queue else { return 0 };
         self.vm.scope.queues.listen(queue, root, &self.slot.ready);
         queue
     }
 
     fn resolve_queue(&mut self, cx: ContextId, vm: &[u8], name: &[u8]) -> Option<u32> {
-        self.shared(cx)?.resolve_queue(vm, name)
+        self.queues(cx)?.resolve_queue(vm, name)
     }
 
     fn enqueue(&mut self, cx: ContextId, queue: u32, value: &[u8]) -> Status {
-        outside::enqueue(self.shared(cx), queue, value)
+        outside::enqueue(self.queues(cx), queue, value)
     }
 
     fn dequeue(&mut self, cx: ContextId, queue: u32, out: &mut Vec<u8>) -> Status {
-        outside::dequeue(self.shared(cx), queue, out)
+        outside::dequeue(self.queues(cx), queue, out)
     }
 
     fn define_metric(&mut self, cx: ContextId, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {
+        if !self.may(cx, Capability::Metrics, b"") {
+            return Ok(foreign::NO_METRIC);
+        }
         let root = self.root(cx);
         let owner = self.slot.settings(root).map(|settings| &**settings);
         Ok(foreign::define_metric(&self.env.registry, owner, kind, name))
     }
 
     fn record_metric(&mut self, _cx: ContextId, metric: u32, value: u64) -> Status {
-        foreign::metric_status(self.env.registry.filter_metrics().record(metric, value))
+        foreign::record_metric(&self.env.registry, metric, value)
     }
 
     fn increment_metric(&mut self, _cx: ContextId, metric: u32, delta: i64) -> Status {
-        foreign::metric_status(self.env.registry.filter_metrics().increment(metric, delta))
+        foreign::increment_metric(&self.env.registry, metric, delta)
     }
 
     fn metric(&mut self, _cx: ContextId, metric: u32) -> Result<u64, Status> {
-        self.env.registry.filter_metrics().value_of(metric).map_err(|error| foreign::metric_status(Err(error)))
+        foreign::metric(&self.env.registry, metric)
     }
 
     fn property(&mut self, cx: ContextId, path: &[u8], out: &mut Vec<u8>) -> Status {
@@ -450,10 +479,15 @@ impl Host for Call<'_> {
     }
 
     fn set_property(&mut self, cx: ContextId, path: &[u8], value: &[u8]) {
-        self.stream(cx, |exchange, _| properties::set(exchange, path, value));
+        if self.slot.ordinary || self.may(cx, Capability::SetProperties, b"") {
+            self.stream(cx, |exchange, _| properties::set(exchange, path, value));
+        }
     }
 
     fn foreign_function(&mut self, cx: ContextId, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {
-        foreign::call(self, cx, name, args, out)
+        let granted = self.slot.ordinary
+            || (self.may(cx, Capability::ForeignFunctions, name)
+                && (!name.starts_with(b"fyke.metric.") || self.may(cx, Capability::Metrics, b"")));
+        if granted { foreign::call(self, cx, name, args, out) } else { Status::NotFound }
     }
 }

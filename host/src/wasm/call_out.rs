@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::{
     call::{Answer, Call},
     env::Env,
-    lines::Lines,
+    grants::{Capability, Grants},
     maps::{Fields, RequestHead, ResponseHead},
     vm::{Slot, Vm},
 };
@@ -27,28 +27,17 @@ pub struct PendingCall {
     pub request: callout::http::Request,
 }
 
-/// Whether a filter may call a cluster; says so where it may not.
-#[must_use]
-pub fn granted(lines: &Lines, settings: Option<&resolved::Filter>, cluster: &str) -> bool {
-    let granted = settings.is_some_and(|settings| settings.allow.clusters.iter().any(|granted| granted == cluster));
-    let filter = settings.map_or("", |settings| settings.name.as_str());
-    if !granted && lines.admit(filter) {
-        tracing::warn!(target: "fyke::filter", filter, cluster, "cluster refused: the filter may not use it; grant it with `allow: {{ clusters: [{cluster}] }}`");
-    }
-    granted
-}
-
 /// Checks what a guest asks and copies it out of its memory.
 ///
 /// # Errors
 /// `BadArgument` when the cluster is not granted or the headers do not make a request.
 pub fn callout_request(
-    lines: &Lines,
+    grants: &Grants,
     settings: Option<&resolved::Filter>,
     call: &HttpCall<'_>,
 ) -> Result<callout::http::Request, Status> {
     let cluster = std::str::from_utf8(call.cluster).map_err(|_| Status::BadArgument)?;
-    if !granted(lines, settings, cluster) {
+    if !grants.allow(settings, Capability::Clusters, cluster.as_bytes()) {
         return Err(Status::BadArgument);
     }
     let mut head = RequestHead::new(

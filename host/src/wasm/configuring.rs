@@ -9,11 +9,14 @@ use fyke_engine::{
 };
 
 use super::{
-    build::{PluginConfiguration, Refusal, Surroundings, VmPlan},
-    call_out, entropy, foreign, grpc,
+    build::{Refusal, Surroundings},
+    call_out, entropy, foreign,
+    grants::{Capability, Grants},
+    grpc,
     lines::Lines,
     outside,
     pending::Pending,
+    plan::{PluginConfiguration, VmPlan},
     properties,
     route::RouteAction,
 };
@@ -32,6 +35,7 @@ pub(super) struct Configuring<'a> {
     pub(super) filters: &'a BTreeMap<String, (usize, usize)>,
     pub(super) scope: Arc<shared::Scope>,
     lines: Lines,
+    grants: Grants,
     pub(super) settings: Option<Arc<resolved::Filter>>,
     pub(super) routes: Vec<RouteAction>,
     pub(super) sinks: Vec<SinkHandle>,
@@ -62,6 +66,7 @@ impl<'a> Configuring<'a> {
             filters,
             scope: surroundings.shared.scope(&plan.scope()),
             lines: Lines::default(),
+            grants: Grants::new(&surroundings.registry),
             settings: None,
             routes: Vec::new(),
             sinks: Vec::new(),
@@ -132,6 +137,11 @@ impl<'a> Configuring<'a> {
         let family = self.surroundings.registry.labelled().define(owner, series, definition)?;
         // Defined again, by another of its configurations perhaps, it keeps its handle.
         let known = self.metrics.iter().position(|known| Arc::ptr_eq(known, &family));
+        // Only another version may count otherwise.
+        if known.is_none() && self.metrics.iter().any(|known| known.name() == family.name()) {
+            let name = family.name();
+            return Err(format!("\"{name}\" is defined already, with another kind, other labels or other buckets"));
+        }
         let handle = u32::try_from(known.unwrap_or(self.metrics.len())).map_err(|error| error.to_string())?;
         if known.is_none() {
             self.metrics.push(family);
@@ -141,7 +151,16 @@ impl<'a> Configuring<'a> {
 
     /// The scope of what the filter shares, if it was granted.
     fn shared(&self) -> Option<&shared::Scope> {
-        outside::shared(&self.scope, &self.lines, self.settings.as_deref())
+        self.may(Capability::SharedData, b"").then_some(&self.scope)
+    }
+
+    /// The same for queues.
+    fn queues(&self) -> Option<&shared::Scope> {
+        self.may(Capability::Queues, b"").then_some(&self.scope)
+    }
+
+    fn may(&self, capability: Capability, what: &[u8]) -> bool {
+        self.grants.allow(self.settings.as_deref(), capability, what)
     }
 
     fn write(&self, level: LogLevel, message: &[u8]) {
@@ -212,15 +231,22 @@ impl Host for Configuring<'_> {
     }
 
     fn now(&self) -> u64 {
-        outside::now()
+        if self.may(Capability::Clock, b"") { outside::now() } else { 0 }
     }
 
     fn monotonic(&self) -> u64 {
+        if !self.may(Capability::Clock, b"") {
+            return 0;
+        }
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn random(&mut self, out: &mut [u8]) {
-        entropy::from_system(out);
+    fn random(&mut self, out: &mut [u8]) -> bool {
+        let granted = self.may(Capability::Random, b"");
+        if granted {
+            entropy::from_system(out);
+        }
+        granted
     }
 
     fn set_tick_period(&mut self, root: ContextId, period: Option<Duration>) {
@@ -245,14 +271,14 @@ impl Host for Configuring<'_> {
     fn clear_route_cache(&mut self, _cx: ContextId) {}
 
     fn http_call(&mut self, cx: ContextId, call: HttpCall<'_>) -> Result<u32, Status> {
-        let request = call_out::callout_request(&self.lines, self.settings.as_deref(), &call)?;
+        let request = call_out::callout_request(&self.grants, self.settings.as_deref(), &call)?;
         self.pending.http(cx, request)
     }
 
     fn grpc_call(&mut self, cx: ContextId, call: GrpcCall<'_>) -> Result<u32, Status> {
         let asked = grpc::asked(&call)?;
         let known = self.surroundings.config.clusters.contains_key(asked.cluster());
-        if !known || !call_out::granted(&self.lines, self.settings.as_deref(), asked.cluster()) {
+        if !known || !self.may(Capability::Clusters, asked.cluster().as_bytes()) {
             return Err(Status::ParseFailure);
         }
         self.pending.grpc(cx, asked)
@@ -279,7 +305,7 @@ impl Host for Configuring<'_> {
     }
 
     fn register_queue(&mut self, cx: ContextId, name: &[u8]) -> u32 {
-        let registered = self.shared().and_then(|scope| scope.queues.register(&scope.name, name));
+        let registered = self.queues().and_then(|scope| scope.queues.register(&scope.name, name));
         let Some(queue) = registered else { return 0 };
         self.queues.retain(|(_, other)| *other != queue);
         self.queues.push((cx, queue));
@@ -287,31 +313,34 @@ impl Host for Configuring<'_> {
     }
 
     fn resolve_queue(&mut self, _cx: ContextId, vm: &[u8], name: &[u8]) -> Option<u32> {
-        self.shared()?.resolve_queue(vm, name)
+        self.queues()?.resolve_queue(vm, name)
     }
 
     fn enqueue(&mut self, _cx: ContextId, queue: u32, value: &[u8]) -> Status {
-        outside::enqueue(self.shared(), queue, value)
+        outside::enqueue(self.queues(), queue, value)
     }
 
     fn dequeue(&mut self, _cx: ContextId, queue: u32, out: &mut Vec<u8>) -> Status {
-        outside::dequeue(self.shared(), queue, out)
+        outside::dequeue(self.queues(), queue, out)
     }
 
     fn define_metric(&mut self, _cx: ContextId, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {
+        if !self.may(Capability::Metrics, b"") {
+            return Ok(foreign::NO_METRIC);
+        }
         Ok(foreign::define_metric(&self.surroundings.registry, self.settings.as_deref(), kind, name))
     }
 
     fn record_metric(&mut self, _cx: ContextId, metric: u32, value: u64) -> Status {
-        foreign::metric_status(self.surroundings.registry.filter_metrics().record(metric, value))
+        foreign::record_metric(&self.surroundings.registry, metric, value)
     }
 
     fn increment_metric(&mut self, _cx: ContextId, metric: u32, delta: i64) -> Status {
-        foreign::metric_status(self.surroundings.registry.filter_metrics().increment(metric, delta))
+        foreign::increment_metric(&self.surroundings.registry, metric, delta)
     }
 
     fn metric(&mut self, _cx: ContextId, metric: u32) -> Result<u64, Status> {
-        self.surroundings.registry.filter_metrics().value_of(metric).map_err(|error| foreign::metric_status(Err(error)))
+        foreign::metric(&self.surroundings.registry, metric)
     }
 
     fn property(&mut self, _cx: ContextId, path: &[u8], out: &mut Vec<u8>) -> Status {
@@ -322,6 +351,13 @@ impl Host for Configuring<'_> {
     fn set_property(&mut self, _cx: ContextId, _path: &[u8], _value: &[u8]) {}
 
     fn foreign_function(&mut self, _cx: ContextId, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {
+        // How a filter says what is wrong with its configuration is no power.
+        if name != b"fyke.configure.refuse.v1" && !self.may(Capability::ForeignFunctions, name) {
+            return Status::NotFound;
+        }
+        if name.starts_with(b"fyke.metric.") && !self.may(Capability::Metrics, b"") {
+            return self.deny("the filter may not have metrics; grant it with `allow: { metrics: true }`".to_owned());
+        }
         match name {
             b"fyke.cluster.require.v1" => match self.require(args) {
                 Ok(()) => Status::Ok,

@@ -197,6 +197,8 @@ pub struct FilterState {
     pub upstream_closed: bool,
     /// It has no context of its own there, and is called with its plugin context's.
     pub stateless: bool,
+    /// Whether the stream meets its canary has been decided.
+    pub chosen: bool,
     /// Goes on without this filter.
     pub skipped: bool,
     /// It has changed something, so that going on without it would forward half a change.
@@ -219,6 +221,7 @@ impl FilterState {
             callbacks: CallbackSet::EMPTY,
             upstream_closed: false,
             stateless: false,
+            chosen: false,
             skipped: false,
             altered: false,
             request: Stage::default(),

@@ -261,7 +261,7 @@ pub fn apply_host(head: &mut RequestHead, selection: &Selection) {
 
 /// Whose metrics they are, and how many of them there may be.
 pub fn budget(owner: Option<&resolved::Filter>) -> (&str, usize) {
-    owner.map_or(("", 0), |owner| (&owner.name, owner.limits.series))
+    owner.map_or(("", 0), |owner| (owner.plain_name(), owner.limits.series))
 }
 
 /// `proxy_define_metric`.
@@ -273,6 +273,30 @@ pub fn define_metric(registry: &Registry, owner: Option<&resolved::Filter>, kind
     };
     let (owner, limit) = budget(owner);
     registry.filter_metrics().define(owner, limit, kind, &String::from_utf8_lossy(name))
+}
+
+/// The metric of a filter that may have none: it counts nothing.
+pub const NO_METRIC: u32 = u32::MAX;
+
+/// `proxy_record_metric`
+pub fn record_metric(registry: &Registry, metric: u32, value: u64) -> Status {
+    if metric == NO_METRIC { Status::Ok } else { metric_status(registry.filter_metrics().record(metric, value)) }
+}
+
+/// `proxy_increment_metric`
+pub fn increment_metric(registry: &Registry, metric: u32, delta: i64) -> Status {
+    if metric == NO_METRIC { Status::Ok } else { metric_status(registry.filter_metrics().increment(metric, delta)) }
+}
+
+/// `proxy_get_metric`
+///
+/// # Errors
+/// The status, where there is no such metric.
+pub fn metric(registry: &Registry, metric: u32) -> Result<u64, Status> {
+    if metric == NO_METRIC {
+        return Ok(0);
+    }
+    registry.filter_metrics().value_of(metric).map_err(|error| metric_status(Err(error)))
 }
 
 /// The status of a metric call.

@@ -57,6 +57,12 @@ impl Manifest {
         })
     }
 
+    /// What the filter calls itself, and its version.
+    #[must_use]
+    pub fn name_and_version(&self) -> (Option<String>, Option<String>) {
+        (self.name.clone(), self.version.clone())
+    }
+
     /// What PAUSE from a headers callback means to it, where the configuration does not say.
     #[must_use]
     pub fn headers_pause(&self) -> HeadersPause {

@@ -7,7 +7,6 @@ use fyke_engine::{LogLevel, SharedData, Status};
 use super::lines::Lines;
 use crate::{
     clock,
-    config::resolved,
     shared::{Conflict, Scope, queue::NoEntry},
 };
 
@@ -46,22 +45,6 @@ pub fn log_level() -> LogLevel {
 #[must_use]
 pub fn now() -> u64 {
     clock::wall().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-}
-
-/// The scope of what a filter shares, if it was granted. Modules of the official SDK import these hostcalls whether they call them or
-/// not, so a missing grant can only show when one is used.
-#[must_use]
-pub fn shared<'a>(scope: &'a Scope, lines: &Lines, settings: Option<&resolved::Filter>) -> Option<&'a Scope> {
-    let granted = settings.is_some_and(|settings| settings.allow.shared_data);
-    let filter = settings.map_or("", |settings| settings.name.as_str());
-    if !granted && lines.admit(filter) {
-        tracing::error!(
-            target: "fyke::filter",
-            filter,
-            "shared data refused: grant it to this filter with `allow: {{ shared_data: true }}`"
-        );
-    }
-    granted.then_some(scope)
 }
 
 /// `proxy_enqueue_shared_queue`. A queue that is full reads as one that is not there: no other status is survived.

@@ -100,9 +100,11 @@ fn pairs(out: &mut Vec<u8>, map: &dyn Map) -> bool {
 pub fn of_plugin(path: &[u8], settings: Option<&resolved::Filter>, node: &resolved::Node, out: &mut Vec<u8>) -> bool {
     let mut path = segments(path);
     match path.next().unwrap_or_default() {
-        b"plugin_name" => optional(out, settings.map(|settings| &settings.name)),
+        b"plugin_name" => optional(out, settings.map(|settings| settings.plain_name())),
         b"plugin_root_id" => optional(out, settings.map(|settings| &settings.root_id)),
-        b"plugin_vm_id" => optional(out, settings.map(|settings| settings.vm.as_ref().unwrap_or(&settings.name))),
+        b"plugin_vm_id" => {
+            optional(out, settings.map(|settings| settings.vm.as_deref().unwrap_or(settings.plain_name())))
+        }
         b"node" => match path.next() {
             Some(b"id") => text(out, &node.id),
             Some(b"cluster") => text(out, &node.cluster),

@@ -1,6 +1,6 @@
 //! Which VMs of a generation can go on in the next one: those that would be built the same again.
 
-use super::build::{Blueprint, VmPlan};
+use super::{build::Blueprint, plan::VmPlan};
 use crate::config::{fingerprint::Fingerprint, resolved::ClusterProtocol};
 
 impl VmPlan {
@@ -13,7 +13,7 @@ impl VmPlan {
             && self.options.callbacks == other.options.callbacks
             && self.plugins.len() == other.plugins.len()
             && plugins.into_iter().all(|(one, other)| {
-                one.settings.fingerprint == other.settings.fingerprint && one.configuration == other.configuration
+                one.settings.of_instance == other.settings.of_instance && one.configuration == other.configuration
             })
     }
 }

@@ -4,13 +4,17 @@ use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
     rc::{Rc, Weak},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use fyke_engine::{Callback, CallbackSet, ContextId, IdMap, Instance};
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
+    build::Copied,
     call_out,
     exchange::{Exchange, Kind},
     grpc,
@@ -50,14 +54,22 @@ pub struct Slot {
     /// Until it has trapped or ended.
     pub(super) instance: RefCell<Option<Instance>>,
     pub(super) condemned: Cell<bool>,
+    /// Bytes of its memory when it was new.
+    pub(super) memory_at_start: usize,
     /// Plugin contexts by number of configuration.
-    pub roots: Vec<Root>,
+    pub roots: Rc<[Root]>,
+    /// None of its filters is denied what most have: metrics, foreign functions, setting properties.
+    pub(super) ordinary: bool,
     /// Routes by handle.
-    pub routes: Vec<Rc<Route>>,
+    pub routes: Rc<[Rc<Route>]>,
     /// Sinks by handle.
-    pub sinks: Vec<SinkHandle>,
+    pub sinks: Rc<[SinkHandle]>,
     /// Metrics with labels, by handle.
-    pub metrics: Vec<Arc<Family>>,
+    pub metrics: Rc<[Arc<Family>]>,
+    /// What streams have copies of, in place of using this one.
+    pub(super) copied: Option<Copied>,
+    /// It is such a copy, counted here and among all.
+    pub(super) _counted: Option<Counted>,
     pub(super) contexts: RefCell<Contexts>,
     pub(super) timers: RefCell<HashMap<u32, AbortHandle>>,
     /// Where shared queues announce their entries.
@@ -70,6 +82,55 @@ pub struct Slot {
     pub(super) done: RefCell<HashSet<u32>>,
     pub(super) told_done: Notify,
     pub(super) served: Cell<bool>,
+}
+
+/// A copy's place among those that may be.
+#[derive(Debug)]
+pub(super) struct Counted {
+    all: Arc<AtomicUsize>,
+    here: Rc<Cell<usize>>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
+        self.here.set(self.here.get() - 1);
+    }
+}
+
+impl Slot {
+    /// Where a new stream runs: here, or on a copy of its own. `None`: there are as many as there may be. `here` counts those of this VM.
+    pub(super) fn for_stream(self: &Rc<Self>, here: &Rc<Cell<usize>>) -> Option<Rc<Self>> {
+        let Some(copied) = &self.copied else { return Some(Rc::clone(self)) };
+        if copied.alive.fetch_add(1, Ordering::Relaxed) >= copied.most {
+            copied.alive.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        here.set(here.get() + 1);
+        let counted = Counted { all: Arc::clone(&copied.alive), here: Rc::clone(here) };
+        let instance = copied.image.instantiate().ok()?;
+        Some(Rc::new(Self {
+            memory_at_start: 0,
+            instance: RefCell::new(Some(instance)),
+            condemned: Cell::new(false),
+            ordinary: self.ordinary,
+            roots: Rc::clone(&self.roots),
+            routes: Rc::clone(&self.routes),
+            sinks: Rc::clone(&self.sinks),
+            metrics: Rc::clone(&self.metrics),
+            copied: None,
+            _counted: Some(counted),
+            contexts: RefCell::default(),
+            timers: RefCell::default(),
+            ready: self.ready.clone(),
+            calls: Rc::default(),
+            grpc: RefCell::default(),
+            next_token: Cell::new(self.next_token.get()),
+            done: RefCell::default(),
+            told_done: Notify::new(),
+            served: Cell::new(false),
+        }))
+    }
 }
 
 impl Drop for Slot {

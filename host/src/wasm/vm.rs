@@ -5,6 +5,11 @@
 //! streams that come meanwhile wait for it. Streams that began on the old slot keep a reference to it and meet their
 //! filter's policy when they next need it.
 
+mod metrics;
+mod recycle;
+
+pub use self::metrics::{PluginMetrics, TRAP_REASONS, VmMetrics};
+
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -13,19 +18,23 @@ use std::{
     time::Duration,
 };
 
-use fyke_engine::{CallbackSet, ContextId, Instance, Trap, TrapKind};
+use fyke_engine::{CallbackSet, ContextId, Instance, Trap};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::Instant,
 };
 
-use super::{build::Built, call::Call, env::Env, lines::Lines};
+use super::{
+    build::Built,
+    call::Call,
+    env::Env,
+    grants::Grants,
+    lines::Lines,
+    trial::{Side, Tally, Trial},
+};
 
 pub use super::slot::{Root, Slot};
-use crate::{
-    config::resolved,
-    telemetry::registry::{Counter, Gauge},
-};
+use crate::config::resolved;
 
 /// Instances in a row that trapped before they had served one stream: from here on there is a pause.
 const FAILURES: u32 = 20;
@@ -49,17 +58,18 @@ pub struct Plugin {
     pub headers_pause: resolved::HeadersPause,
     /// What is counted of it.
     pub metrics: PluginMetrics,
+    /// While it has a canary, or is one: where its streams are counted.
+    pub trial: Option<(Side, Arc<Trial>)>,
+    /// The version of it that some streams meet instead.
+    pub canary: Option<Rc<Plugin>>,
 }
 
-/// Counters of one filter on one worker.
-#[derive(Debug)]
-pub struct PluginMetrics {
-    /// Streams that reached the filter.
-    pub streams: Counter,
-    /// Replies that the filter gave.
-    pub replies: Counter,
-    /// Streams that met `on_failure`.
-    pub failures: Counter,
+impl Plugin {
+    /// Its side of the trial.
+    #[must_use]
+    pub fn tally(&self) -> Option<&Tally> {
+        self.trial.as_ref().map(|(side, trial)| trial.tally(*side))
+    }
 }
 
 /// Asks the control plane for an instance in place of a trapped one.
@@ -82,6 +92,8 @@ pub struct Vm {
     pub scope: Arc<crate::shared::Scope>,
     /// Its lines in the log.
     pub lines: Lines,
+    /// What its filters may use.
+    pub grants: Grants,
     /// Surroundings of what it does by itself: those of the newest generation that it is in.
     env: RefCell<Rc<Env>>,
     state: RefCell<State>,
@@ -89,25 +101,15 @@ pub struct Vm {
     ending: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
     failures: Cell<u32>,
+    /// Copies of the instance that streams have.
+    copies: Rc<Cell<usize>>,
+    /// Instances that were recycled and are not gone, and the one that is to be recycled.
+    recycled: Cell<u32>,
+    recycling: Cell<bool>,
     rebuild: mpsc::UnboundedSender<Rebuild>,
     metrics: VmMetrics,
-}
-
-/// Counters of one VM on one worker.
-#[derive(Debug)]
-pub struct VmMetrics {
-    /// Traps, by reason.
-    pub traps: [Counter; 6],
-    /// Instances built in place of trapped ones.
-    pub replaced: Counter,
-    /// Callouts begun.
-    pub calls: Counter,
-    /// Callouts that failed.
-    pub failed_calls: Counter,
-    /// 1 while the VM pauses.
-    pub breaker: Gauge,
-    /// Generations whose streams were ended.
-    pub expired: Counter,
+    /// It is a canary's.
+    trial: RefCell<Option<Arc<Trial>>>,
 }
 
 #[derive(Debug)]
@@ -145,13 +147,18 @@ impl Vm {
             name,
             scope,
             lines: Lines::default(),
+            grants: Grants::new(&env.registry),
             env: RefCell::new(env),
             state: RefCell::new(State::Rebuilding),
             ending: Cell::new(false),
             waiting: RefCell::new(Vec::new()),
             failures: Cell::new(0),
+            copies: Rc::default(),
+            recycled: Cell::new(0),
+            recycling: Cell::new(false),
             rebuild,
             metrics,
+            trial: RefCell::default(),
         })
     }
 
@@ -163,6 +170,11 @@ impl Vm {
     /// A newer generation has taken it over.
     pub fn adopt(&self, env: Rc<Env>) {
         self.env.replace(env);
+    }
+
+    /// Its traps are held against a canary.
+    pub fn is_on_trial(&self, trial: Arc<Trial>) {
+        self.trial.replace(Some(trial));
     }
 
     /// Whether nothing is left of it.
@@ -185,12 +197,16 @@ impl Vm {
         let env = &self.env();
         let (ready, announced) = mpsc::unbounded_channel();
         let slot = Rc::new(Slot {
+            memory_at_start: built.instance.memory_size(),
             instance: RefCell::new(Some(built.instance)),
             condemned: Cell::new(false),
-            roots: built.roots,
+            ordinary: built.roots.iter().all(|root| root.settings.allow.is_ordinary()),
+            roots: built.roots.into(),
             routes: built.routes.into_iter().map(Rc::new).collect(),
-            sinks: built.sinks,
-            metrics: built.metrics,
+            sinks: built.sinks.into(),
+            metrics: built.metrics.into(),
+            copied: built.copied,
+            _counted: None,
             contexts: RefCell::default(),
             timers: RefCell::default(),
             ready,
@@ -242,6 +258,25 @@ impl Vm {
         Acquired::Wait
     }
 
+    /// Where a new stream runs, given the instance that stands here: on it, or on a copy of its own. `None`: there are too many.
+    #[must_use]
+    pub fn for_stream(&self, slot: &Rc<Slot>) -> Option<Rc<Slot>> {
+        let own = slot.for_stream(&self.copies);
+        if own.is_none() && self.lines.admit(&self.name) {
+            tracing::warn!(
+                filter = &*self.name,
+                "no instance for a stream: there are as many as `limits.instances` allows"
+            );
+        }
+        own
+    }
+
+    /// Instances that are alive: the one that stands here, and what streams have copies of.
+    #[must_use]
+    pub fn instances(&self) -> usize {
+        self.copies.get() + usize::from(self.slot().is_some())
+    }
+
     /// The instance that stands here now, for reports.
     #[must_use]
     pub fn slot(&self) -> Option<Rc<Slot>> {
@@ -267,12 +302,12 @@ impl Vm {
 
     /// Too many generations are newer: ends the streams that are still here, gives them until `deadline`, and ends.
     pub async fn expire(self: &Rc<Self>, deadline: Instant) {
-        self.metrics.expired.inc();
-        tracing::warn!(
-            filter = &*self.name,
-            "streams of an old generation are ended: too many newer ones have been loaded since"
-        );
-        if let Some(slot) = self.slot() {
+        if let Some(slot) = self.slot().filter(|slot| slot.has_streams()) {
+            self.metrics.expired.inc();
+            tracing::warn!(
+                filter = &*self.name,
+                "streams of an old generation are ended: too many newer ones have been loaded since"
+            );
             slot.end_streams();
             while slot.has_streams() && Instant::now() < deadline {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -296,7 +331,7 @@ impl Vm {
             }
         };
         let mut waits = Vec::new();
-        for root in &slot.roots {
+        for root in slot.roots.iter() {
             let Some(done) = enter(&|instance, call| instance.on_done(call, root.context)) else { return };
             if !done {
                 waits.push(root.context);
@@ -315,7 +350,7 @@ impl Vm {
             tracing::warn!(filter = &*self.name, "a plugin context was not done in time: it is deleted all the same");
         }
         slot.calls.end();
-        for root in &slot.roots {
+        for root in slot.roots.iter() {
             let deleted = enter(&|instance, call| instance.on_delete(call, root.context).map(|()| true));
             if deleted.is_none() {
                 return;
@@ -329,6 +364,9 @@ impl Vm {
             return;
         }
         self.metrics.trap(trap.kind);
+        if let Some(trial) = &*self.trial.borrow() {
+            trial.tally(Side::Canary).trapped();
+        }
         tracing::warn!(
             filter = &*self.name, worker = env.worker, callback = trap.callback, kind = ?trap.kind,
             "filter trapped: {}\n{}", trap.message, trap.backtrace
@@ -355,17 +393,26 @@ impl Vm {
         }
     }
 
-    fn replace(self: &Rc<Self>) {
-        self.state.replace(State::Rebuilding);
+    /// Asks the control plane for an instance.
+    fn ask_for_another(&self) -> impl Future<Output = Result<Built, String>> + 'static {
         let (reply, built) = oneshot::channel();
         let asked = self.rebuild.send(Rebuild { vm: self.number, reply });
-        let vm = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            let built = match asked {
+        async move {
+            match asked {
                 Ok(()) => built.await.unwrap_or_else(|_| Err("the control plane is gone".to_owned())),
                 Err(_) => Err("the control plane is gone".to_owned()),
-            };
-            match built {
+            }
+        }
+    }
+
+    fn replace(self: &Rc<Self>) {
+        self.state.replace(State::Rebuilding);
+        let asked = self.ask_for_another();
+        let vm = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            match asked.await {
+                // Nobody needs it any more.
+                _ if vm.has_ended() => {}
                 Ok(built) => {
                     vm.metrics.replaced.inc();
                     vm.install(built);
@@ -439,33 +486,3 @@ impl Vm {
         slot.timers.borrow_mut().insert(root.0, task.abort_handle());
     }
 }
-
-impl VmMetrics {
-    /// Registers a VM's metrics for a worker.
-    #[must_use]
-    pub fn new(registry: &crate::telemetry::registry::Registry, filter: &str) -> Self {
-        use crate::telemetry::names;
-        let labels = [("filter", filter)];
-        Self {
-            traps: TRAP_REASONS
-                .map(|reason| registry.counter(&names::FILTER_TRAPS, &[("filter", filter), ("reason", reason)])),
-            replaced: registry.counter(&names::FILTER_INSTANCES_REPLACED, &labels),
-            calls: registry.counter(&names::FILTER_CALLOUTS, &labels),
-            failed_calls: registry.counter(&names::FILTER_CALLOUTS_FAILED, &labels),
-            breaker: registry.gauge(&names::FILTER_BREAKER, &labels),
-            expired: registry.counter(&names::FILTER_EXPIRED, &labels),
-        }
-    }
-
-    fn trap(&self, kind: TrapKind) {
-        let reason = kind.label();
-        if let Some(index) = TRAP_REASONS.iter().position(|known| *known == reason)
-            && let Some(counter) = self.traps.get(index)
-        {
-            counter.inc();
-        }
-    }
-}
-
-/// The reasons that [`TrapKind::label`] gives for calls that were made.
-pub const TRAP_REASONS: [&str; 6] = ["unreachable", "deadline", "memory", "exit", "bad_pointer", "other"];

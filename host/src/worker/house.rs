@@ -1,7 +1,7 @@
 //! What a worker has, and how the next generation moves in.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
     net::TcpListener,
     rc::{Rc, Weak},
@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
-use super::{GenerationParts, ListenerParts, VmSource, keep};
+use super::{FilterParts, GenerationParts, ListenerParts, VmSource, keep};
 use crate::{
     cluster::{local::LocalCluster, shared::SharedCluster},
     config::resolved,
@@ -26,6 +26,7 @@ use crate::{
         build::FilterFacts,
         env::{Env, Stock},
         tap::Tap,
+        trial::{Side, Trial},
         vm::{Plugin, PluginMetrics, Vm, VmMetrics},
     },
 };
@@ -125,11 +126,17 @@ impl House {
             epoch: self.epoch,
         });
         let tenants: Vec<Rc<Tenant>> = parts.vms.into_iter().filter_map(|source| self.tenant(source, &env)).collect();
-        // Until the last stream of this generation has ended, so long its VMs are needed.
-        let keeps: Rc<Vec<Rc<Tenant>>> = Rc::new(tenants.clone());
         let mut gates = HashMap::new();
         for listener in parts.listeners {
-            let plugins = listener.filters.iter().filter_map(|facts| plugin(facts, &tenants, &self.registry)).collect();
+            let plugins =
+                listener.filters.iter().filter_map(|filter| plugin(filter, &tenants, &self.registry)).collect();
+            // Until the last stream of this listener and generation has ended, so long the VMs of its chain are needed.
+            let numbers = listener.filters.iter().flat_map(|filter| {
+                std::iter::once(&filter.facts)
+                    .chain(filter.canary.as_ref().map(|(facts, _)| facts))
+                    .map(|facts| facts.vm)
+            });
+            let keeps = Rc::new(numbers.filter_map(|vm| tenants.get(vm).map(Rc::clone)).collect());
             let gate = self.gates.remove(&listener.gate);
             gates.insert(listener.gate, self.open(listener, gate, plugins, &env, &keeps));
         }
@@ -261,17 +268,21 @@ impl House {
         each.filter_map(|(number, socket)| Some((number, socket.try_clone().ok()?))).collect()
     }
 
-    /// Accepts no more and waits for open connections, at most for so long.
-    pub async fn drain(&mut self, patience: Duration) {
+    /// Accepts no more and waits for open connections: for those of each listener as long as its `drain` says.
+    pub async fn drain(&mut self) {
         let mut gates = std::mem::take(&mut self.gates);
+        let mut longest = Duration::ZERO;
         for open in gates.values_mut() {
             open.close();
-            open.gate.listener().drain.begin();
+            let listener = open.gate.listener();
+            longest = longest.max(listener.serving().settings.drain);
+            leave(listener);
         }
         for task in gates.into_values().flat_map(|open| open.tasks) {
             let _ = task.await;
         }
-        let deadline = Instant::now() + patience;
+        // Those of listeners that went before have a patience of their own, which has begun.
+        let deadline = Instant::now() + longest;
         while self.is_busy() && Instant::now() < deadline {
             tokio::time::sleep(LOOK).await;
         }
@@ -314,23 +325,46 @@ fn leave(listener: Rc<LocalListener>) {
     });
 }
 
-fn plugin(facts: &FilterFacts, tenants: &[Rc<Tenant>], registry: &Registry) -> Option<Rc<Plugin>> {
+fn plugin(filter: &FilterParts, tenants: &[Rc<Tenant>], registry: &Registry) -> Option<Rc<Plugin>> {
+    let canary = filter.canary.as_ref().and_then(|(facts, trial)| {
+        let tried = (Side::Canary, Arc::clone(trial));
+        let plugin = version(facts, Some(tried), None, tenants, registry)?;
+        plugin.vm.is_on_trial(Arc::clone(trial));
+        Some(Rc::new(plugin))
+    });
+    let tried = filter.canary.as_ref().map(|(_, trial)| (Side::Stable, Arc::clone(trial)));
+    version(&filter.facts, tried, canary, tenants, registry).map(Rc::new)
+}
+
+/// One version of a filter.
+fn version(
+    facts: &FilterFacts,
+    trial: Option<(Side, Arc<Trial>)>,
+    canary: Option<Rc<Plugin>>,
+    tenants: &[Rc<Tenant>],
+    registry: &Registry,
+) -> Option<Plugin> {
     let name = facts.settings.name.as_str();
     let policy = match facts.settings.on_failure {
         resolved::OnFailure::Close => "close",
         resolved::OnFailure::Open => "open",
     };
-    Some(Rc::new(Plugin {
+    Some(Plugin {
         vm: Rc::clone(&tenants.get(facts.vm)?.vm),
         index: facts.index,
         callbacks: facts.callbacks,
         edits_bodies: facts.edits_bodies,
         headers_pause: facts.headers_pause,
         metrics: PluginMetrics {
+            calls: registry.counter(&names::FILTER_CALLS, &[("filter", name)]),
+            cpu: registry.histogram(&names::FILTER_CPU, &[("filter", name)]),
+            until_sample: Cell::new(0),
             streams: registry.counter(&names::FILTER_STREAMS, &[("filter", name)]),
             replies: registry.counter(&names::FILTER_LOCAL_REPLIES, &[("filter", name)]),
             failures: registry.counter(&names::FILTER_FAILED_STREAMS, &[("filter", name), ("policy", policy)]),
         },
         settings: Arc::clone(&facts.settings),
-    }))
+        trial,
+        canary,
+    })
 }

@@ -10,6 +10,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::house::Known;
 use crate::{
+    clock,
     cluster::local::LocalCluster,
     telemetry::{Gauge, Registry, names},
     wasm::vm::Vm,
@@ -39,8 +40,9 @@ pub(super) async fn measure(house: House) {
             let slot = vm.slot();
             let (memory, instances) = sums.entry(Rc::clone(&vm.name)).or_default();
             *memory += slot.as_ref().map_or(0, |slot| i64::try_from(slot.memory()).unwrap_or(i64::MAX));
-            *instances += i64::from(slot.is_some());
+            *instances += i64::try_from(vm.instances()).unwrap_or(i64::MAX);
             vm.lines.report(&vm.name);
+            vm.recycle_where_full();
             true
         });
         gauges.retain(|name, _| sums.contains_key(name));
@@ -53,7 +55,7 @@ pub(super) async fn measure(house: House) {
             gauges.0.set(memory);
             gauges.1.set(instances);
         }
-        let now = thread_time();
+        let now = clock::thread();
         cpu.add_time(now.saturating_sub(used));
         used = now;
     }
@@ -75,9 +77,4 @@ pub(super) async fn sweep(cluster: Weak<LocalCluster>) {
         let Some(cluster) = cluster.upgrade() else { return };
         cluster.sweep();
     }
-}
-
-fn thread_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -13,9 +13,11 @@ mod keep;
 use std::{
     io,
     net::TcpListener,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
-    time::Duration,
 };
 
 use tokio::{sync::mpsc, task::LocalSet};
@@ -26,10 +28,11 @@ use crate::{
     cluster::shared::SharedCluster,
     config::resolved,
     listener::accept::Admission,
-    telemetry::Registry,
+    telemetry::{Registry, names},
     wasm::{
         build::{Built, FilterFacts},
         tap::Tap,
+        trial::Trial,
         vm::Rebuild,
     },
 };
@@ -67,7 +70,15 @@ pub struct ListenerParts {
     /// Limits that the workers share.
     pub admission: Arc<Admission>,
     /// Its filters, outermost first.
-    pub filters: Vec<FilterFacts>,
+    pub filters: Vec<FilterParts>,
+}
+
+/// What one filter of a listener looks like to a worker.
+pub struct FilterParts {
+    /// It.
+    pub facts: FilterFacts,
+    /// The version of it that is tried.
+    pub canary: Option<(FilterFacts, Arc<Trial>)>,
 }
 
 /// Everything that a worker starts with.
@@ -104,8 +115,8 @@ pub type Job = Box<dyn FnOnce() + Send>;
 pub enum Command {
     /// Begin everything new on this generation, and say so.
     Swap(Box<GenerationParts>, std::sync::mpsc::Sender<()>),
-    /// Close idle connections, finish the others, at most for so long; then end.
-    Drain(Duration),
+    /// Close idle connections, finish the others, as long as their listeners wait; then end.
+    Drain,
     /// Do this.
     Run(Job),
     /// Give copies of all listening sockets, with the numbers of their gates.
@@ -126,7 +137,13 @@ impl Worker {
     /// When the thread or its runtime cannot be made.
     pub fn spawn(parts: WorkerParts) -> io::Result<Self> {
         let (commands, receiver) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(parts.stopped).build()?;
+        let (busy, idle) = turns(&parts.registry, parts.number);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_unpark(busy)
+            .on_thread_park(idle)
+            .start_paused(parts.stopped)
+            .build()?;
         let thread = thread::Builder::new().name(format!("fyke-worker-{}", parts.number)).spawn(move || {
             LocalSet::new().block_on(&runtime, run(parts, receiver));
         })?;
@@ -147,12 +164,30 @@ impl Worker {
     }
 }
 
+/// What to do when a worker's loop has something to do, and when it has done it: measures how long that took, which is how long something
+/// else may have waited.
+fn turns(registry: &Registry, worker: usize) -> (impl Fn() + Send + Sync + 'static, impl Fn() + Send + Sync + 'static) {
+    let histogram = registry.histogram(&names::WORKER_LOOP, &[("worker", &worker.to_string())]);
+    let epoch = std::time::Instant::now();
+    let since = Arc::new(AtomicU64::new(0));
+    let now = move || u64::try_from(epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let begun = Arc::clone(&since);
+    let busy = move || begun.store(now(), Ordering::Relaxed);
+    let idle = move || {
+        let begun = since.swap(0, Ordering::Relaxed);
+        if begun > 0 {
+            histogram.observe_value(now().saturating_sub(begun));
+        }
+    };
+    (busy, idle)
+}
+
 async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>) {
     let _stopped = parts.stopped.then(clock::stop);
     let mut house = House::new(parts.number, parts.registry, parts.tap);
     house.move_in(parts.generation);
     let housekeeping = tokio::task::spawn_local(keep::measure(house.known()));
-    let patience = loop {
+    loop {
         match commands.recv().await {
             Some(Command::Run(job)) => job(),
             Some(Command::Sockets(reply)) => {
@@ -164,11 +199,10 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
                 // Whoever waits may have gone.
                 let _ = done.send(());
             }
-            Some(Command::Drain(patience)) => break patience,
-            None => break Duration::ZERO,
+            Some(Command::Drain) | None => break,
         }
-    };
-    house.drain(patience).await;
+    }
+    house.drain().await;
     housekeeping.abort();
     house.end().await;
 }

@@ -71,7 +71,10 @@ pub fn rows(table: &mut Table) {
                 for version in VERSIONS {
                     stage.request(version).await.unwrap();
                     journal::check(version, &stage.ended(version).await, &["request_headers> http_call = 2 untouched"]);
-                    stage.proxy.logged(&["cluster refused", "clusters: [callout]", version.listener]).await;
+                    stage
+                        .proxy
+                        .logged(&["refused: the filter may not use it", "clusters: [callout]", version.listener])
+                        .await;
                 }
             },
         )

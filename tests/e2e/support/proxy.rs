@@ -23,16 +23,25 @@ pub struct Launch {
     yaml: String,
     workers: usize,
     folder: TempDir,
+    environment: Environment,
 }
+
+/// Variables and their values.
+type Environment = Vec<(&'static str, PathBuf)>;
 
 impl Launch {
     /// `yaml` is everything from `listeners:` on; node, workers, admin endpoint and module cache are added.
     pub fn new(yaml: impl Into<String>) -> Self {
-        Self { yaml: yaml.into(), workers: 1, folder: tempfile::tempdir().unwrap() }
+        Self { yaml: yaml.into(), workers: 1, folder: tempfile::tempdir().unwrap(), environment: Vec::new() }
     }
 
     pub fn workers(mut self, count: usize) -> Self {
         self.workers = count;
+        self
+    }
+
+    pub fn env(mut self, name: &'static str, value: impl Into<PathBuf>) -> Self {
+        self.environment.push((name, value.into()));
         self
     }
 
@@ -47,21 +56,22 @@ impl Launch {
         let file = self.folder.path().join("proxy.yaml");
         let yaml = whole(self.workers, &self.yaml);
         std::fs::write(&file, &yaml).unwrap();
-        let (child, log, stdout) = launch(&file, &[]);
-        let (workers, folder) = (self.workers, self.folder);
-        let mut proxy = Proxy { child, log, stdout, admin: None, bound: BTreeMap::new(), folder, workers };
+        let Self { workers, folder, environment, .. } = self;
+        let (child, log, stdout) = launch(&file, &[], &environment);
+        let mut proxy = Proxy { child, log, stdout, admin: None, bound: BTreeMap::new(), folder, workers, environment };
         proxy.admin = Some(proxy.started(&yaml));
         proxy.find_listeners().await;
         proxy
     }
 }
 
-fn launch(file: &Path, more: &[&str]) -> (Child, Lines, Lines) {
+fn launch(file: &Path, more: &[&str], environment: &Environment) -> (Child, Lines, Lines) {
     let mut child = Command::new(fyke())
         .args(["--log-format", "json", "--log", "info,fyke=debug", "run"])
         .arg(file)
         .args(more)
         .env_remove("FYKE_LOG")
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -75,8 +85,10 @@ fn launch(file: &Path, more: &[&str]) -> (Child, Lines, Lines) {
 /// A whole configuration. What changes the proxy finds its token in the file `token` next to it.
 fn whole(workers: usize, yaml: &str) -> String {
     // A configuration that names its own is left with it.
-    let state = if yaml.starts_with("state:") { String::new() } else { format!("state: {:?}\n", scratch()) };
-    format!("workers: {workers}\n{state}admin: {{ address: '127.0.0.1:0', token_file: token }}\n{yaml}")
+    let own = |key: &str| yaml.lines().any(|line| line.starts_with(key));
+    let state = if own("state:") { String::new() } else { format!("state: {:?}\n", scratch()) };
+    let admin = if own("admin:") { "" } else { "admin: { address: '127.0.0.1:0', token_file: token }\n" };
+    format!("workers: {workers}\n{state}{admin}{yaml}")
 }
 
 /// A proxy that runs until this is dropped.
@@ -88,6 +100,7 @@ pub struct Proxy {
     bound: BTreeMap<String, SocketAddr>,
     folder: TempDir,
     workers: usize,
+    environment: Environment,
 }
 
 impl Proxy {
@@ -178,11 +191,19 @@ impl Proxy {
         let yaml = yaml.replace(&format!("workers: {}\n", self.workers), &format!("workers: {workers}\n"));
         std::fs::write(&file, &yaml).unwrap();
         self.workers = workers;
-        let (child, log, stdout) = launch(&file, &["--take-over"]);
+        let (child, log, stdout) = launch(&file, &["--take-over"], &self.environment);
         let old = (std::mem::replace(&mut self.child, child), std::mem::replace(&mut self.log, log));
         self.stdout = stdout;
         self.admin = Some(self.started(&yaml));
         Ending { child: old.0, log: old.1 }
+    }
+
+    /// Starts it anew, after it has ended, with more options.
+    pub async fn restart(&mut self, more: &[&str]) {
+        let file = self.path("proxy.yaml");
+        (self.child, self.log, self.stdout) = launch(&file, more, &self.environment);
+        self.admin = Some(self.started("as it was kept"));
+        self.find_listeners().await;
     }
 
     async fn find_listeners(&mut self) {
@@ -202,6 +223,24 @@ impl Proxy {
         let token = std::fs::read_to_string(self.path("token")).unwrap();
         let headers = format!("authorization: Bearer {}\r\n{headers}", token.trim());
         let answer = post(self.admin(), path, &headers).await;
+        (answer.status(), serde_json::from_slice(&answer.body).unwrap())
+    }
+
+    /// Sends something to the admin endpoint, with the token.
+    pub async fn change(&self, method: &str, path: &str, kind: &str, body: impl AsRef<[u8]>) -> (u16, Value) {
+        let token = std::fs::read_to_string(self.path("token")).unwrap();
+        let body = body.as_ref();
+        let mut conn = Conn::to(self.admin()).await;
+        conn.send(format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: Bearer {}\r\ncontent-type: {kind}\r\n\
+             content-length: {}\r\n\r\n",
+            self.admin(),
+            token.trim(),
+            body.len()
+        ))
+        .await;
+        conn.send(body).await;
+        let answer = conn.response(method).await;
         (answer.status(), serde_json::from_slice(&answer.body).unwrap())
     }
 

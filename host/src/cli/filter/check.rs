@@ -6,7 +6,10 @@ use fyke_engine::{Engine, EngineOptions, Module};
 use serde_json::{Value, json};
 
 use super::{BAD_CONFIGURATION, Output, print};
-use crate::wasm::{manifest::Manifest, source};
+use crate::wasm::{
+    manifest::Manifest,
+    source::{Fetcher, Wanted},
+};
 
 /// Hostcalls that work only where `allow:` grants them, and the grant.
 const GRANTS: &[(&str, &str)] = &[
@@ -15,8 +18,8 @@ const GRANTS: &[(&str, &str)] = &[
     ("proxy_grpc_stream", "clusters"),
     ("proxy_get_shared_data", "shared_data"),
     ("proxy_set_shared_data", "shared_data"),
-    ("proxy_register_shared_queue", "shared_data"),
-    ("proxy_resolve_shared_queue", "shared_data"),
+    ("proxy_register_shared_queue", "queues"),
+    ("proxy_resolve_shared_queue", "queues"),
 ];
 
 /// Loads a module as the proxy would, without running it, and says what it is.
@@ -44,7 +47,8 @@ fn load(module: &str) -> Result<Module, String> {
         Some(name) => crate::config::resolved::ModuleSource::Builtin(name.to_owned()),
         None => crate::config::resolved::ModuleSource::File(Path::new(module).to_owned()),
     };
-    let bytes = source::read(&source, None).map_err(|error| error.to_string())?;
+    let wanted = Wanted { source: &source, sha256: None, signed_by: &[] };
+    let bytes = Fetcher::new(None).read(&wanted).map_err(|error| error.to_string())?.bytes;
     let engine = Engine::new(EngineOptions::default()).map_err(|error| error.to_string())?;
     engine.compile(&bytes).map_err(|error| error.to_string())
 }

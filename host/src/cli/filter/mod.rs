@@ -4,6 +4,7 @@ mod cargo;
 mod check;
 mod dev;
 mod envoy_config;
+mod live;
 mod new;
 mod sdk;
 mod test;
@@ -42,6 +43,8 @@ pub(super) enum FilterCommand {
         #[command(flatten)]
         what: envoy_config::Arguments,
     },
+    #[command(flatten)]
+    Live(live::Live),
     /// Serve a test of the SDK's test kit over standard input and output
     #[command(hide = true)]
     Bed {
@@ -69,6 +72,7 @@ pub(super) fn run(command: FilterCommand, output: Output) -> u8 {
         FilterCommand::Test { what } => test::run(what),
         FilterCommand::Dev { what } => dev::run(&what),
         FilterCommand::EnvoyConfig { what } => envoy_config::run(&what),
+        FilterCommand::Live(live) => live::run(&live, output),
         FilterCommand::Bed { envoy } => bed(envoy),
     }
 }

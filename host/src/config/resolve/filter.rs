@@ -4,8 +4,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Filters, Resolver, place::Place, reload};
 use crate::config::{
+    fingerprint::Fingerprint,
+    module::{PublicKey, Reference, Url},
     raw,
-    resolved::{Allow, Filter, FilterLimits, HeadersPause, Locations, ModuleSource, OnFailure, Origin},
+    resolved::{
+        Allow, CANARY, Canary, Choice, Filter, FilterLimits, HeadersPause, Isolation, Locations, MIN_STREAMS,
+        ModuleSource, OnFailure, Origin, RollbackOn,
+    },
     source::{Sources, Span},
     tree::{Node, Value, join, join_index, quote},
     units,
@@ -25,8 +30,10 @@ impl Resolver<'_, '_> {
     }
 
     fn filter(&mut self, name: &str, raw: &raw::Filter, place: &Place<'_>) -> Option<Filter> {
+        self.contents.clear();
         let module = self.module(&raw.module, &place.key("module"));
-        let sha256 = raw.sha256.as_ref().map(|digest| self.digest(digest, &place.key("sha256")));
+        let sha256 = self.pinned(raw.sha256.as_ref(), module.as_ref(), place);
+        let signed_by = self.keys(&raw.signed_by, &place.key("signed_by"));
         let allow = self.allow(raw.allow.clone().unwrap_or_default(), &place.key("allow"));
         let limits = self.filter_limits(raw.limits.clone().unwrap_or_default(), &place.key("limits"));
         let (configuration, locations) = self.configuration(&place.key("config"));
@@ -34,15 +41,26 @@ impl Resolver<'_, '_> {
             let place = place.key("environment").key(key);
             self.diagnostics.error(place.span, &place.path, format!("{} cannot be a variable's name", quote(key)));
         }
-        Some(Filter {
+        if name.ends_with(CANARY) {
+            let message = format!("the name of a filter cannot end with {CANARY}: canaries are called so");
+            self.diagnostics.error(place.span, &place.path, message);
+        }
+        let isolation = match raw.isolation {
+            raw::Isolation::Worker => Isolation::Worker,
+            raw::Isolation::Stream => Isolation::Stream,
+        };
+        if isolation == Isolation::Stream && raw.vm.is_some() {
+            let place = place.key("isolation");
+            let message = "with `isolation: stream` no instance is shared, so there is no `vm`";
+            self.diagnostics.error(place.span, &place.path, message);
+        }
+        let mut filter = Filter {
             name: name.to_owned(),
             origin: self.diagnostics.sources.origin(place.span),
             module: module?,
             module_origin: self.diagnostics.sources.origin(place.key("module").span),
-            sha256: match sha256 {
-                Some(digest) => Some(digest?),
-                None => None,
-            },
+            sha256: sha256?,
+            signed_by,
             configuration,
             locations: Arc::new(locations),
             root_id: raw.root_id.clone().unwrap_or_else(|| name.to_owned()),
@@ -52,6 +70,7 @@ impl Resolver<'_, '_> {
                 raw::OnFailure::Close => OnFailure::Close,
                 raw::OnFailure::Open => OnFailure::Open,
             },
+            isolation,
             limits,
             allow,
             callbacks: raw.callbacks.as_ref().map(|callbacks| callbacks.iter().map(callback).collect()),
@@ -60,35 +79,112 @@ impl Resolver<'_, '_> {
                 raw::HeadersPause::HeadersOnly => HeadersPause::HeadersOnly,
             }),
             reload: reload(raw.reload),
+            canary: None,
+            of_instance: self.fingerprint(&raw::Filter { canary: None, ..raw.clone() }),
             fingerprint: self.fingerprint(raw),
+        };
+        if let Some(canary) = &raw.canary {
+            filter.canary = self.canary(canary, &filter, &place.key("canary")).map(Arc::new);
+        }
+        Some(filter)
+    }
+
+    fn canary(&mut self, raw: &raw::Canary, of: &Filter, place: &Place<'_>) -> Option<Canary> {
+        let module = self.module(&raw.module, &place.key("module"));
+        let sha256 = self.pinned(raw.sha256.as_ref(), module.as_ref(), place);
+        let mut version = Filter {
+            name: format!("{}{CANARY}", of.name),
+            module: module?,
+            module_origin: self.diagnostics.sources.origin(place.key("module").span),
+            sha256: sha256?,
+            ..of.clone()
+        };
+        let config = place.key("config");
+        if config.node().is_some() {
+            let (configuration, locations) = self.configuration(&config);
+            version.configuration = configuration;
+            version.locations = Arc::new(locations);
+        }
+        let on = raw.rollback_on.clone().unwrap_or_default();
+        let default = RollbackOn::default();
+        Some(Canary {
+            version: Arc::new(version),
+            share: raw.percent / 100.0,
+            min_streams: u64::from(raw.min_streams.unwrap_or(MIN_STREAMS)),
+            rollback_on: RollbackOn {
+                traps: on.traps.map_or(default.traps, |traps| traps.0 / 100.0),
+                errors: on.errors.map_or(default.errors, |errors| errors.0 / 100.0),
+                latency: on.latency.map(|latency| latency.0 / 100.0),
+            },
         })
     }
 
     fn module(&mut self, text: &str, place: &Place<'_>) -> Option<ModuleSource> {
-        const HELP: &str = "expected builtin:NAME or the path of a .wasm file";
-        if let Some(name) = text.strip_prefix("builtin:") {
-            if name.is_empty() {
-                self.diagnostics.error_with_help(place.span, &place.path, "a name is missing", HELP);
-                return None;
-            }
-            return Some(ModuleSource::Builtin(name.to_owned()));
+        const HELP: &str =
+            "expected builtin:NAME, the path of a .wasm file, https://... or oci://REGISTRY/REPOSITORY:TAG";
+        let wrong = |resolver: &mut Self, message: &str| {
+            resolver.diagnostics.error_with_help(place.span, &place.path, message, HELP);
+            None
+        };
+        match text.strip_prefix("builtin:") {
+            Some("") => return wrong(self, "a name is missing"),
+            Some(name) => return Some(ModuleSource::Builtin(name.to_owned())),
+            None => {}
         }
-        if let Some((scheme, _)) = text.split_once("://") {
-            let message = match scheme {
-                "https" | "oci" => {
-                    format!("modules from {scheme}:// are not supported by this version")
+        let parsed = match text.split_once("://") {
+            Some(("https" | "http", _)) => Url::parse(text).map(ModuleSource::Https),
+            Some(("oci", _)) => Reference::parse(text).map(ModuleSource::Oci),
+            Some(_) if place.is_secret() => Err(format!("{} is not a module", place.shown())),
+            Some((scheme, _)) => Err(format!("modules cannot come from {scheme}://")),
+            None if text.is_empty() => Err("a module is missing".to_owned()),
+            None => return Some(ModuleSource::File(self.file(place, text))),
+        };
+        match parsed {
+            Ok(source) => Some(source),
+            Err(_) if place.is_secret() => wrong(self, &format!("{} is not a module", place.shown())),
+            Err(error) => wrong(self, &error),
+        }
+    }
+
+    /// A module's digest, which may be left out where nobody else can change what its source leads to.
+    fn pinned(
+        &mut self,
+        written: Option<&String>,
+        source: Option<&ModuleSource>,
+        place: &Place<'_>,
+    ) -> Option<Option<String>> {
+        if let Some(digest) = written {
+            return self.digest(digest, &place.key("sha256")).map(Some);
+        }
+        let open = match source {
+            Some(ModuleSource::Https(_)) => true,
+            Some(ModuleSource::Oci(reference)) => reference.digest().is_none(),
+            _ => false,
+        };
+        if open {
+            let place = place.key("module");
+            let help =
+                "write `sha256:`, which `sha256sum` prints of the module, so that nobody else decides what runs here";
+            self.diagnostics.error_with_help(place.span, &place.path, "`sha256` is missing", help);
+        }
+        Some(None)
+    }
+
+    fn keys(&mut self, files: &[String], place: &Place<'_>) -> Vec<PublicKey> {
+        let mut keys = Vec::new();
+        for (index, file) in files.iter().enumerate() {
+            let place = place.index(index);
+            let path = self.file(&place, file);
+            self.files.push(path.clone());
+            match PublicKey::read(&path) {
+                Ok(key) => {
+                    self.contents.push(Fingerprint::of([&key.bytes()[..]]));
+                    keys.push(key);
                 }
-                _ if place.is_secret() => format!("{} is not a module", place.shown()),
-                _ => format!("modules cannot come from {scheme}://"),
-            };
-            self.diagnostics.error_with_help(place.span, &place.path, message, HELP);
-            return None;
+                Err(error) => self.diagnostics.error(place.span, &place.path, error),
+            }
         }
-        if text.is_empty() {
-            self.diagnostics.error_with_help(place.span, &place.path, "a module is missing", HELP);
-            return None;
-        }
-        Some(ModuleSource::File(self.file(place, text)))
+        keys
     }
 
     fn digest(&mut self, text: &str, place: &Place<'_>) -> Option<String> {
@@ -111,7 +207,21 @@ impl Resolver<'_, '_> {
         for (index, name) in raw.clusters.iter().enumerate() {
             self.unknown("cluster", name, &clusters.index(index));
         }
-        Allow { clusters: raw.clusters, shared_data: raw.shared_data }
+        let default = Allow::default();
+        Allow {
+            clusters: raw.clusters,
+            shared_data: raw.shared_data,
+            queues: raw.queues.unwrap_or(raw.shared_data),
+            metrics: raw.metrics.unwrap_or(default.metrics),
+            set_properties: raw.set_properties.unwrap_or(default.set_properties),
+            foreign_functions: match raw.foreign_functions {
+                None | Some(raw::Selection::All(true)) => Choice::All,
+                Some(raw::Selection::All(false)) => Choice::Named(Vec::new()),
+                Some(raw::Selection::Named(names)) => Choice::Named(names),
+            },
+            clock: raw.clock.unwrap_or(default.clock),
+            random: raw.random.unwrap_or(default.random),
+        }
     }
 
     fn filter_limits(&mut self, raw: raw::FilterLimits, place: &Place<'_>) -> FilterLimits {
@@ -124,6 +234,7 @@ impl Resolver<'_, '_> {
             configure_time: time(raw.configure_time, default.configure_time, "configure_time"),
             memory: self.size(raw.memory, default.memory, MEMORY, &place.key("memory")),
             series: raw.series.map_or(default.series, |series| series as usize),
+            instances: raw.instances.map_or(default.instances, |instances| instances as usize),
         }
     }
 

@@ -103,7 +103,8 @@ pub(crate) fn resolve(
 
     Some(Config {
         node: identity(raw.node.clone().unwrap_or_default()),
-        workers: workers(raw.workers),
+        workers: workers(raw.workers.as_ref()),
+        workers_are_auto: !matches!(raw.workers, Some(raw::Workers::Count(_))),
         state: raw.state.as_ref().map(|path| resolver.file(&root.key("state"), path)),
         admin,
         limits: ProcessLimits {
@@ -124,9 +125,9 @@ fn identity(node: raw::Node) -> Identity {
     Identity { id: node.id, cluster: node.cluster, zone: node.zone, metadata: node.metadata }
 }
 
-fn workers(written: Option<raw::Workers>) -> usize {
+fn workers(written: Option<&raw::Workers>) -> usize {
     match written {
-        Some(raw::Workers::Count(count)) => count as usize,
+        Some(raw::Workers::Count(count)) => *count as usize,
         Some(raw::Workers::Auto(_)) | None => thread::available_parallelism().map_or(1, usize::from),
     }
 }

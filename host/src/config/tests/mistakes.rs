@@ -234,7 +234,7 @@ fn filters_are_checked() {
     for (filter, message) in [
         ("module: \"builtin:\"", "a name is missing"),
         ("module: \"\"", "a module is missing"),
-        ("module: http://x/y.wasm", "modules cannot come from http://"),
+        ("module: http://x/y.wasm", "plain http is only for hosts on the loopback interface; use https://"),
         ("module: m.wasm, sha256: abc", "\"abc\" is not a SHA-256 digest"),
         ("module: m.wasm, callbacks: [request_header]", "unknown value \"request_header\""),
         ("module: m.wasm, limits: { memory: 5GiB }", "\"5GiB\" is out of range"),

@@ -38,9 +38,6 @@ fn they_are_refused_by_name() {
         (listener("proxy_protocol: accept"), "accept"),
         (listener("proxy_protocol: require"), "require"),
         (listener("chains: [{ match: { sni: [a] }, filters: [] }]"), "chains"),
-        (filter("signed_by: [team.pub]"), "signed_by"),
-        (filter("isolation: stream"), "stream"),
-        (filter("canary: { module: ./next.wasm, percent: 5 }"), "canary"),
         (top("limits: { memory: 2GiB }"), "memory"),
         (cluster("discovery: { dns: users.internal:8080, refresh: 5s }"), "discovery"),
         (cluster("circuit_breakers: { connections: 1024 }"), "circuit_breakers"),
@@ -66,13 +63,26 @@ fn they_are_refused_by_name() {
 }
 
 #[test]
-fn modules_from_elsewhere_are_refused() {
-    for (module, scheme) in [("https://example.com/f.wasm", "https"), ("oci://registry/f:1", "oci")] {
-        let text = format!(
-            "listeners: {{ w: {{ address: 127.0.0.1:0, filters: [f] }} }}\nfilters: {{ f: {{ module: \"{module}\" }} }}\n"
-        );
-        let (message, _) = problem(&text);
-        assert!(message.ends_with(&format!("modules from {scheme}:// are not supported by this version")), "{message}");
+fn modules_from_elsewhere_are_pinned() {
+    let of = |module: &str, more: &str| {
+        format!(
+            "listeners: {{ w: {{ address: 127.0.0.1:0, filters: [f] }} }}\nfilters: {{ f: {{ module: \"{module}\"{more} }} }}\n"
+        )
+    };
+    let digest = "0123456789abcdef".repeat(4);
+    for module in ["https://example.com/f.wasm", "oci://registry/f:1"] {
+        let (message, help) = problem(&of(module, ""));
+        assert!(message.ends_with("`sha256` is missing") && help.contains("sha256sum"), "{message}");
+        assert!(super::yaml(&of(module, &format!(", sha256: {digest}"))).is_ok());
+    }
+    assert!(super::yaml(&of(&format!("oci://registry/f@sha256:{digest}"), "")).is_ok());
+    for (module, reason) in [
+        ("http://example.com/f.wasm", "http"),
+        ("ftp://example.com/f.wasm", "modules cannot come from ftp://"),
+        ("oci://registry", "expected oci://"),
+    ] {
+        let (message, _) = problem(&of(module, ""));
+        assert!(message.contains(reason), "{message}");
     }
 }
 

@@ -64,8 +64,6 @@ fn the_same_definition_is_shared_and_another_one_of_that_name_refused() {
     let second = metrics.define("g", 1_000, definition(r#"{"kind":"counter","name":"c","labels":["a"]}"#)).unwrap();
     assert!(Arc::ptr_eq(&first, &second));
     for json in [
-        r#"{"kind":"gauge","name":"c","labels":["a"]}"#,
-        r#"{"kind":"counter","name":"c"}"#,
         r#"{"kind":"counter","name":"1"}"#,
         r#"{"kind":"counter","name":""}"#,
         r#"{"kind":"counter","name":"fyke_x"}"#,
@@ -132,4 +130,28 @@ fn a_client_that_says_overflow_makes_no_second_series_of_it() {
     }
     let series = &metrics.gather()[0].series;
     assert_eq!(series[..], [(vec!["x".to_owned()], Shown::Number(1)), (vec![OVERFLOW.to_owned()], Shown::Number(2))]);
+}
+
+#[test]
+fn another_version_of_a_filter_may_count_otherwise_and_another_filter_only_when_nobody_counts() {
+    let metrics = LabelledMetrics::default();
+    let with = |labels: &str| definition(&format!(r#"{{"kind":"counter","name":"hits","labels":[{labels}]}}"#));
+    let old = metrics.define("f", 2, with(r#""a""#)).unwrap();
+    old.record(1, &values(&["x"])).unwrap();
+    old.record(1, &values(&["y"])).unwrap();
+    // The new version is configured while the old one runs.
+    let new = metrics.define("f", 2, with(r#""a","b""#)).unwrap();
+    assert!(metrics.define("g", 2, with("")).unwrap_err().contains("by another filter"));
+    assert_eq!(metrics.gather()[0].labels, ["a", "b"]);
+    // A version that was only tried leaves nothing behind.
+    drop(new);
+    assert_eq!(metrics.gather()[0].labels, ["a"]);
+    drop(old);
+    let other = metrics.define("f", 2, with(r#""c""#)).unwrap();
+    // What the old one had of the filter's series is free again.
+    other.record(1, &values(&["x"])).unwrap();
+    other.record(1, &values(&["y"])).unwrap();
+    assert_eq!(metrics.overflows(), 0);
+    drop(other);
+    assert!(metrics.define("g", 2, with("")).is_ok());
 }

@@ -22,6 +22,7 @@ use crate::{
         resolved::{ModuleSource, Sink},
     },
     reload::{
+        overlay::Overlay,
         prepare::{self, Records},
         proxy::{Applied, Proxy, Setup},
     },
@@ -127,7 +128,10 @@ impl Bench {
                     Some(prepared.start(Setup { tap: self.tap.clone(), ..Setup::default() }).map_err(refused)?);
             }
             Some(proxy) => {
-                let applied = proxy.prepare(config).and_then(|prepared| proxy.apply(&prepared)).map_err(refused)?;
+                let applied = proxy
+                    .prepare(Arc::new(config), Overlay::default(), false)
+                    .and_then(|prepared| proxy.apply(&prepared))
+                    .map_err(refused)?;
                 if let Applied::Unchanged(_) = applied {
                     return Ok("nothing has changed that runs".to_owned());
                 }
