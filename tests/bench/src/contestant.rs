@@ -269,7 +269,8 @@ pub fn header_filter(given: Option<&Path>, (guest, profile, module): (&str, &str
     path.canonicalize().with_context(|| format!("the header filter {} is missing", path.display()))
 }
 
-fn version_of(binary: &Path, option: &str) -> anyhow::Result<String> {
+/// First line of what a program says about its version.
+pub fn version_of(binary: &Path, option: &str) -> anyhow::Result<String> {
     // nginx says it on standard error.
     let output =
         Command::new(binary).arg(option).output().with_context(|| format!("cannot run {}", binary.display()))?;

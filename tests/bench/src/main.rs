@@ -5,14 +5,21 @@
 //! `fyke-bench tcp` answers what a byte costs where nobody looks at it.
 //! `fyke-bench hostcalls` answers what a filter pays for asking the host.
 //! `fyke-bench memory` answers what the proxy holds: empty, per idle connection, and while a gigabyte streams through.
+//! `fyke-bench swaps` answers what running traffic notices when its filter is swapped (`--what swaps`), or when a module of 3 MB is
+//! compiled (`--what compile`).
 //!
 //! # Method
 //! The proxy alone runs on one core; upstream and load generator share another. Every contestant is started afresh in each round, warmed
 //! up, measured, and stopped; the order rotates between rounds. Ratios are computed within a round, because this
 //! machine's speed may wander between rounds, and then their median is taken. A round in which anything but 200 was answered ends the program.
 //!
+//! `swaps` compares one proxy with itself: intervals with and without swaps in pairs, the order alternating, and the medians of both. The
+//! proxy has two workers and all cores, as in operation, so upstream and load are in its way; they are in both intervals. The load is an open
+//! loop at 30% of saturation: requests are due at a constant rate and latency counts from then. How long the load itself was late is told
+//! besides.
+//!
 //! # What this is not
-//! `wrk` is a closed loop: it waits for an answer before it asks again, so its latencies are those of a full house, not of a
+//! `wrk`, the load of `cpu`, is a closed loop: it waits for an answer before it asks again, so its latencies are those of a full house, not of a
 //! given rate. Compare them between contestants; do not read them as promises.
 
 #![forbid(unsafe_code)]
@@ -23,13 +30,17 @@ mod configuration;
 mod contestant;
 mod cpu;
 mod envoy;
+mod heavy;
 mod hold;
 mod hostcalls;
 mod load;
 mod memory;
+mod open_loop;
 mod process;
 mod report;
 mod stats;
+mod subject;
+mod swaps;
 mod tcp;
 mod upstream;
 
@@ -56,6 +67,8 @@ enum Command {
     Hostcalls(hostcalls::Options),
     /// Resident memory: empty, with idle connections, while streaming
     Memory(memory::Options),
+    /// Latency of running traffic while its filter is swapped, or while a large module is compiled
+    Swaps(swaps::Options),
     /// Opens idle connections; a process of its own for `memory`
     #[command(hide = true)]
     Hold(hold::Options),
@@ -99,6 +112,7 @@ fn main() -> ExitCode {
         Command::Tcp(options) => tcp::run(&options),
         Command::Hostcalls(options) => hostcalls::run(&options),
         Command::Memory(options) => memory::run(&options),
+        Command::Swaps(options) => swaps::run(&options),
         Command::Hold(options) => hold::run(&options),
     };
     match result {

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use rustix::{
     process::{Pid, Signal, kill_process},
-    thread::{CpuSet, sched_setaffinity},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
 const STEP: Duration = Duration::from_millis(20);
@@ -34,6 +34,13 @@ pub fn pin_self(core: usize) -> anyhow::Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("cannot run on core {core}"))
 }
 
+/// The cores that this program may use, in the words of `taskset`.
+pub fn cores() -> anyhow::Result<String> {
+    let set = sched_getaffinity(None)?;
+    let cores = (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).map(|core| core.to_string());
+    Ok(cores.collect::<Vec<_>>().join(","))
+}
+
 /// A running program that ends when this is dropped.
 pub struct Process {
     child: Child,
@@ -43,9 +50,14 @@ pub struct Process {
 impl Process {
     /// Starts `program` on `core`; what it prints goes to `log`. It is told to end when this program dies, however it dies.
     pub fn start(program: &Path, arguments: &[&str], core: usize, log: &Path) -> anyhow::Result<Self> {
+        Self::start_on(program, arguments, &core.to_string(), log)
+    }
+
+    /// The same on several cores, in the words of `taskset`: `0,1`.
+    pub fn start_on(program: &Path, arguments: &[&str], cores: &str, log: &Path) -> anyhow::Result<Self> {
         let out = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "taskset", "-c", &core.to_string()])
+            .args(["--pdeathsig", "TERM", "taskset", "-c", cores])
             .arg(program)
             .args(arguments)
             .stdin(Stdio::null())
