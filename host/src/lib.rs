@@ -14,7 +14,7 @@
 //! * [`telemetry`]: metrics, log sinks, the process's own log.
 //! * [`envoy`]: a filter in the words of Envoy. [`testbed`]: a proxy around one filter, for the filter's own tests; driven over a pipe.
 //! * [`config`] and [`snapshot`]: plain data that all may read. [`transport`]: byte streams.
-//!   [`clock`]: the wall clock.
+//!   [`clock`]: the wall clock. [`files`]: whole files or none.
 //!
 //! Two planes: the control plane (one small runtime) loads, validates, compiles and serves the admin API; the data plane (the
 //! workers) serves traffic. What a stream touches is `!Send` and stays on its worker. There are no global registries; parts receive what
@@ -33,6 +33,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod envoy;
+pub mod files;
 pub mod filter;
 pub mod http;
 pub mod listener;

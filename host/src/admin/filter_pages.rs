@@ -26,7 +26,7 @@ pub fn filters(snapshot: &Snapshot, registry: &Registry) -> Value {
 /// One.
 pub fn filter(snapshot: &Snapshot, registry: &Registry, name: &str) -> Option<Value> {
     let settings = snapshot.config.filters.get(name)?;
-    let mut value = version(registry, settings, &snapshot.blueprint.facts(name)?);
+    let value = version(registry, settings, &snapshot.blueprint.facts(name)?);
     let own = json!({
         "generation": snapshot.versions.get(name),
         "changes": snapshot.overlay.depth(name),
@@ -36,15 +36,12 @@ pub fn filter(snapshot: &Snapshot, registry: &Registry, name: &str) -> Option<Va
         "origin": format!("{}:{}", settings.origin.file, settings.origin.line),
         "canary": snapshot.trials.get(name).and_then(|trial| canary(snapshot, registry, trial)),
     });
-    if let (Value::Object(value), Value::Object(own)) = (&mut value, own) {
-        value.extend(own);
-    }
-    Some(value)
+    Some(with(value, own))
 }
 
 fn canary(snapshot: &Snapshot, registry: &Registry, trial: &Trial) -> Option<Value> {
     let settings = &trial.settings;
-    let mut value = version(registry, &settings.version, &snapshot.blueprint.facts(&settings.version.name)?);
+    let value = version(registry, &settings.version, &snapshot.blueprint.facts(&settings.version.name)?);
     let (stable, canary) = trial.read();
     let on = &settings.rollback_on;
     let percent = |share: f64| format!("{}%", share * 100.0);
@@ -58,10 +55,15 @@ fn canary(snapshot: &Snapshot, registry: &Registry, trial: &Trial) -> Option<Val
         },
         "trial": { "canary": tally(&canary), "stable": tally(&stable) },
     });
-    if let (Value::Object(value), Value::Object(own)) = (&mut value, own) {
-        value.extend(own);
+    Some(with(value, own))
+}
+
+/// An object with the entries of another one behind its own.
+fn with(mut value: Value, more: Value) -> Value {
+    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+        value.extend(more);
     }
-    Some(value)
+    value
 }
 
 fn tally(reading: &trial::Reading) -> Value {

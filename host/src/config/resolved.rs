@@ -44,6 +44,17 @@ pub struct Config {
     pub sources: Arc<super::Sources>,
 }
 
+impl Config {
+    /// Puts a filter in the place of the one of its name, in every chain too.
+    pub fn put(&mut self, filter: &Arc<Filter>) {
+        let of_listeners = self.listeners.iter_mut().flat_map(|listener| &mut listener.filters);
+        for one in of_listeners.filter(|one| one.name == filter.name) {
+            *one = Arc::clone(filter);
+        }
+        self.filters.insert(filter.name.clone(), Arc::clone(filter));
+    }
+}
+
 /// `reload:`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reload {

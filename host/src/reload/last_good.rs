@@ -5,9 +5,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs, io,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -20,6 +19,7 @@ use crate::{
         self, Config, Format,
         resolved::{Filter, Loaded, ModuleSource},
     },
+    files,
     snapshot::Snapshot,
     wasm::source,
 };
@@ -56,14 +56,14 @@ pub fn keep(state: &Path, snapshot: &Snapshot) -> io::Result<()> {
             if source::digest(&bytes) != facts.hash {
                 continue;
             }
-            write(&copy, &bytes)?;
+            files::replace(&copy, &bytes, true)?;
         }
         modules.insert(name.clone(), facts.hash);
     }
     let since = snapshot.since.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let files = snapshot.written.sources.texts().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
     let kept = Kept { since, files, modules };
-    write(&folder.join(FILE), &serde_json::to_vec_pretty(&kept)?)?;
+    files::replace(&folder.join(FILE), &serde_json::to_vec_pretty(&kept)?, true)?;
     // Copies that nothing needs any more.
     for entry in fs::read_dir(&folder)?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -74,21 +74,6 @@ pub fn keep(state: &Path, snapshot: &Snapshot) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let aside = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&aside, path)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&aside);
-    }
-    written
 }
 
 /// The last configuration that ran, and since when it did.
@@ -113,13 +98,8 @@ pub fn load(state: &Path) -> Result<(Config, SystemTime), String> {
         }
         let signature = fs::read(source::beside(path)).ok();
         let loaded = Loaded { sha256: digest.clone(), signature, bytes: bytes.into() };
-        let replaced = Arc::new(Filter { module: ModuleSource::Loaded(loaded), ..(**filter).clone() });
-        for listener in &mut config.listeners {
-            for one in listener.filters.iter_mut().filter(|one| one.name == *name) {
-                *one = Arc::clone(&replaced);
-            }
-        }
-        config.filters.insert(name.clone(), replaced);
+        let replaced = Filter { module: ModuleSource::Loaded(loaded), ..(**filter).clone() };
+        config.put(&Arc::new(replaced));
     }
     Ok((config, SystemTime::UNIX_EPOCH + Duration::from_secs(kept.since)))
 }

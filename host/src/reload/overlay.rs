@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::config::{
     Config,
     fingerprint::Fingerprint,
-    resolved::{Allow, CANARY, Canary, Filter, FilterLimits, Isolation, ModuleSource, OnFailure, Origin, Reload},
+    resolved::{Allow, Canary, Filter, FilterLimits, Isolation, ModuleSource, OnFailure, Origin, Reload},
     suggest,
 };
 
@@ -253,7 +253,7 @@ impl Overlay {
                 None => plain(name),
             };
             let filter = Arc::new(changed(filter, &change.state));
-            config.filters.insert(name.clone(), Arc::clone(&filter));
+            config.put(&filter);
             for listener in &mut config.listeners {
                 let plain = listener.fingerprint;
                 let fingerprint = |word: &[u8]| Fingerprint::of([plain.bytes(), word, name.as_bytes()]);
@@ -266,9 +266,6 @@ impl Overlay {
                     let next = place.before.as_ref();
                     let next = next.and_then(|next| listener.filters.iter().position(|one| one.name == *next));
                     listener.filters.insert(next.unwrap_or(listener.filters.len()), Arc::clone(&filter));
-                }
-                for one in listener.filters.iter_mut().filter(|one| one.name == *name) {
-                    *one = Arc::clone(&filter);
                 }
             }
         }
@@ -352,7 +349,7 @@ fn changed(mut filter: Filter, state: &State) -> Filter {
         }
         Trying::This(trial) => {
             let mut version = with_version(&Filter { canary: None, ..filter.clone() }, &trial.version);
-            version.name = format!("{}{CANARY}", filter.name);
+            version.name = filter.canary_name();
             let settings = format!("{} {} {:?}", trial.share, trial.min_streams, trial.rollback_on);
             filter.fingerprint =
                 Fingerprint::of([filter.fingerprint.bytes(), version.fingerprint.bytes(), settings.as_bytes()]);

@@ -5,7 +5,7 @@
 //! all, a look at the path tells. A few looks a second cost nothing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -35,6 +35,8 @@ fn sight(path: &Path) -> Sight {
 type Sights = BTreeMap<PathBuf, Sight>;
 
 fn sights(paths: impl IntoIterator<Item = PathBuf>) -> Sights {
+    // Several generations name the same: each is looked at once.
+    let paths: BTreeSet<PathBuf> = paths.into_iter().collect();
     paths
         .into_iter()
         .map(|path| {
@@ -53,7 +55,7 @@ pub async fn run(keeper: Arc<Keeper>) {
         let mut seen = sights(keeper.watched());
         if seen.iter().all(|(path, sight)| known.get(path) == Some(sight)) {
             // What only an older generation needs is no reason to reload, but must be none either when that one is gone back to.
-            known = sights(keeper.once_watched());
+            known = sights(keeper.once_watched().into_iter().filter(|path| !seen.contains_key(path)));
             known.extend(seen);
             continue;
         }

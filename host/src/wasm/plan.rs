@@ -13,7 +13,7 @@ use super::{
     source::Wanted,
 };
 use crate::{
-    config::resolved::{self, CANARY, Isolation},
+    config::resolved::{self, Isolation, canary_name},
     telemetry::names,
 };
 
@@ -77,7 +77,7 @@ fn mistaken(filter: &resolved::Filter, mistake: &Mistake) -> Refusal {
 
 /// A filter's name, and its canary's.
 fn versions(filter: &str) -> [String; 2] {
-    [filter.to_owned(), format!("{filter}{CANARY}")]
+    [filter.to_owned(), canary_name(filter)]
 }
 
 impl Blueprint {

@@ -93,7 +93,7 @@ impl Resolver<'_, '_> {
         let module = self.module(&raw.module, &place.key("module"));
         let sha256 = self.pinned(raw.sha256.as_ref(), module.as_ref(), place);
         let mut version = Filter {
-            name: format!("{}{CANARY}", of.name),
+            name: of.canary_name(),
             module: module?,
             module_origin: self.diagnostics.sources.origin(place.key("module").span),
             sha256: sha256?,

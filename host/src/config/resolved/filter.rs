@@ -58,11 +58,23 @@ pub struct Filter {
 /// What the name of a canary ends with, in metrics and logs: `NAME@canary`.
 pub const CANARY: &str = "@canary";
 
+/// The name of a filter's canary.
+#[must_use]
+pub fn canary_name(filter: &str) -> String {
+    format!("{filter}{CANARY}")
+}
+
 impl Filter {
     /// The name in the configuration, of a canary too.
     #[must_use]
     pub fn plain_name(&self) -> &str {
         self.name.strip_suffix(CANARY).unwrap_or(&self.name)
+    }
+
+    /// The name of its canary.
+    #[must_use]
+    pub fn canary_name(&self) -> String {
+        canary_name(&self.name)
     }
 
     /// Whether it is the new version of another one.

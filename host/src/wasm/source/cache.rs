@@ -9,20 +9,22 @@
 //! directory can be lost at any time, and whatever fails here costs a download and a line in the log.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    fs::{self, DirBuilder, File},
+    io::{self, Read},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use super::digest::digest;
-use crate::config::module::{Reference, is_sha256};
+use crate::{
+    config::module::{Reference, is_sha256},
+    files::{self, TEMPORARY},
+};
 
 const MODULE: &str = "wasm";
 const SIGNATURE: &str = "sig";
 const REFERENCE: &str = "ref";
-const TEMPORARY: &str = "tmp";
 
 /// A temporary file of this age belongs to a process that has died.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
@@ -118,26 +120,12 @@ impl Cache {
 
     fn write(&self, name: &str, kind: &str, bytes: &[u8]) {
         let path = self.path(name, kind);
-        let written = self.create().and_then(|()| self.replace(&path, name, bytes));
+        let written = self.create().and_then(|()| files::replace(&path, bytes, false));
         if let Err(error) = written {
             tracing::warn!(path = %path.display(), %error, "cannot keep a file in the cache of modules");
         } else if let Err(error) = self.trim(kind, &path) {
             tracing::debug!(path = %self.directory.display(), %error, "cannot tidy up the cache of modules");
         }
-    }
-
-    fn replace(&self, path: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-        // By chance: processes in different containers have the same number.
-        let temporary = self.path(&format!("{name}.{:016x}", fastrand::u64(..)), TEMPORARY);
-        let result = (|| {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-            file.write_all(bytes)?;
-            fs::rename(&temporary, path)
-        })();
-        if result.is_err() {
-            let _ = fs::remove_file(&temporary);
-        }
-        result
     }
 
     fn create(&self) -> io::Result<()> {
