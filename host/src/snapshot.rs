@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use crate::{
-    cluster::shared::SharedCluster,
+    cluster::clusters::SharedClusters,
     config::Config,
     reload::overlay::Overlay,
     telemetry::Sinks,
@@ -33,7 +33,7 @@ pub struct Snapshot {
     /// Where filters write.
     pub sinks: Arc<Sinks>,
     /// Clusters.
-    pub clusters: Vec<Arc<SharedCluster>>,
+    pub clusters: Arc<SharedClusters>,
     /// Listeners' names and the addresses that they are bound to.
     pub listeners: Vec<(String, SocketAddr)>,
 }

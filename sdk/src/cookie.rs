@@ -104,6 +104,13 @@ impl SetCookie {
         self.with("SameSite=", word)
     }
 
+    /// Any other attribute, such as `Priority`, or `Partitioned` with an empty value. What ends an attribute (`;`) is
+    /// not looked for.
+    #[must_use]
+    pub fn attribute(self, name: &str, value: &str) -> Self {
+        if value.is_empty() { self.with(name, "") } else { self.with(&format!("{name}="), value) }
+    }
+
     /// The value of the `set-cookie` header.
     ///
     /// # Errors
@@ -144,6 +151,8 @@ mod tests {
         assert!(SetCookie::new("", "x").to_header().is_err());
         assert!(SetCookie::new("a", "x; Domain=evil").to_header().is_err());
         assert!(SetCookie::new("a", "x").path("/\r\nx: y").to_header().is_err());
+        let other = SetCookie::new("a", "b").attribute("Priority", "High").attribute("Partitioned", "");
+        assert_eq!(other.to_header().unwrap(), "a=b; Priority=High; Partitioned");
         assert_eq!(SetCookie::removal("a").to_header().unwrap(), "a=; Max-Age=0");
     }
 }

@@ -148,7 +148,10 @@ pub use metric::{Counter, Gauge, Histogram};
 pub use query::Query;
 pub use request::Request;
 pub use response::Response;
-pub use routes::{RouteAction, RouteHandle, RouteOverrides, Routes, WeightedCluster};
+pub use routes::{
+    Backoff, HeaderMatch, HeaderTest, HedgePolicy, InternalRedirect, Mirror, Priority, RateLimitedBackoff, ResetFormat,
+    ResetHeader, RetryOn, RetryPolicy, RouteAction, RouteHandle, RouteOverrides, Routes, Upgrade, WeightedCluster,
+};
 pub use schema::{FilterConfig, Schema};
 #[doc(hidden)]
 pub use schema::{Of as SchemaOf, Unknown as UnknownSchema};

@@ -1,14 +1,22 @@
 //! Text with properties in it.
 
+mod command;
+
 use crate::property::Typed;
 
-/// Text with properties in it, as configurations write it: `for=%{source.address}`. `%%` is a percent sign.
+use self::command::Command;
+
+/// Text with properties in it, as configurations write it: `for=%{source.address}`. `%%` is a percent sign. Envoy's
+/// command operators are known too, as far as they stand for one property: `%REQ(name?alternative):length%`,
+/// `%RESP(name)%`, `%REQ_WITHOUT_QUERY(name)%`, `%PROPERTY(path)%`, `%PROTOCOL%`,
+/// `%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%` and so on.
 ///
 /// ```
 /// use fyke_sdk::Template;
 ///
 /// let template = Template::parse("for=%{source.address};proto=%{request.scheme}").unwrap();
 /// assert!(!template.is_literal());
+/// assert!(Template::parse("%REQ(x-user?x-name):16%").is_ok());
 /// assert!(Template::parse("100%").is_err());
 /// ```
 #[derive(Debug, Clone)]
@@ -20,6 +28,7 @@ pub struct Template {
 enum Piece {
     Literal(String),
     Property(Typed),
+    Command(Command),
 }
 
 impl Template {
@@ -38,14 +47,17 @@ impl Template {
                 rest = after;
                 continue;
             }
-            let Some((path, after)) = after.strip_prefix('{').and_then(|after| after.split_once('}')) else {
-                return Err("a percent sign begins a property, like %{source.address}; the sign itself is written %%"
-                    .to_owned());
+            let property = after.strip_prefix('{').and_then(|after| after.split_once('}'));
+            let (piece, after) = if let Some((path, after)) = property {
+                (Piece::Property(Typed::parse(path)?), after)
+            } else {
+                let (command, after) = Command::parse(after)?;
+                (Piece::Command(command), after)
             };
             if !literal.is_empty() {
                 pieces.push(Piece::Literal(std::mem::take(&mut literal)));
             }
-            pieces.push(Piece::Property(Typed::parse(path)?));
+            pieces.push(piece);
             rest = after;
         }
         literal.push_str(rest);
@@ -55,14 +67,25 @@ impl Template {
         Ok(Self { pieces })
     }
 
+    /// The text where there is no property in it, `%%` being a percent sign.
+    #[must_use]
+    pub fn literal(&self) -> Option<&str> {
+        match self.pieces.as_slice() {
+            [] => Some(""),
+            [Piece::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+
     /// Whether there is no property in it.
     #[must_use]
     pub fn is_literal(&self) -> bool {
         self.pieces.iter().all(|piece| matches!(piece, Piece::Literal(_)))
     }
 
-    /// The text for the current stream. A property that it does not have is empty; where there are properties and the stream has none of
-    /// them, there is no text.
+    /// The text for the current stream. A property that it does not have is empty; where there are properties and the
+    /// stream has none of them, there is no text. What a property says is bytes, and may be anything: a header's value
+    /// needs a look first.
     #[must_use]
     pub fn render(&self) -> Option<Vec<u8>> {
         let mut text = Vec::new();
@@ -74,6 +97,11 @@ impl Template {
                     let value = property.read();
                     found |= value.is_some();
                     text.extend(value.map(crate::property::Value::into_text).unwrap_or_default());
+                }
+                Piece::Command(command) => {
+                    let value = command.read();
+                    found |= value.is_some();
+                    text.extend(value.unwrap_or_default());
                 }
             }
         }
@@ -98,11 +126,16 @@ mod tests {
         assert_eq!(render("%{source.port}").unwrap(), "7");
         assert_eq!(render("by=%{x.y}"), None);
         assert_eq!(render("").unwrap(), "");
+        assert_eq!(render("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%|%DOWNSTREAM_REMOTE_PORT%").unwrap(), "10.0.0.1|7");
+        assert_eq!(render("%PROPERTY(source.address):4%").unwrap(), "10.0");
+        assert_eq!(render("%ROUTE_NAME%"), None);
+        assert_eq!(Template::parse("100%%").unwrap().literal(), Some("100%"));
+        assert_eq!(Template::parse("%PROTOCOL%").unwrap().literal(), None);
     }
 
     #[test]
     fn mistakes_are_named() {
-        for bad in ["%", "5%", "%{", "%{a", "%{}", "%{a..b}", "%x"] {
+        for bad in ["%", "5%", "%{", "%{a", "%{}", "%{a..b}", "%x", "%x%", "%REQ%"] {
             assert!(Template::parse(bad).is_err(), "{bad}");
         }
     }

@@ -66,6 +66,37 @@ pub fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<O
     duration(deserializer).map(Some)
 }
 
+/// Reads `512B`, `64KiB`, `1MiB`, `2GiB`, or decimal `64KB`, `1MB`, `2GB`.
+///
+/// # Errors
+/// A sentence that says what was expected.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let bytes = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => 0,
+    };
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(bytes)) {
+        Some(total) if bytes > 0 => Ok(total),
+        _ => Err(format!("expected a whole number and a unit, like 512B, 64KiB or 1MiB, not \"{text}\"")),
+    }
+}
+
+/// For `#[serde(default, deserialize_with)]` on an `Option<u64>` that counts bytes.
+///
+/// # Errors
+/// When [`parse_size`] refuses it.
+pub fn optional_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    deserializer.deserialize_str(Text("a size like 64KiB", parse_size)).map(Some)
+}
+
 /// A part of a whole: `50%`, `0.5%`.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Percent(f64);
@@ -102,6 +133,17 @@ mod tests {
         assert_eq!(parse_duration("1h"), Ok(Duration::from_secs(3600)));
         for bad in ["", "5", "s", "-1s", "1.5s", "1d", "1 s", "99999999999999999999s"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_need_a_unit() {
+        assert_eq!(parse_size("64KiB"), Ok(65_536));
+        assert_eq!(parse_size("1MB"), Ok(1_000_000));
+        for bad in
+            ["", "5", "KiB", "-1B", "1.5KiB", "1 KiB", "1kib", "99999999999999999999GiB", "18446744073709551615KiB"]
+        {
+            assert!(parse_size(bad).is_err(), "{bad}");
         }
     }
 

@@ -128,7 +128,7 @@ async fn an_endpoint_that_does_not_accept_is_503_after_the_connect_timeout() {
 async fn no_endpoints_is_503_and_says_so() {
     let proxy = Proxy::start(logged("cluster: app", "endpoints: []")).await;
     explained(&proxy, "/none", 503, "no_endpoint").await;
-    proxy.logged(&["cluster \\\"app\\\" has no endpoints"]).await;
+    proxy.logged(&["no endpoint of cluster \\\"app\\\": the cluster has no endpoints"]).await;
     assert_eq!(proxy.metric("fyke_cluster_no_endpoint_total", &[("cluster", "app")]).await, 1.0);
 }
 

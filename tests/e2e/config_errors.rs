@@ -268,8 +268,8 @@ fn nothing_listens_before_every_filter_is_ready() {
 
 #[test]
 fn words_that_do_not_work_yet_are_refused() {
-    let yaml = "listeners: { web: { address: '127.0.0.1:0', cluster: app } }\nclusters: { app: { endpoints: [], health_check: { http: /healthz } } }\n";
-    says(&refused(yaml, &[]), &["health_check", "not supported", "proxy.yaml:2:"]);
+    let yaml = "listeners: { web: { address: '127.0.0.1:0', cluster: app } }\nclusters: { app: { endpoints: [], discovery: { dns: 'a.b:1' } } }\n";
+    says(&refused(yaml, &[]), &["discovery", "not supported", "proxy.yaml:2:"]);
     let yaml = "listeners: { db: { address: '127.0.0.1:0', proxy_protocol: accept, cluster: app } }\nclusters: { app: { endpoints: [] } }\n";
     says(&refused(yaml, &[]), &["accept", "not supported"]);
 }

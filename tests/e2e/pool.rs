@@ -152,7 +152,7 @@ async fn a_request_that_waits_too_long_is_told_why() {
     upstream.received(1).await;
     let answer = ask(&proxy).await.response("GET").await;
     assert_eq!((answer.status(), answer.text().contains("upstream_pool_exhausted")), (503, true), "{answer:?}");
-    proxy.logged(&["all 1 connections to cluster", "pool.connections"]).await;
+    proxy.logged(&["all 1 connections to cluster", "circuit_breakers.connections"]).await;
     assert_eq!(proxy.metric("fyke_cluster_overflows_total", &[("limit", "connections")]).await, 1.0);
     gate.add_permits(1);
     assert_eq!(first.response("GET").await.status(), 200, "the one that had a connection is not touched");

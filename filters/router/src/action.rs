@@ -1,30 +1,87 @@
 //! What a matched route does.
 
-use fyke_sdk::{Headers, Reply, Request, Result, RouteHandle, RouteOverrides};
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use crate::matching::Subject;
-use crate::rewrite::PathRewrite;
-use crate::table::strip_port;
+use fyke_sdk::{Reply, Request, Result, RetryPolicy, RouteHandle, RouteOverrides, Template};
+
+use crate::envoy::{GrpcTimeout, Wishes};
+use crate::hash::{HashPolicy, NewCookie};
+use crate::headers::Value;
+use crate::redirect::Redirect;
+use crate::rewrite::{PathRewrite, Substitution};
+use crate::subject::Subject;
+use crate::weighted::{Choice, WeightedClusters};
 
 /// One of three.
 #[derive(Debug)]
 pub enum Action {
     /// To a cluster.
-    Forward(Forward),
+    Forward(Box<Forward>),
     /// Somewhere else, and the route's name.
     Redirect(Redirect, RouteHandle),
-    /// The answer, ready to be sent, and the route's name.
-    Respond(Reply, RouteHandle),
+    /// The answer, and the route's name.
+    Respond(Respond, RouteHandle),
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Respond {
+    pub status: u16,
+    pub headers: Vec<(String, Value)>,
+    pub body: Body,
+}
+
+/// What an answer says.
+#[derive(Debug)]
+pub enum Body {
+    Literal(String),
+    Template(Template),
+}
+
+impl Respond {
+    /// The answer's headers, which may still be changed.
+    pub fn headers(&self) -> Vec<(String, Vec<u8>)> {
+        let rendered = |(name, value): &(String, Value)| Some((name.clone(), value.render()?.into_owned()));
+        self.headers.iter().filter_map(rendered).collect()
+    }
+
+    pub fn body(&self) -> Cow<'_, [u8]> {
+        match &self.body {
+            Body::Literal(text) => Cow::Borrowed(text.as_bytes()),
+            Body::Template(template) => Cow::Owned(template.render().unwrap_or_default()),
+        }
+    }
 }
 
 /// To a cluster.
 #[derive(Debug)]
 pub struct Forward {
     pub handle: RouteHandle,
-    /// The request header that names the cluster, if the route does not.
-    pub cluster_header: Option<String>,
+    pub to: Destination,
     pub path: Option<PathRewrite>,
     pub host: Option<HostRewrite>,
+    /// Whether the request's host is told to the upstream.
+    pub forwarded_host: ForwardedHost,
+    pub hash: HashPolicy,
+    /// The request header that names the endpoint.
+    pub endpoint_header: Option<String>,
+    /// What the route was defined with, for what overrides it in part.
+    pub timeout: Duration,
+    pub retry: Option<RetryPolicy>,
+    pub grpc_timeout: Option<GrpcTimeout>,
+}
+
+/// Who names the cluster.
+#[derive(Debug)]
+pub enum Destination {
+    /// The route, as the host knows it.
+    Defined,
+    /// A header of the request.
+    Header(String),
+    /// The router's own choice.
+    Weighted(WeightedClusters),
 }
 
 /// Where the upstream's `:authority` comes from.
@@ -32,131 +89,126 @@ pub struct Forward {
 pub enum HostRewrite {
     Literal(String),
     Header(String),
+    /// What an expression makes of the path.
+    Regex(Substitution),
+}
+
+/// What becomes of `x-forwarded-host`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedHost {
+    /// Nothing.
+    Untouched,
+    /// The request's host is appended.
+    Appended,
+}
+
+/// What the router remembers of a stream's selections, so that the next one comes out the same.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// The random number that chooses among weighted clusters.
+    pub draw: Option<u64>,
+    /// Cookies that the response will set.
+    pub cookies: Vec<NewCookie>,
+    /// What the request asked for in `x-envoy-*` headers, which are gone by now.
+    pub wishes: Option<Box<Wishes>>,
+}
+
+/// How a selection went.
+pub enum Selected {
+    /// Done; the number of the cluster, where the router chose it.
+    Route(Option<usize>),
+    /// There is no cluster: this is the answer.
+    Refused(Reply),
 }
 
 impl Forward {
+    /// The clusters among which the router chooses.
+    pub fn choices(&self) -> &[Choice] {
+        match &self.to {
+            Destination::Weighted(weighted) => &weighted.choices,
+            Destination::Defined | Destination::Header(_) => &[],
+        }
+    }
+
+    /// The one of this number.
+    pub fn choice(&self, number: Option<usize>) -> Option<&Choice> {
+        self.choices().get(number?)
+    }
+
     /// Selects the route for this stream. A reply when the route leaves the cluster to a header that is not there.
-    pub fn select(&self, request: &Request) -> Result<Option<Reply>> {
+    pub fn select(&self, subject: &Subject<'_>, memory: &mut Memory) -> Result<Selected> {
+        let request = subject.request;
         let mut overrides = RouteOverrides::default();
-        if let Some(name) = &self.cluster_header {
-            match request.get(name) {
+        if !self.hash.is_empty() {
+            overrides.hash = self.hash.hash(subject, &mut memory.cookies);
+        }
+        let mut number = None;
+        match &self.to {
+            Destination::Defined => {}
+            Destination::Header(name) => match request.get(name) {
                 Some(cluster) if !cluster.is_empty() => overrides.cluster = Some(cluster),
-                _ => return Ok(Some(Reply::new(503).details("cluster_not_found"))),
+                _ => return Ok(Selected::Refused(Reply::new(503).details("cluster_not_found"))),
+            },
+            Destination::Weighted(weighted) => {
+                number = weighted.choose(subject, overrides.hash, &mut memory.draw);
+                overrides.cluster = self.choice(number).map(|choice| choice.cluster.as_bytes());
             }
         }
-        overrides.host = match &self.host {
-            Some(HostRewrite::Literal(host)) => Some(host.as_bytes()),
-            Some(HostRewrite::Header(name)) => request.get(name).filter(|host| !host.is_empty()),
-            None => None,
-        };
+        let host = self.host(subject, number);
+        overrides.host = host.as_deref();
+        overrides.endpoint = self.endpoint_header.as_ref().and_then(|name| request.get(name)).filter(is_endpoint);
+        overrides.timeout = self.grpc_timeout.and_then(|grpc| grpc.of(request));
+        let retry;
+        if let Some(wishes) = &memory.wishes {
+            overrides.timeout = wishes.timeout.or(overrides.timeout);
+            retry = wishes.retry(self.retry.as_ref(), overrides.timeout.unwrap_or(self.timeout));
+            overrides.retry = retry.as_ref();
+            overrides.hedge = wishes.hedge();
+            overrides.timeout_status = wishes.timeout_status();
+        }
         request.select_route(&self.handle, &overrides)?;
-        Ok(None)
-    }
-}
-
-/// Somewhere else.
-#[derive(Debug)]
-pub struct Redirect {
-    pub code: u16,
-    pub scheme: Option<String>,
-    pub host: Option<String>,
-    pub port: Option<u16>,
-    pub path: Option<PathRewrite>,
-    pub strip_query: bool,
-    /// Headers of the answer, besides `location`.
-    pub headers: Vec<(String, String)>,
-}
-
-impl Redirect {
-    pub fn reply(&self, subject: &Subject<'_>, matched: usize) -> Reply {
-        let reply = Reply::new(self.code).details("redirect").header("location", self.location(subject, matched));
-        self.headers.iter().fold(reply, |reply, (name, value)| reply.header(name, value))
+        Ok(Selected::Route(number))
     }
 
-    fn location(&self, subject: &Subject<'_>, matched: usize) -> Vec<u8> {
-        let before = match subject.request.scheme() {
-            b"" => b"http",
-            scheme => scheme,
-        };
-        let scheme = self.scheme.as_deref().map_or(before, str::as_bytes);
-        let mut location = [scheme, b"://"].concat();
-        self.push_authority(&mut location, subject.request.authority(), before, scheme);
-        match &self.path {
-            Some(rewrite) => location.extend_from_slice(&rewrite.apply(subject.path, matched, &subject.scan)),
-            None => location.extend_from_slice(subject.path),
+    fn host<'s>(&'s self, subject: &Subject<'s>, number: Option<usize>) -> Option<Cow<'s, [u8]>> {
+        if let Some(host) = self.choice(number).and_then(|choice| choice.host.as_ref()) {
+            return Some(Cow::Borrowed(host.as_bytes()));
         }
-        let own_query = matches!(&self.path, Some(PathRewrite::Path(path)) if path.contains('?'));
-        if let Some(query) = subject.query
-            && !self.strip_query
-            && !own_query
-        {
-            location.push(b'?');
-            location.extend_from_slice(query);
-        }
-        location
-    }
-
-    fn push_authority(&self, location: &mut Vec<u8>, authority: &[u8], before: &[u8], scheme: &[u8]) {
-        let bare = strip_port(authority);
-        match &self.host {
-            Some(host) => location.extend_from_slice(host.as_bytes()),
-            // The port of the old scheme would be wrong with the new one: http://a:80 -> https://a.
-            None if self.port.is_some()
-                || (before != scheme && default_port(before) == authority.get(bare.len()..)) =>
-            {
-                location.extend_from_slice(bare);
+        match self.host.as_ref()? {
+            HostRewrite::Literal(host) => Some(Cow::Borrowed(host.as_bytes())),
+            HostRewrite::Header(name) => subject.request.get(name).filter(|host| !host.is_empty()).map(Cow::Borrowed),
+            HostRewrite::Regex(substitution) => {
+                // A path says what it likes; what is no host changes none.
+                let host = substitution.apply(subject.path, &subject.scan);
+                is_host(&host).then_some(Cow::Owned(host))
             }
-            None => location.extend_from_slice(authority),
         }
-        if let Some(port) = self.port {
-            location.push(b':');
-            location.extend_from_slice(port.to_string().as_bytes());
+    }
+
+    /// `x-forwarded-host` with the request's host at its end, if that is to be told and is not there yet.
+    pub fn forwarded_host(&self, request: &Request) -> Option<Vec<u8>> {
+        if self.forwarded_host == ForwardedHost::Untouched || request.authority().is_empty() {
+            return None;
         }
+        let mut list = request.values("x-forwarded-host").join(&b","[..]);
+        let nearest = list.rsplit(|byte| *byte == b',').next().unwrap_or_default();
+        if nearest.trim_ascii() == request.authority() {
+            return None;
+        }
+        if !list.is_empty() {
+            list.extend_from_slice(b",");
+        }
+        list.extend_from_slice(request.authority());
+        Some(list)
     }
 }
 
-fn default_port(scheme: &[u8]) -> Option<&'static [u8]> {
-    match scheme {
-        b"http" => Some(b":80"),
-        b"https" => Some(b":443"),
-        _ => None,
-    }
+/// Whether it is an address with a port.
+fn is_endpoint(value: &&[u8]) -> bool {
+    std::str::from_utf8(value).is_ok_and(|text| text.parse::<SocketAddr>().is_ok())
 }
 
-/// Changes to headers, in this order: remove, set, add.
-#[derive(Debug, Default)]
-pub struct HeaderChanges {
-    pub remove: Vec<String>,
-    pub set: Vec<(String, String)>,
-    pub add: Vec<(String, String)>,
-}
-
-impl HeaderChanges {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
-    }
-
-    /// Makes them on a live header map.
-    pub fn apply(&self, headers: &mut Headers) -> Result<()> {
-        for name in &self.remove {
-            headers.remove(name)?;
-        }
-        for (name, value) in &self.set {
-            headers.set(name, value)?;
-        }
-        for (name, value) in &self.add {
-            headers.add(name, value)?;
-        }
-        Ok(())
-    }
-
-    /// Makes them on headers of an answer that is prepared.
-    pub fn apply_to(&self, headers: &mut Vec<(String, String)>) {
-        let same = |left: &str, right: &str| left.eq_ignore_ascii_case(right);
-        headers.retain(|(name, _)| {
-            !self.remove.iter().any(|removed| same(removed, name)) && !self.set.iter().any(|(set, _)| same(set, name))
-        });
-        headers.extend(self.set.iter().chain(&self.add).cloned());
-    }
+/// Whether it can stand as an authority.
+pub fn is_host(host: &[u8]) -> bool {
+    !host.is_empty() && host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]%".contains(byte))
 }

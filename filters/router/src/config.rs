@@ -1,12 +1,31 @@
-//! The configuration as it is written. CONFIG.md is the contract; `build.rs` checks what types cannot say.
+//! The configuration as it is written. CONFIG.md is the contract, Envoy's `config.route.v3` the vocabulary; `build`
+//! checks what types cannot say.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `config.rs` | the router, its virtual hosts, and their routes |
+//! | `config/matching.rs` | Envoy's `RouteMatch` |
+//! | `config/action.rs` | Envoy's `RouteAction`, `RedirectAction` and `DirectResponseAction` |
+//! | `config/policy.rs` | retries, hedging, mirroring, hashing: what the host executes |
+
+mod action;
+mod matching;
+mod policy;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fyke_sdk::FilterConfig;
-use fyke_sdk::units::{Percent, optional_duration};
+use fyke_sdk::units::{optional_duration, optional_size};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+pub use action::{GrpcTimeout, HeaderChanges, Redirect, RegexRewrite, Respond, Rewrite, Weighted, WeightedBy};
+pub use matching::{Match, OneOrMany, PropertyMatch, Range, TlsMatch, ValueMatch};
+pub use policy::{
+    Backoff, CookieHash, Hash, Hedge, InternalRedirect, Mirror, Priority, RateLimitedBackoff, ResetFormat, Retry,
+    Upgrade, UpgradeRule,
+};
 
 /// Either `virtual_hosts`, or bare `routes` for every domain.
 #[derive(Debug, Deserialize, FilterConfig)]
@@ -16,7 +35,22 @@ pub struct Config {
     pub virtual_hosts: Option<Vec<VirtualHost>>,
     /// Routes of one virtual host that serves every domain.
     pub routes: Option<Vec<Route>>,
+    /// Changes to the headers of every routed request, after those of its route and its virtual host.
+    pub request_headers: Option<HeaderChanges>,
+    /// Changes to the headers of every response, after those of its route and its virtual host.
+    pub response_headers: Option<HeaderChanges>,
+    /// Honours and removes `x-envoy-*` headers of requests that change timeouts, retries and hedging. Default: they
+    /// pass like any other.
+    pub envoy_headers: Option<EnvoyHeaders>,
+    /// The longest `body` of a `respond`. Default: `4KiB`.
+    #[serde(default, deserialize_with = "optional_size")]
+    pub max_direct_response_body: Option<u64>,
 }
+
+/// There is nothing to choose yet.
+#[derive(Debug, Deserialize, FilterConfig)]
+#[serde(deny_unknown_fields)]
+pub struct EnvoyHeaders {}
 
 /// Domains, and their routes in order.
 #[derive(Debug, Deserialize, FilterConfig)]
@@ -28,9 +62,42 @@ pub struct VirtualHost {
     pub domains: Vec<String>,
     /// The first match wins.
     pub routes: Vec<Route>,
+    /// Which requests are sent to `https` with 301 before any route is looked at. Default: `none`.
+    #[serde(default)]
+    pub require_tls: RequireTls,
+    /// Changes to the request's headers, after those of the route.
+    pub request_headers: Option<HeaderChanges>,
+    /// Changes to the response's headers, after those of the route.
+    pub response_headers: Option<HeaderChanges>,
+    /// For routes without a `retry` of their own.
+    pub retry: Option<Retry>,
+    /// For routes without a `hedge` of their own.
+    pub hedge: Option<Hedge>,
+    /// For routes without a `mirror` of their own.
+    pub mirror: Option<Vec<Mirror>>,
+    /// Configuration of later filters, for routes that have none of their own for the filter.
+    #[serde(default)]
+    pub filters: Map<String, Value>,
+    /// Tells the upstream in `x-envoy-attempt-count` which attempt it sees. Default: no.
+    #[serde(default)]
+    pub include_request_attempt_count: bool,
 }
 
-/// A condition and what follows from it. Exactly one of `cluster`, `weighted_clusters`, `cluster_header`, `redirect`, `respond`.
+/// Which requests must come over TLS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, FilterConfig)]
+#[serde(rename_all = "snake_case")]
+pub enum RequireTls {
+    /// None.
+    #[default]
+    None,
+    /// Those without `x-envoy-internal: true`.
+    ExternalOnly,
+    /// All.
+    All,
+}
+
+/// A condition and what follows from it. Exactly one of `cluster`, `weighted_clusters`, `cluster_header`, `redirect`,
+/// `respond`.
 #[derive(Debug, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -43,6 +110,8 @@ pub struct Route {
     pub cluster: Option<String>,
     /// Where to, by shares.
     pub weighted_clusters: Option<Vec<Weighted>>,
+    /// What decides among `weighted_clusters`. Default: `random`.
+    pub weighted_by: Option<WeightedBy>,
     /// Where to, says this request header.
     pub cluster_header: Option<String>,
     /// Somewhere else, says the answer.
@@ -51,11 +120,45 @@ pub struct Route {
     pub respond: Option<Respond>,
     /// What the upstream sees instead of path and host.
     pub rewrite: Option<Rewrite>,
+    /// The upstream's `:authority` is the name of the endpoint that was picked. Default: no.
+    #[serde(default)]
+    pub auto_host: bool,
+    /// Appends the request's host to `x-forwarded-host` where the upstream gets another one. Default: no.
+    #[serde(default)]
+    pub append_x_forwarded_host: bool,
     /// From the end of the request to the end of the response; `0s`: none. Default: 15 s.
     #[serde(default, deserialize_with = "optional_duration")]
     pub timeout: Option<Duration>,
-    /// Not supported yet, and refused.
-    pub retry: Option<serde::de::IgnoredAny>,
+    /// The longest time without a byte in either direction; `0s`: none. Default: the listener's.
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub idle_timeout: Option<Duration>,
+    /// From the beginning of the request to the end of the response; `0s`: none. Default: none.
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub max_stream_duration: Option<Duration>,
+    /// A `grpc-timeout` header of the request is the timeout. Default: it is not looked at.
+    pub grpc_timeout: Option<GrpcTimeout>,
+    /// When a request is sent again. Default: the virtual host's, else never.
+    pub retry: Option<Retry>,
+    /// When a request is sent a second time while the first is under way. Default: the virtual host's, else never.
+    pub hedge: Option<Hedge>,
+    /// Clusters that get a copy. Default: the virtual host's, else none.
+    pub mirror: Option<Vec<Mirror>>,
+    /// What `ring_hash` and `maglev` pick an endpoint by. Default: at random.
+    #[serde(default)]
+    pub hash: Vec<Hash>,
+    /// Only endpoints with all of these labels.
+    #[serde(default)]
+    pub endpoint_labels: BTreeMap<String, String>,
+    /// The request header that names an endpoint of the cluster, as `ip:port`. Without it, and when it names none, the
+    /// load balancer picks.
+    pub endpoint_header: Option<String>,
+    /// Which circuit breakers count the request. Default: `default`.
+    pub priority: Option<Priority>,
+    /// Protocols that the stream may change to, or may not. Default: as the listener says.
+    #[serde(default)]
+    pub upgrades: Vec<Upgrade>,
+    /// Redirects of the upstream that the proxy follows itself. Default: none.
+    pub internal_redirect: Option<InternalRedirect>,
     /// Changes to the request's headers.
     pub request_headers: Option<HeaderChanges>,
     /// Changes to the response's headers.
@@ -66,169 +169,4 @@ pub struct Route {
     /// Configuration of later filters for this route.
     #[serde(default)]
     pub filters: Map<String, Value>,
-}
-
-/// All that is given must hold.
-#[derive(Debug, Default, Deserialize, FilterConfig)]
-#[serde(deny_unknown_fields)]
-pub struct Match {
-    /// The whole path.
-    pub path: Option<String>,
-    /// Its beginning.
-    pub path_prefix: Option<String>,
-    /// Its beginning, up to its end or a `/`.
-    pub path_separated_prefix: Option<String>,
-    /// The whole path, as a regular expression.
-    pub path_regex: Option<String>,
-    /// One of these methods.
-    pub method: Option<OneOrMany>,
-    /// Conditions on headers.
-    #[serde(default)]
-    pub headers: Vec<ValueMatch>,
-    /// Conditions on query parameters.
-    #[serde(default)]
-    pub query: Vec<ValueMatch>,
-    /// Conditions on cookies.
-    #[serde(default)]
-    pub cookies: Vec<ValueMatch>,
-    /// This share of the requests, at random.
-    pub fraction: Option<Percent>,
-}
-
-/// `GET`, or `[GET, HEAD]`.
-#[derive(Debug, Deserialize, FilterConfig)]
-#[serde(untagged)]
-pub enum OneOrMany {
-    /// One.
-    One(String),
-    /// Many.
-    Many(Vec<String>),
-}
-
-/// A condition on a named value. At most one kind; none means `present: true`.
-#[derive(Debug, Default, Deserialize, FilterConfig)]
-#[serde(deny_unknown_fields)]
-pub struct ValueMatch {
-    /// Of the header, parameter or cookie.
-    pub name: String,
-    /// The whole value.
-    pub exact: Option<String>,
-    /// Its beginning.
-    pub prefix: Option<String>,
-    /// Its end.
-    pub suffix: Option<String>,
-    /// A part of it.
-    pub contains: Option<String>,
-    /// The whole value, as a regular expression.
-    pub regex: Option<String>,
-    /// An integer in `start <= value < end`.
-    pub range: Option<Range>,
-    /// Whether there is a value at all.
-    pub present: Option<bool>,
-    /// The opposite.
-    #[serde(default)]
-    pub invert: bool,
-}
-
-/// `start <= value < end`.
-#[derive(Debug, Clone, Copy, Deserialize, FilterConfig)]
-#[serde(deny_unknown_fields)]
-pub struct Range {
-    /// The first that matches.
-    pub start: i64,
-    /// The first that does not.
-    pub end: i64,
-}
-
-/// One of several clusters.
-#[derive(Debug, Deserialize, FilterConfig)]
-#[serde(deny_unknown_fields)]
-pub struct Weighted {
-    /// The cluster.
-    pub cluster: String,
-    /// Its share of the sum of all weights.
-    pub weight: u32,
-}
-
-/// The parts of the new location; what is not given stays as it was.
-#[derive(Debug, Deserialize, FilterConfig)]
-#[serde(deny_unknown_fields)]
-pub struct Redirect {
-    /// `http` or `https`.
-    pub scheme: Option<String>,
-    /// Host, without its port.
-    pub host: Option<String>,
-    /// Port.
-    pub port: Option<u16>,
-    /// The whole path. A query in it replaces the request's.
-    pub path: Option<String>,
-    /// In place of the matched prefix.
-    pub prefix: Option<String>,
-    /// In place of what an expression finds.
-    pub regex: Option<RegexRewrite>,
-    /// Drops the query.
-    #[serde(default)]
-    pub strip_query: bool,
-    /// 301, 302, 303, 307 or 308. Default: 301.
-    #[serde(default = "moved_permanently")]
-    pub code: u16,
-}
-
-fn moved_permanently() -> u16 {
-    301
-}
-
-/// An answer.
-#[derive(Debug, Deserialize, FilterConfig)]
-#[serde(deny_unknown_fields)]
-pub struct Respond {
-    /// 200 to 599.
-    pub status: u16,
-    /// Default: empty.
-    #[serde(default)]
-    pub body: String,
-    /// Default: `content-type: text/plain`, if there is a body.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-}
-
-/// At most one of `prefix`, `path` and `regex`, and at most one of `host` and `host_header`. The query stays.
-#[derive(Debug, Deserialize, FilterConfig)]
-#[serde(deny_unknown_fields)]
-pub struct Rewrite {
-    /// In place of the matched prefix.
-    pub prefix: Option<String>,
-    /// The whole path.
-    pub path: Option<String>,
-    /// In place of what an expression finds.
-    pub regex: Option<RegexRewrite>,
-    /// The upstream's `:authority`.
-    pub host: Option<String>,
-    /// The upstream's `:authority`, taken from this request header.
-    pub host_header: Option<String>,
-}
-
-/// Every match of `pattern` in the path, without its query, becomes `substitution`, in which `\1` is the first group.
-#[derive(Debug, Deserialize, FilterConfig)]
-#[serde(deny_unknown_fields)]
-pub struct RegexRewrite {
-    /// The expression.
-    pub pattern: String,
-    /// Literal, but for `\0` to `\9` and `\\`.
-    pub substitution: String,
-}
-
-/// In this order: remove, set, add.
-#[derive(Debug, Default, Deserialize, FilterConfig)]
-#[serde(deny_unknown_fields)]
-pub struct HeaderChanges {
-    /// Makes it the only value.
-    #[serde(default)]
-    pub set: BTreeMap<String, String>,
-    /// Adds a value.
-    #[serde(default)]
-    pub add: BTreeMap<String, String>,
-    /// Removes every value.
-    #[serde(default)]
-    pub remove: Vec<String>,
 }

@@ -13,15 +13,19 @@
 //! # The parts
 //! | file | owns |
 //! |---|---|
-//! | `config.rs` | the configuration as written; unknown keys are errors |
-//! | `build.rs` | from there to the table, every error with its place |
-//! | `table.rs` | virtual hosts by domain |
+//! | `config.rs`, `config/` | the configuration as written; unknown keys are errors |
+//! | `build.rs`, `build/` | from there to the table, every error with its place |
+//! | `table.rs` | virtual hosts by domain, and the order of header changes |
 //! | `index.rs` | the candidates among a virtual host's many routes, in order |
-//! | `matching.rs` | whether a route matches a request |
-//! | `values.rs` | header, query and cookie conditions |
+//! | `matching.rs`, `subject.rs` | whether a route matches a request |
+//! | `uri_template.rs`, `path_regex.rs` | paths like `/users/{id}/**`, and expressions |
+//! | `values.rs`, `case.rs` | header, query and cookie conditions |
 //! | `scan.rs` | how much text expressions are given |
-//! | `rewrite.rs` | new paths out of old ones |
 //! | `action.rs` | what a matched route does |
+//! | `redirect.rs`, `rewrite.rs` | new locations and paths out of old ones |
+//! | `headers.rs` | changes to headers |
+//! | `hash.rs`, `weighted.rs` | the number that picks an endpoint, and the cluster that the router picks itself |
+//! | `envoy.rs` | what requests ask for in `x-envoy-*` and `grpc-timeout` headers |
 //! | `router.rs` | the filter |
 //!
 //! Invariants: the table never changes; an input that the configuration accepted cannot fail later; a request that matches
@@ -32,16 +36,25 @@
 
 mod action;
 mod build;
+mod case;
 mod config;
+mod envoy;
+mod hash;
+mod headers;
 mod index;
 mod matching;
+mod path_regex;
+mod redirect;
 mod rewrite;
 mod router;
 mod scan;
+mod subject;
 mod table;
 #[cfg(test)]
 mod tests;
+mod uri_template;
 mod values;
+mod weighted;
 
 pub use config::Config;
 pub use router::Router;

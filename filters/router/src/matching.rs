@@ -1,45 +1,41 @@
 //! Whether a route matches a request, and how much of its path that took.
 
-use std::cell::RefCell;
+use std::rc::Rc;
 
+use fyke_sdk::property::{Typed, Value};
 use fyke_sdk::units::Percent;
-use fyke_sdk::{ConfigError, Request, random};
-use regex_lite::Regex;
+use fyke_sdk::{ConfigError, random};
 
-use crate::config::{Match, OneOrMany};
+use crate::case::Case;
+use crate::config::{Match, OneOrMany, PropertyMatch, TlsMatch, ValueMatch};
+use crate::index::Key;
+use crate::path_regex::PathRegex;
 use crate::rewrite::check_path;
 use crate::scan::{Part, Scan};
-use crate::values::{Condition, cookie_value, query_value, whole_match};
+use crate::subject::Subject;
+use crate::uri_template::UriTemplate;
+use crate::values::{Condition, query_value};
 
 /// All conditions of one route.
 #[derive(Debug)]
 pub struct Matcher {
     pub path: PathMatch,
     methods: Vec<String>,
+    scheme: Option<String>,
+    grpc: Option<bool>,
+    connect: Option<bool>,
+    /// Whether the client has shown a certificate.
+    certificate: Option<(Typed, bool)>,
     headers: Vec<Condition>,
     query: Vec<Condition>,
     cookies: Vec<Condition>,
+    properties: Vec<(Typed, Condition)>,
     fraction: Option<Percent>,
 }
 
-/// The condition on the path, without its query.
-#[derive(Debug)]
-pub enum PathMatch {
-    /// Any.
-    Any,
-    /// This one.
-    Exact(String),
-    /// Those that begin so.
-    Prefix(String),
-    /// Those that begin so and end there or go on with a slash.
-    SeparatedPrefix(String),
-    /// Those that an expression matches from end to end.
-    Regex(Regex),
-}
-
 impl Matcher {
-    pub fn build(raw: Match) -> Result<Self, ConfigError> {
-        let path = PathMatch::build(raw.path, raw.path_prefix, raw.path_separated_prefix, raw.path_regex)?;
+    pub fn build(mut raw: Match) -> Result<Self, ConfigError> {
+        let path = PathMatch::build(&mut raw)?;
         let methods = match raw.method {
             None => Vec::new(),
             Some(OneOrMany::One(method)) => vec![method],
@@ -53,16 +49,28 @@ impl Matcher {
         {
             return Err(ConfigError::at("method", format!("\"{bad}\" is not a method")));
         }
+        if raw.scheme.as_ref().is_some_and(|scheme| scheme != "http" && scheme != "https") {
+            return Err(ConfigError::at("scheme", "must be http or https"));
+        }
         let mut headers = conditions(raw.headers, "headers")?;
         for condition in &mut headers {
             condition.name.make_ascii_lowercase();
         }
+        let properties = raw.properties.into_iter().enumerate();
+        let properties = properties
+            .map(|(at, raw)| property(raw).map_err(|error| error.under(format!("properties[{at}]"))))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             path,
             methods,
+            scheme: raw.scheme,
+            grpc: raw.grpc,
+            connect: raw.connect,
+            certificate: raw.tls.as_ref().map(certificate).transpose().map_err(|error| error.under("tls"))?,
             headers,
             query: conditions(raw.query, "query")?,
             cookies: conditions(raw.cookies, "cookies")?,
+            properties,
             fraction: raw.fraction,
         })
     }
@@ -70,36 +78,120 @@ impl Matcher {
     /// How many bytes of the path were recognised, if all conditions hold.
     pub fn matches(&self, subject: &Subject<'_>) -> Option<usize> {
         let matched = self.path.matches(subject.path, &subject.scan)?;
-        let scan = &subject.scan;
-        let holds = (self.methods.is_empty() || self.methods.iter().any(|method| method.as_bytes() == subject.request.method()))
-            && self.headers.iter().all(|condition| subject.header(&condition.name, |value| condition.holds(value, scan, Part::Header)))
-            && self.query.iter().all(|condition| condition.holds(query_value(subject.query, &condition.name).as_deref(), scan, Part::Target))
-            && self.cookies.iter().all(|condition| subject.cookie(&condition.name, |value| condition.holds(value, scan, Part::Header)))
+        let holds = self.kind_matches(subject)
+            && self.values_match(subject)
             // Last, so that the share is one of the requests that the route would otherwise get.
             && self.fraction.is_none_or(drawn);
         holds.then_some(matched)
     }
+
+    fn kind_matches(&self, subject: &Subject<'_>) -> bool {
+        let request = subject.request;
+        (self.methods.is_empty() || self.methods.iter().any(|method| method.as_bytes() == request.method()))
+            && self.connect.is_none_or(|wanted| (request.method() == b"CONNECT") == wanted)
+            && self.scheme.as_ref().is_none_or(|scheme| request.scheme().eq_ignore_ascii_case(scheme.as_bytes()))
+            && self.grpc.is_none_or(|wanted| is_grpc(request.get("content-type")) == wanted)
+            && self
+                .certificate
+                .as_ref()
+                .is_none_or(|(mtls, wanted)| matches!(mtls.read(), Some(Value::Boolean(true))) == *wanted)
+    }
+
+    fn values_match(&self, subject: &Subject<'_>) -> bool {
+        let scan = &subject.scan;
+        let header =
+            |condition: &Condition| subject.header(&condition.name, |value| condition.holds(value, scan, Part::Header));
+        let query = |condition: &Condition| {
+            condition.holds(query_value(subject.query, &condition.name).as_deref(), scan, Part::Target)
+        };
+        let cookie =
+            |condition: &Condition| subject.cookie(&condition.name, |value| condition.holds(value, scan, Part::Header));
+        let property = |(property, condition): &(Typed, Condition)| {
+            condition.holds(property.read().map(Value::into_text).as_deref(), scan, Part::Header)
+        };
+        self.headers.iter().all(header)
+            && self.query.iter().all(query)
+            && self.cookies.iter().all(cookie)
+            && self.properties.iter().all(property)
+    }
 }
 
-fn conditions(raw: Vec<crate::config::ValueMatch>, key: &str) -> Result<Vec<Condition>, ConfigError> {
+/// `application/grpc`, and its kinds such as `application/grpc+proto`.
+fn is_grpc(content_type: Option<&[u8]>) -> bool {
+    let kind = content_type.and_then(|kind| Case::Ignored.after(kind, b"application/grpc"));
+    kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+fn certificate(raw: &TlsMatch) -> Result<(Typed, bool), ConfigError> {
+    let wanted = match (raw.presented, raw.validated) {
+        (Some(presented), Some(validated)) if presented != validated => {
+            return Err(ConfigError::new("never holds: a listener checks every certificate that it asks for"));
+        }
+        (Some(wanted), _) | (None, Some(wanted)) => wanted,
+        (None, None) => return Err(ConfigError::new("needs presented or validated")),
+    };
+    Ok((Typed::of(&["connection", "mtls"]).map_err(ConfigError::new)?, wanted))
+}
+
+fn conditions(raw: Vec<ValueMatch>, key: &str) -> Result<Vec<Condition>, ConfigError> {
     raw.into_iter()
         .enumerate()
         .map(|(at, raw)| Condition::build(raw).map_err(|error| error.under(format!("{key}[{at}]"))))
         .collect()
 }
 
+fn property(raw: PropertyMatch) -> Result<(Typed, Condition), ConfigError> {
+    let segments: Vec<&str> = raw.path.iter().map(String::as_str).collect();
+    let property = Typed::of(&segments).map_err(|message| ConfigError::at("path", message))?;
+    let condition = Condition::build(ValueMatch {
+        name: raw.path.join("."),
+        exact: raw.exact,
+        any_of: raw.any_of,
+        prefix: raw.prefix,
+        suffix: raw.suffix,
+        contains: raw.contains,
+        regex: raw.regex,
+        range: raw.range,
+        present: raw.present,
+        ignore_case: raw.ignore_case,
+        treat_missing_as_empty: raw.treat_missing_as_empty,
+        invert: raw.invert,
+    })?;
+    Ok((property, condition))
+}
+
+/// Whether a lot falls into this share.
 #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
 fn drawn(fraction: Percent) -> bool {
     ((random::number() >> 11) as f64) < fraction.fraction() * (1_u64 << 53) as f64
 }
 
+/// The condition on the path, without its query.
+#[derive(Debug)]
+pub struct PathMatch {
+    kind: PathKind,
+    case: Case,
+}
+
+#[derive(Debug)]
+enum PathKind {
+    /// Any.
+    Any,
+    /// This one.
+    Exact(String),
+    /// Those that begin so.
+    Prefix(String),
+    /// Those that begin so and end there or go on with a slash.
+    SeparatedPrefix(String),
+    /// Those that a template matches.
+    Template(Rc<UriTemplate>),
+    /// Those that an expression matches from end to end.
+    Regex(PathRegex),
+}
+
 impl PathMatch {
-    fn build(
-        exact: Option<String>,
-        prefix: Option<String>,
-        separated: Option<String>,
-        regex: Option<String>,
-    ) -> Result<Self, ConfigError> {
+    fn build(raw: &mut Match) -> Result<Self, ConfigError> {
+        let (exact, prefix, separated) = (raw.path.take(), raw.path_prefix.take(), raw.path_separated_prefix.take());
         for (key, text) in [("path", &exact), ("path_prefix", &prefix), ("path_separated_prefix", &separated)] {
             let Some(text) = text else { continue };
             if key == "path" && text == "*" {
@@ -113,94 +205,77 @@ impl PathMatch {
                 return Err(ConfigError::at(key, "must not end with '/'; the separation is its own"));
             }
         }
-        let regex =
-            regex.map(|pattern| whole_match(&pattern).map_err(|error| error.under("path_regex"))).transpose()?;
+        let regex = raw.path_regex.take().map(|pattern| match PathRegex::build(&pattern) {
+            Ok(regex) => Ok(PathKind::Regex(regex)),
+            Err(error) => Err(error.under("path_regex")),
+        });
+        let template = raw.path_template.take().map(|text| match UriTemplate::parse(&text) {
+            Ok(template) => Ok(PathKind::Template(Rc::new(template))),
+            Err(error) => Err(error.under("path_template")),
+        });
         let mut all = [
-            exact.map(Self::Exact),
-            prefix.map(Self::Prefix),
-            separated.map(Self::SeparatedPrefix),
-            regex.map(Self::Regex),
+            exact.map(PathKind::Exact),
+            prefix.map(PathKind::Prefix),
+            separated.map(PathKind::SeparatedPrefix),
+            regex.transpose()?,
+            template.transpose()?,
         ]
         .into_iter()
         .flatten();
-        let path = all.next().unwrap_or(Self::Any);
+        let kind = all.next().unwrap_or(PathKind::Any);
         if all.next().is_some() {
-            return Err(ConfigError::new("needs only one of path, path_prefix, path_separated_prefix and path_regex"));
+            return Err(ConfigError::new(
+                "needs only one of path, path_prefix, path_separated_prefix, path_regex and path_template",
+            ));
         }
-        Ok(path)
+        if raw.ignore_case {
+            match &kind {
+                PathKind::Any => return Err(ConfigError::at("ignore_case", "means nothing without a path")),
+                PathKind::Regex(_) => {
+                    return Err(ConfigError::at("ignore_case", "is (?i) at the beginning of the expression"));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { kind, case: Case::ignored(raw.ignore_case) })
     }
 
-    fn matches(&self, path: &[u8], scan: &Scan) -> Option<usize> {
-        match self {
-            Self::Any => Some(0),
-            Self::Exact(text) => (path == text.as_bytes()).then_some(path.len()),
-            Self::Prefix(text) => path.starts_with(text.as_bytes()).then_some(text.len()),
-            Self::SeparatedPrefix(text) => {
-                let rest = path.strip_prefix(text.as_bytes())?;
+    /// Whether it recognises a beginning that another one can take the place of.
+    pub fn has_prefix(&self) -> bool {
+        matches!(self.kind, PathKind::Exact(_) | PathKind::Prefix(_) | PathKind::SeparatedPrefix(_))
+    }
+
+    /// The template, if it is one.
+    pub fn template(&self) -> Option<Rc<UriTemplate>> {
+        match &self.kind {
+            PathKind::Template(template) => Some(Rc::clone(template)),
+            _ => None,
+        }
+    }
+
+    /// Where the index keeps it.
+    pub fn key(&self) -> Key {
+        match &self.kind {
+            PathKind::Any => Key::Beginning(String::new(), Case::Counts),
+            PathKind::Exact(text) => Key::Whole(text.clone(), self.case),
+            PathKind::Prefix(text) | PathKind::SeparatedPrefix(text) => Key::Beginning(text.clone(), self.case),
+            PathKind::Template(template) => Key::Beginning(template.beginning(), self.case),
+            PathKind::Regex(regex) => Key::Beginning(regex.beginning().to_owned(), Case::Counts),
+        }
+    }
+
+    /// How many bytes of the path it recognised, if it matches.
+    pub fn matches(&self, path: &[u8], scan: &Scan) -> Option<usize> {
+        match &self.kind {
+            PathKind::Any => Some(0),
+            PathKind::Exact(text) => self.case.equal(path, text.as_bytes()).then_some(path.len()),
+            PathKind::Prefix(text) => self.case.after(path, text.as_bytes()).map(|_| text.len()),
+            PathKind::SeparatedPrefix(text) => {
+                let rest = self.case.after(path, text.as_bytes())?;
                 (rest.is_empty() || rest.starts_with(b"/")).then_some(text.len())
             }
-            Self::Regex(regex) => {
-                scan.text(path, Part::Target).is_some_and(|path| regex.is_match(path)).then_some(path.len())
-            }
+            PathKind::Template(template) => template.matches(path, self.case).then_some(path.len()),
+            PathKind::Regex(regex) => regex.matches(path, scan).then_some(path.len()),
         }
-    }
-}
-
-/// A request, as far as routes look at it. What was asked once is kept: many routes ask for the same header.
-pub struct Subject<'a> {
-    pub request: &'a Request,
-    /// Without the query.
-    pub path: &'a [u8],
-    /// Without its question mark.
-    pub query: Option<&'a [u8]>,
-    /// What expressions have looked at.
-    pub scan: Scan,
-    joined: RefCell<Vec<(String, Option<Vec<u8>>)>>,
-}
-
-impl<'a> Subject<'a> {
-    pub fn new(request: &'a Request, target: &'a [u8]) -> Self {
-        let (path, query) = split_query(target);
-        Self { request, path, query, scan: Scan::default(), joined: RefCell::default() }
-    }
-
-    /// All values of a header, joined by commas: a second one cannot hide behind the first.
-    fn header<T>(&self, name: &str, look: impl FnOnce(Option<&[u8]>) -> T) -> T {
-        if name.starts_with(':') {
-            return look(self.request.get(name));
-        }
-        self.value(name, b",", look)
-    }
-
-    fn cookie<T>(&self, name: &str, look: impl FnOnce(Option<&[u8]>) -> T) -> T {
-        // HTTP/2 may send one `cookie` header for each.
-        self.value("cookie", b";", |cookies| look(cookies.and_then(|cookies| cookie_value(cookies, name))))
-    }
-
-    fn value<T>(&self, name: &str, separator: &[u8], look: impl FnOnce(Option<&[u8]>) -> T) -> T {
-        let mut joined = self.joined.borrow_mut();
-        if let Some((_, value)) = joined.iter().find(|(known, _)| known == name) {
-            return look(value.as_deref());
-        }
-        let mut values = self.request.values(name).into_iter();
-        let value = values.next().map(|mut first| {
-            for value in values {
-                first.extend_from_slice(separator);
-                first.extend_from_slice(&value);
-            }
-            first
-        });
-        let result = look(value.as_deref());
-        joined.push((name.to_owned(), value));
-        result
-    }
-}
-
-/// The path and, without its question mark, the query. A fragment, which no request should have, counts as query.
-pub fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let at = target.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(target.len());
-    match target.split_at_checked(at) {
-        Some((path, [_, query @ ..])) => (path, Some(query)),
-        _ => (target, None),
     }
 }

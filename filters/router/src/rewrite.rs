@@ -1,10 +1,13 @@
 //! New paths out of old ones. Everything here is about the path without its query, which stays as it is.
 
+use std::rc::Rc;
+
 use fyke_sdk::ConfigError;
 use regex_lite::{Captures, Regex};
 
 use crate::config::RegexRewrite;
 use crate::scan::{Part, Scan};
+use crate::uri_template::UriTemplate;
 use crate::values::regex;
 
 /// How a path is made.
@@ -16,14 +19,18 @@ pub enum PathRewrite {
     Prefix(String),
     /// Another text wherever an expression matches.
     Regex(Substitution),
+    /// What names of the match's template stand for, put together anew.
+    Template(Rearrangement),
 }
 
 impl PathRewrite {
-    /// `prefix`, `path` and `regex` exclude each other.
+    /// They exclude each other. `matched` is the template of the route's match.
     pub fn build(
         prefix: Option<String>,
         path: Option<String>,
         regex: Option<RegexRewrite>,
+        template: Option<String>,
+        matched: Option<Rc<UriTemplate>>,
     ) -> Result<Option<Self>, ConfigError> {
         for (key, text) in [("prefix", &prefix), ("path", &path)] {
             if let Some(text) = text {
@@ -31,10 +38,16 @@ impl PathRewrite {
             }
         }
         let regex = regex.map(|raw| Substitution::build(&raw).map_err(|error| error.under("regex"))).transpose()?;
-        let mut all = [prefix.map(Self::Prefix), path.map(Self::Path), regex.map(Self::Regex)].into_iter().flatten();
+        let template = template
+            .map(|text| Rearrangement::build(&text, matched).map_err(|error| error.under("path_template")))
+            .transpose()?;
+        let mut all =
+            [prefix.map(Self::Prefix), path.map(Self::Path), regex.map(Self::Regex), template.map(Self::Template)]
+                .into_iter()
+                .flatten();
         let rewrite = all.next();
         if all.next().is_some() {
-            return Err(ConfigError::new("needs only one of prefix, path and regex"));
+            return Err(ConfigError::new("needs only one of prefix, path, path_template and regex"));
         }
         Ok(rewrite)
     }
@@ -44,8 +57,61 @@ impl PathRewrite {
         match self {
             Self::Path(new) => new.as_bytes().to_vec(),
             Self::Prefix(new) => join(new.as_bytes(), path, matched),
-            Self::Regex(substitution) => substitution.apply(path, scan),
+            Self::Regex(substitution) => {
+                let mut new = substitution.apply(path, scan);
+                if !new.starts_with(b"/") {
+                    new.insert(0, b'/');
+                }
+                new
+            }
+            Self::Template(rearrangement) => rearrangement.apply(path),
         }
+    }
+}
+
+/// Literal text and names of a [`UriTemplate`].
+#[derive(Debug)]
+pub struct Rearrangement {
+    template: Rc<UriTemplate>,
+    pieces: Vec<Piece>,
+}
+
+impl Rearrangement {
+    fn build(text: &str, template: Option<Rc<UriTemplate>>) -> Result<Self, ConfigError> {
+        check_path(text)?;
+        if text.contains(['?', '#']) {
+            return Err(ConfigError::new("is the path only: the request's query stays"));
+        }
+        let template = template.ok_or_else(|| ConfigError::new("needs `match.path_template`, whose names it uses"))?;
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            let (name, after) =
+                after.split_once('}').ok_or_else(|| ConfigError::new(format!("\"{{{after}\" has no closing brace")))?;
+            let group = template
+                .name(name)
+                .ok_or_else(|| ConfigError::new(format!("`match.path_template` has no \"{{{name}}}\"")))?;
+            pieces.push(Piece::Text(before.to_owned()));
+            pieces.push(Piece::Group(group));
+            rest = after;
+        }
+        pieces.push(Piece::Text(rest.to_owned()));
+        let stray = |piece: &Piece| matches!(piece, Piece::Text(text) if text.contains(['*', '}']));
+        if pieces.iter().any(stray) {
+            return Err(ConfigError::new("may have names in braces, but no operators"));
+        }
+        Ok(Self { template, pieces })
+    }
+
+    fn apply(&self, path: &[u8]) -> Vec<u8> {
+        let mut new = Vec::with_capacity(path.len());
+        for piece in &self.pieces {
+            new.extend_from_slice(match piece {
+                Piece::Text(text) => text.as_bytes(),
+                Piece::Group(name) => self.template.value(path, *name),
+            });
+        }
+        new
     }
 }
 
@@ -89,23 +155,20 @@ enum Piece {
 }
 
 impl Substitution {
-    fn build(raw: &RegexRewrite) -> Result<Self, ConfigError> {
+    pub fn build(raw: &RegexRewrite) -> Result<Self, ConfigError> {
         let pattern = regex(&raw.pattern).map_err(|error| error.under("pattern"))?;
         let pieces = pieces(&raw.substitution, pattern.captures_len())
             .map_err(|message| ConfigError::at("substitution", message))?;
         Ok(Self { pattern, pieces })
     }
 
-    fn apply(&self, path: &[u8], scan: &Scan) -> Vec<u8> {
+    /// What comes of it. A path that is no text stays as it is.
+    pub fn apply(&self, path: &[u8], scan: &Scan) -> Vec<u8> {
         // An expression speaks of text; a path that is none stays as it is.
         let Some(path) = scan.text(path, Part::Target) else {
             return path.to_vec();
         };
-        let mut new = self.pattern.replace_all(path, |captures: &Captures<'_>| self.expand(captures)).into_owned();
-        if !new.starts_with('/') {
-            new.insert(0, '/');
-        }
-        new.into_bytes()
+        self.pattern.replace_all(path, |captures: &Captures<'_>| self.expand(captures)).into_owned().into_bytes()
     }
 
     fn expand(&self, captures: &Captures<'_>) -> String {
@@ -182,6 +245,18 @@ mod tests {
         assert_eq!(substitution.apply(b"/v1/x/v22/", &scan), br"/1\$1/x/22\$1/");
         assert_eq!(substitution.apply(b"/none", &scan), b"/none");
         assert_eq!(substitution.apply(b"/v1/\xff", &scan), b"/v1/\xff");
+    }
+
+    #[test]
+    fn names_of_a_template_are_put_together_anew() {
+        let matched = || Some(Rc::new(UriTemplate::parse("/a/{id}/{rest=**}").unwrap()));
+        let built = |text: &str| Rearrangement::build(text, matched());
+        assert_eq!(built("/v2/{rest}/of-{id}").unwrap().apply(b"/a/7/b/c"), b"/v2/b/c/of-7");
+        assert_eq!(built("/plain").unwrap().apply(b"/a/7/"), b"/plain");
+        for bad in ["{id}", "/{other}", "/{id", "/id}", "/*", "/{id}?x"] {
+            assert!(built(bad).is_err(), "{bad}");
+        }
+        assert!(Rearrangement::build("/x", None).is_err());
     }
 
     #[test]

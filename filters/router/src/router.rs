@@ -2,11 +2,13 @@
 
 use fyke_sdk::{ConfigError, Env, Flow, HttpFilter, Reply, Request, Response, Result, RouteOverrides, http_filter};
 
-use crate::action::Action;
+use crate::action::{Action, Forward, Memory, Selected};
 use crate::build;
 use crate::config::Config;
-use crate::matching::{Subject, split_query};
-use crate::table::{Place, Table};
+use crate::envoy::Wishes;
+use crate::redirect::Redirect;
+use crate::subject::{Subject, split_query};
+use crate::table::{EnvoyHeaders, Found, Lookup, Place, Route, Table, VirtualHost};
 
 /// One configuration of the router.
 pub struct Router {
@@ -17,8 +19,16 @@ pub struct Router {
 #[derive(Default)]
 pub struct Ctx {
     /// The route that was selected. None as well when we replied: a reply has its headers already.
-    selected: Option<Place>,
+    selected: Option<Selection>,
     rewritten: Option<Rewritten>,
+    memory: Memory,
+}
+
+/// A route, and the number of its cluster where the router chose it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Selection {
+    place: Place,
+    choice: Option<usize>,
 }
 
 /// A path that we changed: routes match the old one for as long as nobody else changes it.
@@ -49,8 +59,17 @@ impl HttpFilter for Router {
     }
 
     async fn on_response(&self, cx: &mut Ctx, response: &mut Response) -> Result<Flow> {
-        if let Some(route) = cx.selected.and_then(|place| self.table.route(place)) {
-            route.response_headers.apply(response)?;
+        let Some(selection) = cx.selected else { return Ok(Flow::Continue) };
+        if let Some((host, route)) = self.table.route(selection.place) {
+            let choice = match &route.action {
+                Action::Forward(forward) => forward.choice(selection.choice),
+                Action::Redirect(..) | Action::Respond(..) => None,
+            };
+            let first = choice.map(|choice| &choice.response_headers);
+            self.table.change_response(host, Some(route), first, &mut **response)?;
+        }
+        for cookie in &cx.memory.cookies {
+            response.add("set-cookie", &cookie.header)?;
         }
         Ok(Flow::Continue)
     }
@@ -58,6 +77,11 @@ impl HttpFilter for Router {
 
 impl Router {
     fn route(&self, cx: &mut Ctx, request: &mut Request) -> Result<Flow> {
+        if self.table.envoy_headers == EnvoyHeaders::Honoured {
+            let mut wishes = cx.memory.wishes.take().unwrap_or_default();
+            wishes.take(request)?;
+            cx.memory.wishes = (*wishes != Wishes::default()).then_some(wishes);
+        }
         let before =
             cx.rewritten.take().filter(|rewritten| rewritten.after == request.path()).map(|rewritten| rewritten.before);
         let target = before.as_deref().unwrap_or_else(|| request.path());
@@ -67,34 +91,44 @@ impl Router {
         if let Some(refusal) = subject.scan.refusal() {
             return Ok(refusal.into());
         }
-        let Some((place, route, matched)) = found else {
-            return Ok(Reply::new(404).details("route_not_found").into());
+        let found = match found {
+            Lookup::Found(found) => found,
+            Lookup::NeedsTls(host) => return self.redirect(&Redirect::to_tls(), &subject, 0, host, None),
+            Lookup::Nothing => return Ok(Reply::new(404).details("route_not_found").into()),
         };
-        let forward = match &route.action {
+        let forward = match &found.route.action {
             Action::Forward(forward) => forward,
             Action::Redirect(redirect, name) => {
                 request.select_route(name, &RouteOverrides::default())?;
-                let reply = redirect.reply(&subject, matched);
-                return Ok(subject.scan.refusal().unwrap_or(reply).into());
+                return self.redirect(redirect, &subject, found.matched, found.host, Some(found.route));
             }
-            Action::Respond(reply, name) => {
+            Action::Respond(respond, name) => {
                 request.select_route(name, &RouteOverrides::default())?;
-                return Ok(reply.clone().into());
+                let mut headers = respond.headers();
+                self.table.change_response(found.host, Some(found.route), None, &mut headers)?;
+                let reply = Reply::new(respond.status).body(respond.body()).details("direct_response");
+                return Ok(with(reply, headers).into());
             }
         };
-        if let Some(reply) = forward.select(request)? {
-            return Ok(reply.into());
-        }
-        let new = forward.path.as_ref().map(|rewrite| {
-            let mut new = rewrite.apply(subject.path, matched, &subject.scan);
-            if let Some(query) = split_query(target).1 {
-                new.push(b'?');
-                new.extend_from_slice(query);
-            }
-            Rewritten { before: target.to_vec(), after: new }
-        });
+        let choice = match forward.select(&subject, &mut cx.memory)? {
+            Selected::Route(choice) => choice,
+            Selected::Refused(reply) => return Ok(reply.into()),
+        };
+        let new = rewritten(forward, &found, &subject, target);
         if let Some(refusal) = subject.scan.refusal() {
             return Ok(refusal.into());
+        }
+        let selection = Selection { place: found.place, choice };
+        // Before the path changes, so that values speak of the one that came.
+        let changes = earlier != Some(selection);
+        let forwarded_host = if changes { forward.forwarded_host(request) } else { None };
+        let before = before.filter(|_| new.is_none());
+        if changes {
+            let first = forward.choice(choice).map(|choice| &choice.request_headers);
+            self.table.change_request(&found, first, &mut **request)?;
+            if let Some(host) = forwarded_host {
+                request.set("x-forwarded-host", host)?;
+            }
         }
         match (new, before) {
             (Some(new), _) => {
@@ -105,10 +139,38 @@ impl Router {
             (None, Some(before)) => request.set(":path", before)?,
             (None, None) => {}
         }
-        cx.selected = Some(place);
-        if earlier != Some(place) {
-            route.request_headers.apply(request)?;
-        }
+        cx.selected = Some(selection);
         Ok(Flow::Continue)
     }
+
+    fn redirect(
+        &self,
+        redirect: &Redirect,
+        subject: &Subject<'_>,
+        matched: usize,
+        host: &VirtualHost,
+        route: Option<&Route>,
+    ) -> Result<Flow> {
+        let mut headers = vec![("location".to_owned(), redirect.location(subject, matched))];
+        if let Some(refusal) = subject.scan.refusal() {
+            return Ok(refusal.into());
+        }
+        self.table.change_response(host, route, None, &mut headers)?;
+        Ok(with(Reply::new(redirect.code).details("redirect"), headers).into())
+    }
+}
+
+/// The path that the upstream sees, with the request's query, if the route has another one for it.
+fn rewritten(forward: &Forward, found: &Found<'_>, subject: &Subject<'_>, target: &[u8]) -> Option<Rewritten> {
+    let rewrite = forward.path.as_ref()?;
+    let mut after = rewrite.apply(subject.path, found.matched, &subject.scan);
+    if let Some(query) = split_query(target).1 {
+        after.push(b'?');
+        after.extend_from_slice(query);
+    }
+    Some(Rewritten { before: target.to_vec(), after })
+}
+
+fn with(reply: Reply, headers: Vec<(String, Vec<u8>)>) -> Reply {
+    headers.into_iter().fold(reply, |reply, (name, value)| reply.header(name, value))
 }

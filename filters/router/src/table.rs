@@ -1,19 +1,35 @@
-//! Virtual hosts, and which of them a domain belongs to: exact, then the longest suffix, then the longest prefix, then `*`.
+//! Virtual hosts, and which of them a domain belongs to: exact, then the longest suffix, then the longest prefix, then
+//! `*`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use fyke_sdk::ConfigError;
+use fyke_sdk::{ConfigError, Request, Result};
 
-use crate::action::{Action, HeaderChanges};
+use crate::action::Action;
+use crate::config::RequireTls;
+use crate::headers::{HeaderChanges, Target};
 use crate::index::Index;
-use crate::matching::{Matcher, Subject};
+use crate::matching::Matcher;
+use crate::subject::Subject;
 
 /// The whole configuration, ready to be looked up.
 #[derive(Debug)]
 pub struct Table {
     pub hosts: Vec<VirtualHost>,
     pub domains: Domains,
+    pub request_headers: HeaderChanges,
+    pub response_headers: HeaderChanges,
+    pub envoy_headers: EnvoyHeaders,
+}
+
+/// What becomes of `x-envoy-*` headers of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnvoyHeaders {
+    /// They are headers like any other.
+    Passed,
+    /// They change what routes say, and go no further.
+    Honoured,
 }
 
 /// Routes in order.
@@ -21,6 +37,9 @@ pub struct Table {
 pub struct VirtualHost {
     pub routes: Vec<Route>,
     pub index: Index,
+    pub require_tls: RequireTls,
+    pub request_headers: HeaderChanges,
+    pub response_headers: HeaderChanges,
 }
 
 /// A condition and what follows from it.
@@ -39,29 +58,111 @@ pub struct Place {
     route: usize,
 }
 
+/// A route that a request matches.
+#[derive(Debug)]
+pub struct Found<'t> {
+    pub place: Place,
+    pub host: &'t VirtualHost,
+    pub route: &'t Route,
+    /// How many bytes of the path it recognised.
+    pub matched: usize,
+}
+
+/// What a request meets.
+#[derive(Debug)]
+pub enum Lookup<'t> {
+    /// A route.
+    Found(Found<'t>),
+    /// A virtual host that wants it over TLS.
+    NeedsTls(&'t VirtualHost),
+    /// Nothing.
+    Nothing,
+}
+
 impl Table {
-    /// The first route that matches, and how many bytes of the path it recognised.
-    pub fn find(&self, subject: &Subject<'_>) -> Option<(Place, &Route, usize)> {
-        let host = match self.domains.only {
-            Some(host) => host,
-            None => self.domains.find(subject.request.authority())?,
+    /// The first route that matches.
+    pub fn find(&self, subject: &Subject<'_>) -> Lookup<'_> {
+        let number = match self.domains.only {
+            Some(host) => Some(host),
+            None => self.domains.find(subject.request.authority()),
         };
-        let VirtualHost { routes, index } = self.hosts.get(host)?;
-        index.first(subject.path, |at| {
-            let route = routes.get(at)?;
+        let Some((number, host)) = number.and_then(|number| Some((number, self.hosts.get(number)?))) else {
+            return Lookup::Nothing;
+        };
+        if host.needs_tls(subject.request) {
+            return Lookup::NeedsTls(host);
+        }
+        let found = host.index.first(subject.path, |at| {
+            let route = host.routes.get(at)?;
             let matched = route.matcher.matches(subject)?;
-            Some((Place { host, route: at }, route, matched))
-        })
+            Some(Found { place: Place { host: number, route: at }, host, route, matched })
+        });
+        found.map_or(Lookup::Nothing, Lookup::Found)
+    }
+
+    /// Makes the changes to a request that `route` and everything around it want. `first` are those of its weighted
+    /// cluster.
+    pub fn change_request(
+        &self,
+        found: &Found<'_>,
+        first: Option<&HeaderChanges>,
+        headers: &mut impl Target,
+    ) -> Result<()> {
+        let levels = [&found.route.request_headers, &found.host.request_headers, &self.request_headers];
+        first.into_iter().chain(levels).try_for_each(|changes| changes.apply(headers))
+    }
+
+    /// As [`Table::change_request`], of a response.
+    pub fn change_response(
+        &self,
+        host: &VirtualHost,
+        route: Option<&Route>,
+        first: Option<&HeaderChanges>,
+        headers: &mut impl Target,
+    ) -> Result<()> {
+        let route = route.map(|route| &route.response_headers);
+        let levels = first.into_iter().chain(route).chain([&host.response_headers, &self.response_headers]);
+        levels.into_iter().try_for_each(|changes| changes.apply(headers))
     }
 
     /// Whether some route changes the headers of answers.
     pub fn changes_responses(&self) -> bool {
-        self.hosts.iter().flat_map(|host| &host.routes).any(|route| !route.response_headers.is_empty())
+        !self.response_headers.is_empty()
+            || self
+                .hosts
+                .iter()
+                .any(|host| !host.response_headers.is_empty() || host.routes.iter().any(Route::changes_responses))
     }
 
-    /// The route at a place.
-    pub fn route(&self, place: Place) -> Option<&Route> {
-        self.hosts.get(place.host)?.routes.get(place.route)
+    /// The route at a place, and its virtual host.
+    pub fn route(&self, place: Place) -> Option<(&VirtualHost, &Route)> {
+        let host = self.hosts.get(place.host)?;
+        Some((host, host.routes.get(place.route)?))
+    }
+}
+
+impl VirtualHost {
+    fn needs_tls(&self, request: &Request) -> bool {
+        let inside = || request.get("x-envoy-internal") == Some(b"true");
+        let wanted = match self.require_tls {
+            RequireTls::None => false,
+            RequireTls::ExternalOnly => !inside(),
+            RequireTls::All => true,
+        };
+        wanted && !request.scheme().eq_ignore_ascii_case(b"https")
+    }
+}
+
+impl Route {
+    fn changes_responses(&self) -> bool {
+        !self.response_headers.is_empty()
+            || match &self.action {
+                Action::Forward(forward) => {
+                    forward.hash.sets_cookies()
+                        || forward.choices().iter().any(|choice| !choice.response_headers.is_empty())
+                }
+                Action::Redirect(..) | Action::Respond(..) => false,
+            }
     }
 }
 

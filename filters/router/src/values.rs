@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use fyke_sdk::ConfigError;
 use regex_lite::Regex;
 
+use crate::case::Case;
 use crate::config::{Range, ValueMatch};
 use crate::scan::{Part, Scan};
 
@@ -14,12 +15,15 @@ pub struct Condition {
     /// Of the header (in lower case), parameter or cookie.
     pub name: String,
     test: Test,
+    case: Case,
+    missing: Missing,
     invert: bool,
 }
 
 #[derive(Debug)]
 enum Test {
     Exact(String),
+    AnyOf(Vec<String>),
     Prefix(String),
     Suffix(String),
     Contains(String),
@@ -28,49 +32,74 @@ enum Test {
     Present(bool),
 }
 
+/// What a value is that is not there.
+#[derive(Debug, Clone, Copy)]
+enum Missing {
+    /// Nothing, which meets no condition.
+    Absent,
+    /// An empty one.
+    Empty,
+}
+
 impl Condition {
     pub fn build(raw: ValueMatch) -> Result<Self, ConfigError> {
-        let ValueMatch { name, exact, prefix, suffix, contains, regex, range, present, invert } = raw;
-        if name.is_empty() {
+        if raw.name.is_empty() {
             return Err(ConfigError::at("name", "must not be empty"));
         }
-        let regex = regex.map(|pattern| whole_match(&pattern).map_err(|error| error.under("regex"))).transpose()?;
-        if let Some(Range { start, end }) = range
+        let regex = raw.regex.map(|pattern| whole_match(&pattern).map_err(|error| error.under("regex"))).transpose()?;
+        if let Some(Range { start, end }) = raw.range
             && start >= end
         {
             return Err(ConfigError::at("range", "is empty: start must be below end"));
         }
+        if raw.any_of.as_ref().is_some_and(Vec::is_empty) {
+            return Err(ConfigError::at("any_of", "must not be empty: nothing would match"));
+        }
         let mut tests = [
-            exact.map(Test::Exact),
-            prefix.map(Test::Prefix),
-            suffix.map(Test::Suffix),
-            contains.map(Test::Contains),
+            raw.exact.map(Test::Exact),
+            raw.any_of.map(Test::AnyOf),
+            raw.prefix.map(Test::Prefix),
+            raw.suffix.map(Test::Suffix),
+            raw.contains.map(Test::Contains),
             regex.map(Test::Regex),
-            range.map(Test::Range),
-            present.map(Test::Present),
+            raw.range.map(Test::Range),
+            raw.present.map(Test::Present),
         ]
         .into_iter()
         .flatten();
         let test = tests.next().unwrap_or(Test::Present(true));
         if tests.next().is_some() {
             return Err(ConfigError::new(
-                "needs only one of exact, prefix, suffix, contains, regex, range and present",
+                "needs only one of exact, any_of, prefix, suffix, contains, regex, range and present",
             ));
         }
-        Ok(Self { name, test, invert })
+        if raw.ignore_case && matches!(test, Test::Regex(_)) {
+            return Err(ConfigError::at("ignore_case", "is (?i) at the beginning of the expression"));
+        }
+        if raw.ignore_case && matches!(test, Test::Range(_) | Test::Present(_)) {
+            return Err(ConfigError::at("ignore_case", "means nothing without a text"));
+        }
+        if raw.treat_missing_as_empty && matches!(test, Test::Present(_)) {
+            return Err(ConfigError::at("treat_missing_as_empty", "would make `present` always hold"));
+        }
+        let missing = if raw.treat_missing_as_empty { Missing::Empty } else { Missing::Absent };
+        Ok(Self { name: raw.name, test, case: Case::ignored(raw.ignore_case), missing, invert: raw.invert })
     }
 
     /// Whether it holds for this value, `None` being its absence.
     pub fn holds(&self, value: Option<&[u8]>, scan: &Scan, part: Part) -> bool {
+        let value = match self.missing {
+            Missing::Absent => value,
+            Missing::Empty => Some(value.unwrap_or_default()),
+        };
         let holds = match (&self.test, value) {
             (Test::Present(wanted), value) => value.is_some() == *wanted,
             (_, None) => false,
-            (Test::Exact(text), Some(value)) => value == text.as_bytes(),
-            (Test::Prefix(text), Some(value)) => value.starts_with(text.as_bytes()),
-            (Test::Suffix(text), Some(value)) => value.ends_with(text.as_bytes()),
-            (Test::Contains(text), Some(value)) => {
-                text.is_empty() || value.windows(text.len()).any(|window| window == text.as_bytes())
-            }
+            (Test::Exact(text), Some(value)) => self.case.equal(value, text.as_bytes()),
+            (Test::AnyOf(texts), Some(value)) => texts.iter().any(|text| self.case.equal(value, text.as_bytes())),
+            (Test::Prefix(text), Some(value)) => self.case.after(value, text.as_bytes()).is_some(),
+            (Test::Suffix(text), Some(value)) => self.case.ends(value, text.as_bytes()),
+            (Test::Contains(text), Some(value)) => self.case.contains(value, text.as_bytes()),
             (Test::Regex(regex), Some(value)) => scan.text(value, part).is_some_and(|value| regex.is_match(value)),
             (Test::Range(range), Some(value)) => std::str::from_utf8(value)
                 .ok()
@@ -183,8 +212,31 @@ mod tests {
     }
 
     #[test]
+    fn lists_case_and_absence_widen_a_condition() {
+        let any = condition(serde_json::json!({"name": "x", "any_of": ["a", "b"]})).unwrap();
+        assert!(holds(&any, Some(b"b")) && !holds(&any, Some(b"B")) && !holds(&any, None));
+        let cases = [
+            (serde_json::json!({"name": "x", "any_of": ["aB"], "ignore_case": true}), "Ab"),
+            (serde_json::json!({"name": "x", "exact": "aB", "ignore_case": true}), "Ab"),
+            (serde_json::json!({"name": "x", "prefix": "aB", "ignore_case": true}), "Abc"),
+            (serde_json::json!({"name": "x", "suffix": "aB", "ignore_case": true}), "cAb"),
+            (serde_json::json!({"name": "x", "contains": "aB", "ignore_case": true}), "cAbc"),
+        ];
+        for (json, value) in cases {
+            assert!(holds(&condition(json.clone()).unwrap(), Some(value.as_bytes())), "{json}");
+        }
+        let empty = condition(serde_json::json!({"name": "x", "regex": "a*", "treat_missing_as_empty": true})).unwrap();
+        assert!(holds(&empty, None) && holds(&empty, Some(b"aa")) && !holds(&empty, Some(b"b")));
+    }
+
+    #[test]
     fn contradictions_are_refused() {
         for json in [
+            serde_json::json!({"name": "x", "any_of": []}),
+            serde_json::json!({"name": "x", "any_of": ["a"], "exact": "a"}),
+            serde_json::json!({"name": "x", "regex": "a", "ignore_case": true}),
+            serde_json::json!({"name": "x", "ignore_case": true}),
+            serde_json::json!({"name": "x", "treat_missing_as_empty": true}),
             serde_json::json!({"name": ""}),
             serde_json::json!({"name": "x", "exact": "a", "prefix": "b"}),
             serde_json::json!({"name": "x", "regex": "("}),

@@ -173,6 +173,7 @@ fn page(admin: &Admin, path: &str) -> Response<Full<Bytes>> {
             }
         }
         "/metrics" => {
+            proxy.measure();
             let mut response = text(StatusCode::OK, prometheus::render(registry));
             response
                 .headers_mut()

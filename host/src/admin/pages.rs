@@ -1,10 +1,14 @@
 //! The pages as JSON, in the words of the configuration.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::SystemTime,
+};
 
 use serde_json::{Value, json};
 
 use crate::{
+    cluster::{choice::Priority, endpoint::SharedEndpoint},
     reload::audit::{Entry, Outcome},
     snapshot::Snapshot,
     telemetry::{Metric, Reading, Registry, names},
@@ -86,16 +90,49 @@ pub fn audit(entries: &[Entry]) -> Value {
     entries.iter().map(one).collect()
 }
 
+/// An endpoint, and why it is not healthy if it is not.
+fn endpoint(endpoint: &SharedEndpoint) -> Value {
+    let (settings, status) = (&endpoint.settings, &endpoint.status);
+    let finding = status.finding.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut value = json!({
+        "address": settings.address,
+        "weight": settings.weight,
+        "priority": settings.priority,
+        "zone": settings.zone,
+        "health": status.health().label(),
+        "reasons": status.reasons(),
+        "connections": status.connections.load(Ordering::Relaxed),
+    });
+    let Some(fields) = value.as_object_mut() else { return value };
+    if status.percent() != 100 {
+        fields.insert("weight_percent".to_owned(), status.percent().into());
+    }
+    if !finding.is_empty() {
+        fields.insert("last_check".to_owned(), finding.into());
+    }
+    value
+}
+
 /// `/clusters`
 pub fn clusters(snapshot: &Snapshot, registry: &Registry) -> Value {
     snapshot
         .clusters
-        .iter()
+        .values()
         .map(|cluster| {
             let settings = &cluster.settings;
             let labels = [("cluster", settings.name.as_str())];
             let class = |class| count(registry, &names::CLUSTER_REQUESTS, &[("cluster", &settings.name), ("class", class)]);
-            let endpoints: Vec<_> = settings.endpoints.iter().map(|endpoint| json!({ "address": endpoint.address, "weight": endpoint.weight })).collect();
+            let endpoints: Vec<_> = cluster.membership().endpoints.iter().map(|endpoint| self::endpoint(endpoint)).collect();
+            let limits = |priority| {
+                let (breakers, left) = (cluster.breakers(priority), cluster.breakers(priority).remaining());
+                let limits = breakers.limits();
+                json!({
+                    "connections": { "limit": limits.connections, "remaining": left.connections },
+                    "requests": { "limit": limits.requests, "remaining": left.requests },
+                    "pending": { "limit": limits.pending, "remaining": left.pending },
+                    "retries": { "remaining": left.retries },
+                })
+            };
             let value = json!({
                 "endpoints": endpoints,
                 "requests": {
@@ -104,8 +141,9 @@ pub fn clusters(snapshot: &Snapshot, registry: &Registry) -> Value {
                     "reset": class("reset"), "timeout": class("timeout"), "unreachable": class("unreachable"),
                     "no_endpoint": count(registry, &names::CLUSTER_NO_ENDPOINT, &labels),
                 },
+                "circuit_breakers": { "default": limits(Priority::Default), "high": limits(Priority::High) },
                 "connections": {
-                    "limit": settings.pool.connections,
+                    "limit": settings.circuit_breakers.usual.connections,
                     "open": count(registry, &names::CLUSTER_CONNECTIONS_ACTIVE, &labels),
                     "idle": count(registry, &names::CLUSTER_CONNECTIONS_IDLE, &labels),
                     "opened": count(registry, &names::CLUSTER_CONNECTIONS, &labels),

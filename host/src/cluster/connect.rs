@@ -101,19 +101,46 @@ pub(super) async fn transport(
     address: SocketAddr,
     host: Option<&str>,
 ) -> Result<(Transport, Ends), ClusterError> {
-    let stream = TcpStream::connect(address).await.map_err(|error| ClusterError::Connect { address, error })?;
-    // Small writes must not wait for acknowledgements.
-    let _ = stream.set_nodelay(true);
+    let stream = tcp(address).await.map_err(|error| ClusterError::Connect { address, error })?;
     let local = stream.local_addr().ok();
     let Some(tls) = &settings.tls else { return Ok((Transport::Tcp(stream), Ends { local, tls: None })) };
-    let name = server_name(tls, address, host).map_err(|error| ClusterError::Tls { address, error })?;
-    let stream = tokio_rustls::TlsConnector::from(std::sync::Arc::clone(&tls.config))
-        .connect(name, stream)
-        .await
-        .map_err(|error| ClusterError::Tls { address, error })?;
+    let stream = encrypted(tls, address, host, stream).await.map_err(|error| ClusterError::Tls { address, error })?;
     let presents = tls.identity.clone().map_or(Presents::Nothing, Presents::Key);
     let agreed = Tls::of(stream.get_ref().1, None, presents);
     Ok((Transport::Tls(Box::new(stream.into())), Ends { local, tls: Some(Rc::new(agreed)) }))
+}
+
+/// The same for whoever does not care what is agreed on: health checks.
+///
+/// # Errors
+/// Of the system, and of TLS.
+pub(super) async fn plainly(
+    tls: Option<&ClusterTls>,
+    address: SocketAddr,
+    host: Option<&str>,
+) -> io::Result<Transport> {
+    let stream = tcp(address).await?;
+    match tls {
+        None => Ok(Transport::Tcp(stream)),
+        Some(tls) => Ok(Transport::Tls(Box::new(encrypted(tls, address, host, stream).await?.into()))),
+    }
+}
+
+async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    // Small writes must not wait for acknowledgements.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+async fn encrypted(
+    tls: &ClusterTls,
+    address: SocketAddr,
+    host: Option<&str>,
+    stream: TcpStream,
+) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let name = server_name(tls, address, host)?;
+    tokio_rustls::TlsConnector::from(std::sync::Arc::clone(&tls.config)).connect(name, stream).await
 }
 
 fn server_name(tls: &ClusterTls, address: SocketAddr, host: Option<&str>) -> io::Result<ServerName<'static>> {

@@ -1,14 +1,17 @@
 //! Connections that carry bytes instead of requests: opened for one downstream connection, and closed with it.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout};
 
 use super::{
-    balancer,
+    Choice,
+    choice::Priority,
     connect::{self, Ends},
-    error::ClusterError,
-    local::{LocalCluster, LocalEndpoint, Open},
+    error::{ClusterError, Limit},
+    health::outlier::Outcome,
+    local::{LocalCluster, Open},
+    pool::LocalEndpoint,
 };
 use crate::transport::Transport;
 
@@ -30,35 +33,39 @@ impl Drop for Line {
     }
 }
 
-/// Connects to an endpoint of the balancer's choice, and to another one for as long as there is one that was not tried. Each attempt
-/// may take `connect_timeout`. `server_name` is what TLS asks for with `sni: auto`.
+/// Connects to an endpoint of the balancer's choice, and to another one for as long as there is one that was not tried, at most
+/// `connect_attempts` of the listener's cluster in all. Each attempt may take `connect_timeout`. `server_name` is what TLS asks for with
+/// `sni: auto`.
 ///
 /// Cancel safe.
 ///
 /// # Errors
 /// What the last attempt met.
 pub async fn dial(cluster: &Rc<LocalCluster>, server_name: Option<&str>) -> Result<Line, ClusterError> {
-    let mut left = cluster.endpoints.clone();
+    let mut choice = Choice::default();
     let mut met = None;
     loop {
-        let picked = balancer::pick(cluster.shared.settings.load_balancer, &left, |n| fastrand::usize(..n)).cloned();
-        let Some(endpoint) = picked else {
-            return Err(met.unwrap_or_else(|| {
-                cluster.metrics.no_endpoint.inc();
-                ClusterError::NoEndpoint { cluster: cluster.name.to_string() }
-            }));
+        let endpoint = match cluster.pick(&choice) {
+            Ok(endpoint) if !choice.avoid.contains(&endpoint.address()) => endpoint,
+            // Every one was tried.
+            Ok(_) => return Err(met.unwrap_or_else(|| none(cluster))),
+            Err(error) => return Err(met.unwrap_or(error)),
         };
         match attempt(cluster, &endpoint, server_name).await {
             Ok(line) => return Ok(line),
             // Another endpoint would not have more room.
-            Err(error @ ClusterError::PoolExhausted { .. }) => return Err(error),
+            Err(error @ ClusterError::Overflow { .. }) => return Err(error),
             Err(error) => {
-                tracing::debug!(cluster = &*cluster.name, address = %endpoint.address, "not connected: {error}");
-                left.retain(|other| !Rc::ptr_eq(other, &endpoint));
+                tracing::debug!(cluster = &*cluster.name, address = %endpoint.address(), "not connected: {error}");
+                choice.avoid.push(endpoint.address());
                 met = Some(error);
             }
         }
     }
+}
+
+fn none(cluster: &LocalCluster) -> ClusterError {
+    ClusterError::NoEndpoint { cluster: cluster.name.to_string(), why: "all were tried".to_owned() }
 }
 
 async fn attempt(
@@ -68,34 +75,33 @@ async fn attempt(
 ) -> Result<Line, ClusterError> {
     let settings = &cluster.shared.settings;
     let (started, limit) = (Instant::now(), settings.connect_timeout);
-    let permit = match Arc::clone(&cluster.shared.permits).try_acquire_owned() {
+    let breakers = cluster.shared.breakers(Priority::Default);
+    let permit = match Arc::clone(&breakers.connections).try_acquire_owned() {
         Ok(permit) => permit,
-        Err(_) => match timeout(limit, cluster.permit()).await {
-            Ok(permit) => permit,
-            Err(_) => {
-                cluster.metrics.overflows.inc();
-                return Err(ClusterError::PoolExhausted {
-                    cluster: cluster.name.to_string(),
-                    limit: settings.pool.connections,
-                    waited: started.elapsed(),
-                });
-            }
+        Err(_) => match timeout(limit, cluster.permit(Priority::Default)).await {
+            Ok(permit) => permit?,
+            Err(_) => return Err(cluster.overflow(Priority::Default, Limit::Connections, started.elapsed())),
         },
     };
-    let open = Open::new(cluster, permit);
-    let address = endpoint.address;
+    let Some(room) = endpoint.room(breakers.limits().connections_per_endpoint) else {
+        return Err(cluster.overflow(Priority::Default, Limit::ConnectionsPerEndpoint, Duration::ZERO));
+    };
+    let open = Open::new(cluster, room, permit);
+    let address = endpoint.address();
     match timeout(limit, connect::transport(settings, address, server_name)).await {
         Ok(Ok((transport, ends))) => {
             endpoint.count(1);
+            cluster.record(endpoint, Outcome::LocalOriginSuccessFinal);
             Ok(Line { transport, address, ends, endpoint: Rc::clone(endpoint), _open: open })
         }
         Ok(Err(error)) => {
-            cluster.metrics.connect_failures.inc();
+            cluster.not_connected(endpoint, &error);
             Err(error)
         }
         Err(_) => {
-            cluster.metrics.connect_timeouts.inc();
-            Err(ClusterError::ConnectTimeout { address, timeout: limit })
+            let error = ClusterError::ConnectTimeout { address, timeout: limit };
+            cluster.not_connected(endpoint, &error);
+            Err(error)
         }
     }
 }

@@ -8,11 +8,15 @@ use hyper::{
     body::Incoming,
     client::conn::{http1, http2},
 };
+use tokio::time::Instant;
 
 use super::{
     RequestBody,
+    choice::Priority,
     connect::Ends,
-    local::{LocalCluster, LocalEndpoint, Multiplexed, Open},
+    health::outlier::{LocalOriginFailure, Outcome},
+    local::{LocalCluster, Open},
+    pool::{LocalEndpoint, Multiplexed},
 };
 
 /// The connection itself.
@@ -44,6 +48,9 @@ pub struct Lease {
     link: Option<Link>,
     ends: Ends,
     reused: bool,
+    priority: Priority,
+    /// When it was lent, where latencies count.
+    lent: Option<Instant>,
 }
 
 /// A request that got no answer.
@@ -62,15 +69,17 @@ impl Lease {
         link: Link,
         ends: Ends,
         reused: bool,
+        priority: Priority,
     ) -> Self {
         endpoint.count(1);
-        Self { cluster, endpoint, link: Some(link), ends, reused }
+        let lent = cluster.wants_latency().then(Instant::now);
+        Self { cluster, endpoint, link: Some(link), ends, reused, priority, lent }
     }
 
     /// The endpoint's address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.endpoint.address
+        self.endpoint.address()
     }
 
     /// What is known of the connection.
@@ -121,6 +130,27 @@ impl Lease {
         }
     }
 
+    /// The head of an answer has come.
+    pub fn answered(&self, outcome: impl FnOnce() -> Outcome) {
+        if self.endpoint.shared.outlier.is_some() {
+            self.cluster.record(&self.endpoint, outcome());
+        }
+        if let Some(lent) = self.lent {
+            self.cluster.answered(&self.endpoint, lent.elapsed());
+        }
+    }
+
+    /// There was no answer.
+    pub fn broke(&self) {
+        self.cluster.record(&self.endpoint, Outcome::LocalOrigin(LocalOriginFailure::Reset));
+    }
+
+    /// The endpoint's own name, if it has one.
+    #[must_use]
+    pub fn hostname(&self) -> Option<&str> {
+        self.endpoint.shared.settings.hostname.as_deref()
+    }
+
     /// The request and its answer are through: the connection can serve another one.
     pub fn finish(mut self) {
         if let Some(Link::Http1 { sender, served, open }) = self.link.take_if(|link| matches!(link, Link::Http1 { .. }))
@@ -133,6 +163,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.endpoint.count(-1);
+        self.cluster.shared.breakers(self.priority).end_request();
         if let Some(Link::Http2 { connection, .. }) = &self.link {
             connection.release();
         }

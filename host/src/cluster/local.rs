@@ -1,34 +1,34 @@
-//! A worker's own part of a cluster: endpoints, pools, load.
+//! A worker's own part of a cluster: its endpoints with their pools, and how busy they are.
 
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
     net::SocketAddr,
-    rc::{Rc, Weak},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http1;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit},
     time::Instant,
 };
 
 use super::{
-    RequestBody,
-    balancer::{self, Candidate},
+    Choice, RequestBody, balance,
+    breakers::Breakers,
+    choice::Priority,
     connect::{self, Ends, Sender},
-    error::ClusterError,
+    error::{ClusterError, Limit},
+    health::outlier::{LocalOriginFailure, Outcome},
     lease::{Lease, Link},
     metrics::ClusterMetrics,
+    pool::{LocalEndpoint, Multiplexed, Opening, Room, Sweep},
     shared::SharedCluster,
+    view::View,
 };
-use crate::config::resolved::{ClusterProtocol, Pool};
+use crate::config::resolved::ClusterProtocol;
 use crate::telemetry::registry::{Gauge, Registry};
-
-/// Streams on one HTTP/2 connection before another one is opened; the protocol recommends that peers allow as many.
-const HTTP2_STREAMS: u32 = 100;
 
 /// A cluster on one worker.
 #[derive(Debug)]
@@ -37,10 +37,11 @@ pub struct LocalCluster {
     pub name: Rc<str>,
     /// What exists once per process.
     pub shared: Arc<SharedCluster>,
-    /// Endpoints.
-    pub endpoints: Vec<Rc<LocalEndpoint>>,
     /// What is counted.
     pub metrics: ClusterMetrics,
+    worker: usize,
+    view: RefCell<Rc<View>>,
+    balance: RefCell<balance::Local>,
     /// Woken when a connection has come free.
     freed: Notify,
     /// Sweeps so far.
@@ -49,93 +50,19 @@ pub struct LocalCluster {
     retired: Cell<bool>,
 }
 
-/// An endpoint on one worker.
-#[derive(Debug)]
-pub struct LocalEndpoint {
-    /// Its address.
-    pub address: SocketAddr,
-    weight: u32,
-    active: Cell<u32>,
-    credit: Cell<i64>,
-    idle: RefCell<VecDeque<Idle>>,
-    multiplexed: RefCell<Vec<Rc<Multiplexed>>>,
-    /// An HTTP/2 connection is being opened: others wait for it instead of opening more.
-    opening: Cell<bool>,
-    opened: Notify,
-    /// What was agreed on with it last: HTTP/2. Matters for `protocol: auto`.
-    multiplexes: Cell<bool>,
-}
-
-/// A pooled HTTP/1.1 connection.
-#[derive(Debug)]
-pub struct Idle {
-    sender: http1::SendRequest<RequestBody>,
-    ends: Ends,
-    served: u64,
-    open: Weak<Open>,
-    /// Number of the sweep before it became idle: the clock is not asked on the way of a request.
-    since: u64,
-}
-
-/// An HTTP/2 connection.
-#[derive(Debug)]
-pub struct Multiplexed {
-    sender: http2::SendRequest<RequestBody>,
-    ends: Ends,
-    streams: Cell<u32>,
-    served: Cell<u64>,
-    since: Cell<Instant>,
-}
-
-impl Multiplexed {
-    /// Whether it has served as many requests as one connection may.
-    fn is_worn(&self, pool: &Pool) -> bool {
-        pool.requests_per_connection > 0 && self.served.get() >= pool.requests_per_connection
-    }
-
-    /// Worn, and its last stream has ended.
-    fn is_over(&self, pool: &Pool) -> bool {
-        self.streams.get() == 0 && self.is_worn(pool)
-    }
-
-    /// A stream on it has ended.
-    pub fn release(&self) {
-        self.streams.set(self.streams.get().saturating_sub(1));
-        self.since.set(Instant::now());
-    }
-}
-
-impl Candidate for Rc<LocalEndpoint> {
-    fn weight(&self) -> u32 {
-        self.weight
-    }
-    fn active(&self) -> u32 {
-        self.active.get()
-    }
-    fn credit(&self) -> &Cell<i64> {
-        &self.credit
-    }
-}
-
-impl LocalEndpoint {
-    /// A request to it has begun (`1`) or ended (`-1`).
-    pub fn count(&self, by: i32) {
-        self.active.set(self.active.get().saturating_add_signed(by));
-    }
-}
-
 /// Counts an open connection for as long as it lives.
 pub struct Open {
     cluster: Rc<LocalCluster>,
+    _room: Room,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Open {
     /// A connection that is about to be opened.
-    pub(super) fn new(cluster: &Rc<LocalCluster>, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(cluster: &Rc<LocalCluster>, room: Room, permit: OwnedSemaphorePermit) -> Self {
         cluster.metrics.connections.inc();
         cluster.metrics.connections_active.add(1);
-        Self { cluster: Rc::clone(cluster), _permit: permit }
+        Self { cluster: Rc::clone(cluster), _room: room, _permit: permit }
     }
 }
 
@@ -154,6 +81,13 @@ impl Drop for Open {
 
 struct Pending<'a>(&'a Gauge);
 
+impl<'a> Pending<'a> {
+    fn begin(gauge: &'a Gauge) -> Self {
+        gauge.add(1);
+        Self(gauge)
+    }
+}
+
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.0.sub(1);
@@ -163,34 +97,40 @@ impl Drop for Pending<'_> {
 impl LocalCluster {
     /// A cluster without connections.
     #[must_use]
-    pub fn new(shared: Arc<SharedCluster>, registry: &Registry) -> Rc<Self> {
-        let endpoints = shared
-            .settings
-            .endpoints
-            .iter()
-            .map(|endpoint| {
-                Rc::new(LocalEndpoint {
-                    address: endpoint.address,
-                    weight: endpoint.weight.max(1),
-                    active: Cell::new(0),
-                    credit: Cell::new(0),
-                    idle: RefCell::default(),
-                    multiplexed: RefCell::default(),
-                    opening: Cell::new(false),
-                    opened: Notify::new(),
-                    multiplexes: Cell::new(true),
-                })
-            })
-            .collect();
+    pub fn new(shared: Arc<SharedCluster>, registry: &Registry, worker: usize) -> Rc<Self> {
+        shared.begin_use();
         Rc::new(Self {
             name: shared.settings.name.as_str().into(),
             metrics: ClusterMetrics::new(registry, &shared.settings.name),
+            view: RefCell::new(Rc::new(View::new(&shared, None))),
+            worker,
+            balance: RefCell::new(balance::Local::new(fastrand::u64(..))),
             shared,
-            endpoints,
             freed: Notify::new(),
             sweeps: Cell::new(0),
             retired: Cell::new(false),
         })
+    }
+
+    /// The endpoints as they are now.
+    pub(super) fn view(&self) -> Rc<View> {
+        if self.view.borrow().version() != self.shared.version() {
+            let next = Rc::new(View::new(&self.shared, Some(&self.view.borrow())));
+            let before = self.view.replace(Rc::clone(&next));
+            for endpoint in before.endpoints() {
+                if !next.has(endpoint) {
+                    endpoint.close_idle(&self.metrics.idle);
+                }
+            }
+            return next;
+        }
+        Rc::clone(&self.view.borrow())
+    }
+
+    /// How many endpoints there are.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.view().endpoints().len()
     }
 
     /// Lends a connection to an endpoint of the balancer's choice. `host` is what TLS asks for with `sni: auto`.
@@ -200,153 +140,207 @@ impl LocalCluster {
     ///
     /// # Errors
     /// [`ClusterError`]; nothing was sent.
-    pub async fn lease(self: &Rc<Self>, host: Option<&str>, fresh: bool) -> Result<Lease, ClusterError> {
-        let Some(endpoint) =
-            balancer::pick(self.shared.settings.load_balancer, &self.endpoints, |n| fastrand::usize(..n))
-        else {
-            self.metrics.no_endpoint.inc();
-            return Err(ClusterError::NoEndpoint { cluster: self.name.to_string() });
-        };
-        let endpoint = Rc::clone(endpoint);
-        if !fresh && let Some(lease) = self.pooled(&endpoint) {
-            return Ok(lease);
+    pub async fn lease(
+        self: &Rc<Self>,
+        choice: &Choice,
+        host: Option<&str>,
+        fresh: bool,
+    ) -> Result<Lease, ClusterError> {
+        let endpoint = self.pick(choice)?;
+        if !fresh && let Some((link, ends)) = endpoint.pooled(&self.shared.settings.pool, &self.metrics.idle) {
+            return self.lend(choice.priority, endpoint, link, ends, true);
         }
         // Boxed: most requests find a connection, and should not carry the room for opening one.
-        Box::pin(self.open(endpoint, host, fresh)).await
+        Box::pin(self.open(choice.priority, endpoint, host, fresh)).await
+    }
+
+    /// The endpoint of the balancer's choice.
+    pub(super) fn pick(&self, choice: &Choice) -> Result<Rc<LocalEndpoint>, ClusterError> {
+        let view = self.view();
+        let picked = view.pick(choice, &mut self.balance.borrow_mut()).map(Rc::clone);
+        picked.map_err(|why| {
+            self.metrics.no_endpoint.inc();
+            ClusterError::NoEndpoint { cluster: self.name.to_string(), why: why.to_string() }
+        })
+    }
+
+    /// An endpoint did not answer in time.
+    pub fn timed_out(&self, address: SocketAddr) {
+        let view = self.view.borrow();
+        if let Some(endpoint) = view.endpoints().iter().find(|endpoint| endpoint.address() == address) {
+            self.record(endpoint, Outcome::LocalOrigin(LocalOriginFailure::Timeout));
+        }
+    }
+
+    /// A request to an endpoint has ended so.
+    pub(super) fn record(&self, endpoint: &LocalEndpoint, outcome: Outcome) {
+        self.shared.record(&endpoint.shared, self.worker, outcome);
+    }
+
+    /// An endpoint could not be connected to.
+    pub(super) fn not_connected(&self, endpoint: &LocalEndpoint, error: &ClusterError) {
+        let failure = match error {
+            ClusterError::ConnectTimeout { .. } => LocalOriginFailure::Timeout,
+            ClusterError::Connect { .. } | ClusterError::Tls { .. } | ClusterError::Handshake { .. } => {
+                LocalOriginFailure::ConnectFailure
+            }
+            // It was not tried.
+            ClusterError::NoEndpoint { .. } | ClusterError::Overflow { .. } => return,
+        };
+        match failure {
+            LocalOriginFailure::Timeout => self.metrics.connect_timeouts.inc(),
+            _ => self.metrics.connect_failures.inc(),
+        }
+        self.record(endpoint, Outcome::LocalOrigin(failure));
+    }
+
+    /// Whether latencies count.
+    pub(super) fn wants_latency(&self) -> bool {
+        self.view.borrow().wants_latency()
+    }
+
+    /// An endpoint has answered after so long.
+    pub(super) fn answered(&self, endpoint: &LocalEndpoint, latency: Duration) {
+        self.view.borrow().answered(endpoint, latency);
+    }
+
+    fn breakers(&self, priority: Priority) -> &Arc<Breakers> {
+        self.shared.breakers(priority)
+    }
+
+    pub(super) fn overflow(&self, priority: Priority, limit: Limit, waited: Duration) -> ClusterError {
+        self.metrics.overflows.inc(limit);
+        let most = limit.of(self.breakers(priority).limits());
+        ClusterError::Overflow { cluster: self.name.to_string(), limit, most, waited }
+    }
+
+    fn lend(
+        self: &Rc<Self>,
+        priority: Priority,
+        endpoint: Rc<LocalEndpoint>,
+        link: Link,
+        ends: Ends,
+        reused: bool,
+    ) -> Result<Lease, ClusterError> {
+        if !self.breakers(priority).begin_request() {
+            // The connection is as good as before.
+            if let Link::Http1 { sender, served, open } = link {
+                self.give_back(&endpoint, sender, ends, (served, &open));
+            } else if let Link::Http2 { connection, .. } = link {
+                connection.release();
+            }
+            return Err(self.overflow(priority, Limit::Requests, Duration::ZERO));
+        }
+        Ok(Lease::new(Rc::clone(self), endpoint, link, ends, reused, priority))
     }
 
     async fn open(
         self: &Rc<Self>,
+        priority: Priority,
         endpoint: Rc<LocalEndpoint>,
         host: Option<&str>,
         fresh: bool,
     ) -> Result<Lease, ClusterError> {
         let limit = self.shared.settings.connect_timeout;
         let started = Instant::now();
-        match tokio::time::timeout(limit, self.connect(&endpoint, host, fresh)).await {
+        match tokio::time::timeout(limit, self.connect(priority, &endpoint, host, fresh)).await {
             Ok(Ok(lease)) => Ok(lease),
             Ok(Err(error)) => {
-                self.metrics.connect_failures.inc();
+                self.not_connected(&endpoint, &error);
                 Err(error)
             }
-            Err(_) if self.shared.permits.available_permits() == 0 => {
-                self.metrics.overflows.inc();
-                Err(ClusterError::PoolExhausted {
-                    cluster: self.name.to_string(),
-                    limit: self.shared.settings.pool.connections,
-                    waited: started.elapsed(),
-                })
+            Err(_) if self.breakers(priority).connections.available_permits() == 0 => {
+                Err(self.overflow(priority, Limit::Connections, started.elapsed()))
             }
             Err(_) => {
-                self.metrics.connect_timeouts.inc();
-                Err(ClusterError::ConnectTimeout { address: endpoint.address, timeout: limit })
+                let error = ClusterError::ConnectTimeout { address: endpoint.address(), timeout: limit };
+                self.not_connected(&endpoint, &error);
+                Err(error)
             }
         }
-    }
-
-    /// A connection that is open already.
-    fn pooled(self: &Rc<Self>, endpoint: &Rc<LocalEndpoint>) -> Option<Lease> {
-        let settings = &self.shared.settings.pool;
-        {
-            let mut idle = endpoint.idle.borrow_mut();
-            let mut place = idle.len();
-            // Newest first: the rest stay idle and are closed in time. One that is not ready yet is passed over.
-            while let Some(index) = place.checked_sub(1) {
-                place = index;
-                let candidate = idle.get(index)?;
-                let open = candidate.open.upgrade().filter(|_| !candidate.sender.is_closed());
-                let Some(open) = open else {
-                    idle.remove(index);
-                    self.metrics.idle.sub(1);
-                    continue;
-                };
-                if candidate.sender.is_ready() {
-                    let idle = idle.remove(index)?;
-                    self.metrics.idle.sub(1);
-                    let link = Link::Http1 { sender: idle.sender, served: idle.served, open };
-                    return Some(Lease::new(Rc::clone(self), Rc::clone(endpoint), link, idle.ends, true));
-                }
-            }
-        }
-        let mut connections = endpoint.multiplexed.borrow_mut();
-        connections.retain(|connection| !connection.sender.is_closed() && !connection.is_over(settings));
-        let found = connections
-            .iter()
-            .find(|connection| connection.streams.get() < HTTP2_STREAMS && !connection.is_worn(settings))?;
-        found.streams.set(found.streams.get() + 1);
-        found.served.set(found.served.get() + 1);
-        let link = Link::Http2 { sender: found.sender.clone(), connection: Rc::clone(found) };
-        Some(Lease::new(Rc::clone(self), Rc::clone(endpoint), link, found.ends.clone(), true))
     }
 
     async fn connect(
         self: &Rc<Self>,
+        priority: Priority,
         endpoint: &Rc<LocalEndpoint>,
         host: Option<&str>,
         fresh: bool,
     ) -> Result<Lease, ClusterError> {
-        let multiplexes = || match self.shared.settings.protocol {
+        let settings = &self.shared.settings;
+        let multiplexes = || match settings.protocol {
             ClusterProtocol::Http1 | ClusterProtocol::Tcp => false,
             ClusterProtocol::Http2 => true,
             // Until an endpoint has said otherwise, it may want one connection for all.
-            ClusterProtocol::Auto => endpoint.multiplexes.get(),
+            ClusterProtocol::Auto => endpoint.multiplexes(),
         };
-        while multiplexes() && endpoint.opening.get() {
-            endpoint.opened.notified().await;
-            if let Some(lease) = self.pooled(endpoint) {
-                return Ok(lease);
+        let pooled = || endpoint.pooled(&settings.pool, &self.metrics.idle);
+        while multiplexes() && endpoint.is_opening() {
+            endpoint.opened().await;
+            if let Some((link, ends)) = pooled() {
+                return self.lend(priority, Rc::clone(endpoint), link, ends, true);
             }
         }
         let multiplexed = multiplexes();
-        let permit = match Arc::clone(&self.shared.permits).try_acquire_owned() {
+        let permit = match Arc::clone(&self.breakers(priority).connections).try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => match self.wait(endpoint, fresh).await {
-                Waited::Lease(lease) => return Ok(*lease),
+            Err(_) => match self.wait(priority, endpoint, fresh).await? {
+                Waited::Connection(link, ends) => {
+                    return self.lend(priority, Rc::clone(endpoint), link, ends, true);
+                }
                 Waited::Permit(permit) => permit,
             },
         };
         let _opening = multiplexed.then(|| Opening::begin(endpoint));
-        let open = Open::new(self, permit);
-        let opened = connect::open(&self.shared.settings, endpoint.address, host, open).await?;
+        let Some(room) = endpoint.room(self.breakers(priority).limits().connections_per_endpoint) else {
+            return Err(self.overflow(priority, Limit::ConnectionsPerEndpoint, Duration::ZERO));
+        };
+        let open = Open::new(self, room, permit);
+        let address = endpoint.address();
+        let failed = |error| ClusterError::Handshake { address, error };
+        let opened = connect::open(settings, address, host, open).await?;
         let link = match opened.sender {
             Sender::Http1(mut sender) => {
-                sender.ready().await.map_err(|error| ClusterError::Handshake { address: endpoint.address, error })?;
-                endpoint.multiplexes.set(false);
+                sender.ready().await.map_err(failed)?;
+                endpoint.agreed(false);
                 Link::Http1 { sender, served: 0, open: opened.kept }
             }
             Sender::Http2(mut sender) => {
-                endpoint.multiplexes.set(true);
-                sender.ready().await.map_err(|error| ClusterError::Handshake { address: endpoint.address, error })?;
-                let connection = Rc::new(Multiplexed {
-                    sender: sender.clone(),
-                    ends: opened.ends.clone(),
-                    streams: Cell::new(1),
-                    served: Cell::new(1),
-                    since: Cell::new(Instant::now()),
-                });
-                endpoint.multiplexed.borrow_mut().push(Rc::clone(&connection));
+                endpoint.agreed(true);
+                sender.ready().await.map_err(failed)?;
+                let connection = Multiplexed::new(sender.clone(), opened.ends.clone());
+                endpoint.share(Rc::clone(&connection));
                 Link::Http2 { sender, connection }
             }
         };
-        Ok(Lease::new(Rc::clone(self), Rc::clone(endpoint), link, opened.ends, false))
+        self.record(endpoint, Outcome::LocalOriginSuccess);
+        self.lend(priority, Rc::clone(endpoint), link, opened.ends, false)
     }
 
     /// All permits are taken: whichever comes first, one of them or a connection of this worker.
-    async fn wait(self: &Rc<Self>, endpoint: &Rc<LocalEndpoint>, fresh: bool) -> Waited {
-        self.metrics.pending.add(1);
-        let _pending = Pending(&self.metrics.pending);
+    async fn wait(
+        self: &Rc<Self>,
+        priority: Priority,
+        endpoint: &Rc<LocalEndpoint>,
+        fresh: bool,
+    ) -> Result<Waited, ClusterError> {
+        let breakers = self.breakers(priority);
+        let Some(_waiting) = breakers.wait() else {
+            return Err(self.overflow(priority, Limit::Pending, Duration::ZERO));
+        };
+        let _pending = Pending::begin(&self.metrics.pending);
         let _starving = self.shared.starve();
-        let acquire = Arc::clone(&self.shared.permits).acquire_owned();
+        let acquire = Arc::clone(&breakers.connections).acquire_owned();
         tokio::pin!(acquire);
         loop {
-            if !fresh && let Some(lease) = self.pooled(endpoint) {
-                return Waited::Lease(Box::new(lease));
+            if !fresh && let Some((link, ends)) = endpoint.pooled(&self.shared.settings.pool, &self.metrics.idle) {
+                return Ok(Waited::Connection(link, ends));
             }
             // An idle connection to another endpoint is worth less than this request.
             self.close_one_idle();
             tokio::select! {
                 permit = &mut acquire => match permit {
-                    Ok(permit) => return Waited::Permit(permit),
+                    Ok(permit) => return Ok(Waited::Permit(permit)),
                     // The semaphore is never closed; waiting on lets the time limit speak.
                     Err(_) => std::future::pending().await,
                 },
@@ -356,30 +350,26 @@ impl LocalCluster {
     }
 
     /// Waits for a permit to open a connection, for whoever has no use for a pooled one.
-    pub(super) async fn permit(&self) -> OwnedSemaphorePermit {
-        self.metrics.pending.add(1);
-        let _pending = Pending(&self.metrics.pending);
+    ///
+    /// # Errors
+    /// When too many wait already.
+    pub(super) async fn permit(&self, priority: Priority) -> Result<OwnedSemaphorePermit, ClusterError> {
+        let breakers = self.breakers(priority);
+        let Some(_waiting) = breakers.wait() else {
+            return Err(self.overflow(priority, Limit::Pending, Duration::ZERO));
+        };
+        let _pending = Pending::begin(&self.metrics.pending);
         let _starving = self.shared.starve();
         self.close_one_idle();
-        match Arc::clone(&self.shared.permits).acquire_owned().await {
-            Ok(permit) => permit,
+        match Arc::clone(&breakers.connections).acquire_owned().await {
+            Ok(permit) => Ok(permit),
             // The semaphore is never closed; waiting on lets the time limit speak.
             Err(_) => std::future::pending().await,
         }
     }
 
     fn close_one_idle(&self) {
-        for endpoint in &self.endpoints {
-            if endpoint.idle.borrow_mut().pop_front().is_some() {
-                self.metrics.idle.sub(1);
-                return;
-            }
-            let mut connections = endpoint.multiplexed.borrow_mut();
-            if let Some(idle) = connections.iter().position(|connection| connection.streams.get() == 0) {
-                connections.swap_remove(idle);
-                return;
-            }
-        }
+        self.view.borrow().endpoints().iter().any(|endpoint| endpoint.close_one_idle(&self.metrics.idle));
     }
 
     /// Takes back a connection whose request is over.
@@ -399,8 +389,7 @@ impl LocalCluster {
             // A request on another worker waits for a permit: closing this connection gives it one.
             return;
         }
-        let open = Rc::downgrade(open);
-        endpoint.idle.borrow_mut().push_back(Idle { sender, ends, served, open, since: self.sweeps.get() });
+        endpoint.keep(sender, ends, (served, open), self.sweeps.get());
         self.metrics.idle.add(1);
         if self.metrics.pending.own() > 0 {
             self.freed.notify_one();
@@ -419,19 +408,10 @@ impl LocalCluster {
         let now = self.sweeps.get() + 1;
         self.sweeps.set(now);
         let sweeps = u64::try_from(limit.as_nanos() / self.sweep_period().as_nanos().max(1)).unwrap_or(u64::MAX);
-        let starving = self.shared.is_starving() || self.retired.get();
-        for endpoint in &self.endpoints {
-            let mut idle = endpoint.idle.borrow_mut();
-            let before = idle.len();
-            idle.retain(|idle| !starving && !idle.sender.is_closed() && now - idle.since < sweeps);
-            self.metrics.idle.sub(i64::try_from(before - idle.len()).unwrap_or(0));
-            endpoint.multiplexed.borrow_mut().retain(|connection| {
-                !connection.sender.is_closed()
-                    && (connection.streams.get() > 0
-                        || (!starving
-                            && !connection.is_over(&self.shared.settings.pool)
-                            && connection.since.get().elapsed() < limit))
-            });
+        let everything = self.shared.is_starving() || self.retired.get();
+        let sweep = Sweep { now, sweeps, limit, everything };
+        for endpoint in self.view().endpoints() {
+            endpoint.sweep(sweep, &self.shared.settings.pool, &self.metrics.idle);
         }
     }
 
@@ -443,31 +423,13 @@ impl LocalCluster {
 
     /// Closes every idle connection: the worker is going away.
     pub fn close_idle(&self) {
-        for endpoint in &self.endpoints {
-            let closed = std::mem::take(&mut *endpoint.idle.borrow_mut());
-            self.metrics.idle.sub(i64::try_from(closed.len()).unwrap_or(0));
-            endpoint.multiplexed.borrow_mut().clear();
+        for endpoint in self.view.borrow().endpoints() {
+            endpoint.close_idle(&self.metrics.idle);
         }
     }
 }
 
 enum Waited {
-    Lease(Box<Lease>),
+    Connection(Link, Ends),
     Permit(OwnedSemaphorePermit),
-}
-
-struct Opening<'a>(&'a LocalEndpoint);
-
-impl<'a> Opening<'a> {
-    fn begin(endpoint: &'a LocalEndpoint) -> Self {
-        endpoint.opening.set(true);
-        Self(endpoint)
-    }
-}
-
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        self.0.opening.set(false);
-        self.0.opened.notify_waiters();
-    }
 }

@@ -8,15 +8,28 @@
 //! Clusters know endpoints, protocols and how busy things are. Which cluster a request goes to, how long it may take
 //! and whether it is tried again is decided above, in [`crate::upstream`].
 
-pub mod balancer;
+pub mod balance;
 pub mod body;
+pub mod breakers;
+pub mod choice;
+pub mod clusters;
 pub mod connect;
 pub mod dial;
+pub mod endpoint;
 pub mod error;
+pub mod gauges;
+pub mod health;
 pub mod lease;
 pub mod local;
+pub mod membership;
 pub mod metrics;
+pub mod outliers;
+pub mod pool;
 pub mod shared;
+pub mod view;
+pub mod watch;
 
 pub use body::RequestBody;
+pub use choice::Choice;
+pub use clusters::Clusters;
 pub use error::ClusterError;

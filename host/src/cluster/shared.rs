@@ -5,13 +5,20 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 
-use crate::{config::resolved, telemetry::Gauge};
+use super::{
+    breakers::{Breakers, RetryPermit},
+    choice::Priority,
+    endpoint::{Mark, SharedEndpoint, Status},
+    health::{self, outlier::Detector},
+    membership::Membership,
+};
+use crate::config::resolved;
 
 /// Labels that filters may publish of one endpoint.
 const MOST_LABELS: usize = 64;
@@ -20,17 +27,26 @@ const MOST_LABEL_BYTES: usize = 8 * 1024;
 /// Longest key and longest value of one, in bytes.
 const LONGEST_LABEL: usize = 1024;
 
-/// Permits and settings of a cluster.
+/// Settings, members and limits of a cluster.
 #[derive(Debug)]
 pub struct SharedCluster {
     /// Settings.
     pub settings: Arc<resolved::Cluster>,
-    /// One for each connection that may be open, first come first served across workers.
-    pub permits: Arc<Semaphore>,
+    /// Rises with every change of the membership or of an endpoint's health.
+    version: AtomicU64,
+    membership: Mutex<Arc<Membership>>,
+    breakers: Arc<Breakers>,
+    high: Arc<Breakers>,
+    /// Decides which endpoints are outliers.
+    pub(super) detector: Option<Arc<Detector<SocketAddr>>>,
+    /// Somebody's health has changed, and the plan is still the old one.
+    pub(super) unbalanced: Notify,
+    /// Health checks so far.
+    pub checks: Checks,
+    /// Some worker has sent a request to it.
+    used: AtomicBool,
     /// Workers' requests that wait for a permit: while there are any, connections that come free are closed, not kept.
     starving: AtomicUsize,
-    /// Gauges that live as long as the cluster.
-    gauges: Mutex<Vec<Gauge>>,
     /// What filters have learned of endpoints.
     labels: RwLock<HashMap<SocketAddr, BTreeMap<String, String>>>,
 }
@@ -38,21 +54,74 @@ pub struct SharedCluster {
 impl SharedCluster {
     /// A cluster with no open connection.
     #[must_use]
-    pub fn new(settings: Arc<resolved::Cluster>) -> Arc<Self> {
-        let permits = settings.pool.connections.min(Semaphore::MAX_PERMITS);
+    pub fn new(settings: Arc<resolved::Cluster>, workers: usize) -> Arc<Self> {
+        let detector = settings.outlier_detection.as_deref().map(|outliers| detector(outliers.clone()));
+        Self::with(settings, workers, detector, |_| Arc::default())
+    }
+
+    fn with(
+        settings: Arc<resolved::Cluster>,
+        workers: usize,
+        detector: Option<Arc<Detector<SocketAddr>>>,
+        status: impl Fn(SocketAddr) -> Arc<Status>,
+    ) -> Arc<Self> {
+        let endpoints = settings.endpoints.iter();
+        let endpoints = endpoints
+            .map(|endpoint| {
+                let status = status(endpoint.address);
+                let outlier = detector.as_ref().map(|detector| detector.add(endpoint.address, workers));
+                Arc::new(SharedEndpoint { settings: endpoint.clone(), status, outlier })
+            })
+            .collect();
+        let breakers = Breakers::new(settings.circuit_breakers.usual.clone());
+        let high = Breakers::new(settings.circuit_breakers.high.clone());
         Arc::new(Self {
-            settings,
-            permits: Arc::new(Semaphore::new(permits)),
+            version: AtomicU64::new(0),
+            membership: Mutex::new(Arc::new(Membership::new(&settings, 0, endpoints))),
+            breakers: Arc::new(breakers),
+            high: Arc::new(high),
+            detector,
+            unbalanced: Notify::new(),
+            checks: Checks::default(),
+            used: AtomicBool::new(false),
             starving: AtomicUsize::new(0),
-            gauges: Mutex::default(),
             labels: RwLock::default(),
+            settings,
         })
     }
 
-    /// A cluster in place of one of the same name: what filters have learned of its endpoints stays known.
+    /// A cluster in place of one of the same name: what is known of its endpoints stays known.
     #[must_use]
-    pub fn in_place_of(settings: Arc<resolved::Cluster>, old: &Self) -> Arc<Self> {
-        let cluster = Self::new(settings);
+    pub fn in_place_of(settings: Arc<resolved::Cluster>, workers: usize, old: &Self) -> Arc<Self> {
+        let before = old.membership();
+        let detector = match (&old.detector, settings.outlier_detection.as_deref()) {
+            (Some(detector), Some(outliers)) => {
+                detector.configure(outliers.clone());
+                for gone in &before.endpoints {
+                    if !settings.endpoints.iter().any(|endpoint| endpoint.address == gone.address()) {
+                        detector.remove(&gone.address());
+                    }
+                }
+                Some(Arc::clone(detector))
+            }
+            (None, Some(outliers)) => Some(detector(outliers.clone())),
+            (_, None) => None,
+        };
+        // Marks that nobody would take away any more go with whoever has set them.
+        for endpoint in &before.endpoints {
+            if detector.is_none() {
+                endpoint.status.mark(Mark::Ejected, false);
+            }
+            if settings.health_check.is_none() {
+                endpoint.status.unchecked();
+            }
+        }
+        let status = |address| {
+            let known = before.endpoints.iter().find(|endpoint| endpoint.address() == address);
+            known.map(|known| Arc::clone(&known.status)).unwrap_or_default()
+        };
+        let cluster = Self::with(settings, workers, detector, status);
+        cluster.used.store(old.is_used(), Ordering::Relaxed);
         let learned = old.labels.read().unwrap_or_else(PoisonError::into_inner);
         let kept = learned
             .iter()
@@ -62,11 +131,58 @@ impl SharedCluster {
         cluster
     }
 
-    /// Keeps a gauge of the cluster alive.
-    pub fn keep(&self, gauge: Gauge) {
-        if let Ok(mut gauges) = self.gauges.lock() {
-            gauges.push(gauge);
+    /// Rises with every change of the membership or of an endpoint's health.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Whether some worker has sent a request to it.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Some worker is about to send a request to it.
+    pub fn begin_use(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// The members, and how requests are spread over them.
+    #[must_use]
+    pub fn membership(&self) -> Arc<Membership> {
+        Arc::clone(&self.membership.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has the balancer look at the health of endpoints again. Builds tables: where a worker asks for it, that should be rare.
+    pub fn rebalance(&self) {
+        let mut membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.version.load(Ordering::Relaxed) + 1;
+        *membership = Arc::new(Membership::new(&self.settings, version, membership.endpoints.clone()));
+        self.version.store(version, Ordering::Release);
+    }
+
+    /// The limits that count requests of a priority.
+    #[must_use]
+    pub fn breakers(&self, priority: Priority) -> &Arc<Breakers> {
+        match priority {
+            Priority::Default => &self.breakers,
+            Priority::High => &self.high,
         }
+    }
+
+    /// Whether nothing of these limits is in use.
+    #[must_use]
+    pub fn is_untouched(&self, priority: Priority) -> bool {
+        let breakers = self.breakers(priority);
+        let (limits, left) = (breakers.limits(), breakers.remaining());
+        left.connections == limits.connections && left.requests == limits.requests && left.pending == limits.pending
+    }
+
+    /// Room for one more attempt, if there is.
+    #[must_use]
+    pub fn retry_permit(&self, priority: Priority) -> Option<RetryPermit> {
+        RetryPermit::of(self.breakers(priority))
     }
 
     /// A label of an endpoint: what a filter has learned, else what the configuration says.
@@ -128,6 +244,19 @@ impl SharedCluster {
         self.starving.fetch_add(1, Ordering::Relaxed);
         Starving(&self.starving)
     }
+}
+
+/// Health checks so far.
+#[derive(Debug, Default)]
+pub struct Checks {
+    /// Those that were well.
+    pub passed: AtomicU64,
+    /// Those that were not.
+    pub failed: AtomicU64,
+}
+
+fn detector(outliers: health::outlier::Settings) -> Arc<Detector<SocketAddr>> {
+    Arc::new(Detector::new(outliers, fastrand::Rng::new()))
 }
 
 /// Somebody waits for a connection.

@@ -4,14 +4,17 @@
 //! `x-fyke-unsupported` lists the words of the format that this version does not know how to honour. They are
 //! refused by name, and are not in the printed schema.
 
+mod balancing;
+mod cluster;
 mod filter;
+mod health;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::filter::*;
+pub use self::{balancing::*, cluster::*, filter::*, health::*};
 use super::units::{ByteSize, Duration};
 
 /// Configuration of Fyke, a service proxy. Listeners take requests in, filters look at them, clusters are where they go.
@@ -233,122 +236,6 @@ pub struct ListenerLimits {
     /// Held for a stream that a filter has paused, each direction. Default 1MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub buffer: Option<ByteSize>,
-}
-
-/// Where requests go: endpoints that are all the same to the client.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("x-fyke-unsupported" = ["discovery", "circuit_breakers", "health_check", "outlier_detection"]))]
-pub struct Cluster {
-    /// Addresses.
-    pub endpoints: Vec<Endpoint>,
-    /// What is spoken with them.
-    #[serde(default)]
-    pub protocol: ClusterProtocol,
-    /// How one is chosen.
-    #[serde(default)]
-    pub load_balancer: LoadBalancer,
-    /// Until a connection stands, with TLS. Default 1s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connect_timeout: Option<Duration>,
-    /// Connections kept for reuse.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool: Option<Pool>,
-    /// Anything; readable by filters as `cluster_metadata`.
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
-    pub metadata: serde_json::Map<String, serde_json::Value>,
-    /// TLS towards the endpoints; `{}` verifies them against the system's authorities.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<ClusterTls>,
-}
-
-/// An address, or an address with a weight.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Endpoint {
-    /// IP address and port, such as `127.0.0.1:3000`.
-    Address(String),
-    /// An address and more about it.
-    Full(FullEndpoint),
-}
-
-/// An address and more about it.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("x-fyke-unsupported" = ["zone"]))]
-pub struct FullEndpoint {
-    /// IP address and port, such as `127.0.0.1:3000`.
-    pub address: String,
-    /// Share of the requests, in relation to the others. Default 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub weight: Option<u32>,
-    /// What tells it from the others; readable by filters as `upstream_host_metadata`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
-}
-
-/// What is spoken with a cluster.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ClusterProtocol {
-    /// HTTP/1.1.
-    #[default]
-    Http1,
-    /// HTTP/2; without TLS by prior knowledge.
-    Http2,
-    /// What the endpoint prefers (ALPN); HTTP/1.1 without TLS.
-    Auto,
-    /// Bytes: only listeners with `protocol: tcp` lead there.
-    Tcp,
-}
-
-/// How an endpoint is chosen.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(extend("x-fyke-unsupported" = ["ring_hash", "maglev", "peak_ewma"]))]
-pub enum LoadBalancer {
-    /// In turn, by weight.
-    RoundRobin,
-    /// The less busy of two picked at random.
-    #[default]
-    LeastRequest,
-    /// At random, by weight.
-    Random,
-}
-
-/// Connections kept for reuse.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Pool {
-    /// Connections of the whole process. Default 1024.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub connections: Option<u32>,
-    /// An idle connection is closed after this. Default 1h.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub idle_timeout: Option<Duration>,
-    /// A connection is closed after this many; 0 is no limit. Default 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requests_per_connection: Option<u64>,
-}
-
-/// TLS towards endpoints.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ClusterTls {
-    /// PEM file of authorities; without it the system's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca: Option<String>,
-    /// PEM file with the certificate to show.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub certificate: Option<String>,
-    /// PEM file with that certificate's key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// Name to ask for and to verify; `auto` is the host of the request. Default `auto`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sni: Option<String>,
 }
 
 /// Where filters write.

@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 pub use self::filter::*;
 use super::fingerprint::Fingerprint;
 pub use super::resolve::Certificates;
+use crate::cluster::{balance, health};
 
 /// A whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -216,11 +217,21 @@ pub struct Cluster {
     /// Protocol towards the endpoints.
     pub protocol: ClusterProtocol,
     /// How one is chosen.
-    pub load_balancer: LoadBalancer,
+    pub balancing: balance::Settings,
+    /// The zone of this proxy; empty: unknown.
+    pub own_zone: String,
+    /// With `Locality::Weighted`: the shares of zones.
+    pub zone_weights: BTreeMap<String, u32>,
+    /// Asks endpoints whether they are well.
+    pub health_check: Option<Arc<health::active::Settings>>,
+    /// Leaves endpoints out that answer badly.
+    pub outlier_detection: Option<Arc<health::outlier::Settings>>,
     /// Default 1 s.
     pub connect_timeout: Duration,
     /// Connections kept for reuse.
     pub pool: Pool,
+    /// How much may be in use at once.
+    pub circuit_breakers: CircuitBreakers,
     /// Anything; readable by filters.
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// TLS towards the endpoints.
@@ -236,8 +247,73 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// At least 1. Default 1.
     pub weight: u32,
+    /// Failure domain; empty: unknown.
+    pub zone: String,
+    /// Those with a lower number are used first. Default 0.
+    pub priority: u32,
+    /// What a route with `auto_host` presents as host.
+    pub hostname: Option<String>,
     /// What tells it from the others.
     pub labels: BTreeMap<String, String>,
+}
+
+/// `circuit_breakers:`
+#[derive(Debug, Clone, Default)]
+pub struct CircuitBreakers {
+    /// For requests of usual priority, and TCP connections.
+    pub usual: Thresholds,
+    /// `high`: for requests of high priority.
+    pub high: Thresholds,
+}
+
+/// Limits over all workers. Defaults are Envoy's.
+#[derive(Debug, Clone)]
+pub struct Thresholds {
+    /// Connections that are open, to all endpoints. Default 1024.
+    pub connections: usize,
+    /// Connections that are open to one endpoint. Default: no limit.
+    pub connections_per_endpoint: u32,
+    /// Requests that wait for a connection. Default 1024.
+    pub pending: u32,
+    /// Requests in flight. Default 1024.
+    pub requests: u32,
+    /// Attempts beyond the first that are under way. Default: a budget of 20%, at least 3.
+    pub retries: RetryLimit,
+}
+
+/// How many attempts beyond the first may be under way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RetryLimit {
+    /// So many.
+    Count(u32),
+    /// A share of the requests that are in flight or wait.
+    Budget {
+        /// Of 100.
+        percent: f64,
+        /// However few requests there are.
+        at_least: u32,
+    },
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            connections_per_endpoint: u32::MAX,
+            pending: 1024,
+            requests: 1024,
+            retries: RetryLimit::Budget { percent: 20.0, at_least: 3 },
+        }
+    }
+}
+
+impl Endpoint {
+    /// With the defaults of everything else.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        let (zone, labels) = (String::new(), BTreeMap::new());
+        Self { address, weight: 1, zone, priority: 0, hostname: None, labels }
+    }
 }
 
 /// `protocol:` of a cluster.
@@ -254,23 +330,9 @@ pub enum ClusterProtocol {
     Tcp,
 }
 
-/// `load_balancer:`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LoadBalancer {
-    /// In turn, by weight.
-    RoundRobin,
-    /// The less busy of two picked at random.
-    #[default]
-    LeastRequest,
-    /// At random, by weight.
-    Random,
-}
-
 /// `pool:`
 #[derive(Debug, Clone)]
 pub struct Pool {
-    /// Connections of the process to this cluster. Default 1024.
-    pub connections: usize,
     /// An idle connection is closed after this. Default 1 h.
     pub idle_timeout: Duration,
     /// A connection is closed after this many; 0: no limit. Default 0.
@@ -279,7 +341,7 @@ pub struct Pool {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { connections: 1024, idle_timeout: Duration::from_secs(3600), requests_per_connection: 0 }
+        Self { idle_timeout: Duration::from_secs(3600), requests_per_connection: 0 }
     }
 }
 

@@ -90,7 +90,7 @@ mod tests {
         assert!(schema["properties"]["listeners"]["description"].is_string());
         assert!(!schema.to_string().contains("x-fyke-"));
         assert!(!schema.to_string().contains("null"));
-        assert!(!schema.to_string().contains("health_check"));
+        assert!(!schema.to_string().contains("\"discovery\""));
     }
 
     #[test]

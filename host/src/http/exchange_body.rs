@@ -4,6 +4,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -98,6 +99,10 @@ pub struct ResponseFlow {
     filtered: bool,
     trailers_sent: bool,
     deadline: Option<Instant>,
+    /// How long nothing may move.
+    idle: Option<Duration>,
+    /// What had moved when the timer was set.
+    moves: u64,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -109,9 +114,11 @@ impl ResponseFlow {
         source: Option<Incoming>,
         lease: Option<Lease>,
         filtered: bool,
-        deadline: Option<Instant>,
+        (deadline, idle): (Option<Instant>, Option<Duration>),
     ) -> Self {
-        let mut flow = Self { stream, source, lease, filtered, trailers_sent: false, deadline, sleep: None };
+        let moves = 0;
+        let mut flow =
+            Self { stream, source, lease, filtered, trailers_sent: false, deadline, idle, moves, sleep: None };
         flow.settle();
         flow
     }
@@ -121,8 +128,35 @@ impl ResponseFlow {
         if self.source.as_ref().is_none_or(Body::is_end_stream) {
             self.source = None;
             self.deadline = None;
+            self.idle = None;
             if let Some(lease) = self.lease.take() {
                 lease.finish();
+            }
+        }
+    }
+
+    /// Whether it has taken too long, or nothing has moved for too long; called whenever it waits.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> Option<(&'static str, &'static str)> {
+        loop {
+            let moves = self.stream.moves();
+            if self.idle.is_some() && self.moves != moves {
+                self.moves = moves;
+                self.sleep = None;
+            }
+            let quiet = || self.idle.map(|idle| Instant::now() + idle);
+            let until = match &self.sleep {
+                Some(sleep) => sleep.deadline(),
+                None => self.deadline.into_iter().chain(quiet()).min()?,
+            };
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+            if sleep.as_mut().poll(cx).is_pending() {
+                return None;
+            }
+            if self.deadline.is_some_and(|deadline| deadline <= until) {
+                return Some(("upstream_timeout", "the response took longer than the route's timeout"));
+            }
+            if self.moves == self.stream.moves() {
+                return Some(("stream_idle_timeout", "nothing has moved for as long as the route allows"));
             }
         }
     }
@@ -175,15 +209,14 @@ impl Body for ResponseFlow {
         };
         match &polled {
             Poll::Pending => {
-                if let Some(deadline) = this.deadline {
-                    let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-                    if sleep.as_mut().poll(cx).is_ready() {
-                        this.stream.exchange.borrow_mut().details = "upstream_timeout".into();
-                        this.stream.failed("the response took longer than the route's timeout");
-                        return Poll::Ready(Some(Err("the response took longer than the route's timeout".into())));
+                return match this.is_late(cx) {
+                    None => Poll::Pending,
+                    Some((details, why)) => {
+                        this.stream.exchange.borrow_mut().details = details.into();
+                        this.stream.failed(why);
+                        Poll::Ready(Some(Err(why.into())))
                     }
-                }
-                return Poll::Pending;
+                };
             }
             Poll::Ready(None) => {
                 this.source = None;

@@ -14,6 +14,8 @@ pub mod expect;
 mod framing;
 pub mod outcome;
 pub mod path;
+mod patience;
+mod policy;
 mod route;
 pub mod runtime;
 pub mod stream;

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::{callout::grpc, cluster::ClusterError, upstream::UpstreamError, wasm::exchange::Reply};
+use crate::{callout::grpc, upstream::UpstreamError, wasm::exchange::Reply};
 
 /// The stream ends without an answer: the connection is closed, or the HTTP/2 stream reset.
 #[derive(Debug, thiserror::Error)]
@@ -13,17 +13,15 @@ pub struct Abort(pub String);
 #[must_use]
 pub fn status(error: &UpstreamError) -> StatusCode {
     match error {
-        UpstreamError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+        UpstreamError::Timeout { .. } | UpstreamError::PerTryTimeout { .. } | UpstreamError::Idle { .. } => {
+            StatusCode::GATEWAY_TIMEOUT
+        }
         UpstreamError::Protocol { .. } => StatusCode::BAD_GATEWAY,
         UpstreamError::RequestBody { .. } => StatusCode::BAD_REQUEST,
         UpstreamError::NotRouted => StatusCode::NOT_FOUND,
-        UpstreamError::Cluster(
-            ClusterError::ConnectTimeout { .. } | ClusterError::Connect { .. } | ClusterError::NoEndpoint { .. },
-        )
-        | UpstreamError::Cluster(
-            ClusterError::PoolExhausted { .. } | ClusterError::Tls { .. } | ClusterError::Handshake { .. },
-        )
+        UpstreamError::Cluster(_)
         | UpstreamError::Reset { .. }
+        | UpstreamError::Refused { .. }
         | UpstreamError::UnknownCluster { .. } => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

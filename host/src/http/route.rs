@@ -14,6 +14,8 @@ use super::{
     expect, framing,
     outcome::Abort,
     path,
+    patience::{Limits, Patience},
+    policy,
     stream::{Stream, Tail, host_reply},
 };
 use crate::{
@@ -38,8 +40,8 @@ pub(super) async fn route(
     upgrading: bool,
     expects: bool,
 ) -> Result<Tail, Abort> {
-    let decision = decide(stream);
-    let (cluster, timeout) = match decision {
+    let decision = decide(stream, upgrading);
+    let cluster = match decision {
         Ok(decision) => decision,
         Err(Undecided::Interrupted) => return Ok(Tail::none()),
         Err(Undecided::Failed(error)) => {
@@ -66,22 +68,34 @@ pub(super) async fn route(
                 exchange.asked.ready = Some(Instant::now());
             }
         };
-        // Where the head is kept for filters, it need not be copied once more in case the connection is stale.
-        let again = || prepare(stream, &cluster, None, upgrading, false);
-        let replay = if keeps { Replay::Make(&again) } else { Replay::Copy };
-        let dispatch = pin!(dispatch(&cluster, outgoing, replay, seen));
-        answered(stream, dispatch, timeout).await
+        let (choice, policy) = policy::of(stream);
+        if let Some(policy) = policy {
+            // Boxed: most requests are sent once, and should not carry the room for more.
+            let executing = policy.execute(stream, &cluster, outgoing, choice, &seen);
+            answered(stream, Box::pin(executing).as_mut()).await
+        } else {
+            // Where the head is kept for filters, it need not be copied once more in case the connection is stale.
+            let again = || prepare(stream, &cluster, None, upgrading, false);
+            let replay = if keeps { Replay::Make(&again) } else { Replay::Copy };
+            let dispatch = pin!(dispatch(&cluster, outgoing, replay, &choice, seen));
+            answered(stream, dispatch).await
+        }
     };
     match answer {
         None => Ok(Tail::none()),
-        Some(Ok(answered)) => Ok(accept(stream, answered, timeout, upgrading)),
+        Some(Ok(answered)) => Ok(accept(stream, answered, upgrading)),
         Some(Err(error)) => {
             match &error {
-                UpstreamError::Timeout { .. } => cluster.metrics.timeout.inc(),
+                UpstreamError::Timeout { .. } | UpstreamError::PerTryTimeout { .. } => cluster.metrics.timeout.inc(),
                 UpstreamError::Cluster(_) => cluster.metrics.unreachable.inc(),
                 // The client's doing: nothing is wrong with the cluster.
                 UpstreamError::RequestBody { .. } => {}
                 _ => cluster.metrics.reset.inc(),
+            }
+            if matches!(error, UpstreamError::Timeout { .. })
+                && let Some(address) = stream.exchange.borrow().upstream
+            {
+                cluster.timed_out(address);
             }
             host_reply(stream, &error);
             Ok(Tail::none())
@@ -94,9 +108,7 @@ enum Undecided {
     Failed(UpstreamError),
 }
 
-type Decision = (Rc<LocalCluster>, Option<Duration>);
-
-fn decide(stream: &Stream) -> Result<Decision, Undecided> {
+fn decide(stream: &Stream, upgrading: bool) -> Result<Rc<LocalCluster>, Undecided> {
     let mut exchange = stream.exchange.borrow_mut();
     let exchange = &mut *exchange;
     let env = &stream.runtime.env;
@@ -113,12 +125,23 @@ fn decide(stream: &Stream) -> Result<Decision, Undecided> {
     let Some(cluster) = env.clusters.get(name) else {
         return Err(Undecided::Failed(UpstreamError::UnknownCluster { cluster: name.to_owned() }));
     };
-    let cluster = Rc::clone(cluster);
     exchange.routed_to = Some(Rc::clone(&cluster));
     // Envoy's default for a route without a timeout; a listener with a fixed cluster gets the same.
-    let timeout = exchange.selection.as_ref().map_or(Some(Duration::from_secs(15)), |selection| selection.timeout());
+    let timeout = Some(Duration::from_secs(15));
+    let limits = exchange.selection.as_ref().map_or(Limits { timeout, ..Limits::default() }, |selection| Limits {
+        timeout: selection.timeout(),
+        duration: selection.max_stream_duration(),
+        idle: selection.idle_timeout(),
+    });
     if let Some(selection) = &exchange.selection {
         foreign::apply_host(&mut exchange.request_head, selection);
+        let protocol = exchange.request_head.fields.get(header::UPGRADE).filter(|_| upgrading);
+        if protocol.is_some_and(|protocol| {
+            !selection.route.action.allows_upgrade(&String::from_utf8_lossy(protocol.as_bytes()))
+        }) {
+            reply::by_host(exchange, StatusCode::FORBIDDEN, "upgrade_not_allowed", None);
+            return Err(Undecided::Interrupted);
+        }
     }
     // A rewrite must not make a dot segment out of two harmless halves: `/static../x` with `/static` taken off. Removing the
     // segment would lead out of the prefix just as the upstream would, so such a request goes nowhere.
@@ -132,7 +155,8 @@ fn decide(stream: &Stream) -> Result<Decision, Undecided> {
             }
         }
     }
-    Ok((cluster, timeout))
+    stream.limits.set(limits);
+    Ok(cluster)
 }
 
 /// Makes the request that goes to the upstream.
@@ -226,24 +250,30 @@ fn collect(length: usize, mut chunks: impl Iterator<Item = Bytes>) -> Bytes {
     all.freeze()
 }
 
-/// Waits for the head of the answer, the route's timeout, or a filter that replies instead (`None`).
+/// Waits for the head of the answer, the end of the route's patience, or a filter that replies instead (`None`).
 async fn answered(
     stream: &Stream,
     mut dispatch: std::pin::Pin<&mut impl Future<Output = Result<Answered, UpstreamError>>>,
-    timeout: Option<Duration>,
 ) -> Option<Result<Answered, UpstreamError>> {
     let connection = Rc::clone(&stream.exchange.borrow().connection);
+    let limits = stream.limits.get();
     let mut alarm = None;
+    let mut patience = limits.is_unusual().then(|| Box::pin(Patience::new(stream, limits)));
     poll_fn(|cx| {
         if let Poll::Ready(result) = dispatch.as_mut().poll(cx) {
             return Poll::Ready(Some(result));
+        }
+        if let Some(patience) = &mut patience
+            && let Poll::Ready(error) = patience.poll(stream, cx)
+        {
+            return Poll::Ready(Some(Err(error)));
         }
         let mut exchange = stream.exchange.borrow_mut();
         if exchange.is_interrupted() {
             return Poll::Ready(None);
         }
         exchange.wait(Waiting::Main, cx.waker());
-        if let Some(timeout) = timeout
+        if let Some(timeout) = limits.timeout
             && let Some(received) = exchange.request_received
         {
             let alarm = alarm.get_or_insert_with(|| connection.alarm.lend(received + timeout));
@@ -257,7 +287,7 @@ async fn answered(
 }
 
 /// Puts the head of an answer into the exchange.
-fn accept(stream: &Stream, answered: Answered, timeout: Option<Duration>, upgrading: bool) -> Tail {
+fn accept(stream: &Stream, answered: Answered, upgrading: bool) -> Tail {
     let Answered { mut response, lease } = answered;
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if switching && !upgrading {
@@ -278,6 +308,6 @@ fn accept(stream: &Stream, answered: Answered, timeout: Option<Duration>, upgrad
     exchange.details = "via_upstream".into();
     exchange.response_head = Some(ResponseHead { status: parts.status, fields });
     flow::start(&mut exchange, Direction::Response, 0, ends);
-    let deadline = timeout.and_then(|timeout| Some(exchange.request_received? + timeout)).filter(|_| !ends);
-    Tail { source: (!ends).then_some(incoming), lease: Some(lease), timeout, deadline, tunnel }
+    let deadline = stream.limits.get().deadline(&exchange).filter(|_| !ends);
+    Tail { source: (!ends).then_some(incoming), lease: Some(lease), deadline, tunnel }
 }

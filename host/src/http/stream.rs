@@ -7,7 +7,6 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -21,6 +20,7 @@ use super::{
     exchange_body::{ResponseFlow, feed, poll_source},
     framing,
     outcome::{self, Abort},
+    patience::Limits,
     route,
     runtime::ListenerRuntime,
     upgrade,
@@ -90,11 +90,22 @@ pub struct Stream {
     /// Noted before the head goes to the upstream, and is no longer here to be asked.
     grpc: bool,
     busy: Busy,
+    /// Pieces of bodies that have moved, either way.
+    moves: Cell<u64>,
+    /// How long things may take, once that is decided.
+    pub(super) limits: Cell<Limits>,
 }
 
 impl Stream {
+    /// Pieces of bodies that have moved so far, either way.
+    #[must_use]
+    pub fn moves(&self) -> u64 {
+        self.moves.get()
+    }
+
     /// Notes that a piece of a body has moved.
     pub fn move_on(&self) {
+        self.moves.set(self.moves.get() + 1);
         self.busy.move_on();
     }
 
@@ -256,15 +267,14 @@ enum Passage {
 pub(super) struct Tail {
     pub(super) source: Option<Incoming>,
     pub(super) lease: Option<Lease>,
-    /// The route's timeout, and when it is over.
-    pub(super) timeout: Option<Duration>,
+    /// When the route's timeout is over.
     pub(super) deadline: Option<Instant>,
     pub(super) tunnel: Option<OnUpgrade>,
 }
 
 impl Tail {
     pub(super) fn none() -> Self {
-        Self { source: None, lease: None, timeout: None, deadline: None, tunnel: None }
+        Self { source: None, lease: None, deadline: None, tunnel: None }
     }
 }
 
@@ -306,6 +316,8 @@ pub async fn serve(
         ended: Cell::new(false),
         grpc,
         busy,
+        moves: Cell::new(0),
+        limits: Cell::default(),
         runtime,
     });
     let ends = incoming.is_end_stream();
@@ -350,7 +362,10 @@ pub async fn serve(
                 if let Some((cluster, _)) = &*stream.cluster.borrow() {
                     cluster.metrics.timeout.inc();
                 }
-                host_reply(&stream, &UpstreamError::Timeout { timeout: tail.timeout.unwrap_or_default() });
+                host_reply(
+                    &stream,
+                    &UpstreamError::Timeout { timeout: stream.limits.get().timeout.unwrap_or_default() },
+                );
             }
             Passage::Broken(error) => broken(&stream, &error),
         }
@@ -441,7 +456,13 @@ fn respond(
         }
         (Some(_), _) => Err(Abort("the connection cannot change its protocol".to_owned())),
         (None, _) => {
-            let flow = ResponseFlow::new(Rc::clone(stream), tail.source, tail.lease, filtered, tail.deadline);
+            let flow = ResponseFlow::new(
+                Rc::clone(stream),
+                tail.source,
+                tail.lease,
+                filtered,
+                (tail.deadline, stream.limits.get().idle),
+            );
             Ok(build(status, fields, version, ResponseBody::Flow(flow)))
         }
     }

@@ -16,14 +16,15 @@ use crate::cluster::lease::Lease;
 const CHUNK: usize = 16 * 1024;
 
 /// Joins both sides once each of them has changed its protocol. The stream lives as long as the tunnel.
-pub fn spawn(stream: Rc<Stream>, lease: Option<Lease>, downstream: OnUpgrade, upstream: OnUpgrade) {
+pub(super) fn spawn(stream: Rc<Stream>, lease: Option<Lease>, downstream: OnUpgrade, upstream: OnUpgrade) {
     let tasks = Rc::clone(&stream.runtime.tasks);
     tasks.spawn(async move {
         // The connection has left the pool for good: it is closed with the tunnel.
         let _lease = lease;
-        let idle = stream.runtime.limits.idle_timeout;
+        let idle = stream.limits.get().idle.unwrap_or(stream.runtime.limits.idle_timeout);
+        let until = stream.limits.get().duration.map(|duration| stream.exchange.borrow().started + duration);
         let whole = match tokio::try_join!(downstream, upstream) {
-            Ok((downstream, upstream)) => match tunnel(downstream, upstream, idle, &stream).await {
+            Ok((downstream, upstream)) => match within(until, tunnel(downstream, upstream, idle, &stream)).await {
                 Ok(()) => true,
                 Err(error) => {
                     stream.failed(&format!("tunnel: {error}"));
@@ -37,6 +38,16 @@ pub fn spawn(stream: Rc<Stream>, lease: Option<Lease>, downstream: OnUpgrade, up
         };
         stream.end(whole);
     });
+}
+
+/// Ends a tunnel when the stream has lasted as long as its route allows.
+async fn within(until: Option<Instant>, tunnel: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    match until {
+        None => tunnel.await,
+        Some(until) => tokio::time::timeout_at(until, tunnel).await.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the stream has lasted as long as its route allows"))
+        }),
+    }
 }
 
 async fn tunnel(downstream: Upgraded, upstream: Upgraded, idle: Duration, stream: &Stream) -> io::Result<()> {

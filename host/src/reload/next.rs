@@ -10,7 +10,7 @@ use super::{
     prepare::Prepared,
 };
 use crate::{
-    cluster::shared::SharedCluster,
+    cluster::{clusters::SharedClusters, shared::SharedCluster},
     config::{
         Config, Origin, Problem, Report,
         resolved::{Cluster, Filter},
@@ -74,7 +74,7 @@ pub(super) fn next(
     let Prepared { config, written, overlay, blueprint, sinks, .. } = prepared;
     let refused = |problems: Vec<Problem>| Report::of(Arc::clone(&config.sources), problems);
     let mut places = addresses.places(&config.listeners, config.workers).map_err(refused)?;
-    let clusters = clusters(config, before);
+    let clusters = Arc::new(clusters(config, before));
     let trials = canary::trials(config, blueprint, before);
     let (rebuild, requests) = mpsc::unbounded_channel();
     let number = before.map_or(1, |before| before.generation + 1);
@@ -104,7 +104,7 @@ pub(super) fn next(
         parts.push(GenerationParts {
             vms,
             listeners: listeners.collect(),
-            clusters: clusters.clone(),
+            clusters: Arc::clone(&clusters),
             node: Arc::new(config.node.clone()),
         });
     }
@@ -150,14 +150,14 @@ fn filter_parts(blueprint: &Blueprint, trials: &BTreeMap<String, Arc<Trial>>, na
 }
 
 /// Clusters that have not changed are the same, with their connections and what is known of their endpoints.
-fn clusters(config: &Config, before: Option<&Snapshot>) -> Vec<Arc<SharedCluster>> {
-    let known = |name: &str| before?.clusters.iter().find(|cluster| cluster.settings.name == name);
+fn clusters(config: &Config, before: Option<&Snapshot>) -> SharedClusters {
+    let known = |name: &str| before?.clusters.get(name);
     let one = |settings: &Arc<Cluster>| match known(&settings.name) {
         Some(known) if known.settings.fingerprint == settings.fingerprint => Arc::clone(known),
-        Some(known) => SharedCluster::in_place_of(Arc::clone(settings), known),
-        None => SharedCluster::new(Arc::clone(settings)),
+        Some(known) => SharedCluster::in_place_of(Arc::clone(settings), config.workers, known),
+        None => SharedCluster::new(Arc::clone(settings), config.workers),
     };
-    config.clusters.values().map(one).collect()
+    config.clusters.iter().map(|(name, settings)| (name.clone(), one(settings))).collect()
 }
 
 /// Builds instances in place of trapped ones, on threads that may block.

@@ -18,7 +18,8 @@ use super::{
     prepare::{Foundation, Prepared, Records, whole},
 };
 use crate::{
-    config::{Config, Origin, Problem, Report, resolved::Cluster},
+    cluster::{gauges::Gauges, watch::Watches},
+    config::{Config, Origin, Problem, Report},
     snapshot::Snapshot,
     telemetry::{Gauge, Registry, names},
     wasm::tap::Tap,
@@ -52,13 +53,15 @@ pub struct Proxy {
     /// The newest is last.
     history: Mutex<VecDeque<Arc<Snapshot>>>,
     facts: Mutex<Facts>,
+    /// What the control plane does for clusters.
+    watches: Mutex<Watches>,
 }
 
 /// Gauges live as long as their handles.
 struct Facts {
     generation: Gauge,
     /// Of the generation that runs.
-    endpoints: Vec<Gauge>,
+    clusters: Gauges,
     _others: [Gauge; 2],
 }
 
@@ -99,6 +102,8 @@ impl Prepared {
         addresses.settle(places, &self.config.listeners, connections(&self.config));
         let snapshot = Arc::new(snapshot);
         let history = VecDeque::from([Arc::clone(&snapshot)]);
+        let mut watches = Watches::default();
+        watches.follow(&snapshot.clusters);
         Ok(Proxy {
             foundation: self.foundation,
             snapshot: ArcSwap::new(snapshot),
@@ -106,13 +111,14 @@ impl Prepared {
             compilers,
             addresses: Mutex::new(Some(addresses)),
             history: Mutex::new(history),
-            facts: Mutex::new(Facts::new(&registry, &self.config)),
+            facts: Mutex::new(Facts::new(&registry)),
+            watches: Mutex::new(watches),
         })
     }
 }
 
 impl Facts {
-    fn new(registry: &Registry, config: &Config) -> Self {
+    fn new(registry: &Registry) -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let start = registry.gauge(&names::PROCESS_START, &[]);
         start.set(i64::try_from(since).unwrap_or(0));
@@ -122,23 +128,13 @@ impl Facts {
             &[("version", env!("CARGO_PKG_VERSION")), ("commit", option_env!("FYKE_COMMIT").unwrap_or("unknown"))],
         );
         build.set(1);
-        let mut facts = Self { generation, endpoints: Vec::new(), _others: [start, build] };
-        facts.begin(registry, 1, config);
-        facts
+        generation.set(1);
+        Self { generation, clusters: Gauges::default(), _others: [start, build] }
     }
 
     /// Another generation runs.
-    fn begin(&mut self, registry: &Registry, number: u64, config: &Config) {
+    fn begin(&mut self, number: u64) {
         self.generation.set(i64::try_from(number).unwrap_or(i64::MAX));
-        let one = |settings: &Arc<Cluster>| {
-            let labels = [("cluster", settings.name.as_str()), ("health", "healthy")];
-            let gauge = registry.gauge(&names::CLUSTER_ENDPOINTS, &labels);
-            gauge.set(i64::try_from(settings.endpoints.len()).unwrap_or(i64::MAX));
-            gauge
-        };
-        // Those of the one before go first: a series is the sum of all.
-        self.endpoints.clear();
-        self.endpoints.extend(config.clusters.values().map(one));
     }
 }
 
@@ -159,6 +155,12 @@ impl Proxy {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.foundation.registry
+    }
+
+    /// Sets the gauges that nobody keeps up to date, for whoever is about to read them.
+    pub fn measure(&self) {
+        let snapshot = self.snapshot();
+        lock(&self.facts).clusters.refresh(&self.foundation.registry, &snapshot.clusters);
     }
 
     /// Checks what is written, with changes on top, to the end, as a successor of what runs. Blocks for as long as modules are compiled
@@ -213,7 +215,8 @@ impl Proxy {
         addresses.settle(places, &prepared.config.listeners, connections(&prepared.config));
         let snapshot = Arc::new(snapshot);
         let number = snapshot.generation;
-        lock(&self.facts).begin(&self.foundation.registry, number, &snapshot.config);
+        lock(&self.watches).follow(&snapshot.clusters);
+        lock(&self.facts).begin(number);
         self.snapshot.store(Arc::clone(&snapshot));
         let mut history = lock(&self.history);
         history.push_back(snapshot);
@@ -290,6 +293,7 @@ impl Proxy {
         for worker in &self.workers {
             worker.join();
         }
+        *lock(&self.watches) = Watches::default();
         // Streams of older generations have written to theirs until now.
         for snapshot in self.history() {
             snapshot.sinks.close(Duration::from_secs(2));

@@ -200,8 +200,8 @@ async fn connect(session: &Session) -> Option<Line> {
     let Some(cluster) = runtime.env.clusters.get(&name) else {
         return failed(session, &name, &UpstreamError::UnknownCluster { cluster: name.clone() });
     };
-    session.exchange.borrow_mut().routed_to = Some(Rc::clone(cluster));
-    let mut dialled = pin!(dial::dial(cluster, server_name.as_deref()));
+    session.exchange.borrow_mut().routed_to = Some(Rc::clone(&cluster));
+    let mut dialled = pin!(dial::dial(&cluster, server_name.as_deref()));
     let line: Option<Result<Line, ClusterError>> = poll_fn(|cx| {
         if let Poll::Ready(line) = dialled.as_mut().poll(cx) {
             return Poll::Ready(Some(line));

@@ -83,11 +83,16 @@ metrics! {
     CLUSTER_PENDING: GAUGE "fyke_cluster_pending_requests" ["cluster"] "Requests waiting for an upstream connection now.";
     CLUSTER_CONNECT_FAILURES: COUNTER "fyke_cluster_connect_failures_total" ["cluster"] "Upstream connections that could not be opened.";
     CLUSTER_CONNECT_TIMEOUTS: COUNTER "fyke_cluster_connect_timeouts_total" ["cluster"] "Upstream connections that took too long to open.";
-    CLUSTER_OVERFLOWS: COUNTER "fyke_cluster_overflows_total" ["cluster", "limit"] "Requests refused by a limit of the cluster (connections, pending, requests).";
+    CLUSTER_OVERFLOWS: COUNTER "fyke_cluster_overflows_total" ["cluster", "limit"] "Requests refused by a limit of the cluster (connections, connections_per_endpoint, pending, requests).";
     CLUSTER_STALE_RETRIES: COUNTER "fyke_cluster_stale_connection_retries_total" ["cluster"] "Requests sent again because a pooled connection had been closed by the endpoint.";
     CLUSTER_RETRIES: COUNTER "fyke_cluster_retries_total" ["cluster", "reason"] "Requests sent again because a route's policy said so.";
+    CLUSTER_RETRIES_REFUSED: COUNTER "fyke_cluster_retries_refused_total" ["cluster", "reason"] "Further attempts that a route's policy wanted and that were not made, by reason (attempts, budget, body).";
     CLUSTER_NO_ENDPOINT: COUNTER "fyke_cluster_no_endpoint_total" ["cluster"] "Requests for which the cluster had no endpoint.";
-    CLUSTER_ENDPOINTS: GAUGE "fyke_cluster_endpoints" ["cluster", "health"] "Endpoints, by health (healthy, unhealthy, ejected).";
+    CLUSTER_ENDPOINTS: GAUGE "fyke_cluster_endpoints" ["cluster", "health"] "Endpoints, by health (healthy, degraded, draining, unhealthy); ejected ones are unhealthy too.";
+    CLUSTER_CHECKS: COUNTER "fyke_cluster_health_checks_total" ["cluster", "outcome"] "Active health checks, by outcome (passed, failed).";
+    CLUSTER_OUTLIERS: COUNTER "fyke_cluster_outliers_detected_total" ["cluster", "reason"] "Endpoints that were found to be outliers, by reason, ejected or not.";
+    CLUSTER_EJECTIONS: COUNTER "fyke_cluster_ejections_total" ["cluster", "reason"] "Endpoints that were ejected as outliers, by reason.";
+    CLUSTER_LIMIT_REMAINING: GAUGE "fyke_cluster_circuit_breaker_remaining" ["cluster", "priority", "limit"] "What is left of a limit of the cluster (connections, requests, pending, retries).";
     CLUSTER_SENT: COUNTER "fyke_cluster_sent_bytes_total" ["cluster"] "Bytes written to upstream connections.";
     CLUSTER_RECEIVED: COUNTER "fyke_cluster_received_bytes_total" ["cluster"] "Bytes read from upstream connections.";
 

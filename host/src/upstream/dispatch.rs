@@ -10,9 +10,9 @@ use http::{
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::UpstreamError;
+use super::{UpstreamError, outcome};
 use crate::cluster::{
-    RequestBody,
+    Choice, RequestBody,
     lease::{Lease, SendError},
     local::LocalCluster,
 };
@@ -31,6 +31,21 @@ pub struct Outgoing {
     pub body: RequestBody,
     /// For hyper: upgrades and informational answers.
     pub extensions: Extensions,
+}
+
+impl Outgoing {
+    /// The same request once more.
+    #[must_use]
+    pub fn again(&self, body: RequestBody) -> Self {
+        Self {
+            method: self.method.clone(),
+            path: self.path.clone(),
+            scheme: self.scheme.clone(),
+            fields: self.fields.clone(),
+            body,
+            extensions: self.extensions.clone(),
+        }
+    }
 }
 
 /// The head of an answer, with the connection that the body comes over.
@@ -61,6 +76,7 @@ pub async fn dispatch(
     cluster: &Rc<LocalCluster>,
     outgoing: Box<Outgoing>,
     replay: Replay<'_>,
+    choice: &Choice,
     leased: impl Fn(&Lease),
 ) -> Result<Answered, UpstreamError> {
     let host = if cluster.shared.settings.tls.is_some() {
@@ -69,23 +85,16 @@ pub async fn dispatch(
         None
     };
     let host = host.as_deref();
-    let mut lease = cluster.lease(host, false).await?;
+    let mut lease = cluster.lease(choice, host, false).await?;
     leased(&lease);
     // Only where it could be sent again: a pooled connection, no body, a method that may be repeated.
     let repeatable = lease.is_reused() && outgoing.method.is_idempotent() && outgoing.body.is_end_stream();
     // Boxed: few requests need it, and all would carry the room for it.
-    let copy = (repeatable && matches!(replay, Replay::Copy)).then(|| {
-        Box::new(Outgoing {
-            method: outgoing.method.clone(),
-            path: outgoing.path.clone(),
-            scheme: outgoing.scheme.clone(),
-            fields: outgoing.fields.clone(),
-            body: RequestBody::Empty,
-            extensions: outgoing.extensions.clone(),
-        })
-    });
+    let copy = (repeatable && matches!(replay, Replay::Copy)).then(|| Box::new(outgoing.again(RequestBody::Empty)));
+    let mut outgoing = outgoing;
+    present(&lease, choice, &mut outgoing);
     let failed = match lease.send(into_request(*outgoing, lease.is_http2())).await {
-        Ok(response) => return Ok(Answered { response, lease }),
+        Ok(response) => return Ok(answered(response, lease)),
         Err(failed) => failed,
     };
     // Over HTTP/2 a stream may fail alone; then the connection was not stale, and another one would not help.
@@ -110,22 +119,40 @@ pub async fn dispatch(
     };
     drop(lease);
     // Boxed: it happens rarely, and every request would carry the room for it.
-    Box::pin(again_on_fresh(cluster, host, again, leased)).await
+    Box::pin(again_on_fresh(cluster, host, again, choice, leased)).await
 }
 
 async fn again_on_fresh(
     cluster: &Rc<LocalCluster>,
     host: Option<&str>,
     outgoing: Box<Outgoing>,
+    choice: &Choice,
     leased: impl Fn(&Lease),
 ) -> Result<Answered, UpstreamError> {
     cluster.metrics.stale_retries.inc();
-    let mut lease = cluster.lease(host, true).await?;
+    let mut lease = cluster.lease(choice, host, true).await?;
     leased(&lease);
+    let mut outgoing = outgoing;
+    present(&lease, choice, &mut outgoing);
     match lease.send(into_request(*outgoing, lease.is_http2())).await {
-        Ok(response) => Ok(Answered { response, lease }),
+        Ok(response) => Ok(answered(response, lease)),
         Err(failed) => Err(classify(&lease, failed)),
     }
+}
+
+/// Presents the endpoint's own name as host, where the route wants that.
+fn present(lease: &Lease, choice: &Choice, outgoing: &mut Outgoing) {
+    if choice.presents_host
+        && let Some(name) = lease.hostname()
+        && let Ok(name) = HeaderValue::from_str(name)
+    {
+        outgoing.fields.insert(HOST, name);
+    }
+}
+
+fn answered(response: Response<Incoming>, lease: Lease) -> Answered {
+    lease.answered(|| outcome::of_answer(response.status(), response.headers()));
+    Answered { response, lease }
 }
 
 /// Whether an HTTP/2 peer says that it has not looked at the request: a refused stream, or one above a GOAWAY's last
@@ -141,15 +168,32 @@ fn not_processed(error: &hyper::Error) -> bool {
     error.is_closed() || error.is_canceled() || error.is_incomplete_message()
 }
 
+/// Whether an HTTP/2 endpoint refused just this stream.
+fn is_refused(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            return error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        }
+        source = cause.source();
+    }
+    false
+}
+
 fn classify(lease: &Lease, failed: SendError) -> UpstreamError {
     let (address, error) = (lease.address(), failed.error);
-    if error.is_parse() || error.is_parse_too_large() {
+    let error = if error.is_parse() || error.is_parse_too_large() {
         UpstreamError::Protocol { address, error }
     } else if error.is_user() {
-        UpstreamError::RequestBody { error }
+        // The client's doing: nothing is wrong with the endpoint.
+        return UpstreamError::RequestBody { error };
+    } else if is_refused(&error) {
+        UpstreamError::Refused { address, error }
     } else {
         UpstreamError::Reset { address, error }
-    }
+    };
+    lease.broke();
+    error
 }
 
 fn into_request(outgoing: Outgoing, http2: bool) -> Request<RequestBody> {

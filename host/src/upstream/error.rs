@@ -24,6 +24,22 @@ pub enum UpstreamError {
         /// Why.
         error: hyper::Error,
     },
+    /// An HTTP/2 endpoint says that it has not looked at the request (RFC 9113, section 8.7): another attempt is safe.
+    #[error("{address} refused the stream: {error}")]
+    Refused {
+        /// The endpoint.
+        address: std::net::SocketAddr,
+        /// Why.
+        error: hyper::Error,
+    },
+    /// The time of one attempt.
+    #[error("no answer within {timeout:?}, the time of one attempt (per_try_timeout){}", at(*address))]
+    PerTryTimeout {
+        /// The endpoint, if there was a connection.
+        address: Option<std::net::SocketAddr>,
+        /// `per_try_timeout`
+        timeout: std::time::Duration,
+    },
     /// The request's own body failed: the client went away or broke the protocol.
     #[error("the request's body ended early: {error}")]
     RequestBody {
@@ -33,6 +49,12 @@ pub enum UpstreamError {
     /// The route's timeout.
     #[error("no answer within {timeout:?}")]
     Timeout {
+        /// The timeout.
+        timeout: std::time::Duration,
+    },
+    /// The route's idle timeout.
+    #[error("nothing has moved for {timeout:?}, the route's idle_timeout")]
+    Idle {
         /// The timeout.
         timeout: std::time::Duration,
     },
@@ -56,9 +78,33 @@ impl UpstreamError {
             Self::Reset { .. } => "upstream_reset",
             Self::Protocol { .. } => "upstream_protocol_error",
             Self::RequestBody { .. } => "downstream_body_error",
+            Self::Refused { .. } => "upstream_refused_stream",
+            Self::PerTryTimeout { .. } => "upstream_per_try_timeout",
             Self::Timeout { .. } => "upstream_timeout",
+            Self::Idle { .. } => "stream_idle_timeout",
             Self::UnknownCluster { .. } => "cluster_not_found",
             Self::NotRouted => "not_routed",
         }
     }
+
+    /// The endpoint that it happened at, where there was one.
+    #[must_use]
+    pub fn address(&self) -> Option<std::net::SocketAddr> {
+        match self {
+            Self::Cluster(error) => error.address(),
+            Self::Reset { address, .. } | Self::Protocol { address, .. } | Self::Refused { address, .. } => {
+                Some(*address)
+            }
+            Self::PerTryTimeout { address, .. } => *address,
+            Self::RequestBody { .. }
+            | Self::Timeout { .. }
+            | Self::Idle { .. }
+            | Self::UnknownCluster { .. }
+            | Self::NotRouted => None,
+        }
+    }
+}
+
+fn at(address: Option<std::net::SocketAddr>) -> String {
+    address.map_or_else(|| "; no connection either".to_owned(), |address| format!(", from {address}"))
 }

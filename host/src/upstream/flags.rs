@@ -10,25 +10,32 @@ mod bit {
     pub const UPSTREAM_OVERFLOW: u64 = 1 << 7;
     pub const NO_ROUTE_FOUND: u64 = 1 << 8;
     pub const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 1 << 14;
+    pub const UPSTREAM_RETRY_LIMIT_EXCEEDED: u64 = 1 << 15;
     pub const STREAM_IDLE_TIMEOUT: u64 = 1 << 16;
     pub const DOWNSTREAM_PROTOCOL_ERROR: u64 = 1 << 18;
     pub const UPSTREAM_PROTOCOL_ERROR: u64 = 1 << 23;
     pub const NO_CLUSTER_FOUND: u64 = 1 << 24;
 }
 
-/// The flags of a cause. An answer of the upstream's or of a filter's own has none.
+/// The flags of a cause. An answer of the upstream's or of a filter's own has none. `exhausted`: further attempts were wanted, and there
+/// was none left.
 #[must_use]
-pub fn of(details: &str) -> u64 {
-    match details {
+pub fn of(details: &str, exhausted: bool) -> u64 {
+    let flag = match details {
         "no_endpoint" => bit::NO_HEALTHY_UPSTREAM,
-        "upstream_timeout" => bit::UPSTREAM_REQUEST_TIMEOUT,
+        "upstream_timeout" | "upstream_per_try_timeout" => bit::UPSTREAM_REQUEST_TIMEOUT,
         "closed_by_filter" | "response_too_large" | "buffer_overflow" => bit::LOCAL_RESET,
         "upstream_connect_timeout"
         | "upstream_connect_failure"
         | "upstream_tls_failure"
         | "upstream_handshake_failure" => bit::UPSTREAM_CONNECTION_FAILURE,
-        "upstream_reset" | "upstream_reset_after_response" => bit::UPSTREAM_CONNECTION_TERMINATION,
-        "upstream_pool_exhausted" => bit::UPSTREAM_OVERFLOW,
+        "upstream_reset" | "upstream_refused_stream" | "upstream_reset_after_response" => {
+            bit::UPSTREAM_CONNECTION_TERMINATION
+        }
+        "upstream_pool_exhausted"
+        | "upstream_endpoint_connections_exceeded"
+        | "upstream_pending_overflow"
+        | "upstream_requests_exceeded" => bit::UPSTREAM_OVERFLOW,
         "route_not_found" | "not_routed" => bit::NO_ROUTE_FOUND,
         "downstream_disconnected" | "downstream_reset" => bit::DOWNSTREAM_CONNECTION_TERMINATION,
         "stream_idle_timeout" => bit::STREAM_IDLE_TIMEOUT,
@@ -36,7 +43,8 @@ pub fn of(details: &str) -> u64 {
         "upstream_protocol_error" | "unexpected_upgrade" => bit::UPSTREAM_PROTOCOL_ERROR,
         "cluster_not_found" => bit::NO_CLUSTER_FOUND,
         _ => 0,
-    }
+    };
+    if exhausted { flag | bit::UPSTREAM_RETRY_LIMIT_EXCEEDED } else { flag }
 }
 
 #[cfg(test)]
@@ -44,26 +52,34 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{cluster::ClusterError, upstream::UpstreamError};
+    use crate::{
+        cluster::{ClusterError, error::Limit},
+        upstream::UpstreamError,
+    };
 
     #[test]
     fn every_failure_of_an_upstream_has_a_flag() {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
         let cluster = || "c".to_owned();
         let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        let errors: [(UpstreamError, u64); 8] = [
-            (ClusterError::NoEndpoint { cluster: cluster() }.into(), 1 << 1),
+        let overflow = |limit| ClusterError::Overflow { cluster: cluster(), limit, most: 1, waited: Duration::ZERO };
+        let errors: [(UpstreamError, u64); 12] = [
+            (ClusterError::NoEndpoint { cluster: cluster(), why: String::new() }.into(), 1 << 1),
+            (UpstreamError::PerTryTimeout { address: None, timeout: Duration::ZERO }, 1 << 2),
             (UpstreamError::Timeout { timeout: Duration::ZERO }, 1 << 2),
             (ClusterError::Connect { address, error: refused() }.into(), 1 << 5),
             (ClusterError::Tls { address, error: refused() }.into(), 1 << 5),
             (ClusterError::ConnectTimeout { address, timeout: Duration::ZERO }.into(), 1 << 5),
-            (ClusterError::PoolExhausted { cluster: cluster(), limit: 1, waited: Duration::ZERO }.into(), 1 << 7),
+            (overflow(Limit::Connections).into(), 1 << 7),
+            (overflow(Limit::ConnectionsPerEndpoint).into(), 1 << 7),
+            (overflow(Limit::Pending).into(), 1 << 7),
+            (overflow(Limit::Requests).into(), 1 << 7),
             (UpstreamError::NotRouted, 1 << 8),
             (UpstreamError::UnknownCluster { cluster: cluster() }, 1 << 24),
         ];
         for (error, flag) in errors {
-            assert_eq!(of(error.label()), flag, "{error}");
+            assert_eq!(of(error.label(), false), flag, "{error}");
         }
-        assert_eq!(of("via_upstream"), 0);
+        assert_eq!((of("via_upstream", false), of("via_upstream", true)), (0, 1 << 15));
     }
 }

@@ -122,13 +122,12 @@ impl<'a> Call<'a> {
     }
 
     /// A cluster that there is and that the filter may use.
-    pub(super) fn cluster(&mut self, cx: ContextId, name: &str) -> Option<&'a LocalCluster> {
+    pub(super) fn cluster(&mut self, cx: ContextId, name: &str) -> Option<Rc<LocalCluster>> {
         let root = self.root(cx);
         let settings = self.slot.settings(root).map(|settings| &**settings);
-        let cluster = self.env.clusters.get(name);
-        cluster
-            .filter(|_| self.vm.grants.allow(settings, Capability::Clusters, name.as_bytes()))
-            .map(|cluster| &**cluster)
+        let allowed =
+            self.env.clusters.contains(name) && self.vm.grants.allow(settings, Capability::Clusters, name.as_bytes());
+        allowed.then(|| self.env.clusters.get(name)).flatten()
     }
 
     /// The scope of what the filter shares, if it was granted.
@@ -368,7 +367,7 @@ impl Host for Call<'_> {
         let root = self.root(cx);
         let request =
             call_out::callout_request(&self.vm.grants, self.slot.settings(root).map(|settings| &**settings), &call)?;
-        if !self.env.clusters.contains_key(&request.cluster) {
+        if !self.env.clusters.contains(&request.cluster) {
             return Err(Status::BadArgument);
         }
         let Some(place) = self.slot.room_for_call(request.size()) else {

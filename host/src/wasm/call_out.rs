@@ -133,7 +133,7 @@ pub fn begin(vm: &Rc<Vm>, slot: &Rc<Slot>, env: &Rc<Env>, call: PendingCall, pla
     tokio::task::spawn_local(async move {
         let made = async {
             match env.clusters.get(&call.request.cluster) {
-                Some(cluster) => callout::http::call(cluster, call.request).await,
+                Some(cluster) => callout::http::call(&cluster, call.request).await,
                 None => Err(callout::http::CallError::UnknownCluster),
             }
         };

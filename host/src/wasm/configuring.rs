@@ -102,8 +102,7 @@ impl<'a> Configuring<'a> {
     fn define(&mut self, args: &[u8]) -> Result<u32, String> {
         let action: RouteAction = serde_json::from_slice(args).map_err(|error| error.to_string())?;
         let config = &self.surroundings.config;
-        let clusters = action.cluster.iter().chain(action.weighted_clusters.iter().map(|choice| &choice.cluster));
-        for cluster in clusters {
+        for cluster in action.clusters() {
             if !config.clusters.contains_key(cluster) {
                 return Err(unknown("cluster", cluster, config.clusters.keys()));
             }
@@ -116,6 +115,15 @@ impl<'a> Configuring<'a> {
         }
         if !action.weighted_clusters.is_empty() && action.weighted_clusters.iter().all(|choice| choice.weight == 0) {
             return Err("the weights of a route must not all be 0".to_owned());
+        }
+        if action.hedge.on_per_try_timeout && action.retry.as_ref().is_none_or(|retry| retry.per_try_timeout_ms == 0) {
+            return Err("`hedge.on_per_try_timeout` needs a `retry` with a `per_try_timeout`".to_owned());
+        }
+        if action.timeout_status.is_some_and(|status| !(200..600).contains(&status)) {
+            return Err("`timeout_status` is a status from 200 to 599".to_owned());
+        }
+        if action.mirror.iter().any(|mirror| !(0.0..=100.0).contains(&mirror.percent)) {
+            return Err("the `percent` of a mirror is from 0 to 100".to_owned());
         }
         for filter in action.filters.keys() {
             if !self.filters.contains_key(filter) {

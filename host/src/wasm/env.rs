@@ -1,18 +1,18 @@
 //! What a worker lends to the guests that run on it.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use tokio::time::Instant;
 
 use super::{entropy::Entropy, scribe::Scribe, tap::Tap};
-use crate::{cluster::local::LocalCluster, config::resolved, telemetry::Registry};
+use crate::{cluster::Clusters, config::resolved, telemetry::Registry};
 
 /// A worker's surroundings. One per worker and generation; parts receive it, nothing is global.
 pub struct Env {
     /// Number of the worker.
     pub worker: usize,
     /// Clusters by name, with this worker's pools.
-    pub clusters: HashMap<String, Rc<LocalCluster>>,
+    pub clusters: Rc<Clusters>,
     /// Metrics of the process.
     pub registry: Registry,
     /// `node:`

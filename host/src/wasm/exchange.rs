@@ -333,6 +333,10 @@ pub struct Exchange {
     pub upstream: Option<SocketAddr>,
     /// What is known of the connection to it.
     pub ends: Ends,
+    /// The route's policy wanted another attempt and there was none left.
+    pub exhausted: bool,
+    /// Redirects of the upstream that were followed for it.
+    pub hops: u32,
     /// Connections to endpoints that the request was tried on.
     pub attempts: u32,
     /// When the upstream was asked for, and when a connection to it was ready.
@@ -407,6 +411,8 @@ impl Exchange {
             details: Cow::Borrowed(""),
             upstream: None,
             ends: Ends::default(),
+            exhausted: false,
+            hops: 0,
             attempts: 0,
             asked: Asked::default(),
             upstream_failure: None,

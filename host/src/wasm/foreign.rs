@@ -230,7 +230,7 @@ fn select(host: &mut Call<'_>, cx: ContextId, args: &[u8]) -> Option<Status> {
     let mut args = Arguments(args);
     let handle = args.u32()?;
     let flags = args.u32()?;
-    if flags & !0b111 != 0 {
+    if flags & !0xff != 0 {
         return None;
     }
     let route = std::rc::Rc::clone(host.slot().routes.get(usize::try_from(handle).ok()?)?);
@@ -242,12 +242,33 @@ fn select(host: &mut Call<'_>, cx: ContextId, args: &[u8]) -> Option<Status> {
         // Fail here, where the filter can be told, not when the request is sent.
         http::HeaderValue::from_bytes(name).ok()?;
     }
+    let hash = if flags & 8 != 0 { Some(args.u64()?) } else { None };
+    let endpoint = if flags & 16 != 0 { text(args.bytes()?)?.parse().ok() } else { None };
+    let retry = if flags & 32 != 0 { Some(Arc::new(serde_json::from_slice(args.bytes()?).ok()?)) } else { None };
+    let hedges = if flags & 64 != 0 { Some(args.u32()? & 1 != 0) } else { None };
+    let timeout_status = if flags & 128 != 0 { Some(status(args.u32()?)?) } else { None };
     let draw = if route.action.weighted_clusters.is_empty() { 0 } else { fastrand::u64(..) };
     let selected = host.stream(cx, |exchange: &mut Exchange, index| {
-        exchange.selection = Some(Selection { route, by: index, cluster, timeout, host: hostname, draw });
+        exchange.selection = Some(Selection {
+            route,
+            by: index,
+            cluster,
+            timeout,
+            host: hostname,
+            hash,
+            endpoint,
+            retry,
+            hedges,
+            timeout_status,
+            draw,
+        });
         exchange.route_cleared = false;
     });
     selected.map(|()| Status::Ok)
+}
+
+fn status(number: u32) -> Option<u16> {
+    u16::try_from(number).ok().filter(|status| (200..600).contains(status))
 }
 
 /// Presents the host that a selection asks for.

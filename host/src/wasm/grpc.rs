@@ -136,7 +136,7 @@ pub fn begin(
         let made = async {
             match deliver.env.clusters.get(&name) {
                 Some(cluster) => {
-                    grpc::call(cluster, request, body, |event| deliver.event(&mut received, unary, event)).await
+                    grpc::call(&cluster, request, body, |event| deliver.event(&mut received, unary, event)).await
                 }
                 None => grpc::Status { code: 14, message: format!("there is no cluster {name}") },
             }

@@ -137,7 +137,7 @@ pub fn of_stream(exchange: &Exchange, path: &[u8], out: &mut Vec<u8>) -> bool {
             Some(b"request_attempt_count") => exchange.attempts > 0 && number(out, u64::from(exchange.attempts)),
             Some(b"cx_pool_ready_duration") => between(out, exchange.asked.at, exchange.asked.ready),
             Some(b"num_endpoints") => {
-                exchange.routed_to.as_ref().is_some_and(|cluster| number(out, cluster.endpoints.len() as u64))
+                exchange.routed_to.as_ref().is_some_and(|cluster| number(out, cluster.size() as u64))
             }
             Some(part @ (b"address" | b"port")) => address(out, exchange.upstream, Some(part)),
             Some(part) => exchange.ends.tls.as_ref().is_some_and(|tls| of_tls(out, tls, part)),
@@ -329,7 +329,7 @@ fn request_of_tcp(exchange: &Exchange, part: &[u8], out: &mut Vec<u8>) -> bool {
 fn response_of_tcp(exchange: &Exchange, part: &[u8], out: &mut Vec<u8>) -> bool {
     match part {
         b"code_details" => !exchange.details.is_empty() && text(out, exchange.details.as_bytes()),
-        b"flags" => number(out, flags::of(&exchange.details)),
+        b"flags" => number(out, flags::of(&exchange.details, exchange.exhausted)),
         b"size" | b"total_size" => number(out, exchange.response.bytes),
         b"backend_latency" => between(out, exchange.asked.ready, exchange.ended),
         _ => false,
@@ -341,7 +341,7 @@ fn response(exchange: &Exchange, part: &[u8], name: Option<&[u8]>, out: &mut Vec
         return !exchange.details.is_empty() && text(out, exchange.details.as_bytes());
     }
     if part == b"flags" {
-        return number(out, flags::of(&exchange.details));
+        return number(out, flags::of(&exchange.details, exchange.exhausted));
     }
     let Some(head) = &exchange.response_head else { return false };
     match part {

@@ -1,8 +1,10 @@
 //! Routes as filters define them once and select them by handle (`fyke.route.*.v1`, `host/docs/extensions.md`).
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use serde::Deserialize;
+
+use crate::{cluster::choice::Priority, upstream::RetryPolicy};
 
 /// What a route's action says, as its filter defined it.
 #[derive(Debug, Clone, Deserialize)]
@@ -23,12 +25,105 @@ pub struct RouteAction {
     /// From the end of the request to the end of the response; 0: none.
     #[serde(default = "default_timeout")]
     pub timeout_ms: u64,
+    /// Without a byte in either direction; 0: only the listener's limits.
+    #[serde(default)]
+    pub idle_timeout_ms: u64,
+    /// From the beginning of the stream to its end, upgraded ones included; 0: none.
+    #[serde(default)]
+    pub max_stream_duration_ms: u64,
+    /// When the request is sent again; absent: never.
+    #[serde(default, deserialize_with = "shared")]
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// Attempts beside late ones.
+    #[serde(default)]
+    pub hedge: Hedge,
+    /// Clusters that get a copy, and whose answers nobody waits for.
+    #[serde(default)]
+    pub mirror: Vec<Mirror>,
+    /// Only endpoints with these labels.
+    #[serde(default)]
+    pub endpoint_labels: BTreeMap<String, String>,
+    /// Which circuit breakers count it.
+    #[serde(default)]
+    pub priority: RoutePriority,
+    /// What a connection may turn into; empty: anything.
+    #[serde(default)]
+    pub upgrades: Vec<Upgrade>,
+    /// Redirects of the upstream that the proxy follows itself; absent: none.
+    #[serde(default)]
+    pub internal_redirect: Option<Box<InternalRedirect>>,
+    /// The endpoint's name is presented as host.
+    #[serde(default)]
+    pub auto_host: bool,
+    /// The upstream is told in `x-envoy-attempt-count` which attempt it is.
+    #[serde(default)]
+    pub attempt_count_header: bool,
+    /// Instead of 504, when `timeout_ms` is over.
+    #[serde(default)]
+    pub timeout_status: Option<u16>,
     /// Readable as `route_metadata.<key>`.
     #[serde(default)]
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// Configuration for later filters.
     #[serde(default)]
     pub filters: serde_json::Map<String, serde_json::Value>,
+}
+
+/// `hedge` of a route.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hedge {
+    /// An attempt that exceeds `per_try_timeout` goes on beside the next one.
+    #[serde(default)]
+    pub on_per_try_timeout: bool,
+}
+
+/// A cluster that gets a copy.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mirror {
+    /// Its name.
+    pub cluster: String,
+    /// Its share of the requests, of 100. Default 100.
+    #[serde(default = "all")]
+    pub percent: f64,
+}
+
+/// `priority` of a route.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoutePriority {
+    /// The usual one.
+    #[default]
+    Default,
+    /// The other one.
+    High,
+}
+
+/// One protocol that a connection may turn into.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upgrade {
+    /// As in the `upgrade` header, such as `websocket`; `connect` is the method of that name.
+    pub r#type: String,
+    /// Whether it may. Default: it may.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+}
+
+/// Redirects that the proxy follows itself.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InternalRedirect {
+    /// Statuses that are followed. Default: 302.
+    #[serde(default = "found")]
+    pub codes: Vec<u16>,
+    /// How often for one request. Default 1.
+    #[serde(default = "once")]
+    pub max_hops: u32,
+    /// Also from `https` to `http`, and the other way.
+    #[serde(default)]
+    pub cross_scheme: bool,
 }
 
 /// One choice of a weighted route.
@@ -41,8 +136,52 @@ pub struct WeightedCluster {
     pub weight: u32,
 }
 
+fn shared<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<RetryPolicy>>, D::Error> {
+    Option::<RetryPolicy>::deserialize(deserializer).map(|policy| policy.map(Arc::new))
+}
+
 fn default_timeout() -> u64 {
     15_000
+}
+
+fn all() -> f64 {
+    100.0
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn found() -> Vec<u16> {
+    vec![302]
+}
+
+fn once() -> u32 {
+    1
+}
+
+impl RouteAction {
+    /// Every cluster that it names.
+    pub fn clusters(&self) -> impl Iterator<Item = &String> {
+        let weighted = self.weighted_clusters.iter().map(|choice| &choice.cluster);
+        self.cluster.iter().chain(weighted).chain(self.mirror.iter().map(|mirror| &mirror.cluster))
+    }
+
+    /// Which circuit breakers count it.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        match self.priority {
+            RoutePriority::Default => Priority::Default,
+            RoutePriority::High => Priority::High,
+        }
+    }
+
+    /// Whether a connection may turn into `protocol`.
+    #[must_use]
+    pub fn allows_upgrade(&self, protocol: &str) -> bool {
+        let named = self.upgrades.iter().find(|upgrade| upgrade.r#type.eq_ignore_ascii_case(protocol));
+        named.map_or(self.upgrades.is_empty(), |upgrade| upgrade.enabled)
+    }
 }
 
 /// A route of one instance, with the plugin contexts that its `filters` were given.
@@ -67,11 +206,53 @@ pub struct Selection {
     pub timeout: Option<Duration>,
     /// Override of the host.
     pub host: Option<Vec<u8>>,
+    /// For balancers that hash.
+    pub hash: Option<u64>,
+    /// The endpoint, whatever the balancer says.
+    pub endpoint: Option<SocketAddr>,
+    /// Override of the policy.
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// Override of `hedge`.
+    pub hedges: Option<bool>,
+    /// Override of the status of a timeout.
+    pub timeout_status: Option<u16>,
     /// The random number that picks among weighted clusters, drawn once so that every look gives the same cluster.
     pub draw: u64,
 }
 
 impl Selection {
+    /// When the request is sent again, if ever.
+    #[must_use]
+    pub fn retry(&self) -> Option<&Arc<RetryPolicy>> {
+        self.retry.as_ref().or(self.route.action.retry.as_ref())
+    }
+
+    /// Whether a late attempt goes on beside the next one.
+    #[must_use]
+    pub fn hedges(&self) -> bool {
+        self.hedges.unwrap_or(self.route.action.hedge.on_per_try_timeout)
+    }
+
+    /// The status of a timeout.
+    #[must_use]
+    pub fn timeout_status(&self) -> Option<u16> {
+        self.timeout_status.or(self.route.action.timeout_status)
+    }
+
+    /// From the beginning of the stream to its end; `None`: no limit.
+    #[must_use]
+    pub fn max_stream_duration(&self) -> Option<Duration> {
+        let limit = self.route.action.max_stream_duration_ms;
+        (limit > 0).then(|| Duration::from_millis(limit))
+    }
+
+    /// Without a byte in either direction; `None`: no limit.
+    #[must_use]
+    pub fn idle_timeout(&self) -> Option<Duration> {
+        let limit = self.route.action.idle_timeout_ms;
+        (limit > 0).then(|| Duration::from_millis(limit))
+    }
+
     /// The cluster that this selection names.
     #[must_use]
     pub fn cluster(&self) -> Option<&str> {

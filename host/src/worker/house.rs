@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 use super::{FilterParts, GenerationParts, ListenerParts, VmSource, keep};
 use crate::{
-    cluster::{local::LocalCluster, shared::SharedCluster},
+    cluster::Clusters,
     config::resolved,
     filter::chain::Chain,
     http::runtime::{ListenerMetrics, ListenerRuntime},
@@ -45,7 +45,7 @@ pub(super) struct House {
     tap: Option<Tap>,
     stock: Rc<Stock>,
     epoch: Instant,
-    clusters: HashMap<String, Rc<LocalCluster>>,
+    clusters: Rc<Clusters>,
     /// VMs of the newest generation, by their numbers there.
     tenants: Vec<Rc<Tenant>>,
     known: Known,
@@ -95,16 +95,18 @@ impl House {
         tokio::task::spawn_local(keep::say_goodbye(leaving, GOODBYE));
         Self {
             number,
-            registry,
             tap,
             stock: Rc::default(),
             epoch: Instant::now(),
-            clusters: HashMap::new(),
+            clusters: Clusters::new(Arc::default(), registry.clone(), number, |cluster| {
+                tokio::task::spawn_local(keep::sweep(Rc::downgrade(cluster)));
+            }),
             tenants: Vec::new(),
             known: Known::default(),
             gates: HashMap::new(),
             stale: HashMap::new(),
             gone,
+            registry,
         }
     }
 
@@ -115,10 +117,10 @@ impl House {
 
     /// From now on everything new begins on this generation. Nothing here can fail or wait: what could has been done before.
     pub fn move_in(&mut self, parts: GenerationParts) {
-        let clusters = self.clusters(parts.clusters);
+        let clusters = self.clusters.next(parts.clusters);
         let env = Rc::new(Env {
             worker: self.number,
-            clusters: clusters.clone(),
+            clusters: Rc::clone(&clusters),
             registry: self.registry.clone(),
             node: parts.node,
             stock: Rc::clone(&self.stock),
@@ -144,13 +146,7 @@ impl House {
             open.close();
             leave(open.gate.listener());
         }
-        let old = std::mem::replace(&mut self.clusters, clusters);
-        for (name, cluster) in old {
-            // Streams of older generations may still use it; what is idle is not needed.
-            if !self.clusters.get(&name).is_some_and(|now| Rc::ptr_eq(now, &cluster)) {
-                cluster.retire();
-            }
-        }
+        self.clusters = clusters;
         let old = std::mem::replace(&mut self.tenants, tenants);
         self.age(old);
     }
@@ -171,24 +167,6 @@ impl House {
             }
         }
         self.stale.retain(|_, stale| !stale.is_empty());
-    }
-
-    /// Clusters that have not changed keep their connections.
-    fn clusters(&self, shared: Vec<Arc<SharedCluster>>) -> HashMap<String, Rc<LocalCluster>> {
-        shared
-            .into_iter()
-            .map(|shared| {
-                let name = shared.settings.name.clone();
-                if let Some(known) = self.clusters.get(&name)
-                    && Arc::ptr_eq(&known.shared, &shared)
-                {
-                    return (name, Rc::clone(known));
-                }
-                let cluster = LocalCluster::new(shared, &self.registry);
-                tokio::task::spawn_local(keep::sweep(Rc::downgrade(&cluster)));
-                (name, cluster)
-            })
-            .collect()
     }
 
     fn tenant(&self, source: VmSource, env: &Rc<Env>) -> Option<Rc<Tenant>> {
@@ -286,9 +264,7 @@ impl House {
         while self.is_busy() && Instant::now() < deadline {
             tokio::time::sleep(LOOK).await;
         }
-        for cluster in self.clusters.values() {
-            cluster.close_idle();
-        }
+        self.clusters.close_idle();
     }
 
     fn is_busy(&self) -> bool {

@@ -25,7 +25,7 @@ use tokio::{sync::mpsc, task::LocalSet};
 use self::house::House;
 use crate::{
     clock,
-    cluster::shared::SharedCluster,
+    cluster::clusters::SharedClusters,
     config::resolved,
     listener::accept::Admission,
     telemetry::{Registry, names},
@@ -103,7 +103,7 @@ pub struct GenerationParts {
     /// Listeners. An address that none of them has is given up.
     pub listeners: Vec<ListenerParts>,
     /// Clusters.
-    pub clusters: Vec<Arc<SharedCluster>>,
+    pub clusters: Arc<SharedClusters>,
     /// `node:`
     pub node: Arc<resolved::Node>,
 }

@@ -81,13 +81,20 @@ impl Typed {
             }
             None => text.split('.').collect(),
         };
-        if segments
-            .iter()
-            .any(|segment| segment.is_empty() || segment.chars().any(|c| c.is_whitespace() || c.is_control()))
-        {
+        Self::of(&segments)
+    }
+
+    /// Of a path that is apart already, whose segments may have dots.
+    ///
+    /// # Errors
+    /// What is wrong with the path.
+    pub fn of(segments: &[&str]) -> Result<Self, String> {
+        let text = segments.join(".");
+        let bad = |segment: &&str| segment.is_empty() || segment.chars().any(|c| c.is_whitespace() || c.is_control());
+        if segments.is_empty() || segments.iter().any(bad) {
             return Err(format!("\"{text}\" is not a property path, like request.path"));
         }
-        Ok(Self { path: Path::new(&segments), kind: kind(text) })
+        Ok(Self { path: Path::new(segments), kind: kind(&text) })
     }
 
     /// The value in the current stream, if there is one.

@@ -4,8 +4,13 @@ use fyke_sdk::testing::{Host, World};
 
 use crate::Router;
 
+mod conditions;
+mod headers;
+mod many;
+mod policies;
 mod refusals;
 mod rings;
+mod selections;
 
 fn router(configuration: &str) -> Host<Router> {
     Host::configure(configuration).unwrap_or_else(|error| panic!("{error}"))

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Resolver, place::Place};
+use super::{Resolver, health::Checked, place::Place};
 use crate::config::{
     raw,
-    resolved::{Cluster, ClusterProtocol, Endpoint, LoadBalancer, Pool},
+    resolved::{CircuitBreakers, Cluster, ClusterProtocol, Endpoint, Pool, RetryLimit, Thresholds},
 };
 
 impl Resolver<'_, '_> {
@@ -33,6 +33,14 @@ impl Resolver<'_, '_> {
         };
         let connect_timeout = self.timeout(raw.connect_timeout, Duration::from_secs(1), &place.key("connect_timeout"));
         let pool = self.pool(raw.pool.clone().unwrap_or_default(), &place.key("pool"));
+        let circuit_breakers = self.circuit_breakers(raw, &place.key("circuit_breakers"));
+        let balancing = self.balancing(raw, place);
+        let checked = Checked { name, protocol, tls: raw.tls.is_some() };
+        let check = raw.health_check.as_ref();
+        let health_check = check.and_then(|check| self.health_check(check, &checked, &place.key("health_check")));
+        let outliers = raw.outlier_detection.as_ref();
+        let outlier_detection =
+            outliers.map(|outliers| Arc::new(self.outlier_detection(outliers, &place.key("outlier_detection"))));
         let tls = match &raw.tls {
             Some(tls) => Some(self.cluster_tls(tls, protocol, &place.key("tls"))?),
             None => None,
@@ -42,16 +50,17 @@ impl Resolver<'_, '_> {
             origin: self.diagnostics.sources.origin(place.span),
             endpoints,
             protocol,
-            load_balancer: match raw.load_balancer {
-                raw::LoadBalancer::RoundRobin => LoadBalancer::RoundRobin,
-                raw::LoadBalancer::LeastRequest => LoadBalancer::LeastRequest,
-                raw::LoadBalancer::Random => LoadBalancer::Random,
-            },
+            balancing,
+            own_zone: self.zone.clone(),
+            zone_weights: raw.zone_weights.clone(),
+            health_check,
+            outlier_detection,
             connect_timeout,
             pool,
+            circuit_breakers,
             metadata: raw.metadata.clone(),
             tls,
-            fingerprint: self.fingerprint(raw),
+            fingerprint: self.fingerprint(&(raw, self.zone.clone())),
         })
     }
 
@@ -59,11 +68,9 @@ impl Resolver<'_, '_> {
         let mut resolved = Vec::new();
         for (index, endpoint) in endpoints.iter().enumerate() {
             let place = place.index(index);
-            let (address, weight, labels, place) = match endpoint {
-                raw::Endpoint::Address(address) => (address, 1, BTreeMap::new(), place),
-                raw::Endpoint::Full(full) => {
-                    (&full.address, full.weight.unwrap_or(1), full.labels.clone(), place.key("address"))
-                }
+            let (address, full, place) = match endpoint {
+                raw::Endpoint::Address(address) => (address, None, place),
+                raw::Endpoint::Full(full) => (&full.address, Some(full), place.key("address")),
             };
             let Some(address) = self.address(address, &place) else {
                 continue;
@@ -71,15 +78,58 @@ impl Resolver<'_, '_> {
             if address.port() == 0 {
                 self.diagnostics.error(place.span, &place.path, "an endpoint cannot have port 0");
             }
-            resolved.push(Endpoint { address, weight, labels });
+            let mut endpoint = Endpoint::new(address);
+            if let Some(full) = full {
+                endpoint.weight = full.weight.unwrap_or(1);
+                endpoint.zone = full.zone.clone().unwrap_or_default();
+                endpoint.priority = full.priority.unwrap_or(0);
+                endpoint.hostname.clone_from(&full.hostname);
+                endpoint.labels.clone_from(&full.labels);
+            }
+            resolved.push(endpoint);
         }
         resolved
+    }
+
+    fn circuit_breakers(&mut self, cluster: &raw::Cluster, place: &Place<'_>) -> CircuitBreakers {
+        let raw = cluster.circuit_breakers.clone().unwrap_or_default();
+        let default = Thresholds::default();
+        let pool = cluster.pool.as_ref().and_then(|pool| pool.connections);
+        let connections = match (raw.connections, pool) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        if raw.retries.is_some() && (raw.retry_budget.is_some() || raw.retry_minimum.is_some()) {
+            let message = "`retries` is instead of a budget: take it out, or `retry_budget` and `retry_minimum`";
+            self.diagnostics.error(place.span, &place.path, message);
+        }
+        let budget = RetryLimit::Budget {
+            percent: raw.retry_budget.map_or(20.0, |percent| percent.0),
+            at_least: raw.retry_minimum.unwrap_or(3),
+        };
+        let size = |count: Option<u32>| count.map_or(default.connections, |count| count as usize);
+        let high = raw.high.unwrap_or_default();
+        CircuitBreakers {
+            usual: Thresholds {
+                connections: size(connections),
+                connections_per_endpoint: raw.connections_per_endpoint.unwrap_or(default.connections_per_endpoint),
+                pending: raw.pending.unwrap_or(default.pending),
+                requests: raw.requests.unwrap_or(default.requests),
+                retries: raw.retries.map_or(budget, RetryLimit::Count),
+            },
+            high: Thresholds {
+                connections: size(high.connections),
+                connections_per_endpoint: raw.connections_per_endpoint.unwrap_or(default.connections_per_endpoint),
+                pending: high.pending.unwrap_or(default.pending),
+                requests: high.requests.unwrap_or(default.requests),
+                retries: high.retries.map_or(budget, RetryLimit::Count),
+            },
+        }
     }
 
     fn pool(&mut self, raw: raw::Pool, place: &Place<'_>) -> Pool {
         let default = Pool::default();
         Pool {
-            connections: raw.connections.map_or(default.connections, |count| count as usize),
             idle_timeout: self.timeout(raw.idle_timeout, default.idle_timeout, &place.key("idle_timeout")),
             requests_per_connection: raw.requests_per_connection.unwrap_or(default.requests_per_connection),
         }

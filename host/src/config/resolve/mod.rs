@@ -1,9 +1,11 @@
 //! From what was written to what it means. Each part reports all of its problems; the whole exists only if there
 //! were none.
 
+mod balancing;
 mod certificates;
 mod cluster;
 mod filter;
+mod health;
 mod listener;
 mod place;
 mod tls;
@@ -60,6 +62,8 @@ struct Resolver<'a, 'b> {
     /// Paths that the check took out; that they are missing is not another mistake.
     removed: &'a BTreeSet<String>,
     diagnostics: &'a mut Diagnostics<'b>,
+    /// `node.zone`
+    zone: String,
     /// The system's authorities, once someone has asked for them.
     system_roots: Option<Arc<rustls::RootCertStore>>,
     /// Files that were read.
@@ -77,8 +81,9 @@ pub(crate) fn resolve(
     sources: &Arc<Sources>,
     diagnostics: &mut Diagnostics<'_>,
 ) -> Option<Config> {
-    let mut resolver =
-        Resolver { names, removed, diagnostics, system_roots: None, files: Vec::new(), contents: Vec::new() };
+    let zone = raw.node.as_ref().map(|node| node.zone.clone()).unwrap_or_default();
+    let (files, contents) = (Vec::new(), Vec::new());
+    let mut resolver = Resolver { names, removed, diagnostics, zone, system_roots: None, files, contents };
     let root = Place::root(root);
 
     let admin = raw.admin.as_ref().and_then(|admin| resolver.admin(admin, &root.key("admin")));

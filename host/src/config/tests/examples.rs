@@ -3,7 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{MINIMAL, with, yaml};
-use crate::config::resolved::{ClusterProtocol, HeadersPause, LoadBalancer, ModuleSource, OnFailure, Sink};
+use crate::cluster::balance::{Policy, Settings};
+use crate::config::resolved::{ClusterProtocol, HeadersPause, ModuleSource, OnFailure, Sink};
 
 /// The front proxy of CONFIG.md.
 const FRONT_PROXY: &str = "\
@@ -90,8 +91,8 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(filter.limits.configure_time, Duration::from_secs(10));
     assert!(filter.callbacks.is_none() && !filter.allow.shared_data);
     let cluster = &config.clusters["app"];
-    assert_eq!((cluster.protocol, cluster.load_balancer), (ClusterProtocol::Http1, LoadBalancer::LeastRequest));
-    assert_eq!((cluster.connect_timeout, cluster.pool.connections), (Duration::from_secs(1), 1024));
+    assert_eq!((cluster.protocol, &cluster.balancing), (ClusterProtocol::Http1, &Settings::default()));
+    assert_eq!((cluster.connect_timeout, cluster.circuit_breakers.usual.connections), (Duration::from_secs(1), 1024));
     assert_eq!((cluster.pool.idle_timeout, cluster.pool.requests_per_connection), (Duration::from_secs(3600), 0));
 }
 
@@ -124,7 +125,7 @@ fn everything_that_can_be_said_is_heard() {
     assert_eq!(a.callbacks, Some(vec!["request_headers".to_owned(), "log".to_owned()]));
     let users = &config.clusters["users"];
     assert_eq!((users.endpoints[1].weight, users.protocol), (2, ClusterProtocol::Auto));
-    assert_eq!((users.load_balancer, users.pool.requests_per_connection), (LoadBalancer::RoundRobin, 9));
+    assert_eq!((users.balancing.policy, users.pool.requests_per_connection), (Policy::RoundRobin, 9));
     assert!(config.clusters["empty"].endpoints.is_empty());
     assert_eq!(config.sinks["requests"], Sink::File(PathBuf::from("/etc/fyke/log/access.log")));
     assert_eq!(config.sinks["out"], Sink::Stdout);

@@ -20,12 +20,6 @@ fn cluster(extra: &str) -> String {
     )
 }
 
-fn endpoint(extra: &str) -> String {
-    format!(
-        "listeners: {{ w: {{ address: 127.0.0.1:0, cluster: c }} }}\nclusters: {{ c: {{ endpoints: [{{ address: 127.0.0.1:1, {extra} }}] }} }}\n"
-    )
-}
-
 fn top(extra: &str) -> String {
     format!(
         "listeners: {{ w: {{ address: 127.0.0.1:0, cluster: c }} }}\nclusters: {{ c: {{ endpoints: [] }} }}\n{extra}\n"
@@ -40,13 +34,6 @@ fn they_are_refused_by_name() {
         (listener("chains: [{ match: { sni: [a] }, filters: [] }]"), "chains"),
         (top("limits: { memory: 2GiB }"), "memory"),
         (cluster("discovery: { dns: users.internal:8080, refresh: 5s }"), "discovery"),
-        (cluster("circuit_breakers: { connections: 1024 }"), "circuit_breakers"),
-        (cluster("health_check: { http: /healthz }"), "health_check"),
-        (cluster("outlier_detection: {}"), "outlier_detection"),
-        (cluster("load_balancer: ring_hash"), "ring_hash"),
-        (cluster("load_balancer: maglev"), "maglev"),
-        (cluster("load_balancer: { peak_ewma: { decay: 10s } }"), "peak_ewma"),
-        (endpoint("zone: eu-1b"), "zone"),
         (top("control_planes: {}"), "control_planes"),
         (top("register: {}"), "register"),
         (top("tracing: {}"), "tracing"),

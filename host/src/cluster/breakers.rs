@@ -1,0 +1,202 @@
+//! Circuit breakers: how much of a cluster may be in use at once, over all workers.
+//!
+//! Connections are permits that are handed out first come first served, so a worker that has none waits in one queue with all the
+//! others. Everything else is a number that is compared before it is raised. All of it is exact: a limit of ten is never eleven.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use tokio::sync::Semaphore;
+
+use crate::config::resolved::{RetryLimit, Thresholds};
+
+/// The breakers of one priority.
+#[derive(Debug)]
+pub struct Breakers {
+    limits: Thresholds,
+    /// One for each connection that may be open.
+    pub connections: Arc<Semaphore>,
+    requests: Count,
+    pending: Count,
+    retries: Count,
+}
+
+/// How many there are, and never more than there may be.
+#[derive(Debug, Default)]
+struct Count(AtomicU32);
+
+impl Count {
+    fn enter(&self, limit: u32) -> bool {
+        if self.0.fetch_add(1, Ordering::Relaxed) < limit {
+            return true;
+        }
+        self.leave();
+        false
+    }
+
+    fn leave(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What is left of each limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remaining {
+    /// Connections.
+    pub connections: usize,
+    /// Requests in flight.
+    pub requests: u32,
+    /// Requests that wait for a connection.
+    pub pending: u32,
+    /// Attempts beyond the first.
+    pub retries: u32,
+}
+
+impl Breakers {
+    /// Nothing in use.
+    #[must_use]
+    pub fn new(limits: Thresholds) -> Self {
+        let connections = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+        Self { limits, connections, requests: Count::default(), pending: Count::default(), retries: Count::default() }
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn limits(&self) -> &Thresholds {
+        &self.limits
+    }
+
+    /// One more request in flight, if there may be; [`Breakers::end_request`] ends it.
+    #[must_use]
+    pub fn begin_request(&self) -> bool {
+        self.requests.enter(self.limits.requests)
+    }
+
+    /// See [`Breakers::begin_request`].
+    pub fn end_request(&self) {
+        self.requests.leave();
+    }
+
+    /// One more request that waits for a connection, if there may be.
+    #[must_use]
+    pub fn wait(&self) -> Option<Waiting<'_>> {
+        // Not `then_some`: made in vain, it would end a wait that has not begun.
+        self.pending.enter(self.limits.pending).then(|| Waiting(self))
+    }
+
+    /// What is left.
+    #[must_use]
+    pub fn remaining(&self) -> Remaining {
+        Remaining {
+            connections: self.connections.available_permits(),
+            requests: self.limits.requests.saturating_sub(self.requests.now()),
+            pending: self.limits.pending.saturating_sub(self.pending.now()),
+            retries: self.most_retries().saturating_sub(self.retries.now()),
+        }
+    }
+
+    /// Retries that may be under way now (Envoy's `RetryBudget`: a share of what is active, but never fewer than a few).
+    fn most_retries(&self) -> u32 {
+        match self.limits.retries {
+            RetryLimit::Count(count) => count,
+            RetryLimit::Budget { percent, at_least } => {
+                let active = f64::from(self.requests.now().saturating_add(self.pending.now()));
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "saturates, and is not negative"
+                )]
+                let share = (active * percent / 100.0) as u32;
+                share.max(at_least)
+            }
+        }
+    }
+}
+
+/// A request waits for a connection.
+#[derive(Debug)]
+pub struct Waiting<'a>(&'a Breakers);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.pending.leave();
+    }
+}
+
+/// An attempt beyond the first is under way.
+#[derive(Debug)]
+pub struct RetryPermit(Arc<Breakers>);
+
+impl RetryPermit {
+    /// If there may be another one.
+    #[must_use]
+    pub fn of(breakers: &Arc<Breakers>) -> Option<Self> {
+        breakers.retries.enter(breakers.most_retries()).then(|| Self(Arc::clone(breakers)))
+    }
+}
+
+impl Drop for RetryPermit {
+    fn drop(&mut self) {
+        self.0.retries.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breakers(retries: RetryLimit) -> Arc<Breakers> {
+        Arc::new(Breakers::new(Thresholds { requests: 10, pending: 1, retries, ..Thresholds::default() }))
+    }
+
+    #[test]
+    fn threads_never_exceed_a_limit_together() {
+        let breakers = breakers(RetryLimit::Count(3));
+        let most = AtomicU32::new(0);
+        let inside = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..20_000 {
+                        if breakers.begin_request() {
+                            most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                            inside.fetch_sub(1, Ordering::SeqCst);
+                            breakers.end_request();
+                        }
+                    }
+                });
+            }
+        });
+        assert!((1..=10).contains(&most.into_inner()));
+        assert_eq!(breakers.remaining().requests, 10);
+    }
+
+    #[test]
+    fn a_budget_grows_with_what_is_active_and_never_falls_below_its_least() {
+        let breakers = breakers(RetryLimit::Budget { percent: 50.0, at_least: 2 });
+        let first: Vec<_> = (0..3).map_while(|_| RetryPermit::of(&breakers)).collect();
+        assert_eq!(first.len(), 2);
+        assert!((0..10).all(|_| breakers.begin_request()) && !breakers.begin_request());
+        let more: Vec<_> = (0..9).map_while(|_| RetryPermit::of(&breakers)).collect();
+        assert_eq!(first.len() + more.len(), 5);
+        assert_eq!(breakers.remaining().retries, 0);
+        drop((first, more));
+        assert_eq!(breakers.remaining().retries, 5);
+    }
+
+    #[test]
+    fn the_queue_is_bounded() {
+        let breakers = breakers(RetryLimit::Count(0));
+        let waiting = breakers.wait();
+        assert!(waiting.is_some() && breakers.wait().is_none());
+        drop(waiting);
+        assert!(breakers.wait().is_some());
+        assert!(RetryPermit::of(&breakers).is_none());
+    }
+}

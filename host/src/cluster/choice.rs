@@ -1,0 +1,41 @@
+//! What a request asks of the endpoint that it goes to.
+
+use std::{net::SocketAddr, rc::Rc};
+
+/// What a request asks of the endpoint that it goes to. The default asks for nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Choice {
+    /// For balancers that hash: the same number goes to the same endpoint. Without one they draw.
+    pub hash: Option<u64>,
+    /// This one, whatever the balancer says, as long as it belongs to the cluster and is not unhealthy (Envoy's override host).
+    pub endpoint: Option<SocketAddr>,
+    /// Only endpoints with these labels (Envoy's `metadata_match`).
+    pub labels: Option<Rc<[(String, String)]>>,
+    /// Rather not these: the request was there already.
+    pub avoid: Vec<SocketAddr>,
+    /// The endpoint's own name is presented as host (Envoy's `auto_host_rewrite`).
+    pub presents_host: bool,
+    /// Which circuit breakers count it.
+    pub priority: Priority,
+}
+
+/// Which circuit breakers count a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// The usual ones.
+    #[default]
+    Default,
+    /// Those under `high`.
+    High,
+}
+
+impl Priority {
+    /// The word for metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::High => "high",
+        }
+    }
+}

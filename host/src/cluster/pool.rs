@@ -1,0 +1,289 @@
+//! A worker's connections to one endpoint.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    net::SocketAddr,
+    rc::{Rc, Weak},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use hyper::client::conn::{http1, http2};
+use tokio::{sync::Notify, time::Instant};
+
+use super::{RequestBody, balance::Ewma, connect::Ends, endpoint::SharedEndpoint, lease::Link, local::Open};
+use crate::{config::resolved::Pool, telemetry::Gauge};
+
+/// Streams on one HTTP/2 connection before another one is opened; the protocol recommends that peers allow as many.
+const HTTP2_STREAMS: u32 = 100;
+
+/// An endpoint on one worker.
+#[derive(Debug)]
+pub struct LocalEndpoint {
+    /// What all workers know of it.
+    pub shared: Arc<SharedEndpoint>,
+    active: Cell<u32>,
+    idle: RefCell<VecDeque<Idle>>,
+    multiplexed: RefCell<Vec<Rc<Multiplexed>>>,
+    /// An HTTP/2 connection is being opened: others wait for it instead of opening more.
+    opening: Cell<bool>,
+    opened: Notify,
+    /// What was agreed on with it last: HTTP/2. Matters for `protocol: auto`.
+    multiplexes: Cell<bool>,
+    /// Average latency, for balancers that want to know.
+    latency: Cell<Option<Ewma>>,
+}
+
+/// A pooled HTTP/1.1 connection.
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    ends: Ends,
+    served: u64,
+    open: Weak<Open>,
+    /// Number of the sweep before it became idle: the clock is not asked on the way of a request.
+    since: u64,
+}
+
+/// An HTTP/2 connection.
+#[derive(Debug)]
+pub struct Multiplexed {
+    sender: http2::SendRequest<RequestBody>,
+    ends: Ends,
+    streams: Cell<u32>,
+    served: Cell<u64>,
+    since: Cell<Instant>,
+}
+
+impl Multiplexed {
+    /// One whose first stream is about to begin.
+    #[must_use]
+    pub fn new(sender: http2::SendRequest<RequestBody>, ends: Ends) -> Rc<Self> {
+        let (streams, served, since) = (Cell::new(1), Cell::new(1), Cell::new(Instant::now()));
+        Rc::new(Self { sender, ends, streams, served, since })
+    }
+
+    /// Whether it has served as many requests as one connection may.
+    fn is_worn(&self, pool: &Pool) -> bool {
+        pool.requests_per_connection > 0 && self.served.get() >= pool.requests_per_connection
+    }
+
+    /// Worn, and its last stream has ended.
+    fn is_over(&self, pool: &Pool) -> bool {
+        self.streams.get() == 0 && self.is_worn(pool)
+    }
+
+    /// A stream on it has ended.
+    pub fn release(&self) {
+        self.streams.set(self.streams.get().saturating_sub(1));
+        self.since.set(Instant::now());
+    }
+}
+
+/// When connections are closed.
+#[derive(Debug, Clone, Copy)]
+pub struct Sweep {
+    /// Number of this sweep.
+    pub now: u64,
+    /// Sweeps that an idle connection lives through.
+    pub sweeps: u64,
+    /// The same as time.
+    pub limit: Duration,
+    /// Somebody waits for a connection, or nobody will want one again: nothing is kept.
+    pub everything: bool,
+}
+
+impl LocalEndpoint {
+    /// Without connections.
+    #[must_use]
+    pub fn new(shared: Arc<SharedEndpoint>) -> Rc<Self> {
+        Rc::new(Self {
+            shared,
+            active: Cell::new(0),
+            idle: RefCell::default(),
+            multiplexed: RefCell::default(),
+            opening: Cell::new(false),
+            opened: Notify::new(),
+            multiplexes: Cell::new(true),
+            latency: Cell::new(None),
+        })
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.shared.address()
+    }
+
+    /// Requests of this worker in flight.
+    #[must_use]
+    pub fn active(&self) -> u32 {
+        self.active.get()
+    }
+
+    /// A request to it has begun (`1`) or ended (`-1`).
+    pub fn count(&self, by: i32) {
+        self.active.set(self.active.get().saturating_add_signed(by));
+    }
+
+    /// What was agreed on with it last.
+    #[must_use]
+    pub fn multiplexes(&self) -> bool {
+        self.multiplexes.get()
+    }
+
+    /// Agreed on HTTP/2, or not.
+    pub fn agreed(&self, http2: bool) {
+        self.multiplexes.set(http2);
+    }
+
+    /// Average latency, for balancers that want to know.
+    #[must_use]
+    pub fn latency(&self) -> &Cell<Option<Ewma>> {
+        &self.latency
+    }
+
+    /// A connection that is open already. `idle` counts pooled HTTP/1.1 connections.
+    pub fn pooled(&self, settings: &Pool, idle: &Gauge) -> Option<(Link, Ends)> {
+        if let Some(found) = self.pooled_http1(idle) {
+            return Some(found);
+        }
+        let mut connections = self.multiplexed.borrow_mut();
+        if connections.is_empty() {
+            return None;
+        }
+        connections.retain(|connection| !connection.sender.is_closed() && !connection.is_over(settings));
+        let found = connections
+            .iter()
+            .find(|connection| connection.streams.get() < HTTP2_STREAMS && !connection.is_worn(settings))?;
+        found.streams.set(found.streams.get() + 1);
+        found.served.set(found.served.get() + 1);
+        let link = Link::Http2 { sender: found.sender.clone(), connection: Rc::clone(found) };
+        Some((link, found.ends.clone()))
+    }
+
+    fn pooled_http1(&self, gauge: &Gauge) -> Option<(Link, Ends)> {
+        let mut idle = self.idle.borrow_mut();
+        let mut place = idle.len();
+        // Newest first: the rest stay idle and are closed in time. One that is not ready yet is passed over.
+        while let Some(index) = place.checked_sub(1) {
+            place = index;
+            let candidate = idle.get(index)?;
+            let open = candidate.open.upgrade().filter(|_| !candidate.sender.is_closed());
+            let Some(open) = open else {
+                idle.remove(index);
+                gauge.sub(1);
+                continue;
+            };
+            if candidate.sender.is_ready() {
+                let idle = idle.remove(index)?;
+                gauge.sub(1);
+                return Some((Link::Http1 { sender: idle.sender, served: idle.served, open }, idle.ends));
+            }
+        }
+        None
+    }
+
+    /// Keeps an HTTP/1.1 connection whose request is over.
+    pub fn keep(
+        &self,
+        sender: http1::SendRequest<RequestBody>,
+        ends: Ends,
+        (served, open): (u64, &Rc<Open>),
+        since: u64,
+    ) {
+        self.idle.borrow_mut().push_back(Idle { sender, ends, served, open: Rc::downgrade(open), since });
+    }
+
+    /// Shares an HTTP/2 connection.
+    pub fn share(&self, connection: Rc<Multiplexed>) {
+        self.multiplexed.borrow_mut().push(connection);
+    }
+
+    /// Whether somebody is opening an HTTP/2 connection.
+    #[must_use]
+    pub fn is_opening(&self) -> bool {
+        self.opening.get()
+    }
+
+    /// Waits until that has ended.
+    pub async fn opened(&self) {
+        self.opened.notified().await;
+    }
+
+    /// Closes one connection that nobody uses. Returns whether there was one.
+    pub fn close_one_idle(&self, idle: &Gauge) -> bool {
+        if self.idle.borrow_mut().pop_front().is_some() {
+            idle.sub(1);
+            return true;
+        }
+        let mut connections = self.multiplexed.borrow_mut();
+        let unused = connections.iter().position(|connection| connection.streams.get() == 0);
+        if let Some(unused) = unused {
+            connections.swap_remove(unused);
+        }
+        unused.is_some()
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub fn sweep(&self, sweep: Sweep, pool: &Pool, gauge: &Gauge) {
+        let mut idle = self.idle.borrow_mut();
+        let before = idle.len();
+        idle.retain(|idle| !sweep.everything && !idle.sender.is_closed() && sweep.now - idle.since < sweep.sweeps);
+        gauge.sub(i64::try_from(before - idle.len()).unwrap_or(0));
+        self.multiplexed.borrow_mut().retain(|connection| {
+            !connection.sender.is_closed()
+                && (connection.streams.get() > 0
+                    || (!sweep.everything
+                        && !connection.is_over(pool)
+                        && connection.since.get().elapsed() < sweep.limit))
+        });
+    }
+
+    /// Closes every idle connection, and keeps no HTTP/2 connection for another stream.
+    pub fn close_idle(&self, gauge: &Gauge) {
+        let closed = std::mem::take(&mut *self.idle.borrow_mut());
+        gauge.sub(i64::try_from(closed.len()).unwrap_or(0));
+        self.multiplexed.borrow_mut().clear();
+    }
+
+    /// Room for another connection of the process to it.
+    #[must_use]
+    pub fn room(self: &Rc<Self>, limit: u32) -> Option<Room> {
+        let connections = &self.shared.status.connections;
+        if connections.fetch_add(1, Ordering::Relaxed) < limit {
+            return Some(Room(Rc::clone(self)));
+        }
+        connections.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+}
+
+/// A connection counts at its endpoint.
+#[derive(Debug)]
+pub struct Room(Rc<LocalEndpoint>);
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.shared.status.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An HTTP/2 connection is being opened.
+pub struct Opening<'a>(&'a LocalEndpoint);
+
+impl<'a> Opening<'a> {
+    /// From now until it is dropped.
+    pub fn begin(endpoint: &'a LocalEndpoint) -> Self {
+        endpoint.opening.set(true);
+        Self(endpoint)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.opening.set(false);
+        self.0.opened.notify_waiters();
+    }
+}

@@ -1,0 +1,133 @@
+//! The endpoints of a cluster as one worker sees them, until the membership or somebody's health changes.
+
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::{
+    Choice,
+    balance::{self, Ewma, Load, Local, NoHost, Override, Policy},
+    membership::Membership,
+    pool::LocalEndpoint,
+    shared::SharedCluster,
+};
+
+/// Endpoints with this worker's pools.
+#[derive(Debug)]
+pub struct View {
+    membership: Arc<Membership>,
+    endpoints: Vec<Rc<LocalEndpoint>>,
+    /// Somebody needs to know what time it is.
+    starts_slowly: bool,
+    /// How soon latencies are forgotten, where they count.
+    decay: Option<Duration>,
+    /// The zero of their clock.
+    epoch: Instant,
+}
+
+impl View {
+    /// The newest one. Endpoints that were there before keep their pools.
+    #[must_use]
+    pub fn new(shared: &SharedCluster, before: Option<&Self>) -> Self {
+        let membership = shared.membership();
+        let known = |status| {
+            let mut before = before.into_iter().flat_map(|before| &before.endpoints);
+            before.find(|local| Arc::ptr_eq(&local.shared, status)).map(Rc::clone)
+        };
+        let local = membership.endpoints.iter();
+        let endpoints = local.map(|one| known(one).unwrap_or_else(|| LocalEndpoint::new(Arc::clone(one)))).collect();
+        let balancing = &shared.settings.balancing;
+        let decay = match &balancing.policy {
+            Policy::PeakEwma(ewma) => Some(ewma.decay),
+            _ => None,
+        };
+        let starts_slowly = balancing.slow_start.is_some();
+        let epoch = before.map_or_else(Instant::now, |before| before.epoch);
+        Self { membership, endpoints, starts_slowly, decay, epoch }
+    }
+
+    /// Which one it is.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.membership.version
+    }
+
+    /// All endpoints.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Rc<LocalEndpoint>] {
+        &self.endpoints
+    }
+
+    /// Whether an endpoint is among them.
+    #[must_use]
+    pub fn has(&self, endpoint: &Rc<LocalEndpoint>) -> bool {
+        self.endpoints.iter().any(|one| Rc::ptr_eq(one, endpoint))
+    }
+
+    /// The one that the balancer chooses.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn pick(&self, choice: &Choice, local: &mut Local) -> Result<&Rc<LocalEndpoint>, NoHost> {
+        let labels: SmallVec<[(&str, &str); 4]> =
+            choice.labels.iter().flat_map(|labels| labels.iter()).map(|(key, value)| (&**key, &**value)).collect();
+        let avoid: SmallVec<[usize; 4]> =
+            choice.avoid.iter().filter_map(|address| self.membership.find(*address)).collect();
+        let wanted = choice.endpoint.and_then(|address| self.membership.find(address));
+        let request = balance::Request {
+            hash: choice.hash,
+            labels: &labels,
+            override_host: wanted.map(Override::Preferred),
+            avoid: &avoid,
+            now_ms: if self.starts_slowly { milliseconds() } else { 0 },
+        };
+        let now = if self.decay.is_some() { self.epoch.elapsed() } else { Duration::ZERO };
+        let load = Loads { view: self, now };
+        let usable = |host: usize| self.endpoints.get(host).is_some_and(|endpoint| endpoint.shared.status.is_usable());
+        let host = self.membership.plan.pick(&request, local, &load, &usable)?;
+        self.endpoints.get(host).ok_or(NoHost::Empty)
+    }
+
+    /// An endpoint has answered after so long. Only some balancers want to know.
+    pub fn answered(&self, endpoint: &LocalEndpoint, latency: Duration) {
+        let Some(decay) = self.decay else { return };
+        let now = self.epoch.elapsed();
+        let average = endpoint.latency().get();
+        let next = average.map_or_else(|| Ewma::new(latency, now), |average| average.observe(latency, now, decay));
+        endpoint.latency().set(Some(next));
+    }
+
+    /// Whether latencies count.
+    #[must_use]
+    pub fn wants_latency(&self) -> bool {
+        self.decay.is_some()
+    }
+}
+
+/// How busy endpoints are, on this worker.
+struct Loads<'a> {
+    view: &'a View,
+    now: Duration,
+}
+
+impl Load for Loads<'_> {
+    fn active(&self, host: usize) -> u32 {
+        self.view.endpoints.get(host).map_or(0, |endpoint| endpoint.active())
+    }
+
+    fn latency(&self, host: usize) -> Option<f64> {
+        let average = self.view.endpoints.get(host)?.latency().get()?;
+        Some(average.value(self.now, self.view.decay?))
+    }
+}
+
+/// Since 1970: the clock of [`super::endpoint::Status::healthy_since`].
+pub(super) fn milliseconds() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

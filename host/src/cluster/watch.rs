@@ -1,0 +1,202 @@
+//! The control plane's tasks for clusters: active health checks, the intervals of outlier detection, and plans made anew.
+//!
+//! Each endpoint is asked by one task of the process, whatever the number of workers; they see the outcome through atomics. A cluster is
+//! watched for as long as it is part of the generation that runs.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, PoisonError},
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::MissedTickBehavior,
+};
+
+use super::{
+    clusters::SharedClusters,
+    connect,
+    endpoint::{Mark, SharedEndpoint},
+    health::active::{self, Connect, Kind, Report, Runner, Seen, Traffic, Transition, Verdict},
+    shared::SharedCluster,
+    view::milliseconds,
+};
+use crate::{config::resolved, transport::Transport};
+
+/// Everything that is watched. Dropped, nothing is any more.
+#[derive(Default)]
+pub struct Watches {
+    running: HashMap<String, Watched>,
+}
+
+struct Watched {
+    cluster: Arc<SharedCluster>,
+    _tasks: JoinSet<()>,
+    /// Checks end with it.
+    _stop: watch::Sender<()>,
+}
+
+impl Watches {
+    /// From now on these are watched, and others no more. Must be called inside the control plane's runtime.
+    pub fn follow(&mut self, clusters: &SharedClusters) {
+        self.running
+            .retain(|name, watched| clusters.get(name).is_some_and(|cluster| Arc::ptr_eq(cluster, &watched.cluster)));
+        for (name, cluster) in clusters {
+            if !self.running.contains_key(name)
+                && let Some(watched) = Watched::begin(cluster)
+            {
+                self.running.insert(name.clone(), watched);
+            }
+        }
+    }
+}
+
+impl Watched {
+    /// Nothing where there is nothing to watch: most clusters of many.
+    fn begin(cluster: &Arc<SharedCluster>) -> Option<Self> {
+        let settings = &cluster.settings;
+        if settings.health_check.is_none() && settings.outlier_detection.is_none() {
+            return None;
+        }
+        let mut tasks = JoinSet::new();
+        let (stop, stopped) = watch::channel(());
+        tasks.spawn(rebalance(Arc::clone(cluster)));
+        if let Some(outliers) = &settings.outlier_detection {
+            tasks.spawn(sweep(Arc::clone(cluster), outliers.interval));
+        }
+        if let Some(check) = &settings.health_check {
+            for endpoint in &cluster.membership().endpoints {
+                let runner = runner(cluster, check, endpoint);
+                tasks.spawn(runner.run(stopped.clone()));
+            }
+        }
+        Some(Self { cluster: Arc::clone(cluster), _tasks: tasks, _stop: stop })
+    }
+}
+
+/// Makes the plan anew whenever somebody's health has changed.
+async fn rebalance(cluster: Arc<SharedCluster>) {
+    loop {
+        cluster.unbalanced.notified().await;
+        cluster.rebalance();
+    }
+}
+
+async fn sweep(cluster: Arc<SharedCluster>, interval: std::time::Duration) {
+    let mut timer = tokio::time::interval(interval);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is at once.
+    timer.tick().await;
+    loop {
+        timer.tick().await;
+        cluster.sweep_outliers();
+    }
+}
+
+fn runner(
+    cluster: &Arc<SharedCluster>,
+    check: &Arc<active::Settings>,
+    endpoint: &Arc<SharedEndpoint>,
+) -> Runner<Dial, Findings> {
+    let (host, agent) = match &check.kind {
+        Kind::Http(http) => (Some(http.host.as_str().to_owned()), None),
+        Kind::Grpc(grpc) => (Some(grpc.authority.as_str().to_owned()), None),
+        Kind::Agent(agent) => (None, Some(agent.port)),
+        Kind::Tcp(_) | Kind::Redis { .. } | Kind::Mongo => (None, None),
+    };
+    let http2 = matches!(&check.kind, Kind::Grpc(_))
+        || matches!(&check.kind, Kind::Http(http) if http.protocol == active::HttpProtocol::Http2);
+    let http = matches!(&check.kind, Kind::Http(_) | Kind::Grpc(_));
+    let settings = &cluster.settings;
+    let tls = settings.tls.clone().filter(|_| agent.is_none()).map(|mut tls| {
+        // A check speaks one protocol, whatever requests may agree on.
+        let mut config = rustls::ClientConfig::clone(&tls.config);
+        config.alpn_protocols = match (http, http2) {
+            (true, true) => vec![b"h2".to_vec()],
+            (true, false) => vec![b"http/1.1".to_vec()],
+            (false, _) => Vec::new(),
+        };
+        tls.config = Arc::new(config);
+        tls
+    });
+    let address = match agent {
+        Some(port) => SocketAddr::new(endpoint.address().ip(), port),
+        None => endpoint.address(),
+    };
+    let used = Arc::clone(cluster);
+    Runner {
+        connect: Dial { address, tls, host },
+        settings: Arc::clone(check),
+        report: Findings { cluster: Arc::clone(cluster), endpoint: Arc::clone(endpoint) },
+        traffic: Arc::new(move || if used.is_used() { Traffic::Busy } else { Traffic::Idle }),
+        passive: Arc::new(Notify::new()),
+        random: fastrand::Rng::new(),
+    }
+}
+
+/// Connects as requests do.
+struct Dial {
+    address: SocketAddr,
+    tls: Option<resolved::ClusterTls>,
+    host: Option<String>,
+}
+
+impl Connect for Dial {
+    type Io = Transport;
+
+    async fn connect(&self) -> io::Result<Transport> {
+        connect::plainly(self.tls.as_ref(), self.address, self.host.as_deref()).await
+    }
+}
+
+/// Writes down what checks find.
+struct Findings {
+    cluster: Arc<SharedCluster>,
+    endpoint: Arc<SharedEndpoint>,
+}
+
+impl Report for Findings {
+    fn checked(&self, seen: Seen) {
+        let (status, address) = (&self.endpoint.status, self.endpoint.address());
+        let cluster = self.cluster.settings.name.as_str();
+        let failed = matches!(seen.verdict, Verdict::Failed(_));
+        let counter = if failed { &self.cluster.checks.failed } else { &self.cluster.checks.passed };
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let words = match &seen.verdict {
+            Verdict::Failed(failure) => failure.words.clone(),
+            Verdict::Passed | Verdict::Degraded | Verdict::Agent(_) => String::new(),
+        };
+        if !words.is_empty() {
+            tracing::debug!(cluster, %address, "health check failed: {words}");
+        }
+        let was_usable = status.is_usable();
+        let mut moved = status.mark(Mark::FailedCheck, seen.health == active::Health::Unhealthy);
+        moved |= status.mark(Mark::Degraded, seen.health == active::Health::Degraded);
+        moved |= status.mark(Mark::Draining, seen.health == active::Health::Draining);
+        if let Some(percent) = seen.weight {
+            moved |= status.weigh(u32::from(percent));
+        }
+        *status.finding.lock().unwrap_or_else(PoisonError::into_inner) = words.clone();
+        if !failed {
+            self.cluster.passed_check(address);
+        }
+        if moved {
+            if !was_usable && status.is_usable() {
+                status.recovered(milliseconds());
+            }
+            match status.health().label() {
+                "healthy" => tracing::info!(cluster, %address, "endpoint is healthy"),
+                health => {
+                    let why = if words.is_empty() { "it says so itself" } else { &words };
+                    tracing::warn!(cluster, %address, "endpoint is {health}: {why}");
+                }
+            }
+            self.cluster.rebalance();
+        } else if seen.transition == Transition::ChangePending {
+            tracing::debug!(cluster, %address, "more checks like this one will change the endpoint's health");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What a route asks for beyond a cluster and a timeout: which endpoint, further attempts, copies.
+
+use std::{rc::Rc, sync::Arc};
+
+use super::stream::Stream;
+use crate::{
+    cluster::{Choice, lease::Lease, local::LocalCluster},
+    upstream::{
+        Outgoing, RetryPolicy, UpstreamError,
+        dispatch::Answered,
+        execute::{Order, execute},
+    },
+};
+
+/// More than sending a request once.
+pub(super) struct Policy {
+    retry: Arc<RetryPolicy>,
+    hedges: bool,
+    counts: bool,
+    mirrors: Vec<Rc<LocalCluster>>,
+}
+
+/// What the stream's route asks for. Most ask for nothing.
+pub(super) fn of(stream: &Stream) -> (Choice, Option<Policy>) {
+    let exchange = stream.exchange.borrow();
+    let Some(selection) = &exchange.selection else { return (Choice::default(), None) };
+    let action = &selection.route.action;
+    let choice = Choice {
+        hash: selection.hash,
+        endpoint: selection.endpoint,
+        labels: (!action.endpoint_labels.is_empty())
+            .then(|| action.endpoint_labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect()),
+        presents_host: action.auto_host,
+        priority: action.priority(),
+        ..Choice::default()
+    };
+    let drawn = action.mirror.iter().filter(|mirror| fastrand::f64() * 100.0 < mirror.percent);
+    let mirrors: Vec<_> = drawn.filter_map(|mirror| stream.runtime.env.clusters.get(&mirror.cluster)).collect();
+    let retry = selection.retry();
+    if retry.is_none() && mirrors.is_empty() && !action.attempt_count_header {
+        return (choice, None);
+    }
+    let never = || Arc::new(RetryPolicy { attempts: 0, ..RetryPolicy::default() });
+    let policy = Policy {
+        retry: retry.map_or_else(never, Arc::clone),
+        hedges: selection.hedges(),
+        counts: action.attempt_count_header,
+        mirrors,
+    };
+    (choice, Some(policy))
+}
+
+impl Policy {
+    /// Sends the request as the route asks for.
+    pub(super) async fn execute(
+        self,
+        stream: &Stream,
+        cluster: &Rc<LocalCluster>,
+        outgoing: Box<Outgoing>,
+        choice: Choice,
+        leased: &dyn Fn(&Lease),
+    ) -> Result<Answered, UpstreamError> {
+        let received = || stream.exchange.borrow().request_received;
+        let order = Order {
+            retry: &self.retry,
+            hedges: self.hedges,
+            counts: self.counts,
+            choice,
+            mirrors: self.mirrors,
+            timeout: stream.limits.get().timeout,
+            received: &received,
+            leased,
+        };
+        let executed = execute(cluster, outgoing, order).await;
+        stream.exchange.borrow_mut().exhausted = executed.exhausted;
+        executed.result
+    }
+}
