@@ -1,5 +1,9 @@
 //! The next generation: what changes, what stays, and what is refused.
 
+mod addresses;
+mod hangs;
+mod watched;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use rustix::process::Signal;

@@ -1,8 +1,11 @@
 //! Another process takes the listening sockets over, and no client is turned away.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use crate::support::{
     Conn, Launch, Proxy, Upstream,
     load::{Load, Turn},
+    process::run,
 };
 
 /// Clients that connect for every request, and clients that stay for as long as they are let.
@@ -57,12 +60,70 @@ async fn a_process_that_cannot_start_leaves_the_old_one_alone() {
     let mut proxy = Launch::new(yaml.clone()).start().await;
     proxy.rewrite(&yaml.replace("cluster: app", "cluster: gone"));
     let file = proxy.path("proxy.yaml");
-    let ended = crate::support::process::run(["run", "--take-over", &file.display().to_string()]);
+    let ended = run(["run", "--take-over", &file.display().to_string()]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert_eq!(proxy.get("/").await.status(), 200);
     // And the next one can.
     proxy.rewrite(&yaml);
     assert_eq!(proxy.take_over(1).code().await, Some(0));
+    assert_eq!(proxy.get("/").await.status(), 200);
+}
+
+/// Whatever goes wrong with a successor, and whenever: the old process is asked where it always was, and its clients do not notice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_take_over_that_fails_takes_neither_the_admin_socket_nor_a_client() {
+    let upstream = Upstream::says("hi").await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let yaml = |more: &str| {
+        format!(
+            "state: state\nadmin: {{ address: 'unix:admin.sock' }}\nlisteners:\n  web: {{ address: '127.0.0.1:0', filters: [f], cluster: app \
+             }}\n{more}filters:\n  f: {}\nclusters:\n  app: {{ endpoints: ['{}'] }}\n",
+            crate::chain::misbehave("a b", ""),
+            upstream.address
+        )
+    };
+    let mut proxy = Launch::new(yaml("")).workers(2).start().await;
+    let load = load(&proxy);
+    let other = format!("  other: {{ address: '{}', cluster: app }}\n", taken.local_addr().unwrap());
+    let failures = [
+        // Before it has been given anything.
+        (yaml("").replace("cluster: app", "cluster: ap"), "did you mean"),
+        (yaml("").replace("a b", "refuse x"), "configur"),
+        // When it has the sockets already, those of listeners and that of the admin endpoint.
+        (yaml(&other), "cannot listen"),
+        (yaml(&other).replace("admin.sock", "missing/admin.sock"), "admin endpoint cannot listen"),
+    ];
+    for (broken, why) in failures {
+        // It would have more workers, and so more sockets at the same address.
+        proxy.rewrite(&format!("workers: 4\n{broken}"));
+        let file = proxy.path("proxy.yaml").display().to_string();
+        let ended = tokio::task::spawn_blocking(move || run(["run", "--take-over", &file])).await.unwrap();
+        assert!(ended.code == Some(2) && ended.stderr.contains(why), "{why}: {ended:?}");
+        still_the_same(&proxy).await;
+    }
+    // One that dies, and one that talks nonsense, when they have been given everything.
+    for says in [&b""[..], b"x"] {
+        let mut stream = tokio::net::UnixStream::connect(proxy.path("state/upgrade.sock")).await.unwrap();
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).await.unwrap();
+        stream.write_all(says).await.unwrap();
+        drop(stream);
+        still_the_same(&proxy).await;
+    }
+    proxy.logged(&["a process that was to take over has not"]).await;
+    // And one that is as it should be.
+    proxy.rewrite(&yaml(""));
+    let old = proxy.take_over(3);
+    assert_eq!(old.code().await, Some(0));
+    still_the_same(&proxy).await;
+    println!("{} answers", load.end().await);
+}
+
+/// It answers at its socket, changes what it is told to, and serves.
+async fn still_the_same(proxy: &Proxy) {
+    assert_eq!(proxy.page("/status").await["pid"], proxy.pid());
+    let ended = proxy.command(&["status"]);
+    assert!(ended.code == Some(0) && ended.stdout.starts_with("generation 1,"), "{ended:?}");
     assert_eq!(proxy.get("/").await.status(), 200);
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::chain::misbehave;
-use crate::support::{Neighbour, Proxy, Upstream, eventually};
+use crate::chain::{chain, misbehave};
+use crate::support::{Neighbour, Proxy, Upstream, eventually, long, proxy::metric};
 
 const KINDS: [&str; 4] = ["panic", "trap", "loop", "memory"];
 
@@ -192,4 +192,46 @@ async fn many_streams_at_once_lose_only_those_that_break() {
         assert_eq!(got, Some(200), "{order}");
     }
     neighbour.unhurt().await;
+}
+
+/// How long it takes, as the proxy measures it and as the next request notices.
+#[tokio::test]
+async fn another_instance_is_there_soon_after_a_trap() {
+    let upstream = Upstream::says("hi").await;
+    let proxy = Proxy::start(chain(upstream.address, &[("f", misbehave("", ""))])).await;
+    let rounds = if long() { 2000 } else { 100 };
+    let get = |more: &str| format!("GET / HTTP/1.1\r\nhost: a\r\n{more}\r\n");
+    let mut conn = proxy.connect().await;
+    let (mut usual, mut next) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let began = Instant::now();
+        assert_eq!(conn.exchange(&get("")).await.status(), 200);
+        usual.push(began.elapsed());
+        assert_eq!(conn.exchange(&get("x-misbehave: request_headers trap\r\n")).await.status(), 503);
+        let began = Instant::now();
+        assert_eq!(conn.exchange(&get("")).await.status(), 200);
+        next.push(began.elapsed());
+    }
+    for times in [&mut usual, &mut next] {
+        times.sort();
+    }
+    let text = proxy.ask("/metrics").await.text();
+    let of = |suffix: &str, labels: &[(&str, &str)]| {
+        metric(&text, &format!("fyke_filter_instance_replacement_seconds_{suffix}"), labels)
+    };
+    let (count, sum) = (of("count", &[]), of("sum", &[]));
+    println!(
+        "{count} instances replaced, on average after {:.0} us; within 250 us {:.0}%, within 1 ms {:.0}%, within 5 ms {:.0}%; a request takes \
+         {:?}, the one after a trap {:?} (medians), at most {:?}",
+        sum / count * 1e6,
+        of("bucket", &[("le", "0.00025")]) / count * 100.0,
+        of("bucket", &[("le", "0.001")]) / count * 100.0,
+        of("bucket", &[("le", "0.005")]) / count * 100.0,
+        usual[rounds / 2],
+        next[rounds / 2],
+        next.last().unwrap(),
+    );
+    assert_eq!(count as usize, rounds);
+    // Of a debug build on a busy machine.
+    assert!(sum / count < 0.1, "{} s on average", sum / count);
 }

@@ -129,6 +129,8 @@ pub(super) fn refused(report: &Report) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -154,6 +156,34 @@ mod tests {
         ] {
             let error = read(path, query).unwrap_err();
             assert!(error.contains(word), "{path}?{query}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_query_of_any_kind_is_understood_to_its_end_or_refused(
+            path in prop_oneof![Just("/reload"), Just("/rollback"), Just("/drain")],
+            query in prop_oneof![any::<String>(), "((dry_run|to|TO|dry%5Frun|x)?=?(true|false|True|1|-1|99999999999999999999|)&?){0,3}"],
+        ) {
+            let wish = Wish::read(path, &query);
+            let pairs: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty()).collect();
+            // A change that is made is the one that the whole query asks for.
+            let expected = match (path, pairs.as_slice()) {
+                ("/reload", [] | ["dry_run=false"]) => Some(Wish::Reload),
+                ("/reload", ["dry_run=true"]) => Some(Wish::Difference),
+                ("/rollback", []) => Some(Wish::Rollback(None)),
+                ("/rollback", [one]) => {
+                    one.strip_prefix("to=").and_then(|number| number.parse().ok()).map(|number| Wish::Rollback(Some(number)))
+                }
+                ("/drain", []) => Some(Wish::Drain),
+                _ => None,
+            };
+            prop_assert_eq!(wish.ok(), expected, "{}?{}", path, query);
+        }
+
+        #[test]
+        fn only_three_paths_change_the_process(path in "/?(reload|rollback|drain|%72eload|RELOAD)?[/a-z.?%0-9]{0,3}") {
+            prop_assert_eq!(is_action(&path), ["/reload", "/rollback", "/drain"].contains(&path.as_str()));
         }
     }
 }

@@ -72,6 +72,12 @@ pub(super) fn wish<'a>(method: &Method, path: &'a str) -> Option<(Cow<'a, str>, 
     Some((percent_decode_str(name).decode_utf8().ok()?, wish))
 }
 
+/// The filter whose page is at a path.
+pub(super) fn named(path: &str) -> Option<Cow<'_, str>> {
+    let name = path.strip_prefix("/filters/").filter(|name| !name.contains('/'))?;
+    percent_decode_str(name).decode_utf8().ok()
+}
+
 /// Fulfils a wish.
 pub(super) async fn run(
     admin: &Arc<Admin>,
@@ -303,6 +309,8 @@ fn percent(key: &str, text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -312,6 +320,10 @@ mod tests {
         assert_eq!(known(Method::PUT, "/filters/a%2Fb"), Some(("a/b".to_owned(), Wish::Load)));
         assert_eq!(known(Method::DELETE, "/filters/f"), Some(("f".to_owned(), Wish::Remove)));
         assert_eq!(known(Method::POST, "/filters/f/promote"), Some(("f".to_owned(), Wish::Promote)));
+        assert_eq!(named("/filters/a%2Fb").as_deref(), Some("a/b"));
+        for path in ["/filters", "/filters/f/promote", "/filters//filters/f", "/filters/%ff", "/f"] {
+            assert_eq!(named(path), None);
+        }
         for (method, path) in [
             (Method::GET, "/filters/f"),
             (Method::POST, "/filters/f"),
@@ -329,6 +341,57 @@ mod tests {
         assert_eq!(read.rollback_on, RollbackOn { traps: 0.005, latency: Some(0.2), ..RollbackOn::default() });
         for wrong in ["canary=many", "min_streams=0", "before=x", "latency=20%25", "other=1"] {
             assert!(Parameters::read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        /// Whatever a path is read as, the filter's name is all that is between two slashes, decoded once.
+        #[test]
+        fn a_path_names_one_filter_or_none(
+            method in prop::sample::select(vec![Method::PUT, Method::DELETE, Method::POST, Method::GET, Method::PATCH]),
+            path in prop_oneof![any::<String>(), "/filters/[a-z%/.0-9A-F]{0,12}", "/filters/[a-z%25]{0,6}/(promote|abort|rollback|x)?/?"],
+        ) {
+            let Some((name, wish)) = wish(&method, &path) else { return Ok(()) };
+            let rest = path.strip_prefix("/filters/").unwrap();
+            let (written, action) = rest.split_once('/').map_or((rest, None), |(name, action)| (name, Some(action)));
+            prop_assert_eq!(name.as_bytes(), percent_decode_str(written).collect::<Vec<u8>>());
+            let expected = match (method.as_str(), action) {
+                ("PUT", None) => Wish::Load,
+                ("DELETE", None) => Wish::Remove,
+                ("POST", Some("promote")) => Wish::Promote,
+                ("POST", Some("abort")) => Wish::Abort,
+                ("POST", Some("rollback")) => Wish::Rollback,
+                other => return Err(TestCaseError::fail(format!("{other:?} changes {path}"))),
+            };
+            prop_assert_eq!(wish, expected);
+        }
+
+        /// What is accepted can be acted on: shares between none and all, times that are numbers, nothing that is not known.
+        #[test]
+        fn a_query_of_any_kind_is_refused_or_within_bounds(
+            query in prop_oneof![
+                any::<String>(),
+                "((canary|traps|errors|latency|min_streams|dry_run|listener|before|other)=?(-|\\+|%2B)?[0-9]{0,20}\\.?[0-9]{0,3}(%25|%|e[0-9]{1,4})?&?){0,4}",
+                "(canary|traps|errors|latency|min_streams)=(\\+| |-)?(nan|NaN|inf|infinity|1e999|1e-999|0x1|)(%25|%)?",
+            ],
+        ) {
+            let Ok(read) = Parameters::read(&query) else { return Ok(()) };
+            let is_share = |share: f64| (0.0..=1.0).contains(&share);
+            prop_assert!(read.share.is_none_or(is_share), "{query}");
+            prop_assert!(is_share(read.rollback_on.traps) && is_share(read.rollback_on.errors), "{query}");
+            prop_assert!(read.rollback_on.latency.is_none_or(|latency| latency.is_finite() && latency >= 0.0), "{query}");
+            prop_assert!(read.min_streams.is_none_or(|number| number > 0));
+            let known = ["dry_run", "canary", "min_streams", "traps", "errors", "latency", "listener", "before"];
+            for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+                prop_assert!(known.contains(&pair.split('=').next().unwrap()), "{pair}");
+            }
+        }
+
+        #[test]
+        fn only_what_begins_as_a_module_is_taken_for_one(bytes in any::<Vec<u8>>(), is_one in any::<bool>()) {
+            let bytes = if is_one { [b"\0asm", bytes.as_slice()].concat() } else { bytes };
+            let begins = bytes.starts_with(b"\0asm");
+            prop_assert_eq!(wasm(bytes.into(), None).is_ok(), begins);
         }
     }
 }

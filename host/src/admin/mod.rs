@@ -167,7 +167,7 @@ fn page(admin: &Admin, path: &str) -> Response<Full<Bytes>> {
         "/clusters" => ok(pages::clusters(&snapshot, registry)),
         "/filters" => ok(filter_pages::filters(&snapshot, registry)),
         _ if path.starts_with("/filters/") => {
-            match filter_pages::filter(&snapshot, registry, path.trim_start_matches("/filters/")) {
+            match filters::named(path).and_then(|name| filter_pages::filter(&snapshot, registry, &name)) {
                 Some(value) => ok(value),
                 None => json(StatusCode::NOT_FOUND, &json!({ "error": "there is no such filter" })),
             }

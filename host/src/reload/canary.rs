@@ -20,6 +20,8 @@ use crate::{
 const PERIOD: Duration = Duration::from_millis(100);
 /// Looks that are remembered, beside the count of all: a canary that was good for hours can be bad from now on.
 const WINDOW: usize = 100;
+/// Looks of the short time in which many traps are an alarm: a second.
+const SECOND: usize = 10;
 
 /// The canaries of a configuration. One whose two versions are still the same goes on with what was counted.
 pub(super) fn trials(
@@ -74,15 +76,17 @@ impl Looks {
         Self { trial: Arc::clone(trial), seen: VecDeque::new() }
     }
 
-    /// Why the canary must go: by all that was counted, or by what was lately.
+    /// Why the canary must go: by all that was counted, by what was lately, or by a bad second.
     fn verdict(&mut self) -> Option<String> {
         let now = self.trial.read();
         let lately = self.seen.front().map(|(stable, canary)| (now.0.since(stable), now.1.since(canary)));
+        let second = self.seen.len().checked_sub(SECOND).and_then(|index| self.seen.get(index));
+        let second = second.map(|(_, canary)| now.1.since(canary));
         self.seen.push_back(now);
         if self.seen.len() > WINDOW {
             self.seen.pop_front();
         }
         let judged = |(stable, canary): (Reading, Reading)| self.trial.verdict(&stable, &canary);
-        judged(now).or_else(|| lately.and_then(judged))
+        judged(now).or_else(|| lately.and_then(judged)).or_else(|| second.and_then(|canary| self.trial.alarm(&canary)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use fyke_engine::{CallbackSet, Engine, EngineOptions};
+use fyke_engine::{CallbackSet, Engine, EngineError, EngineOptions};
 
 use super::{compilers::Compilers, overlay::Overlay};
 use crate::{
@@ -59,11 +59,22 @@ pub struct Prepared {
 pub fn prepare(config: Config, records: &Records) -> Result<Prepared, Report> {
     let cache: Option<PathBuf> = config.state.as_ref().map(|state| state.join("modules"));
     let modules = Fetcher::new(config.state.as_ref().map(|state| state.join("downloads")));
-    let engine = Engine::new(EngineOptions { cache, ..EngineOptions::default() })
-        .map_err(|error| whole(&config, error.to_string()))?;
+    let engine = engine(cache).map_err(|error| whole(&config, error.to_string()))?;
     let foundation =
         Foundation { engine, modules, registry: Registry::new(), shared: Arc::default(), records: records.clone() };
     foundation.prepare(Arc::new(config), Overlay::default(), None, None)
+}
+
+/// An engine, without its cache where the disk is not as it should be: that costs time at the next start, and nothing else. A cache that
+/// others can write into is refused: somebody may have put code there.
+fn engine(cache: Option<PathBuf>) -> Result<Engine, EngineError> {
+    match Engine::new(EngineOptions { cache, ..EngineOptions::default() }) {
+        Err(error @ EngineError::CacheDirectory { .. }) => {
+            tracing::warn!("compiled modules are not kept for the next start: {error}");
+            Engine::new(EngineOptions::default())
+        }
+        other => other,
+    }
 }
 
 /// A problem of the configuration as a whole.

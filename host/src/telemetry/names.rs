@@ -104,6 +104,7 @@ metrics! {
     FILTER_INSTANCES: GAUGE "fyke_filter_instances" ["filter"] "Instances alive now.";
     FILTER_EXPIRED: COUNTER "fyke_filter_generations_expired_total" ["filter"] "Old generations of a filter whose streams were ended, because too many newer ones came.";
     FILTER_INSTANCES_REPLACED: COUNTER "fyke_filter_instances_replaced_total" ["filter"] "Instances replaced after a trap.";
+    FILTER_REPLACEMENT: SECONDS "fyke_filter_instance_replacement_seconds" ["filter"] "From a trap to another instance in place of the one that trapped, which streams that come meanwhile wait for.";
     FILTER_INSTANCES_RECYCLED: COUNTER "fyke_filter_instances_recycled_total" ["filter"] "Instances replaced because they had come close to their memory limit.";
     FILTER_MEMORY: GAUGE "fyke_filter_memory_bytes" ["filter"] "Linear memory of the instances alive now.";
     FILTER_LOCAL_REPLIES: COUNTER "fyke_filter_local_replies_total" ["filter"] "Streams that the filter answered itself.";

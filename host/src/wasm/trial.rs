@@ -16,6 +16,9 @@ use crate::config::{fingerprint::Fingerprint, resolved::Canary};
 const PART: f64 = 1024.0;
 /// Standard errors that a difference of times must exceed: chance does that once in a thousand times.
 const ERRORS: f64 = 3.1;
+/// Standard errors beyond what is accepted that traps of a short time must exceed: a canary whose share of traps is just what is accepted
+/// does that once in a hundred times, one with half of it hardly ever.
+const SUDDEN: f64 = 2.33;
 
 /// Which of the two versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,17 +189,9 @@ impl Trial {
         if canary.streams.max(canary.failed) < least {
             return None;
         }
-        let percent = |share: f64| format!("{:.1}%", share * 100.0);
         // A single one may be anything.
-        let failed = canary.share(canary.failed).min(1.0);
-        if canary.failed >= 2 && failed > on.traps {
-            return Some(format!(
-                "{} of its {} streams met a trap ({}, at most {} are accepted)",
-                canary.failed,
-                canary.streams,
-                percent(failed),
-                percent(on.traps)
-            ));
+        if canary.failed >= 2 && canary.share(canary.failed) > on.traps {
+            return Some(self.traps(canary));
         }
         let (errors, before) = (canary.share(canary.errors), stable.share(stable.errors));
         if canary.errors >= 2 && errors - before > on.errors {
@@ -221,6 +216,34 @@ impl Trial {
             percent(latency)
         ))
     }
+
+    /// Why the canary must go at once, by the counts of a short time: after many good streams, bad ones make a small share of a long time.
+    /// Only traps, and only more than chance makes of those that are accepted.
+    #[must_use]
+    pub fn alarm(&self, canary: &Reading) -> Option<String> {
+        let streams = canary.streams.max(canary.failed);
+        if canary.failed < 2 || streams < self.settings.min_streams {
+            return None;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "numbers of streams")]
+        let (failed, accepted) = (canary.failed as f64, streams as f64 * self.settings.rollback_on.traps);
+        // One more: small numbers vary more than the normal distribution says.
+        (failed > accepted + SUDDEN * accepted.sqrt() + 1.0).then(|| self.traps(canary))
+    }
+
+    fn traps(&self, canary: &Reading) -> String {
+        format!(
+            "{} of its {} streams met a trap ({}, at most {} are accepted)",
+            canary.failed,
+            canary.streams,
+            percent(canary.share(canary.failed).min(1.0)),
+            percent(self.settings.rollback_on.traps)
+        )
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
 }
 
 #[cfg(test)]
@@ -264,6 +287,23 @@ mod tests {
         trial.canary.failed();
         let why = verdict(&trial).unwrap();
         assert_eq!(why, "2 of its 50 streams met a trap (4.0%, at most 1.0% are accepted)");
+    }
+
+    #[test]
+    fn a_second_of_many_traps_is_an_alarm_and_one_of_some_is_none() {
+        let usual = trial(0.5, 100, RollbackOn::default());
+        let second = |streams, failed| Reading { streams, failed, ..Reading::default() };
+        assert_eq!(usual.alarm(&second(99, 99)), None, "too few streams");
+        assert_eq!(usual.alarm(&second(1000, 10)), None, "what is accepted");
+        assert_eq!(usual.alarm(&second(1000, 17)), None, "what chance may make of it");
+        let why = usual.alarm(&second(1000, 20)).unwrap();
+        assert_eq!(why, "20 of its 1000 streams met a trap (2.0%, at most 1.0% are accepted)");
+        assert_eq!(usual.alarm(&second(100, 4)), None);
+        assert!(usual.alarm(&second(100, 5)).is_some());
+        // Where none is accepted, two are too many.
+        let strict = trial(0.5, 100, RollbackOn { traps: 0.0, ..RollbackOn::default() });
+        assert_eq!(strict.alarm(&second(1000, 1)), None);
+        assert!(strict.alarm(&second(1000, 2)).is_some());
     }
 
     #[test]

@@ -247,7 +247,7 @@ impl Vm {
             State::Ended => return Acquired::Unavailable,
         };
         if due {
-            self.replace();
+            self.replace(Instant::now());
         }
         if let Some(waker) = waker {
             let mut waiting = self.waiting.borrow_mut();
@@ -363,6 +363,7 @@ impl Vm {
         if slot.is_condemned() {
             return;
         }
+        let since = Instant::now();
         self.metrics.trap(trap.kind);
         if let Some(trial) = &*self.trial.borrow() {
             trial.tally(Side::Canary).trapped();
@@ -389,7 +390,7 @@ impl Vm {
             );
             self.pause(pause);
         } else {
-            self.replace();
+            self.replace(since);
         }
     }
 
@@ -405,7 +406,8 @@ impl Vm {
         }
     }
 
-    fn replace(self: &Rc<Self>) {
+    /// Has the control plane build another instance; streams wait for it `since` then.
+    fn replace(self: &Rc<Self>, since: Instant) {
         self.state.replace(State::Rebuilding);
         let asked = self.ask_for_another();
         let vm = Rc::clone(self);
@@ -416,6 +418,7 @@ impl Vm {
                 Ok(built) => {
                     vm.metrics.replaced.inc();
                     vm.install(built);
+                    vm.metrics.replacement.observe(since.elapsed());
                 }
                 Err(error) => {
                     tracing::error!(

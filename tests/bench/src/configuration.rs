@@ -6,14 +6,32 @@ use anyhow::Context as _;
 
 use crate::contestant::{Layer, Patience, Task};
 
+/// What a listener of Fyke has.
+pub struct Chain<'a> {
+    /// 0, 1 (the router), 5 or 10.
+    pub filters: usize,
+    /// The module of header filters, where there are some.
+    pub header_filter: Option<&'a Path>,
+    /// Of each filter.
+    pub isolation: Isolation,
+}
+
+/// Who shares an instance of a filter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// The streams of a worker: the default.
+    Worker,
+    /// Nobody.
+    Stream,
+}
+
 /// Default limits, timeouts and metrics; the admin endpoint is on, as in production.
-pub fn fyke(
-    task: Task,
-    listen: SocketAddr,
-    admin: SocketAddr,
-    header_filter: Option<&Path>,
-    filters: usize,
-) -> anyhow::Result<String> {
+pub fn fyke(task: Task, listen: SocketAddr, admin: SocketAddr, chain: &Chain<'_>) -> anyhow::Result<String> {
+    let filters = chain.filters;
+    let isolation = match chain.isolation {
+        Isolation::Worker => "",
+        Isolation::Stream => ", isolation: stream",
+    };
     let mut text = format!(
         "workers: {}\nadmin: {{ address: \"{admin}\" }}\nlisteners:\n  web:\n    address: \"{listen}\"\n",
         task.workers
@@ -37,14 +55,14 @@ pub fn fyke(
         let timeout = if task.patience == Patience::Long { ", timeout: 5m" } else { "" };
         writeln!(
             text,
-            "filters:\n  router: {{ module: \"builtin:router\", config: {{ routes: [{{ cluster: app{timeout} }}] }} }}"
+            "filters:\n  router: {{ module: \"builtin:router\", config: {{ routes: [{{ cluster: app{timeout} }}] }}{isolation} }}"
         )?;
     }
     if filters > 1 {
-        let module = header_filter.context("no header filter")?.display().to_string();
-        text.push_str("  request-id: { module: \"builtin:request-id\" }\n");
+        let module = chain.header_filter.context("no header filter")?.display().to_string();
+        writeln!(text, "  request-id: {{ module: \"builtin:request-id\"{isolation} }}")?;
         for number in 1..=if filters == 10 { 10 } else { 3 } {
-            writeln!(text, "  header-{number}: {{ module: {module:?} }}")?;
+            writeln!(text, "  header-{number}: {{ module: {module:?}{isolation} }}")?;
         }
     }
     writeln!(text, "clusters:\n  app: {{ endpoints: [\"{}\"] }}", task.upstream)?;
@@ -134,7 +152,10 @@ mod tests {
             patience: Patience::Default,
             layer: Layer::Http,
         };
-        let text = fyke(task, address(1), address(2), Some(Path::new("/h.wasm")), 5);
+        let text = |isolation| {
+            let chain = Chain { filters: 5, header_filter: Some(Path::new("/h.wasm")), isolation };
+            fyke(task, address(1), address(2), &chain).unwrap()
+        };
         let expected = r#"workers: 1
 admin: { address: "127.0.0.1:2" }
 listeners:
@@ -150,6 +171,9 @@ filters:
 clusters:
   app: { endpoints: ["127.0.0.1:3"] }
 "#;
-        assert_eq!(text.unwrap(), expected);
+        assert_eq!(text(Isolation::Worker), expected);
+        let own = text(Isolation::Stream);
+        assert_eq!(own.matches(", isolation: stream }").count(), 5, "{own}");
+        assert_eq!(own.replace(", isolation: stream", ""), expected);
     }
 }

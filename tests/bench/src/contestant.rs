@@ -12,7 +12,9 @@ use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 
 use crate::{
-    Common, configuration, envoy,
+    Common,
+    configuration::{self, Chain, Isolation},
+    envoy,
     process::{self, Process},
     upstream,
 };
@@ -30,12 +32,18 @@ pub enum Contestant {
     /// Fyke with the router.
     #[value(name = "fyke-1")]
     Fyke1,
+    /// Fyke with the router, an instance of it for every stream.
+    #[value(name = "fyke-1-stream")]
+    Fyke1Stream,
     /// Fyke with request-id, the router and three header filters on the official SDK.
     #[value(name = "fyke-5")]
     Fyke5,
     /// The same with header filters on Fyke's SDK.
     #[value(name = "fyke-5-sdk")]
     Fyke5Sdk,
+    /// The same with an instance of each filter for every stream.
+    #[value(name = "fyke-5-stream")]
+    Fyke5Stream,
     /// Fyke with ten header filters on the official SDK and nothing else: what one costs is a tenth of what it costs more than without.
     #[value(name = "fyke-10")]
     Fyke10,
@@ -52,10 +60,12 @@ pub enum Contestant {
 
 impl Contestant {
     /// All, in the order of reports.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Fyke0,
         Self::Fyke1,
+        Self::Fyke1Stream,
         Self::Fyke5Sdk,
+        Self::Fyke5Stream,
         Self::Fyke5,
         Self::Fyke10Sdk,
         Self::Fyke10,
@@ -69,8 +79,10 @@ impl Contestant {
         match self {
             Self::Fyke0 => "fyke-0",
             Self::Fyke1 => "fyke-1",
+            Self::Fyke1Stream => "fyke-1-stream",
             Self::Fyke5 => "fyke-5",
             Self::Fyke5Sdk => "fyke-5-sdk",
+            Self::Fyke5Stream => "fyke-5-stream",
             Self::Fyke10 => "fyke-10",
             Self::Fyke10Sdk => "fyke-10-sdk",
             Self::Haproxy => "haproxy",
@@ -84,8 +96,12 @@ impl Contestant {
         match self {
             Self::Fyke0 => "Fyke, no filter",
             Self::Fyke1 => "Fyke, 1 filter (router)",
+            Self::Fyke1Stream => "Fyke, 1 filter (router), `isolation: stream`",
             Self::Fyke5 => "Fyke, 5 filters (request-id, router, 3 header filters on the official SDK)",
             Self::Fyke5Sdk => "Fyke, 5 filters (request-id, router, 3 header filters on its own SDK)",
+            Self::Fyke5Stream => {
+                "Fyke, 5 filters (request-id, router, 3 header filters on its own SDK), each `isolation: stream`"
+            }
             Self::Fyke10 => "Fyke, 10 header filters on the official SDK",
             Self::Fyke10Sdk => "Fyke, 10 header filters on its own SDK",
             Self::Haproxy => "HAProxy, one thread",
@@ -158,7 +174,9 @@ impl Candidate {
         let (binary, version) = match contestant {
             Contestant::Fyke0
             | Contestant::Fyke1
+            | Contestant::Fyke1Stream
             | Contestant::Fyke5
+            | Contestant::Fyke5Stream
             | Contestant::Fyke5Sdk
             | Contestant::Fyke10
             | Contestant::Fyke10Sdk => (fyke(common)?, "--version"),
@@ -173,7 +191,7 @@ impl Candidate {
             Contestant::Fyke5 | Contestant::Fyke10 => {
                 Some(header_filter(common.header_filter.as_deref(), ("header", "release", "guest_header.wasm"))?)
             }
-            Contestant::Fyke5Sdk | Contestant::Fyke10Sdk => {
+            Contestant::Fyke5Sdk | Contestant::Fyke5Stream | Contestant::Fyke10Sdk => {
                 Some(header_filter(None, ("header-fyke", "filter", "guest_header_fyke.wasm"))?)
             }
             _ => None,
@@ -194,7 +212,9 @@ impl Candidate {
         let arguments: Vec<&str> = match self.contestant {
             Contestant::Fyke0
             | Contestant::Fyke1
+            | Contestant::Fyke1Stream
             | Contestant::Fyke5
+            | Contestant::Fyke5Stream
             | Contestant::Fyke5Sdk
             | Contestant::Fyke10
             | Contestant::Fyke10Sdk => vec!["run", &file],
@@ -209,15 +229,17 @@ impl Candidate {
 
     fn configuration(&self, task: Task, listen: SocketAddr, folder: &Path) -> anyhow::Result<(String, &'static str)> {
         let admin = upstream::free_address()?;
+        let fyke = |filters, isolation| {
+            let chain = Chain { filters, header_filter: self.header_filter.as_deref(), isolation };
+            configuration::fyke(task, listen, admin, &chain)
+        };
         Ok(match self.contestant {
-            Contestant::Fyke0 => (configuration::fyke(task, listen, admin, None, 0)?, "yaml"),
-            Contestant::Fyke1 => (configuration::fyke(task, listen, admin, None, 1)?, "yaml"),
-            Contestant::Fyke5 | Contestant::Fyke5Sdk => {
-                (configuration::fyke(task, listen, admin, self.header_filter.as_deref(), 5)?, "yaml")
-            }
-            Contestant::Fyke10 | Contestant::Fyke10Sdk => {
-                (configuration::fyke(task, listen, admin, self.header_filter.as_deref(), 10)?, "yaml")
-            }
+            Contestant::Fyke0 => (fyke(0, Isolation::Worker)?, "yaml"),
+            Contestant::Fyke1 => (fyke(1, Isolation::Worker)?, "yaml"),
+            Contestant::Fyke1Stream => (fyke(1, Isolation::Stream)?, "yaml"),
+            Contestant::Fyke5 | Contestant::Fyke5Sdk => (fyke(5, Isolation::Worker)?, "yaml"),
+            Contestant::Fyke5Stream => (fyke(5, Isolation::Stream)?, "yaml"),
+            Contestant::Fyke10 | Contestant::Fyke10Sdk => (fyke(10, Isolation::Worker)?, "yaml"),
             Contestant::Haproxy => (configuration::haproxy(task, listen), "cfg"),
             Contestant::Nginx => (configuration::nginx(task, listen, folder), "conf"),
             Contestant::Envoy => (configuration::envoy(task, listen), "json"),

@@ -94,7 +94,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             let sample = measure(options, candidate, task, &generator, folder.path(), round)
                 .with_context(|| format!("{} in round {}", candidate.contestant.name(), round + 1))?;
             eprintln!(
-                "round {} {:8} {:6.2} us/request  {:6.0} requests/s  p99 {:5.0} us",
+                "round {} {:13} {:6.2} us/request  {:6.0} requests/s  p99 {:5.0} us",
                 round + 1,
                 candidate.contestant.name(),
                 sample.cost(),
@@ -182,6 +182,7 @@ fn text(options: &Options, candidates: &[Candidate], samples: &[Sample], notes: 
             resident.median,
         ));
     }
+    out.push_str(&isolation(samples));
     out.push_str("\n| Proxy | p50 us | p90 us | p99 us | p99.9 us | requests/s | proxy's share of its core | others' share of it |\n|---|---|---|---|---|---|---|---|\n");
     for candidate in candidates {
         let own = || samples.iter().filter(|sample| sample.contestant == candidate.contestant);
@@ -206,13 +207,46 @@ fn text(options: &Options, candidates: &[Candidate], samples: &[Sample], notes: 
     Ok(out)
 }
 
+/// What an instance for every stream costs beside one for the worker: within each round, like the ratios.
+fn isolation(samples: &[Sample]) -> String {
+    let mut out = String::new();
+    for (what, filters, stream, worker) in [
+        ("one filter", 1.0, Contestant::Fyke1Stream, Contestant::Fyke1),
+        ("five filters", 5.0, Contestant::Fyke5Stream, Contestant::Fyke5Sdk),
+    ] {
+        let (Some(more), Some(ratio)) = (difference(samples, stream, worker), ratio(samples, stream, worker)) else {
+            continue;
+        };
+        out.push_str(&format!(
+            "\n`isolation: stream` in place of `worker`, {what}: {:+.1} us ({:+.1} to {:+.1}) per request, {:+.1} us per filter, {:.2} times \
+             as much.\n",
+            more.median,
+            more.min,
+            more.max,
+            more.median / filters,
+            ratio.median,
+        ));
+    }
+    out
+}
+
+/// The cost of one beyond a peer's in the same round, in microseconds.
+fn difference(samples: &[Sample], one: Contestant, peer: Contestant) -> Option<Spread> {
+    Spread::of(pairs(samples, one, peer).map(|(one, peer)| one - peer))
+}
+
 /// The cost of one against a peer's in the same round.
 fn ratio(samples: &[Sample], one: Contestant, peer: Contestant) -> Option<Spread> {
-    let cost = |contestant, round| {
-        samples.iter().find(|sample| sample.contestant == contestant && sample.round == round).map(Sample::cost)
-    };
-    let rounds = samples.iter().filter(|sample| sample.contestant == one).map(|sample| sample.round);
-    Spread::of(rounds.filter_map(|round| Some(cost(one, round)? / cost(peer, round)?)))
+    Spread::of(pairs(samples, one, peer).map(|(one, peer)| one / peer))
+}
+
+/// The costs of two in each round that both have been in.
+fn pairs(samples: &[Sample], one: Contestant, peer: Contestant) -> impl Iterator<Item = (f64, f64)> {
+    let own = samples.iter().filter(move |sample| sample.contestant == one);
+    own.filter_map(move |own| {
+        let other = samples.iter().find(|other| other.contestant == peer && other.round == own.round)?;
+        Some((own.cost(), other.cost()))
+    })
 }
 
 fn as_json(sample: &Sample) -> Value {
@@ -259,6 +293,24 @@ mod tests {
         assert!((ratio.median - 1.25).abs() < 1e-9 && (ratio.max - 1.5).abs() < 1e-9);
         assert!((samples[0].cost() - 20.0).abs() < 1e-9);
         assert_eq!(super::ratio(&samples, Contestant::Fyke0, Contestant::Envoy), None);
+    }
+
+    #[test]
+    fn what_isolation_costs_is_the_median_of_the_differences() {
+        let samples = [
+            sample(Contestant::Fyke1, 0, 20),
+            sample(Contestant::Fyke1Stream, 0, 25),
+            sample(Contestant::Fyke1Stream, 1, 50),
+            sample(Contestant::Fyke1, 1, 40),
+            sample(Contestant::Fyke1Stream, 2, 99),
+        ];
+        let text = isolation(&samples);
+        assert!(
+            text.contains("one filter: +7.5 us (+5.0 to +10.0) per request, +7.5 us per filter, 1.25 times"),
+            "{text}"
+        );
+        assert!(!text.contains("five filters"), "{text}");
+        assert_eq!(isolation(&samples[..1]), "");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Measures Fyke and its peers on one machine, and keeps the results.
 //!
 //! `fyke-bench cpu` answers what a request costs: processor time of the proxy (user and system, as the operating system accounts
-//! it) and latency, for Fyke with no, one and five filters and for nginx, HAProxy and Envoy on the same route.
+//! it) and latency, for Fyke with no, one and five filters (one and five also with an instance for every stream) and for nginx, HAProxy
+//! and Envoy on the same route.
 //! `fyke-bench tcp` answers what a byte costs where nobody looks at it.
 //! `fyke-bench hostcalls` answers what a filter pays for asking the host.
 //! `fyke-bench memory` answers what the proxy holds: empty, per idle connection, and while a gigabyte streams through.

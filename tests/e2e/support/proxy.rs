@@ -12,10 +12,11 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::UnixStream;
 
 use super::{
     Conn, DEADLINE, Message, eventually,
-    process::{fyke, scratch},
+    process::{Ended, fyke, run, scratch},
 };
 
 /// How to start one.
@@ -88,7 +89,39 @@ fn whole(workers: usize, yaml: &str) -> String {
     let own = |key: &str| yaml.lines().any(|line| line.starts_with(key));
     let state = if own("state:") { String::new() } else { format!("state: {:?}\n", scratch()) };
     let admin = if own("admin:") { "" } else { "admin: { address: '127.0.0.1:0', token_file: token }\n" };
-    format!("workers: {workers}\n{state}{admin}{yaml}")
+    let workers = if own("workers:") { String::new() } else { format!("workers: {workers}\n") };
+    format!("{workers}{state}{admin}{yaml}")
+}
+
+/// Where a proxy can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Admin {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Admin {
+    /// As it is in the log and on the command line.
+    fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix("unix:") {
+            Some(path) => Some(Self::Unix(path.into())),
+            None => text.parse().ok().map(Self::Tcp),
+        }
+    }
+
+    async fn connect(&self) -> Conn {
+        match self {
+            Self::Tcp(address) => Conn::to(*address).await,
+            Self::Unix(path) => Conn::over(super::soon("the admin socket", UnixStream::connect(path)).await.unwrap()),
+        }
+    }
+
+    fn host(&self) -> String {
+        match self {
+            Self::Tcp(address) => address.to_string(),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
 }
 
 /// A proxy that runs until this is dropped.
@@ -96,7 +129,7 @@ pub struct Proxy {
     child: Child,
     log: Lines,
     stdout: Lines,
-    admin: Option<SocketAddr>,
+    admin: Option<Admin>,
     bound: BTreeMap<String, SocketAddr>,
     folder: TempDir,
     workers: usize,
@@ -127,8 +160,28 @@ impl Proxy {
         self.bound.keys().map(String::as_str).collect()
     }
 
+    /// Where its admin endpoint listens, if that is an address.
     pub fn admin(&self) -> SocketAddr {
-        self.admin.unwrap()
+        match self.admin.as_ref() {
+            Some(Admin::Tcp(address)) => *address,
+            other => panic!("the admin endpoint has no address: {other:?}"),
+        }
+    }
+
+    /// What a command needs to ask it.
+    pub fn admin_options(&self) -> Vec<String> {
+        match self.admin.as_ref().unwrap() {
+            Admin::Tcp(address) => {
+                let token = self.path("token").display().to_string();
+                vec!["--admin".to_owned(), address.to_string(), "--token-file".to_owned(), token]
+            }
+            Admin::Unix(path) => vec!["--admin".to_owned(), format!("unix:{}", path.display())],
+        }
+    }
+
+    /// Runs a command of the binary on it, to its end.
+    pub fn command(&self, words: &[&str]) -> Ended {
+        run(words.iter().map(|word| (*word).to_owned()).chain(self.admin_options()))
     }
 
     pub fn pid(&self) -> u32 {
@@ -157,18 +210,19 @@ impl Proxy {
 
     /// A page of the admin endpoint.
     pub async fn ask(&self, path: &str) -> Message {
-        let mut conn = Conn::to(self.admin()).await;
-        conn.send(&format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.admin())).await;
+        let admin = self.admin.as_ref().unwrap();
+        let mut conn = admin.connect().await;
+        conn.send(&format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", admin.host())).await;
         conn.response("GET").await
     }
 
     /// Waits until the process serves. Returns where its admin endpoint is.
-    fn started(&mut self, yaml: &str) -> SocketAddr {
+    fn started(&mut self, yaml: &str) -> Admin {
         let begun = Instant::now();
         loop {
             let found = self.log.find(|line| {
                 let line: Value = serde_json::from_str(line).ok()?;
-                (line["message"] == "admin endpoint").then(|| line["address"].as_str()?.parse().ok())?
+                (line["message"] == "admin endpoint").then(|| Admin::parse(line["address"].as_str()?))?
             });
             if let Some(address) = found {
                 return address;

@@ -133,6 +133,8 @@ fn is_repository(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -176,5 +178,42 @@ mod tests {
         assert_eq!(endpoint("oci://localhost:5000/a"), "http://localhost:5000/v2/a/blobs/x");
         assert_eq!(endpoint("oci://docker.io/a"), "https://registry-1.docker.io/v2/library/a/blobs/x");
         assert_eq!(endpoint("oci://docker.io/a/b"), "https://registry-1.docker.io/v2/a/b/blobs/x");
+    }
+
+    /// Texts that are nearly references.
+    fn near() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<String>().prop_map(|text| format!("oci://{text}")),
+            r"oci://[a-zA-Z0-9.:@\[\]%_-]{0,12}/[a-zA-Z0-9./:@_%?#&\\ -]{0,24}",
+            r"oci://(ghcr\.io|docker\.io|localhost|127\.0\.0\.1:5000|\[::1\])/[a-z0-9._/-]{1,12}(:[a-zA-Z0-9._-]{0,5})?(@sha256:[0-9a-f]{64})?",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_reference_is_refused_or_means_one_thing(text in near()) {
+            let Ok(reference) = Reference::parse(&text) else { return Ok(()) };
+            // What is shown can be written again.
+            prop_assert_eq!(Reference::parse(&reference.to_string()), Ok(reference.clone()));
+            prop_assert!(reference.digest().is_none_or(|digest| digest.len() == 64));
+            // Nothing in it leads to another host, or out of the repository.
+            let name = reference.manifest();
+            let url = reference.endpoint("manifests", &name);
+            let Ok(url) = url else { return Err(TestCaseError::fail(format!("{text}: {url:?}"))) };
+            let (host, registry) = (url.authority(), reference.registry());
+            prop_assert!(host == registry || (host == "registry-1.docker.io" && registry.ends_with("docker.io")), "{url}");
+            prop_assert_eq!(url.is_secure(), !is_loopback(url.host()));
+            let path = url.path_and_query();
+            prop_assert!(path.starts_with("/v2/") && path.ends_with(&format!("/manifests/{name}")), "{path}");
+            prop_assert!(!path.contains(['?', '#', '%', '\\']), "{path}");
+            prop_assert!(path.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != ".."), "{path}");
+            prop_assert!(reference.scope().ends_with(":pull") && reference.scope().matches(':').count() == 2);
+        }
+
+        #[test]
+        fn text_of_any_kind_is_read_or_refused(text in any::<String>()) {
+            let _ = Reference::parse(&text);
+            let _ = manifest_digest(&text);
+        }
     }
 }

@@ -118,6 +118,7 @@ fn keys(count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use ring::signature::{Ed25519KeyPair, KeyPair};
 
     use super::*;
@@ -196,6 +197,65 @@ mod tests {
         assert_eq!(wrong, Err(SignatureError::Wrong(2)));
         for malformed in [&b""[..], &[1; 63], &[b'A'; 65], b"hello"] {
             assert_eq!(verify(&keys, SIGNED, malformed), Err(SignatureError::Malformed));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_of_any_kind_are_a_key_or_refused(bytes in any::<Vec<u8>>(), label in "[A-Z ]{0,12}", dashes in 0_usize..6) {
+            let _ = PublicKey::parse(&bytes);
+            let pem = format!("-----BEGIN {label}-----\n{}\n{}END {label}-----", BASE64.encode(&bytes), "-".repeat(dashes));
+            let key = PublicKey::parse(pem.as_bytes());
+            // Only what is of the right kind and length is one.
+            prop_assert!(key.is_err() || (label == "PUBLIC KEY" && bytes.starts_with(&SPKI)));
+        }
+
+        /// A private key by mistake, in whatever form, whole or damaged.
+        #[test]
+        fn nothing_of_a_private_key_is_in_what_is_said(secret in any::<[u8; 48]>(), cut in any::<prop::sample::Index>(), label in "(EC |RSA |)PRIVATE KEY") {
+            let encoded = BASE64.encode(&secret);
+            let pem = format!("-----BEGIN {label}-----\n{encoded}\n-----END {label}-----\n");
+            for text in [&pem[..], &pem[..cut.index(pem.len())], &pem[cut.index(pem.len())..], &encoded] {
+                // Any 32 bytes are a key.
+                let Err(error) = PublicKey::parse(text.as_bytes()) else { continue };
+                let shown = encoded.as_bytes().windows(12).any(|part| {
+                    error.as_bytes().windows(12).any(|window| window == part)
+                        || error.contains(&format!("{part:?}")[1..40])
+                });
+                prop_assert!(!shown, "{error}");
+            }
+        }
+
+        #[test]
+        fn a_signature_with_one_bit_changed_is_none(
+            seed in any::<u8>(),
+            message in prop::collection::vec(any::<u8>(), 1..200),
+            place in any::<prop::sample::Index>(),
+            bit in 0_u8..8,
+        ) {
+            let (pair, key) = pair(seed);
+            let signature = pair.sign(&message).as_ref().to_vec();
+            prop_assert_eq!(verify(std::slice::from_ref(&key), &message, &signature), Ok(()));
+            let changed = |bytes: &[u8]| {
+                let mut bytes = bytes.to_vec();
+                let place = place.index(bytes.len());
+                bytes[place] ^= 1 << bit;
+                bytes
+            };
+            prop_assert!(verify(std::slice::from_ref(&key), &changed(&message), &signature).is_err());
+            prop_assert!(verify(std::slice::from_ref(&key), &message, &changed(&signature)).is_err());
+            let other = PublicKey::parse(&changed(&key.0)).unwrap();
+            prop_assert!(verify(&[other], &message, &signature).is_err());
+            // What the key says of other bytes it has not said of these.
+            let longer = [&message[..], &[0]].concat();
+            prop_assert!(verify(&[key], &longer, &signature).is_err());
+        }
+
+        #[test]
+        fn bytes_of_any_kind_are_no_signature(bytes in prop_oneof![any::<Vec<u8>>(), prop::collection::vec(any::<u8>(), 64)]) {
+            let (_, key) = pair(1);
+            prop_assert!(verify(&[key], SIGNED, &bytes).is_err());
+            prop_assert!(verify(&[], SIGNED, &bytes).is_err());
         }
     }
 }

@@ -151,6 +151,8 @@ pub(crate) fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -208,5 +210,45 @@ mod tests {
         assert!(!same("https://a.example/", "https://a.example:444/"));
         assert!(!same("https://a.example/", "https://b.example/"));
         assert!(!same("http://localhost:443/", "https://localhost/"));
+    }
+
+    /// Texts that are nearly addresses.
+    fn near() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<String>(),
+            r"(https?|HTTPS?|ftp|file)?:?/{0,3}[a-z0-9.:@\[\]%_-]{0,14}[/?#][a-z0-9./?&=%#@:\\ -]{0,16}",
+            r"https?://(a\.example|localhost|127\.0\.0\.1|127\.1|0x7f\.1|\[::1\]|\[::ffff:127\.0\.0\.1\]|localhost\.|10\.0\.0\.1)(:[0-9]{0,6})?/[a-z?=]{0,6}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn an_address_is_refused_or_safe_to_ask(text in near()) {
+            let Ok(url) = Url::parse(&text) else { return Ok(()) };
+            prop_assert!(url.is_secure() || is_loopback(url.host()), "{url}");
+            prop_assert!(!url.authority().contains('@') && !url.host().is_empty());
+            let shown = url.to_string();
+            prop_assert!(shown.split_once('?').is_none_or(|(_, query)| query == "..."), "{shown}");
+            prop_assert_eq!(format!("{url:?}"), shown);
+            let request = url.path_and_query();
+            prop_assert!(!request.bytes().any(|byte| byte <= b' ' || byte == 0x7f) && !request.contains('#'), "{request:?}");
+            let signature = url.with_suffix(".sig");
+            prop_assert!(signature.is_some_and(|signature| signature.same_origin(&url)));
+        }
+
+        /// Where a server may send whoever asks for a module.
+        #[test]
+        fn redirects_lead_to_no_plain_text_and_relative_ones_to_the_same_host(
+            location in prop_oneof![near(), r"[a-z/\\@:.?#%]{0,12}"],
+            secure in any::<bool>(),
+        ) {
+            let from = Url::parse(if secure { "https://a.example:8443/x/m?q" } else { "http://127.0.0.1:8080/x/m?q" }).unwrap();
+            let Ok(to) = from.redirected(&location) else { return Ok(()) };
+            prop_assert!(to.is_secure() || !secure, "{to}");
+            prop_assert!(to.is_secure() || is_loopback(to.host()), "{to}");
+            if !location.starts_with("//") && !location.contains("://") {
+                prop_assert!(to.same_origin(&from), "{location} leads to {to}");
+            }
+        }
     }
 }

@@ -45,6 +45,8 @@ pub(super) fn unpack(layer: &[u8], limit: usize) -> Result<Vec<u8>, String> {
 pub(super) mod tests {
     use std::io::Write;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     /// A layer with these files.
@@ -91,6 +93,31 @@ pub(super) mod tests {
         ] {
             let error = unpack(&layer, 6).unwrap_err();
             assert!(error.contains(reason), "{reason}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_damaged_is_unpacked_within_the_limit_or_refused(
+            module in prop::collection::vec(any::<u8>(), 0..400),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            limit in 0_usize..500,
+            raw in any::<Vec<u8>>(),
+        ) {
+            let mut builder = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            header.set_size(module.len() as u64);
+            builder.append_data(&mut header, "plugin.wasm", module.as_slice()).unwrap();
+            let mut bytes = builder.into_inner().unwrap();
+            for (place, byte) in &damage {
+                let place = place.index(bytes.len());
+                bytes[place] = *byte;
+            }
+            for layer in [zipped(&bytes), bytes, zipped(&raw), raw] {
+                if let Ok(found) = unpack(&layer, limit) {
+                    prop_assert!(found.len() <= limit);
+                }
+            }
         }
     }
 }

@@ -132,6 +132,8 @@ fn names(key: &str, registry: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn look(content: &str, registry: &str) -> Result<Credentials, String> {
@@ -189,5 +191,56 @@ mod tests {
         let header = Credentials::basic("me:secret").unwrap();
         assert_eq!((header.to_str().unwrap(), format!("{header:?}")), ("Basic bWU6c2VjcmV0", "Sensitive".to_owned()));
         assert!(secret("a\nb").is_none());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn a_file_of_any_kind_is_read_or_refused(bytes in any::<Vec<u8>>()) {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("config.json");
+            fs::write(&file, bytes).unwrap();
+            prop_assert!(find(Some(&file), "ghcr.io").is_err());
+        }
+
+        /// Whatever is in the entry, and whether or not it can be used.
+        #[test]
+        fn no_secret_is_in_what_is_said(secret in "[A-Z]{12}", shape in 0_usize..5, broken in any::<bool>()) {
+            let encoded = BASE64.encode(secret.as_bytes());
+            let entry = match shape {
+                0 => serde_json::json!({ "auth": encoded }),
+                1 => serde_json::json!({ "auth": secret }),
+                2 => serde_json::json!({ "password": secret }),
+                3 => serde_json::json!({ "username": secret, "password": [secret] }),
+                _ => serde_json::json!(secret),
+            };
+            let text = serde_json::json!({ "auths": { "ghcr.io": entry } }).to_string();
+            let text = if broken { &text[..text.len() - 1] } else { &text[..] };
+            let Err(error) = look(text, "ghcr.io") else { return Err(TestCaseError::fail("it was accepted")) };
+            prop_assert!(!error.contains(&secret) && !error.contains(&encoded), "{error}");
+        }
+
+        /// A registry whose name is another one's with something before, behind or in it is not that one.
+        #[test]
+        fn nobody_elses_credentials_are_used(
+            key in "(https?://)?(user@)?[a-z.]{0,4}ghcr\\.io(:[0-9]{1,3})?[a-z.]{0,4}(/[a-z0-9/.]{0,6})?",
+        ) {
+            let content = serde_json::json!({ "auths": { &key: { "auth": BASE64.encode(b"me:secret") } } });
+            let host = key.trim_start_matches("https://").trim_start_matches("http://");
+            let host = host.split('/').next().unwrap();
+            prop_assert_eq!(look(&content.to_string(), "ghcr.io").is_ok(), host == "ghcr.io", "{}", key);
+        }
+
+        #[test]
+        fn a_header_is_what_was_to_be_sent_or_none(text in any::<String>()) {
+            let header = Credentials::basic(&text).unwrap();
+            let sent = header.to_str().unwrap().strip_prefix("Basic ").unwrap();
+            prop_assert_eq!(BASE64.decode(sent.as_bytes()).unwrap(), text.as_bytes());
+            if let Some(header) = secret(&text) {
+                prop_assert_eq!(header.as_bytes(), text.as_bytes());
+                prop_assert!(header.is_sensitive() && !text.contains(['\r', '\n', '\0']));
+            }
+        }
     }
 }

@@ -8,12 +8,16 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::answer::shown;
 use crate::config::module::manifest_digest;
 
 /// What is asked for: manifests and indexes of OCI and of Docker.
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
                                  application/vnd.docker.distribution.manifest.v2+json, \
                                  application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// A manifest may have megabytes, and all of them could be in what is wrong with it.
+const LONGEST_REASON: usize = 1000;
 
 /// More is no manifest (distribution specification, "Pushing Manifests").
 pub(super) const LIMIT: usize = 4 << 20;
@@ -92,6 +96,10 @@ struct Platform {
 /// # Errors
 /// Why there is no module in it, for the operator.
 pub(super) fn read(bytes: &[u8]) -> Result<Next, String> {
+    next(bytes).map_err(|reason| shown(&reason, LONGEST_REASON))
+}
+
+fn next(bytes: &[u8]) -> Result<Next, String> {
     let document: Document =
         serde_json::from_slice(bytes).map_err(|error| format!("its manifest cannot be read: {error}"))?;
     match (document.manifests, document.layers) {
@@ -149,6 +157,7 @@ impl Descriptor {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -238,5 +247,99 @@ mod tests {
         assert_eq!(signature(json!({"layers": [signed], "annotations": around})).unwrap(), "image");
         signed["annotations"] = json!({SIGNATURE: "layer"});
         assert_eq!(signature(json!({"layers": [signed], "annotations": around})).unwrap(), "layer");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_short_and_on_one_line() {
+        let long = "\u{1b}[2J\n".repeat(100_000);
+        for document in [
+            json!({"layers": [{"mediaType": long, "digest": "x"}]}),
+            json!({"layers": [{"mediaType": MODULES[0], "digest": format!("{long}:x")}]}),
+            json!({"layers": long}),
+            json!({"manifests": [entry(&long, "1"), {"mediaType": "x", "digest": long}]}),
+        ] {
+            let error = read(document).unwrap_err();
+            assert!(error.chars().count() <= LONGEST_REASON && !error.chars().any(char::is_control), "{error:?}");
+        }
+    }
+
+    /// Words that mean something in a manifest, and others.
+    fn word() -> impl Strategy<Value = String> {
+        let known = [MODULES.as_slice(), ARCHIVES.as_slice(), &["", "wasm", "amd64", "unknown", "sha256:", "sha512:0"]]
+            .concat();
+        prop_oneof![
+            prop::sample::select(known).prop_map(str::to_owned),
+            "sha256:[0-9a-fA-F]{64}",
+            "sha256:[0-9a-f]{62,66}",
+            any::<String>(),
+        ]
+    }
+
+    fn descriptor() -> impl Strategy<Value = serde_json::Value> {
+        (word(), word(), prop::option::of(any::<i64>()), prop::option::of((word(), word())), prop::option::of(word()))
+            .prop_map(|(kind, digest, size, platform, signature)| {
+                let mut one = json!({"mediaType": kind, "digest": digest});
+                if let Some(size) = size {
+                    one["size"] = json!(size);
+                }
+                if let Some((os, architecture)) = platform {
+                    one["platform"] = json!({"os": os, "architecture": architecture});
+                }
+                if let Some(signature) = signature {
+                    one["annotations"] = json!({SIGNATURE: signature});
+                }
+                one
+            })
+    }
+
+    fn is_digest(text: &str) -> bool {
+        text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_of_any_kind_are_read_or_refused(bytes in any::<Vec<u8>>()) {
+            let _ = super::read(&bytes);
+        }
+
+        #[test]
+        fn whatever_leads_on_is_a_digest_that_the_document_names(
+            layers in prop::option::of(prop::collection::vec(descriptor(), 0..4)),
+            manifests in prop::option::of(prop::collection::vec(descriptor(), 0..4)),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut document = json!({"schemaVersion": 2});
+            if let Some(layers) = &layers {
+                document["layers"] = json!(layers);
+            }
+            if let Some(manifests) = &manifests {
+                document["manifests"] = json!(manifests);
+            }
+            let text = document.to_string();
+            let bytes = cut.map_or(text.as_bytes(), |cut| &text.as_bytes()[..cut.index(text.len())]);
+            let lower = text.to_ascii_lowercase();
+            match super::read(bytes) {
+                Ok(next) => {
+                    prop_assert!(cut.is_none(), "half of a document is none");
+                    prop_assert!(layers.is_some() != manifests.is_some(), "one or the other");
+                    let digest = match &next {
+                        Next::Manifest(digest) => digest,
+                        Next::Layer(layer) => &layer.sha256,
+                    };
+                    prop_assert!(is_digest(digest), "{digest}");
+                    prop_assert!(lower.contains(&format!("sha256:{digest}")), "{digest}");
+                    if let Next::Layer(layer) = next {
+                        let kinds: Vec<_> = layers.iter().flatten().filter_map(|one| one["mediaType"].as_str()).collect();
+                        let expected: &[&str] = if layer.form == Form::Module { &MODULES } else { &ARCHIVES };
+                        prop_assert!(kinds.iter().any(|kind| expected.contains(kind)));
+                        prop_assert!(kinds.iter().filter(|kind| MODULES.contains(kind)).count() <= 1);
+                    }
+                }
+                Err(reason) => {
+                    prop_assert!(reason.chars().count() <= LONGEST_REASON);
+                    prop_assert!(!reason.chars().any(char::is_control), "{reason:?}");
+                }
+            }
+        }
     }
 }

@@ -43,6 +43,8 @@ pub struct VmMetrics {
     pub traps: [Counter; 6],
     /// Instances built in place of trapped ones.
     pub replaced: Counter,
+    /// From a trap to the instance in its place.
+    pub replacement: Histogram,
     /// Instances built in place of those that had come close to their memory limit.
     pub recycled: Counter,
     /// Callouts begun.
@@ -65,6 +67,7 @@ impl VmMetrics {
             traps: TRAP_REASONS
                 .map(|reason| registry.counter(&names::FILTER_TRAPS, &[("filter", filter), ("reason", reason)])),
             replaced: registry.counter(&names::FILTER_INSTANCES_REPLACED, &labels),
+            replacement: registry.histogram(&names::FILTER_REPLACEMENT, &labels),
             recycled: registry.counter(&names::FILTER_INSTANCES_RECYCLED, &labels),
             calls: registry.counter(&names::FILTER_CALLOUTS, &labels),
             failed_calls: registry.counter(&names::FILTER_CALLOUTS_FAILED, &labels),
