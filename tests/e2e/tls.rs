@@ -76,7 +76,7 @@ async fn a_client_without_tls_is_not_served() {
 }
 
 /// A TLS server that answers one request a connection over HTTP/1.1, or as many as come over HTTP/2.
-async fn tls_upstream(
+pub async fn tls_upstream(
     config: rustls::ServerConfig,
 ) -> (std::net::SocketAddr, tokio::sync::mpsc::UnboundedReceiver<(Option<String>, Option<Vec<u8>>)>) {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();

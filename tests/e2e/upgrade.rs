@@ -1,10 +1,10 @@
 //! `101 Switching Protocols`: WebSocket and the like.
 
-use crate::support::{Proxy, Reply, Upstream, eventually};
+use crate::support::{Proxy, Reply, Upstream, eventually, h2};
 
-#[tokio::test]
-async fn a_websocket_is_tunnelled_in_both_directions() {
-    let upstream = Upstream::scripted(|mut conn, _, recorder| async move {
+/// Greets, and says again what it hears.
+async fn chat() -> Upstream {
+    Upstream::scripted(|mut conn, _, recorder| async move {
         let head = conn.head().await.unwrap();
         recorder.saw(&head);
         // What the server says at once must not be lost behind the head.
@@ -18,7 +18,12 @@ async fn a_websocket_is_tunnelled_in_both_directions() {
             conn.send(bytes).await;
         }
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn a_websocket_is_tunnelled_in_both_directions() {
+    let upstream = chat().await;
     let proxy = Proxy::plain(upstream.address).await;
     let mut client = proxy.connect().await;
     client.send("GET /chat HTTP/1.1\r\nhost: a\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: xyz\r\n\r\n").await;
@@ -134,4 +139,32 @@ async fn a_tunnel_outlives_the_beginning_of_a_drain() {
     assert!(proxy.is_running());
     drop(client);
     assert_eq!(proxy.ended().await, Some(0));
+}
+
+/// As a browser does on a connection that speaks HTTP/2 (RFC 8441).
+#[tokio::test]
+async fn a_websocket_over_http2_is_an_upgrade_to_everybody_else() {
+    let upstream = chat().await;
+    let proxy = Proxy::plain(upstream.address).await;
+    let mut client = h2::Client::to(proxy.web()).await;
+    eventually("the proxy to say that it can", async || {
+        client.send.is_extended_connect_protocol_enabled().then_some(())
+    })
+    .await;
+    let mut request = h2::request("CONNECT", "/chat");
+    request.extensions_mut().insert(::h2::ext::Protocol::from_static("websocket"));
+    let (response, mut body) = client.begin(request, false).await;
+    let response = response.await.unwrap();
+    let answered = ["connection", "upgrade", "sec-websocket-accept"].map(|name| response.headers().contains_key(name));
+    assert_eq!((response.status().as_u16(), answered), (200, [false; 3]));
+    let mut answer = response.into_body();
+    assert_eq!(h2::next(&mut answer).await.unwrap().unwrap(), "welcome");
+    body.send_data("ping".into(), false).unwrap();
+    assert_eq!(h2::next(&mut answer).await.unwrap().unwrap(), "ping");
+    body.send_data("".into(), true).unwrap();
+    assert_eq!(h2::next(&mut answer).await.unwrap().unwrap(), "bye");
+    let seen = upstream.last();
+    assert_eq!((seen.method(), seen.path()), ("GET", "/chat"));
+    assert_eq!((seen.header("upgrade"), seen.header("sec-websocket-version")), (Some("websocket"), Some("13")));
+    assert!(seen.header("sec-websocket-key").is_some());
 }

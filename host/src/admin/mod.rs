@@ -173,8 +173,7 @@ fn page(admin: &Admin, path: &str) -> Response<Full<Bytes>> {
             }
         }
         "/metrics" => {
-            proxy.measure();
-            let mut response = text(StatusCode::OK, prometheus::render(registry));
+            let mut response = text(StatusCode::OK, prometheus::render(registry, proxy.readings()));
             response
                 .headers_mut()
                 .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));

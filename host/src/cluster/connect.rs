@@ -5,9 +5,10 @@ use std::{io, net::SocketAddr, rc::Rc};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use super::{RequestBody, error::ClusterError};
@@ -74,7 +75,7 @@ pub async fn open<K: 'static>(
         Transport::Tls(stream) => stream,
         Transport::Tcp(stream) => {
             let http2 = settings.protocol == ClusterProtocol::Http2;
-            let sender = handshake(stream, http2, address, Rc::clone(&kept)).await?;
+            let sender = handshake(settings, stream, http2, address, Rc::clone(&kept)).await?;
             return Ok(Opened { sender, ends, kept });
         }
     };
@@ -88,7 +89,7 @@ pub async fn open<K: 'static>(
             return Err(ClusterError::Tls { address, error });
         }
     };
-    let sender = handshake(*stream, http2, address, Rc::clone(&kept)).await?;
+    let sender = handshake(settings, *stream, http2, address, Rc::clone(&kept)).await?;
     Ok(Opened { sender, ends, kept })
 }
 
@@ -101,7 +102,7 @@ pub(super) async fn transport(
     address: SocketAddr,
     host: Option<&str>,
 ) -> Result<(Transport, Ends), ClusterError> {
-    let stream = tcp(address).await.map_err(|error| ClusterError::Connect { address, error })?;
+    let stream = tcp(settings, address).await.map_err(|error| ClusterError::Connect { address, error })?;
     let local = stream.local_addr().ok();
     let Some(tls) = &settings.tls else { return Ok((Transport::Tcp(stream), Ends { local, tls: None })) };
     let stream = encrypted(tls, address, host, stream).await.map_err(|error| ClusterError::Tls { address, error })?;
@@ -115,19 +116,31 @@ pub(super) async fn transport(
 /// # Errors
 /// Of the system, and of TLS.
 pub(super) async fn plainly(
+    settings: &Cluster,
     tls: Option<&ClusterTls>,
     address: SocketAddr,
     host: Option<&str>,
 ) -> io::Result<Transport> {
-    let stream = tcp(address).await?;
+    let stream = tcp(settings, address).await?;
     match tls {
         None => Ok(Transport::Tcp(stream)),
         Some(tls) => Ok(Transport::Tls(Box::new(encrypted(tls, address, host, stream).await?.into()))),
     }
 }
 
-async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
+async fn tcp(settings: &Cluster, address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = match settings.bind {
+        Some(bind) if bind.is_ipv4() == address.is_ipv4() => {
+            let socket = if bind.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.bind(SocketAddr::new(bind, 0))?;
+            socket.connect(address).await?
+        }
+        _ => TcpStream::connect(address).await?,
+    };
+    if let Some(keepalive) = &settings.pool.keepalive {
+        let probes = TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval);
+        SockRef::from(&stream).set_tcp_keepalive(&probes.with_retries(keepalive.probes))?;
+    }
     // Small writes must not wait for acknowledgements.
     let _ = stream.set_nodelay(true);
     Ok(stream)
@@ -168,7 +181,13 @@ pub fn strip_port(authority: &str) -> &str {
     }
 }
 
-async fn handshake<I, K>(io: I, http2: bool, address: SocketAddr, kept: Rc<K>) -> Result<Sender, ClusterError>
+async fn handshake<I, K>(
+    settings: &Cluster,
+    io: I,
+    http2: bool,
+    address: SocketAddr,
+    kept: Rc<K>,
+) -> Result<Sender, ClusterError>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     K: 'static,
@@ -176,7 +195,11 @@ where
     let failed = |error| ClusterError::Handshake { address, error };
     let io = TokioIo::new(Flat(io));
     if http2 {
-        let (sender, connection) = http2::Builder::new(LocalExecutor)
+        let mut builder = http2::Builder::new(LocalExecutor);
+        if let Some((interval, timeout)) = settings.pool.ping {
+            builder.keep_alive_interval(interval).keep_alive_timeout(timeout).keep_alive_while_idle(true);
+        }
+        let (sender, connection) = builder
             .timer(TokioTimer::new())
             .initial_connection_window_size(4 * 1024 * 1024)
             .initial_stream_window_size(1024 * 1024)

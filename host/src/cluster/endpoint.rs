@@ -15,7 +15,7 @@ use crate::config::resolved;
 #[derive(Debug)]
 pub struct SharedEndpoint {
     /// What is written.
-    pub settings: resolved::Endpoint,
+    pub settings: Arc<resolved::Endpoint>,
     /// What is known. It outlives generations.
     pub status: Arc<Status>,
     /// What requests tell of it, where somebody wants to know.

@@ -53,6 +53,8 @@ pub struct LocalCluster {
 /// Counts an open connection for as long as it lives.
 pub struct Open {
     cluster: Rc<LocalCluster>,
+    /// Number of the sweep that finds it too old.
+    pub(super) until: u64,
     _room: Room,
     _permit: OwnedSemaphorePermit,
 }
@@ -62,7 +64,7 @@ impl Open {
     pub(super) fn new(cluster: &Rc<LocalCluster>, room: Room, permit: OwnedSemaphorePermit) -> Self {
         cluster.metrics.connections.inc();
         cluster.metrics.connections_active.add(1);
-        Self { cluster: Rc::clone(cluster), _room: room, _permit: permit }
+        Self { cluster: Rc::clone(cluster), until: cluster.lifetime(), _room: room, _permit: permit }
     }
 }
 
@@ -204,7 +206,7 @@ impl LocalCluster {
         self.view.borrow().answered(endpoint, latency);
     }
 
-    fn breakers(&self, priority: Priority) -> &Arc<Breakers> {
+    pub(super) fn breakers(&self, priority: Priority) -> &Arc<Breakers> {
         self.shared.breakers(priority)
     }
 
@@ -231,7 +233,11 @@ impl LocalCluster {
             }
             return Err(self.overflow(priority, Limit::Requests, Duration::ZERO));
         }
-        Ok(Lease::new(Rc::clone(self), endpoint, link, ends, reused, priority))
+        let lease = Lease::new(Rc::clone(self), Rc::clone(&endpoint), link, ends, reused, priority);
+        if self.shared.settings.pool.preconnect > 1.0 {
+            self.preconnect(&endpoint);
+        }
+        Ok(lease)
     }
 
     async fn open(
@@ -308,7 +314,7 @@ impl LocalCluster {
             Sender::Http2(mut sender) => {
                 endpoint.agreed(true);
                 sender.ready().await.map_err(failed)?;
-                let connection = Multiplexed::new(sender.clone(), opened.ends.clone());
+                let connection = Multiplexed::new(sender.clone(), opened.ends.clone(), opened.kept.until);
                 endpoint.share(Rc::clone(&connection));
                 Link::Http2 { sender, connection }
             }
@@ -382,7 +388,7 @@ impl LocalCluster {
     ) {
         let pool = &self.shared.settings.pool;
         let worn = pool.requests_per_connection > 0 && served >= pool.requests_per_connection;
-        if sender.is_closed() || worn || self.retired.get() {
+        if sender.is_closed() || worn || self.retired.get() || open.until <= self.sweeps.get() {
             return;
         }
         if self.shared.is_starving() && self.metrics.pending.own() == 0 {
@@ -399,7 +405,20 @@ impl LocalCluster {
     /// How often to sweep.
     #[must_use]
     pub fn sweep_period(&self) -> Duration {
-        (self.shared.settings.pool.idle_timeout / 4).clamp(Duration::from_millis(50), Duration::from_secs(1))
+        let pool = &self.shared.settings.pool;
+        let shortest = pool.max_age.map_or(pool.idle_timeout, |age| age.min(pool.idle_timeout));
+        (shortest / 4).clamp(Duration::from_millis(50), Duration::from_secs(1))
+    }
+
+    /// The sweep that finds a connection too old which is opened now. Connections that are opened together do not end together.
+    fn lifetime(&self) -> u64 {
+        let Some(age) = self.shared.settings.pool.max_age else { return u64::MAX };
+        let age = age.mul_f64(1.0 - 0.2 * fastrand::f64());
+        self.sweeps.get().saturating_add(self.sweeps_in(age).max(1))
+    }
+
+    fn sweeps_in(&self, time: Duration) -> u64 {
+        u64::try_from(time.as_nanos() / self.sweep_period().as_nanos().max(1)).unwrap_or(u64::MAX)
     }
 
     /// Closes connections that have been idle for too long. Called once every [`LocalCluster::sweep_period`].
@@ -407,7 +426,7 @@ impl LocalCluster {
         let limit: Duration = self.shared.settings.pool.idle_timeout;
         let now = self.sweeps.get() + 1;
         self.sweeps.set(now);
-        let sweeps = u64::try_from(limit.as_nanos() / self.sweep_period().as_nanos().max(1)).unwrap_or(u64::MAX);
+        let sweeps = self.sweeps_in(limit);
         let everything = self.shared.is_starving() || self.retired.get();
         let sweep = Sweep { now, sweeps, limit, everything };
         for endpoint in self.view().endpoints() {

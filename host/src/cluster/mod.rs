@@ -17,7 +17,6 @@ pub mod connect;
 pub mod dial;
 pub mod endpoint;
 pub mod error;
-pub mod gauges;
 pub mod health;
 pub mod lease;
 pub mod local;
@@ -25,6 +24,8 @@ pub mod membership;
 pub mod metrics;
 pub mod outliers;
 pub mod pool;
+mod preconnect;
+pub mod readings;
 pub mod shared;
 pub mod view;
 pub mod watch;
@@ -33,3 +34,6 @@ pub use body::RequestBody;
 pub use choice::Choice;
 pub use clusters::Clusters;
 pub use error::ClusterError;
+
+#[cfg(test)]
+mod day;

@@ -15,9 +15,6 @@ use tokio::{sync::Notify, time::Instant};
 use super::{RequestBody, balance::Ewma, connect::Ends, endpoint::SharedEndpoint, lease::Link, local::Open};
 use crate::{config::resolved::Pool, telemetry::Gauge};
 
-/// Streams on one HTTP/2 connection before another one is opened; the protocol recommends that peers allow as many.
-const HTTP2_STREAMS: u32 = 100;
-
 /// An endpoint on one worker.
 #[derive(Debug)]
 pub struct LocalEndpoint {
@@ -46,6 +43,16 @@ struct Idle {
     since: u64,
 }
 
+impl Idle {
+    fn may_stay(&self, sweep: Sweep) -> bool {
+        let fits = |open: Rc<Open>| open.until > sweep.now;
+        !sweep.everything
+            && !self.sender.is_closed()
+            && sweep.now - self.since < sweep.sweeps
+            && self.open.upgrade().is_some_and(fits)
+    }
+}
+
 /// An HTTP/2 connection.
 #[derive(Debug)]
 pub struct Multiplexed {
@@ -54,19 +61,22 @@ pub struct Multiplexed {
     streams: Cell<u32>,
     served: Cell<u64>,
     since: Cell<Instant>,
+    /// Number of the sweep that finds it too old.
+    until: u64,
+    aged: Cell<bool>,
 }
 
 impl Multiplexed {
     /// One whose first stream is about to begin.
     #[must_use]
-    pub fn new(sender: http2::SendRequest<RequestBody>, ends: Ends) -> Rc<Self> {
+    pub fn new(sender: http2::SendRequest<RequestBody>, ends: Ends, until: u64) -> Rc<Self> {
         let (streams, served, since) = (Cell::new(1), Cell::new(1), Cell::new(Instant::now()));
-        Rc::new(Self { sender, ends, streams, served, since })
+        Rc::new(Self { sender, ends, streams, served, since, until, aged: Cell::new(false) })
     }
 
-    /// Whether it has served as many requests as one connection may.
+    /// Whether it has served as many requests, or for as long, as one connection may.
     fn is_worn(&self, pool: &Pool) -> bool {
-        pool.requests_per_connection > 0 && self.served.get() >= pool.requests_per_connection
+        self.aged.get() || pool.requests_per_connection > 0 && self.served.get() >= pool.requests_per_connection
     }
 
     /// Worn, and its last stream has ended.
@@ -154,9 +164,9 @@ impl LocalEndpoint {
             return None;
         }
         connections.retain(|connection| !connection.sender.is_closed() && !connection.is_over(settings));
-        let found = connections
-            .iter()
-            .find(|connection| connection.streams.get() < HTTP2_STREAMS && !connection.is_worn(settings))?;
+        let found = connections.iter().find(|connection| {
+            connection.streams.get() < settings.streams_per_connection && !connection.is_worn(settings)
+        })?;
         found.streams.set(found.streams.get() + 1);
         found.served.set(found.served.get() + 1);
         let link = Link::Http2 { sender: found.sender.clone(), connection: Rc::clone(found) };
@@ -196,6 +206,12 @@ impl LocalEndpoint {
         self.idle.borrow_mut().push_back(Idle { sender, ends, served, open: Rc::downgrade(open), since });
     }
 
+    /// Pooled HTTP/1.1 connections.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
     /// Shares an HTTP/2 connection.
     pub fn share(&self, connection: Rc<Multiplexed>) {
         self.multiplexed.borrow_mut().push(connection);
@@ -230,9 +246,10 @@ impl LocalEndpoint {
     pub fn sweep(&self, sweep: Sweep, pool: &Pool, gauge: &Gauge) {
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|idle| !sweep.everything && !idle.sender.is_closed() && sweep.now - idle.since < sweep.sweeps);
+        idle.retain(|idle| idle.may_stay(sweep));
         gauge.sub(i64::try_from(before - idle.len()).unwrap_or(0));
         self.multiplexed.borrow_mut().retain(|connection| {
+            connection.aged.set(connection.until <= sweep.now);
             !connection.sender.is_closed()
                 && (connection.streams.get() > 0
                     || (!sweep.everything

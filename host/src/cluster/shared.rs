@@ -1,10 +1,10 @@
 //! The part of a cluster that exists once per process.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -36,19 +36,20 @@ pub struct SharedCluster {
     version: AtomicU64,
     membership: Mutex<Arc<Membership>>,
     breakers: Arc<Breakers>,
-    high: Arc<Breakers>,
+    /// Hardly any cluster needs them.
+    high: OnceLock<Arc<Breakers>>,
     /// Decides which endpoints are outliers.
     pub(super) detector: Option<Arc<Detector<SocketAddr>>>,
     /// Somebody's health has changed, and the plan is still the old one.
     pub(super) unbalanced: Notify,
-    /// Health checks so far.
-    pub checks: Checks,
+    /// Health checks so far, of its predecessors too.
+    pub checks: Arc<Checks>,
     /// Some worker has sent a request to it.
     used: AtomicBool,
     /// Workers' requests that wait for a permit: while there are any, connections that come free are closed, not kept.
     starving: AtomicUsize,
     /// What filters have learned of endpoints.
-    labels: RwLock<HashMap<SocketAddr, BTreeMap<String, String>>>,
+    labels: RwLock<BTreeMap<SocketAddr, BTreeMap<String, String>>>,
 }
 
 impl SharedCluster {
@@ -56,13 +57,13 @@ impl SharedCluster {
     #[must_use]
     pub fn new(settings: Arc<resolved::Cluster>, workers: usize) -> Arc<Self> {
         let detector = settings.outlier_detection.as_deref().map(|outliers| detector(outliers.clone()));
-        Self::with(settings, workers, detector, |_| Arc::default())
+        Self::with(settings, workers, (detector, Arc::default()), |_| Arc::default())
     }
 
     fn with(
         settings: Arc<resolved::Cluster>,
         workers: usize,
-        detector: Option<Arc<Detector<SocketAddr>>>,
+        (detector, checks): (Option<Arc<Detector<SocketAddr>>>, Arc<Checks>),
         status: impl Fn(SocketAddr) -> Arc<Status>,
     ) -> Arc<Self> {
         let endpoints = settings.endpoints.iter();
@@ -70,19 +71,18 @@ impl SharedCluster {
             .map(|endpoint| {
                 let status = status(endpoint.address);
                 let outlier = detector.as_ref().map(|detector| detector.add(endpoint.address, workers));
-                Arc::new(SharedEndpoint { settings: endpoint.clone(), status, outlier })
+                Arc::new(SharedEndpoint { settings: Arc::clone(endpoint), status, outlier })
             })
             .collect();
         let breakers = Breakers::new(settings.circuit_breakers.usual.clone());
-        let high = Breakers::new(settings.circuit_breakers.high.clone());
         Arc::new(Self {
             version: AtomicU64::new(0),
             membership: Mutex::new(Arc::new(Membership::new(&settings, 0, endpoints))),
             breakers: Arc::new(breakers),
-            high: Arc::new(high),
+            high: OnceLock::new(),
             detector,
             unbalanced: Notify::new(),
-            checks: Checks::default(),
+            checks,
             used: AtomicBool::new(false),
             starving: AtomicUsize::new(0),
             labels: RwLock::default(),
@@ -120,7 +120,7 @@ impl SharedCluster {
             let known = before.endpoints.iter().find(|endpoint| endpoint.address() == address);
             known.map(|known| Arc::clone(&known.status)).unwrap_or_default()
         };
-        let cluster = Self::with(settings, workers, detector, status);
+        let cluster = Self::with(settings, workers, (detector, Arc::clone(&old.checks)), status);
         cluster.used.store(old.is_used(), Ordering::Relaxed);
         let learned = old.labels.read().unwrap_or_else(PoisonError::into_inner);
         let kept = learned
@@ -167,16 +167,19 @@ impl SharedCluster {
     pub fn breakers(&self, priority: Priority) -> &Arc<Breakers> {
         match priority {
             Priority::Default => &self.breakers,
-            Priority::High => &self.high,
+            Priority::High => {
+                self.high.get_or_init(|| Arc::new(Breakers::new(self.settings.circuit_breakers.high.clone())))
+            }
         }
     }
 
-    /// Whether nothing of these limits is in use.
+    /// The same, where something was ever counted.
     #[must_use]
-    pub fn is_untouched(&self, priority: Priority) -> bool {
-        let breakers = self.breakers(priority);
-        let (limits, left) = (breakers.limits(), breakers.remaining());
-        left.connections == limits.connections && left.requests == limits.requests && left.pending == limits.pending
+    pub fn breakers_in_use(&self, priority: Priority) -> Option<&Arc<Breakers>> {
+        match priority {
+            Priority::Default => Some(&self.breakers),
+            Priority::High => self.high.get(),
+        }
     }
 
     /// Room for one more attempt, if there is.

@@ -128,7 +128,7 @@ fn runner(
     };
     let used = Arc::clone(cluster);
     Runner {
-        connect: Dial { address, tls, host },
+        connect: Dial { settings: Arc::clone(settings), address, tls, host },
         settings: Arc::clone(check),
         report: Findings { cluster: Arc::clone(cluster), endpoint: Arc::clone(endpoint) },
         traffic: Arc::new(move || if used.is_used() { Traffic::Busy } else { Traffic::Idle }),
@@ -139,6 +139,7 @@ fn runner(
 
 /// Connects as requests do.
 struct Dial {
+    settings: Arc<resolved::Cluster>,
     address: SocketAddr,
     tls: Option<resolved::ClusterTls>,
     host: Option<String>,
@@ -148,7 +149,7 @@ impl Connect for Dial {
     type Io = Transport;
 
     async fn connect(&self) -> io::Result<Transport> {
-        connect::plainly(self.tls.as_ref(), self.address, self.host.as_deref()).await
+        connect::plainly(&self.settings, self.tls.as_ref(), self.address, self.host.as_deref()).await
     }
 }
 

@@ -167,7 +167,7 @@ fn load_from(
 
     let included = include::merge(&mut root, &mut sources, &schema, (environment, kept), &mut problems);
     let names = resolve::Names::of(&root, included);
-    sources.set_written(serde_json::to_value(Redacted(&root)).unwrap_or_default());
+    sources.set_written(serde_json::to_string(&Redacted(&root)).unwrap_or_default());
     let sources = Arc::new(sources);
 
     let mut diagnostics = Diagnostics::new(&sources);

@@ -213,7 +213,7 @@ pub struct Cluster {
     /// Where it was written.
     pub origin: Origin,
     /// Static endpoints; may be empty.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Vec<Arc<Endpoint>>,
     /// Protocol towards the endpoints.
     pub protocol: ClusterProtocol,
     /// How one is chosen.
@@ -228,6 +228,10 @@ pub struct Cluster {
     pub outlier_detection: Option<Arc<health::outlier::Settings>>,
     /// Default 1 s.
     pub connect_timeout: Duration,
+    /// Address that connections come from; `None`: the system's choice.
+    pub bind: Option<std::net::IpAddr>,
+    /// Tells endpoints who the client is, at the beginning of each connection.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// Connections kept for reuse.
     pub pool: Pool,
     /// How much may be in use at once.
@@ -330,6 +334,15 @@ pub enum ClusterProtocol {
     Tcp,
 }
 
+/// `proxy_protocol:` of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocolVersion {
+    /// In text.
+    V1,
+    /// In binary.
+    V2,
+}
+
 /// `pool:`
 #[derive(Debug, Clone)]
 pub struct Pool {
@@ -337,11 +350,40 @@ pub struct Pool {
     pub idle_timeout: Duration,
     /// A connection is closed after this many; 0: no limit. Default 0.
     pub requests_per_connection: u64,
+    /// A connection is closed some time before this, once it is idle. Default: no limit.
+    pub max_age: Option<Duration>,
+    /// Streams of one HTTP/2 connection before another one is opened. Default 100.
+    pub streams_per_connection: u32,
+    /// HTTP/1.1 connections of a worker for each request in flight. Default 1.
+    pub preconnect: f64,
+    /// Probes of silent TCP connections. Default: none.
+    pub keepalive: Option<Keepalive>,
+    /// `PING` frames on HTTP/2 connections: interval and timeout. Default: none.
+    pub ping: Option<(Duration, Duration)>,
+}
+
+/// `keepalive:` of a pool.
+#[derive(Debug, Clone, Copy)]
+pub struct Keepalive {
+    /// Silence before the first probe. Default 60 s.
+    pub idle: Duration,
+    /// Between probes. Default 10 s.
+    pub interval: Duration,
+    /// Probes without an answer that end the connection. Default 3.
+    pub probes: u32,
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { idle_timeout: Duration::from_secs(3600), requests_per_connection: 0 }
+        Self {
+            idle_timeout: Duration::from_secs(3600),
+            requests_per_connection: 0,
+            max_age: None,
+            streams_per_connection: 100,
+            preconnect: 1.0,
+            keepalive: None,
+            ping: None,
+        }
     }
 }
 

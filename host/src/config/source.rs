@@ -25,7 +25,7 @@ pub(crate) struct Span {
 #[derive(Default)]
 pub struct Sources {
     files: Vec<SourceFile>,
-    written: serde_json::Value,
+    written: Box<str>,
 }
 
 struct SourceFile {
@@ -41,8 +41,9 @@ impl Sources {
     /// The whole configuration as it was written, includes merged, defaults not filled in. What came from
     /// `!env NAME` reads `!env NAME`, so this may be shown to anyone who may read the file.
     #[must_use]
-    pub fn as_written(&self) -> &serde_json::Value {
-        &self.written
+    pub fn as_written(&self) -> serde_json::Value {
+        // Kept as text: the tree of a large file takes ten times its room, and hardly anybody asks.
+        serde_json::from_str(&self.written).unwrap_or_default()
     }
 
     /// Names of the files that were read, main file first.
@@ -66,8 +67,8 @@ impl Sources {
         self.base(FileId(0))
     }
 
-    pub(crate) fn set_written(&mut self, written: serde_json::Value) {
-        self.written = written;
+    pub(crate) fn set_written(&mut self, written: String) {
+        self.written = written.into();
     }
 
     /// Keeps a text. The byte order mark is dropped and line ends become `\n`, so that every parser and the

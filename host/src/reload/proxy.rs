@@ -18,10 +18,10 @@ use super::{
     prepare::{Foundation, Prepared, Records, whole},
 };
 use crate::{
-    cluster::{gauges::Gauges, watch::Watches},
+    cluster::{readings::readings, watch::Watches},
     config::{Config, Origin, Problem, Report},
     snapshot::Snapshot,
-    telemetry::{Gauge, Registry, names},
+    telemetry::{Gauge, Registry, names, registry::FamilyReading},
     wasm::tap::Tap,
     worker::{Command, Job, Worker, WorkerParts},
 };
@@ -60,8 +60,6 @@ pub struct Proxy {
 /// Gauges live as long as their handles.
 struct Facts {
     generation: Gauge,
-    /// Of the generation that runs.
-    clusters: Gauges,
     _others: [Gauge; 2],
 }
 
@@ -129,7 +127,7 @@ impl Facts {
         );
         build.set(1);
         generation.set(1);
-        Self { generation, clusters: Gauges::default(), _others: [start, build] }
+        Self { generation, _others: [start, build] }
     }
 
     /// Another generation runs.
@@ -157,10 +155,10 @@ impl Proxy {
         &self.foundation.registry
     }
 
-    /// Sets the gauges that nobody keeps up to date, for whoever is about to read them.
-    pub fn measure(&self) {
-        let snapshot = self.snapshot();
-        lock(&self.facts).clusters.refresh(&self.foundation.registry, &snapshot.clusters);
+    /// Metrics that are not in the registry, as they are now.
+    #[must_use]
+    pub fn readings(&self) -> Vec<FamilyReading> {
+        readings(&self.snapshot().clusters)
     }
 
     /// Checks what is written, with changes on top, to the end, as a successor of what runs. Blocks for as long as modules are compiled

@@ -18,11 +18,13 @@ use super::{
 /// The `Content-Type` of what [`render`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Everything that the registry holds, now.
+/// Everything that the registry holds, now, and what was read elsewhere.
 #[must_use]
-pub fn render(registry: &Registry) -> String {
+pub fn render(registry: &Registry, more: Vec<FamilyReading>) -> String {
     let mut out = String::with_capacity(16 * 1024);
-    for family in registry.gather() {
+    let mut families = registry.gather();
+    families.extend(more);
+    for family in families {
         render_family(&mut out, &family);
     }
     let mut taken = render_filter_metrics(&mut out, registry.filter_metrics().gather());
@@ -208,7 +210,7 @@ mod tests {
         let gauge = registry.gauge(&names::PROCESS_GENERATION, &[]);
         gauge.set(-4);
         registry.counter(&names::WORKER_CPU, &[("worker", "0")]).add_time(Duration::from_millis(1_500));
-        let text = render(&registry);
+        let text = render(&registry, Vec::new());
         let expected = [
             "# HELP fyke_listener_connections_accepted_total Downstream connections accepted.",
             "# TYPE fyke_listener_connections_accepted_total counter",
@@ -231,7 +233,7 @@ mod tests {
         let histogram = registry.histogram(&names::CLUSTER_REQUEST_DURATION, &[("cluster", "app")]);
         histogram.observe(Duration::from_millis(3));
         histogram.observe(Duration::from_secs(1_000));
-        let text = render(&registry);
+        let text = render(&registry, Vec::new());
         for line in [
             "fyke_cluster_request_duration_seconds_bucket{cluster=\"app\",le=\"0.0025\"} 0",
             "fyke_cluster_request_duration_seconds_bucket{cluster=\"app\",le=\"0.005\"} 1",
@@ -257,7 +259,7 @@ mod tests {
             let id = metrics.define("f", 10, kind, name);
             metrics.record(id, 1).unwrap();
         }
-        let text = render(&registry);
+        let text = render(&registry, Vec::new());
         for line in [
             "my_requests{name=\"my.requests\"} 1",
             "my_requests{name=\"my_requests\"} 1",

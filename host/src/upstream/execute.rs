@@ -326,7 +326,7 @@ impl Work<'_> {
 }
 
 /// Reads the rest of an answer that nobody wants, if it is short: its connection can serve another request then.
-async fn drain(answered: Answered) {
+pub(crate) async fn drain(answered: Answered) {
     let Answered { response, lease } = answered;
     let mut body = response.into_body();
     if body.size_hint().lower() > SHORT as u64 {

@@ -4,7 +4,7 @@ use fyke_engine::{ContextId, Status};
 use serde_json::json;
 
 use super::{call::Call, foreign::Arguments};
-use crate::cluster::shared::SharedCluster;
+use crate::cluster::{endpoint::Health, shared::SharedCluster};
 
 /// Answers either. Without the grant there is no such cluster.
 pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {
@@ -27,13 +27,17 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &
 }
 
 fn list(cluster: &SharedCluster) -> String {
-    let endpoints = cluster.settings.endpoints.iter().map(|endpoint| {
-        // Nobody checks their health yet.
+    let membership = cluster.membership();
+    let endpoints = membership.endpoints.iter().map(|endpoint| {
+        let (settings, health) = (&endpoint.settings, endpoint.status.health());
         json!({
-            "address": endpoint.address.to_string(),
-            "weight": endpoint.weight,
-            "healthy": true,
-            "labels": cluster.labels(endpoint),
+            "address": settings.address.to_string(),
+            "weight": settings.weight,
+            "zone": settings.zone,
+            "priority": settings.priority,
+            "healthy": health == Health::Healthy,
+            "health": health.label(),
+            "labels": cluster.labels(settings),
         })
     });
     serde_json::Value::Array(endpoints.collect()).to_string()

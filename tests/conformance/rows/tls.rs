@@ -70,7 +70,7 @@ pub fn rows(table: &mut Table) {
         proxy.logged(&["probe: delete 2"]).await;
         let said: Vec<_> = proxy.log_lines(&["probe: ", "> "]).iter().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].clone()).collect();
         let list = format!(
-            "probe: request_headers> call_foreign_function = 0 \"[{{\\\"address\\\":\\\"{address}\\\",\\\"weight\\\":1,\\\"healthy\\\":true,\\\"labels\\\":{{\\\"role\\\":\\\"primary\\\",\\\"zone\\\":\\\"a\\\"}}}}]\""
+            "probe: request_headers> call_foreign_function = 0 \"[{{\\\"address\\\":\\\"{address}\\\",\\\"weight\\\":1,\\\"zone\\\":\\\"\\\",\\\"priority\\\":0,\\\"healthy\\\":true,\\\"health\\\":\\\"healthy\\\",\\\"labels\\\":{{\\\"role\\\":\\\"primary\\\",\\\"zone\\\":\\\"a\\\"}}}}]\""
         );
         assert_eq!(
             said,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{marked, runs};
 use crate::{
     guests,
-    support::{Launch, Proxy, Upstream},
+    support::{Launch, Proxy, Upstream, eventually},
 };
 
 /// Files are looked at five times a second, and what has changed is looked at twice: this is several times as long.
@@ -39,7 +39,12 @@ async fn what_was_rolled_back_does_not_come_back_until_its_file_changes() {
     proxy.rewrite(&yaml("g4"));
     runs(&proxy, 4.0).await;
     assert_eq!(proxy.get("/").await.header("x-generation"), Some("g4"));
-    let audit = proxy.page("/audit").await;
+    // Written down when it is done, which is a little after it runs.
+    let audit = eventually("four entries", async || {
+        let audit = proxy.page("/audit").await;
+        (audit.as_array().unwrap().len() == 4).then_some(audit)
+    })
+    .await;
     let did: Vec<_> = audit.as_array().unwrap().iter().map(|one| one["outcome"].as_str().unwrap()).collect();
     assert_eq!(did, ["applied", "rolled_back", "refused", "applied"], "{audit:#}");
 }

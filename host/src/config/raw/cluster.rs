@@ -29,37 +29,43 @@ pub struct Cluster {
     pub overprovisioning: Option<Increase>,
     /// Prefers endpoints in the zone of this proxy (`node.zone`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub zone_aware: Option<ZoneAware>,
+    pub zone_aware: Option<Box<ZoneAware>>,
     /// Share of the requests by zone, in relation to the others; instead of `zone_aware`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub zone_weights: BTreeMap<String, u32>,
     /// Endpoints that have just become healthy get their full share by and by. For `round_robin` and `least_request`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slow_start: Option<SlowStart>,
+    pub slow_start: Option<Box<SlowStart>>,
     /// Parts of the cluster that routes choose by labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subsets: Option<Subsets>,
+    pub subsets: Option<Box<Subsets>>,
     /// Asks endpoints whether they are well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health_check: Option<HealthCheck>,
+    pub health_check: Option<Box<HealthCheck>>,
     /// Leaves endpoints out that answer badly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outlier_detection: Option<OutlierDetection>,
+    pub outlier_detection: Option<Box<OutlierDetection>>,
     /// Until a connection stands, with TLS. Default 1s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Duration>,
+    /// Address that connections come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bind: Option<String>,
+    /// Tells endpoints who the client is, at the beginning of each connection; connections then carry the requests of one client connection only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<SentProxyProtocol>,
     /// Connections kept for reuse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool: Option<Pool>,
+    pub pool: Option<Box<Pool>>,
     /// How much of the cluster may be in use at once, over all workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub circuit_breakers: Option<CircuitBreakers>,
+    pub circuit_breakers: Option<Box<CircuitBreakers>>,
     /// Anything; readable by filters as `cluster_metadata`.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// TLS towards the endpoints; `{}` verifies them against the system's authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<ClusterTls>,
+    pub tls: Option<Box<ClusterTls>>,
 }
 
 /// An address, or an address with a weight.
@@ -123,9 +129,63 @@ pub struct Pool {
     /// An idle connection is closed after this. Default 1h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Duration>,
+    /// A connection is closed some time before this, once it is idle. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Duration>,
+    /// Streams of one HTTP/2 connection before another one is opened, if the endpoint allows as many. Default 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub streams_per_connection: Option<u32>,
+    /// How many HTTP/1.1 connections a worker has for each request in flight; those beyond 1 are opened before they are needed. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1.0, max = 3.0))]
+    pub preconnect: Option<f64>,
+    /// Probes of silent TCP connections, by the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keepalive: Option<Box<Keepalive>>,
+    /// `PING` frames on HTTP/2 connections: one that does not answer is closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ping: Option<Ping>,
     /// A connection is closed after this many; 0 is no limit. Default 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_connection: Option<u64>,
+}
+
+/// Probes of silent TCP connections.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keepalive {
+    /// Silence before the first probe. Default 60s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Duration>,
+    /// Between probes. Default 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Duration>,
+    /// Probes without an answer that end the connection. Default 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 127))]
+    pub probes: Option<u32>,
+}
+
+/// `PING` frames on HTTP/2 connections.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ping {
+    /// Between them.
+    pub interval: Duration,
+    /// For the answer. Default 5s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+}
+
+/// The PROXY protocol towards endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SentProxyProtocol {
+    /// In text.
+    V1,
+    /// In binary.
+    V2,
 }
 
 /// Limits over all workers.
@@ -158,7 +218,7 @@ pub struct CircuitBreakers {
     pub retry_minimum: Option<u32>,
     /// For requests on routes with `priority: high`, counted apart.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub high: Option<HighPriority>,
+    pub high: Option<Box<HighPriority>>,
 }
 
 /// Limits for requests of high priority.
@@ -188,6 +248,13 @@ pub struct ClusterTls {
     /// PEM file of authorities; without it the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
+    /// PEM file of revoked certificates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crl: Option<String>,
+    /// Names of which the endpoint's certificate must have one, instead of the one that was asked for: DNS names, IP addresses or URIs, with one
+    /// `*` in front or at the end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subject_alternative_names: Vec<String>,
     /// PEM file with the certificate to show.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{Resolver, health::Checked, place::Place};
 use crate::config::{
     raw,
-    resolved::{CircuitBreakers, Cluster, ClusterProtocol, Endpoint, Pool, RetryLimit, Thresholds},
+    resolved::{
+        CircuitBreakers, Cluster, ClusterProtocol, Endpoint, Keepalive, Pool, ProxyProtocolVersion, RetryLimit,
+        Thresholds,
+    },
 };
 
 impl Resolver<'_, '_> {
@@ -32,7 +35,15 @@ impl Resolver<'_, '_> {
             raw::ClusterProtocol::Tcp => ClusterProtocol::Tcp,
         };
         let connect_timeout = self.timeout(raw.connect_timeout, Duration::from_secs(1), &place.key("connect_timeout"));
-        let pool = self.pool(raw.pool.clone().unwrap_or_default(), &place.key("pool"));
+        let pool = self.pool(*raw.pool.clone().unwrap_or_default(), &place.key("pool"));
+        let bind = raw.bind.as_ref().and_then(|text| {
+            let bind = text.parse().ok();
+            if bind.is_none() {
+                let place = place.key("bind");
+                self.diagnostics.error(place.span, &place.path, format!("{} is not an IP address", place.shown()));
+            }
+            bind
+        });
         let circuit_breakers = self.circuit_breakers(raw, &place.key("circuit_breakers"));
         let balancing = self.balancing(raw, place);
         let checked = Checked { name, protocol, tls: raw.tls.is_some() };
@@ -56,6 +67,11 @@ impl Resolver<'_, '_> {
             health_check,
             outlier_detection,
             connect_timeout,
+            bind,
+            proxy_protocol: raw.proxy_protocol.map(|version| match version {
+                raw::SentProxyProtocol::V1 => ProxyProtocolVersion::V1,
+                raw::SentProxyProtocol::V2 => ProxyProtocolVersion::V2,
+            }),
             pool,
             circuit_breakers,
             metadata: raw.metadata.clone(),
@@ -64,7 +80,7 @@ impl Resolver<'_, '_> {
         })
     }
 
-    fn endpoints(&mut self, endpoints: &[raw::Endpoint], place: &Place<'_>) -> Vec<Endpoint> {
+    fn endpoints(&mut self, endpoints: &[raw::Endpoint], place: &Place<'_>) -> Vec<Arc<Endpoint>> {
         let mut resolved = Vec::new();
         for (index, endpoint) in endpoints.iter().enumerate() {
             let place = place.index(index);
@@ -86,13 +102,13 @@ impl Resolver<'_, '_> {
                 endpoint.hostname.clone_from(&full.hostname);
                 endpoint.labels.clone_from(&full.labels);
             }
-            resolved.push(endpoint);
+            resolved.push(Arc::new(endpoint));
         }
         resolved
     }
 
     fn circuit_breakers(&mut self, cluster: &raw::Cluster, place: &Place<'_>) -> CircuitBreakers {
-        let raw = cluster.circuit_breakers.clone().unwrap_or_default();
+        let raw = *cluster.circuit_breakers.clone().unwrap_or_default();
         let default = Thresholds::default();
         let pool = cluster.pool.as_ref().and_then(|pool| pool.connections);
         let connections = match (raw.connections, pool) {
@@ -108,7 +124,7 @@ impl Resolver<'_, '_> {
             at_least: raw.retry_minimum.unwrap_or(3),
         };
         let size = |count: Option<u32>| count.map_or(default.connections, |count| count as usize);
-        let high = raw.high.unwrap_or_default();
+        let high = *raw.high.unwrap_or_default();
         CircuitBreakers {
             usual: Thresholds {
                 connections: size(connections),
@@ -132,6 +148,22 @@ impl Resolver<'_, '_> {
         Pool {
             idle_timeout: self.timeout(raw.idle_timeout, default.idle_timeout, &place.key("idle_timeout")),
             requests_per_connection: raw.requests_per_connection.unwrap_or(default.requests_per_connection),
+            max_age: raw.max_age.map(|age| self.timeout(Some(age), Duration::ZERO, &place.key("max_age"))),
+            streams_per_connection: raw.streams_per_connection.unwrap_or(default.streams_per_connection),
+            preconnect: raw.preconnect.unwrap_or(default.preconnect),
+            keepalive: raw.keepalive.map(|raw| {
+                let place = place.key("keepalive");
+                Keepalive {
+                    idle: self.timeout(raw.idle, Duration::from_secs(60), &place.key("idle")),
+                    interval: self.timeout(raw.interval, Duration::from_secs(10), &place.key("interval")),
+                    probes: raw.probes.unwrap_or(3),
+                }
+            }),
+            ping: raw.ping.map(|raw| {
+                let place = place.key("ping");
+                let interval = self.timeout(Some(raw.interval), Duration::ZERO, &place.key("interval"));
+                (interval, self.timeout(raw.timeout, Duration::from_secs(5), &place.key("timeout")))
+            }),
         }
     }
 }

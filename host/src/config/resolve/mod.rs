@@ -7,6 +7,7 @@ mod cluster;
 mod filter;
 mod health;
 mod listener;
+mod names;
 mod place;
 mod tls;
 

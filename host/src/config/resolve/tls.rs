@@ -5,13 +5,14 @@ use std::{fs, sync::Arc};
 
 use rustls::{
     ClientConfig, InconsistentKeys, RootCertStore, ServerConfig,
+    client::WebPkiServerVerifier,
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, pem::PemObject},
     server::{ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier},
     sign::CertifiedKey,
 };
 
-use super::{Resolver, certificates::Certificates, place::Place};
+use super::{Resolver, certificates::Certificates, names::Names, place::Place};
 use crate::config::{
     fingerprint::Fingerprint,
     plain, raw,
@@ -90,7 +91,26 @@ impl Resolver<'_, '_> {
         let sni = self.sni(raw.sni.as_deref().unwrap_or("auto"), &place.key("sni"));
 
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-        let builder = self.accepted(builder, place)?.with_root_certificates(roots?);
+        let builder = self.accepted(builder, place)?;
+        let crls = match &raw.crl {
+            Some(path) => self.revoked(path, &place.key("crl"))?,
+            None => Vec::new(),
+        };
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots?, provider()).with_crls(crls);
+        // A list is for its own issuer; what other issuers have revoked is not known.
+        let verifier = verifier.allow_unknown_revocation_status().build();
+        let verifier = self.accepted(verifier, place)?;
+        let builder = if raw.subject_alternative_names.is_empty() {
+            builder.with_webpki_verifier(verifier)
+        } else {
+            let Some(names) = Names::new(verifier, &raw.subject_alternative_names) else {
+                let place = place.key("subject_alternative_names");
+                let message = "a name has at most one \"*\", in front or at the end, and more than that";
+                self.diagnostics.error(place.span, &place.path, message);
+                return None;
+            };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(names))
+        };
         let identity = match identity {
             None => None,
             Some(identity) => Some(Arc::new(identity?)),
@@ -109,6 +129,20 @@ impl Resolver<'_, '_> {
             ClusterProtocol::Tcp => Vec::new(),
         };
         Some(ClusterTls { config: Arc::new(config), sni: sni?, identity })
+    }
+
+    fn revoked(&mut self, path: &str, place: &Place<'_>) -> Option<Vec<CertificateRevocationListDer<'static>>> {
+        let pem = self.pem(path, place)?;
+        let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&pem).collect();
+        match lists {
+            Ok(lists) if !lists.is_empty() => Some(lists),
+            Ok(_) | Err(_) => {
+                let message = format!("there is no list of revoked certificates in {}", place.shown());
+                let help = "expected PEM: `-----BEGIN X509 CRL-----`";
+                self.diagnostics.error_with_help(place.span, &place.path, message, help);
+                None
+            }
+        }
     }
 
     fn sni(&mut self, text: &str, place: &Place<'_>) -> Option<Sni> {

@@ -1,0 +1,68 @@
+//! Redirects of the upstream that the proxy follows in the client's place (Envoy's `InternalRedirectPolicy`).
+//!
+//! The request keeps its method, save for 303, and goes through the router again with the new target; the filters behind and before it see
+//! one request. Only a request without a body is sent again.
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, uri::PathAndQuery};
+
+use super::{route::settle, stream::Stream};
+use crate::{
+    upstream::{dispatch::Answered, execute::drain},
+    wasm::{exchange::Exchange, route::InternalRedirect},
+};
+
+/// Where the request came from, for the endpoint that it is sent to in the end.
+const ORIGINAL: &str = "x-envoy-original-url";
+
+/// Takes an answer that is to be followed, and gives the request its new target. `None`: the request is to be routed again.
+pub(super) fn follow(stream: &Stream, answered: Answered) -> Option<Answered> {
+    let followed = {
+        let mut exchange = stream.exchange.borrow_mut();
+        target(&exchange, answered.response.status(), answered.response.headers())
+            .map(|target| retarget(&mut exchange, answered.response.status(), &target))
+    };
+    if followed.is_none() {
+        return Some(answered);
+    }
+    settle(stream, answered.response.status());
+    let _drained = tokio::task::spawn_local(drain(answered));
+    None
+}
+
+/// The new target, if the route's policy lets the request go there.
+fn target(exchange: &Exchange, status: StatusCode, fields: &HeaderMap) -> Option<Uri> {
+    let policy: &InternalRedirect = exchange.selection.as_ref()?.route.action.internal_redirect.as_deref()?;
+    let without_body = exchange.request.outlet.head_end;
+    if !policy.codes.contains(&status.as_u16()) || exchange.hops >= policy.max_hops || !without_body {
+        return None;
+    }
+    let target: Uri = fields.get(header::LOCATION)?.to_str().ok()?.parse().ok()?;
+    let same = match (target.scheme(), target.authority()) {
+        (Some(scheme), Some(_)) => *scheme == exchange.request_head.scheme,
+        // Relative: an absolute path of the same host.
+        (None, None) => target.path().starts_with('/'),
+        _ => return None,
+    };
+    (same || (policy.cross_scheme && target.scheme().is_some())).then_some(target)
+}
+
+fn retarget(exchange: &mut Exchange, status: StatusCode, target: &Uri) {
+    exchange.hops += 1;
+    let head = &mut exchange.request_head;
+    head.unpack();
+    let host = head.fields.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let before = HeaderValue::from_str(&format!("{}://{host}{}", head.scheme, head.path));
+    if let Ok(before) = before {
+        head.fields.entry(ORIGINAL).or_insert(before);
+    }
+    if let Some(authority) = target.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        head.fields.insert(header::HOST, host);
+    }
+    if status == StatusCode::SEE_OTHER && head.method != Method::HEAD {
+        head.method = Method::GET;
+    }
+    head.path = target.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    exchange.route_cleared = true;
+}

@@ -1,0 +1,66 @@
+//! Redirects of an upstream that the proxy follows itself (`internal_redirect` of a route).
+
+use crate::support::{Proxy, Reply, Upstream};
+
+/// Sends `/a` to `/b`, `/b` to `/c`, `/far` to another host, `/odd` to nowhere; says what it was asked for everywhere else.
+async fn wanderer() -> Upstream {
+    Upstream::http(|request| {
+        let to = |status, location: &str| Reply::new(status).header("location", location);
+        match request.path() {
+            "/a" => to(302, "/b?x=1"),
+            "/b?x=1" => to(302, "http://test.example/c"),
+            "/far" => to(302, "https://elsewhere.example/c"),
+            "/odd" => to(302, "no path"),
+            "/see-other" => to(303, "/c"),
+            path => {
+                let field = |name| request.header(name).unwrap_or("-").to_owned();
+                let text = format!("{} {path} {} {}", request.method(), field("host"), field("x-envoy-original-url"));
+                Reply::ok(text)
+            }
+        }
+    })
+    .await
+}
+
+async fn proxy(upstream: &Upstream, policy: &str) -> Proxy {
+    Proxy::start(format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [router] }}\n\
+         filters:\n  router: {{ module: builtin:router, config: {{ routes: [{{ cluster: app, internal_redirect: {policy} }}] }} }}\n\
+         clusters:\n  app: {{ endpoints: ['{}'] }}\n",
+        upstream.address
+    ))
+    .await
+}
+
+#[tokio::test]
+async fn the_proxy_goes_where_it_is_sent_as_often_as_it_may() {
+    let upstream = wanderer().await;
+    let twice = proxy(&upstream, "{ max_hops: 2 }").await;
+    let answer = twice.get("/a").await;
+    assert_eq!(
+        (answer.status(), answer.text().as_str()),
+        (200, "GET /c test.example http://test.example/a"),
+        "{answer:?}"
+    );
+    let once = proxy(&upstream, "{}").await;
+    let answer = once.get("/a").await;
+    assert_eq!((answer.status(), answer.header("location")), (302, Some("http://test.example/c")));
+    // One request of the client's, three to the cluster.
+    twice.metric_reaches("fyke_listener_requests_total", &[("class", "2xx")], 1.0).await;
+    twice.metric_reaches("fyke_cluster_requests_total", &[("class", "3xx")], 2.0).await;
+    twice.metric_reaches("fyke_cluster_requests_active", &[], 0.0).await;
+}
+
+#[tokio::test]
+async fn what_the_policy_does_not_allow_is_the_clients_to_follow() {
+    let upstream = wanderer().await;
+    let proxy = proxy(&upstream, "{ codes: [302, 303] }").await;
+    for (path, status) in [("/far", 302), ("/odd", 302)] {
+        assert_eq!(proxy.get(path).await.status(), status, "{path}");
+    }
+    let mut client = proxy.connect().await;
+    let body = client.exchange("POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc").await;
+    assert_eq!(body.status(), 302, "a body was sent away once, and is not there any more");
+    let other = client.exchange("DELETE /see-other HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(other.text(), "GET /c a http://a/see-other");
+}
