@@ -37,6 +37,7 @@ pub mod files;
 pub mod filter;
 pub mod http;
 pub mod listener;
+pub mod proxy_protocol;
 pub mod reload;
 pub mod shared;
 pub mod snapshot;

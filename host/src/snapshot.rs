@@ -1,10 +1,10 @@
 //! The immutable view that workers run on and the admin endpoint reads.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use crate::{
     cluster::clusters::SharedClusters,
-    config::Config,
+    config::{Config, resolved::Address},
     reload::overlay::Overlay,
     telemetry::Sinks,
     wasm::{build::Blueprint, trial::Trial},
@@ -35,5 +35,5 @@ pub struct Snapshot {
     /// Clusters.
     pub clusters: Arc<SharedClusters>,
     /// Listeners' names and the addresses that they are bound to.
-    pub listeners: Vec<(String, SocketAddr)>,
+    pub listeners: Vec<(String, Address)>,
 }

@@ -1,4 +1,4 @@
-//! Byte streams: TCP or TLS over it, and one that sends small messages in one piece.
+//! Byte streams: a socket or TLS over it, and one that sends small messages in one piece.
 //!
 //! hyper hands over head and body as separate slices. For small messages one copy and a plain `send` cost less than a vectored write.
 
@@ -8,49 +8,50 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
+
+mod wire;
+
+pub use self::wire::{End, Socket, Wire};
 
 /// Up to here a copy is cheaper than a vectored write.
 const SMALL: usize = 2048;
 
-/// TCP, or TLS over it, on either side.
+/// A socket, or TLS over it, on either side.
 #[derive(Debug)]
 pub enum Transport {
-    /// TCP.
-    Tcp(TcpStream),
+    /// Bytes as they are.
+    Plain(Wire),
     /// TLS.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Wire>>),
 }
 
 impl Transport {
     /// The socket underneath.
     #[must_use]
-    pub fn socket(&self) -> &TcpStream {
+    pub fn wire(&self) -> &Wire {
         match self {
-            Self::Tcp(stream) => stream,
+            Self::Plain(wire) => wire,
             Self::Tls(stream) => stream.get_ref().0,
         }
     }
 
     /// Makes its end look like the accident that it is: dropped, it is reset.
     pub fn cut(&self) {
-        let _ = self.socket().set_zero_linger();
+        self.wire().cut();
     }
 
     /// Makes its end an ordinary close again.
     pub fn spare(&self) {
-        let _ = socket2::SockRef::from(self.socket()).set_linger(None);
+        self.wire().spare();
     }
 }
 
 impl AsyncRead for Transport {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
         }
     }
@@ -59,7 +60,7 @@ impl AsyncRead for Transport {
 impl AsyncWrite for Transport {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut *self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
         }
     }
@@ -70,28 +71,28 @@ impl AsyncWrite for Transport {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }

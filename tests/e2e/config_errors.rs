@@ -270,8 +270,32 @@ fn nothing_listens_before_every_filter_is_ready() {
 fn words_that_do_not_work_yet_are_refused() {
     let yaml = "listeners: { web: { address: '127.0.0.1:0', cluster: app } }\nclusters: { app: { endpoints: [], discovery: { dns: 'a.b:1' } } }\n";
     says(&refused(yaml, &[]), &["discovery", "not supported", "proxy.yaml:2:"]);
-    let yaml = "listeners: { db: { address: '127.0.0.1:0', proxy_protocol: accept, cluster: app } }\nclusters: { app: { endpoints: [] } }\n";
-    says(&refused(yaml, &[]), &["accept", "not supported"]);
+}
+
+#[test]
+fn every_condition_of_a_chain_that_is_none_is_shown_at_its_place() {
+    let yaml = "\
+listeners:
+  web:
+    address: '127.0.0.1:0'
+    cluster: app
+    chains:
+      - match: { source: [10.0.0.1/8, ten], source_ports: ['9-1'] }
+        cluster: app
+      - { match: { sni: ['*'] }, cluster: gone }
+clusters: { app: { endpoints: [] } }
+";
+    let refused = refused(yaml, &[]);
+    for words in [
+        ["did you mean `10.0.0.0/8`?", "proxy.yaml:6:27"],
+        ["`ten` is neither a network", "proxy.yaml:6:39"],
+        ["did you mean `1-9`?", "proxy.yaml:6:60"],
+        ["`*` would match any name", "proxy.yaml:8:26"],
+        ["there are no certificates", "proxy.yaml:8:20"],
+        ["cluster \"gone\" does not exist", "proxy.yaml:8:43"],
+    ] {
+        says(&refused, &words);
+    }
 }
 
 #[test]

@@ -80,3 +80,31 @@ async fn the_names_that_are_listed_count_and_not_the_one_that_was_asked_for() {
         assert_eq!(answer.text().contains("upstream_tls_failure"), status == 503);
     }
 }
+
+/// Serves one request a connection and says the line in front of it.
+async fn told() -> Upstream {
+    Upstream::scripted(|mut conn, _, recorder| async move {
+        let Some(line) = conn.line().await else { return };
+        let Some(request) = conn.request().await else { return };
+        recorder.saw(&request);
+        let length = line.len();
+        conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{line}")).await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn endpoints_are_told_who_the_client_is_and_no_two_clients_share_a_connection() {
+    let upstream = told().await;
+    let proxy = cluster(upstream.address, "proxy_protocol: v1").await;
+    for _ in 0..2 {
+        let stream = tokio::net::TcpStream::connect(proxy.web()).await.unwrap();
+        let (own, web) = (stream.local_addr().unwrap(), proxy.web());
+        let mut client = Conn::over(stream);
+        let answer = client.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let expected = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {}", own.port(), web.port());
+        assert_eq!(answer.text(), expected);
+    }
+    assert_eq!(upstream.connections(), 2);
+    proxy.metric_reaches("fyke_cluster_connections_active", &[], 0.0).await;
+}

@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::token::{self, Places};
 use crate::{
-    config::resolved::{self, AdminAddress},
+    config::resolved::{self, Address},
     reload::handover::AdminSocket,
 };
 
@@ -61,12 +61,12 @@ impl Endpoint {
         };
         match (inherited, &settings.address) {
             (Some(AdminSocket::Tcp(socket)), _) => return tcp(socket),
-            (Some(AdminSocket::Unix(socket)), AdminAddress::Unix(path)) => return unix(socket, path),
+            (Some(AdminSocket::Unix(socket)), Address::Unix(path)) => return unix(socket, path),
             _ => {}
         }
         match &settings.address {
-            AdminAddress::Tcp(address) => tcp(std::net::TcpListener::bind(address)?),
-            AdminAddress::Unix(path) => {
+            Address::Tcp(address) => tcp(std::net::TcpListener::bind(address)?),
+            Address::Unix(path) => {
                 let stale = fs::symlink_metadata(path).is_ok_and(|facts| facts.file_type().is_socket())
                     && std::os::unix::net::UnixStream::connect(path).is_err();
                 if stale {
@@ -81,12 +81,12 @@ impl Endpoint {
 
     /// Where it is.
     #[must_use]
-    pub fn address(&self) -> AdminAddress {
+    pub fn address(&self) -> Address {
         match self {
             Self::Tcp(socket) => {
-                AdminAddress::Tcp(socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))))
+                Address::Tcp(socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))))
             }
-            Self::Unix(_, path, _) => AdminAddress::Unix(path.clone()),
+            Self::Unix(_, path, _) => Address::Unix(path.clone()),
         }
     }
 
@@ -106,11 +106,11 @@ impl Endpoint {
 ///
 /// # Errors
 /// The file that cannot be read or made, and why.
-pub fn token(settings: &resolved::Admin, bound: &AdminAddress) -> Result<String, (PathBuf, io::Error)> {
+pub fn token(settings: &resolved::Admin, bound: &Address) -> Result<String, (PathBuf, io::Error)> {
     match (bound, &settings.token_file) {
-        (AdminAddress::Unix(_), _) => Ok(String::new()),
-        (AdminAddress::Tcp(_), Some(file)) => token::configured(file).map_err(|error| (file.clone(), error)),
-        (AdminAddress::Tcp(address), None) => {
+        (Address::Unix(_), _) => Ok(String::new()),
+        (Address::Tcp(_), Some(file)) => token::configured(file).map_err(|error| (file.clone(), error)),
+        (Address::Tcp(address), None) => {
             let kept = Places::of_process().own(*address);
             kept.read_or_make().map_err(|error| (kept.path().to_owned(), error))
         }
@@ -119,8 +119,8 @@ pub fn token(settings: &resolved::Admin, bound: &AdminAddress) -> Result<String,
 
 /// Removes the token of an endpoint that nobody serves any more from its default place. One that the configuration
 /// names stays.
-pub fn forget_token(settings: &resolved::Admin, bound: &AdminAddress) {
-    if let (AdminAddress::Tcp(address), None) = (bound, &settings.token_file) {
+pub fn forget_token(settings: &resolved::Admin, bound: &Address) {
+    if let (Address::Tcp(address), None) = (bound, &settings.token_file) {
         let _ = fs::remove_file(Places::of_process().own(*address).path());
     }
 }

@@ -30,7 +30,7 @@ pub fn filter(snapshot: &Snapshot, registry: &Registry, name: &str) -> Option<Va
     let own = json!({
         "generation": snapshot.versions.get(name),
         "changes": snapshot.overlay.depth(name),
-        "listeners": snapshot.config.listeners.iter().filter(|listener| listener.filters.iter().any(|one| one.name == name)).map(|listener| &listener.name).collect::<Vec<_>>(),
+        "listeners": snapshot.config.listeners.iter().filter(|listener| listener.filter_lists().flatten().any(|one| one.name == name)).map(|listener| &listener.name).collect::<Vec<_>>(),
         "isolation": match settings.isolation { Isolation::Worker => "worker", Isolation::Stream => "stream" },
         "on_failure": match settings.on_failure { OnFailure::Close => "close", OnFailure::Open => "open" },
         "origin": format!("{}:{}", settings.origin.file, settings.origin.line),

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/live` | 200 while the process runs |
 //! | `/ready` | 200 while it accepts traffic, 503 while it drains |
-//! | `/status` | generation, listeners, whether it drains |
+//! | `/status` | generation, listeners, whether it drains, what is used of its limits and what is done about it |
 //! | `/config` | the configuration as it was written, secrets masked, and the generation |
 //! | `/generations` | those that can be gone back to |
 //! | `/audit` | who changed what, and how that went |
@@ -154,7 +154,7 @@ fn page(admin: &Admin, path: &str) -> Response<Full<Bytes>> {
         "/live" => text(StatusCode::OK, "live\n"),
         "/ready" if draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         "/ready" => text(StatusCode::OK, "ready\n"),
-        "/status" => ok(pages::status(&snapshot, draining)),
+        "/status" => ok(pages::status(&snapshot, draining, proxy.overload())),
         "/config" => {
             let mut response = ok(pages::config(&snapshot));
             if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", snapshot.generation)) {

@@ -39,7 +39,7 @@ fn seconds(moment: SystemTime) -> u64 {
 }
 
 /// `/status`
-pub fn status(snapshot: &Snapshot, draining: bool) -> Value {
+pub fn status(snapshot: &Snapshot, draining: bool, overload: Value) -> Value {
     let listeners: serde_json::Map<_, _> =
         snapshot.listeners.iter().map(|(name, address)| (name.clone(), json!(address))).collect();
     json!({
@@ -52,6 +52,7 @@ pub fn status(snapshot: &Snapshot, draining: bool) -> Value {
         "listeners": listeners,
         "filters": snapshot.config.filters.len(),
         "clusters": snapshot.config.clusters.len(),
+        "overload": overload,
     })
 }
 

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{BAD_CONFIGURATION, FAILED, Output, complain, print, process};
-use crate::config::{self, Format, resolved::AdminAddress};
+use crate::config::{self, Format, resolved::Address};
 
 /// Runs the demo until Ctrl-C, or for `duration`.
 pub fn run(duration: Option<Duration>, port: u16) -> u8 {
@@ -57,7 +57,7 @@ pub fn run(duration: Option<Duration>, port: u16) -> u8 {
             return code;
         }
     };
-    let proxy = process.listeners().first().map(|(_, address)| *address);
+    let proxy = process.listeners().first().and_then(|(_, address)| address.ip());
     if let (Some(proxy), Some(admin)) = (proxy, &process.admin_address) {
         print(format_args!("{}", welcome(proxy, admin, &services, &text)));
         runtime.spawn(trickle(proxy));
@@ -112,7 +112,7 @@ fn log_file() -> std::path::PathBuf {
     std::env::temp_dir().join(format!("fyke-demo-{}.log", std::process::id()))
 }
 
-fn welcome(proxy: SocketAddr, admin: &AdminAddress, services: &Services, configuration: &str) -> String {
+fn welcome(proxy: SocketAddr, admin: &Address, services: &Services, configuration: &str) -> String {
     format!(
         "Fyke demo
   proxy    http://{proxy}        chain: request-id, access-log, router (three WebAssembly filters)

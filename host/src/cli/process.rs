@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     path::Path,
     sync::{
         Arc,
@@ -23,7 +22,7 @@ use crate::{
     admin::{self, Admin, Endpoint, access::Access},
     config::{
         Config, Origin, Problem, Report, Sources,
-        resolved::{self, AdminAddress},
+        resolved::{self, Address},
     },
     reload::{
         self, canary,
@@ -46,7 +45,7 @@ pub struct Process {
     /// Another process serves in place of this one.
     handed_over: Arc<AtomicBool>,
     /// Where the admin endpoint listens.
-    pub admin_address: Option<AdminAddress>,
+    pub admin_address: Option<Address>,
 }
 
 /// The control plane's runtime: small, because it serves no traffic.
@@ -85,7 +84,7 @@ impl Process {
             .as_ref()
             .map(|settings| open(settings, &sources, inherited.admin(&settings.address), &handed_over))
             .transpose()?;
-        let setup = Setup { inherited, ..Setup::default() };
+        let setup = Setup { inherited, handed_over: Arc::clone(&handed_over), ..Setup::default() };
         let keeper = Arc::new(Keeper::new(Arc::new(prepared.start(setup)?), file));
         if let Some(predecessor) = predecessor {
             let pid = predecessor.pid;
@@ -153,7 +152,7 @@ impl Process {
 
     /// Listeners' names and addresses.
     #[must_use]
-    pub fn listeners(&self) -> Vec<(String, SocketAddr)> {
+    pub fn listeners(&self) -> Vec<(String, Address)> {
         self.admin.keeper.proxy.listeners()
     }
 
@@ -187,7 +186,7 @@ impl Process {
 fn wait_for_successor(
     path: &Path,
     admin: Arc<Admin>,
-    endpoint: Option<(AdminAddress, AdminSocket)>,
+    endpoint: Option<(Address, AdminSocket)>,
     handed_over: Arc<AtomicBool>,
 ) {
     let waited = Door::open(path).and_then(|door| {

@@ -15,6 +15,8 @@ pub struct Choice {
     pub avoid: Vec<SocketAddr>,
     /// The endpoint's own name is presented as host (Envoy's `auto_host_rewrite`).
     pub presents_host: bool,
+    /// Who is told to be the client, where the cluster tells (`proxy_protocol`): its address, and the one that it connected to.
+    pub client: Option<(SocketAddr, SocketAddr)>,
     /// Which circuit breakers count it.
     pub priority: Priority,
 }

@@ -2,20 +2,22 @@
 
 use std::{io, net::SocketAddr, rc::Rc};
 
+use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
 };
 
 use super::{RequestBody, error::ClusterError};
 use crate::{
     certificate::{Presents, Tls},
-    config::resolved::{Cluster, ClusterProtocol, ClusterTls, Sni},
-    transport::{Flat, Transport},
+    config::resolved::{Cluster, ClusterProtocol, ClusterTls, ProxyProtocolVersion, Sni},
+    proxy_protocol::{self, Endpoints},
+    transport::{Flat, Transport, Wire},
 };
 
 /// Spawns hyper's tasks on the worker's own thread.
@@ -47,6 +49,15 @@ pub struct Ends {
     pub tls: Option<Rc<Tls>>,
 }
 
+/// What a new connection is to be for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asks<'a> {
+    /// What TLS asks for with `sni: auto`.
+    pub host: Option<&'a str>,
+    /// Who is told to be the client, and where it connected to.
+    pub client: Option<(SocketAddr, SocketAddr)>,
+}
+
 /// A fresh connection.
 pub struct Opened<K> {
     /// Takes requests.
@@ -66,14 +77,14 @@ pub struct Opened<K> {
 pub async fn open<K: 'static>(
     settings: &Cluster,
     address: SocketAddr,
-    host: Option<&str>,
+    asks: Asks<'_>,
     kept: K,
 ) -> Result<Opened<K>, ClusterError> {
     let kept = Rc::new(kept);
-    let (transport, ends) = transport(settings, address, host).await?;
+    let (transport, ends) = transport(settings, address, asks).await?;
     let stream = match transport {
         Transport::Tls(stream) => stream,
-        Transport::Tcp(stream) => {
+        Transport::Plain(stream) => {
             let http2 = settings.protocol == ClusterProtocol::Http2;
             let sender = handshake(settings, stream, http2, address, Rc::clone(&kept)).await?;
             return Ok(Opened { sender, ends, kept });
@@ -100,12 +111,18 @@ pub async fn open<K: 'static>(
 pub(super) async fn transport(
     settings: &Cluster,
     address: SocketAddr,
-    host: Option<&str>,
+    asks: Asks<'_>,
 ) -> Result<(Transport, Ends), ClusterError> {
     let stream = tcp(settings, address).await.map_err(|error| ClusterError::Connect { address, error })?;
     let local = stream.local_addr().ok();
-    let Some(tls) = &settings.tls else { return Ok((Transport::Tcp(stream), Ends { local, tls: None })) };
-    let stream = encrypted(tls, address, host, stream).await.map_err(|error| ClusterError::Tls { address, error })?;
+    let mut stream = Wire::from(stream);
+    if let Some(version) = settings.proxy_protocol {
+        let header = header(version, asks.client);
+        stream.write_all(&header).await.map_err(|error| ClusterError::Connect { address, error })?;
+    }
+    let Some(tls) = &settings.tls else { return Ok((Transport::Plain(stream), Ends { local, tls: None })) };
+    let stream =
+        encrypted(tls, address, asks.host, stream).await.map_err(|error| ClusterError::Tls { address, error })?;
     let presents = tls.identity.clone().map_or(Presents::Nothing, Presents::Key);
     let agreed = Tls::of(stream.get_ref().1, None, presents);
     Ok((Transport::Tls(Box::new(stream.into())), Ends { local, tls: Some(Rc::new(agreed)) }))
@@ -121,10 +138,26 @@ pub(super) async fn plainly(
     address: SocketAddr,
     host: Option<&str>,
 ) -> io::Result<Transport> {
-    let stream = tcp(settings, address).await?;
+    let mut stream = Wire::from(tcp(settings, address).await?);
+    if let Some(version) = settings.proxy_protocol {
+        // It is about nobody's connection but this one.
+        stream.write_all(&header(version, None)).await?;
+    }
     match tls {
-        None => Ok(Transport::Tcp(stream)),
+        None => Ok(Transport::Plain(stream)),
         Some(tls) => Ok(Transport::Tls(Box::new(encrypted(tls, address, host, stream).await?.into()))),
+    }
+}
+
+/// Says whose connection it is; nobody's in particular where there is no client with an address.
+fn header(version: ProxyProtocolVersion, client: Option<(SocketAddr, SocketAddr)>) -> Bytes {
+    let endpoints = client.map_or(Endpoints::Local, |(source, destination)| Endpoints::internet(source, destination));
+    match version {
+        ProxyProtocolVersion::V1 => proxy_protocol::encode_v1(&endpoints),
+        // Without further fields there is nothing that could be too long.
+        ProxyProtocolVersion::V2 => {
+            proxy_protocol::encode_v2(&endpoints, &[], proxy_protocol::Checksum::None).unwrap_or_default()
+        }
     }
 }
 
@@ -150,8 +183,8 @@ async fn encrypted(
     tls: &ClusterTls,
     address: SocketAddr,
     host: Option<&str>,
-    stream: TcpStream,
-) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    stream: Wire,
+) -> io::Result<tokio_rustls::client::TlsStream<Wire>> {
     let name = server_name(tls, address, host)?;
     tokio_rustls::TlsConnector::from(std::sync::Arc::clone(&tls.config)).connect(name, stream).await
 }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     Choice,
     choice::Priority,
-    connect::{self, Ends},
+    connect::{self, Asks, Ends},
     error::{ClusterError, Limit},
     health::outlier::Outcome,
     local::{LocalCluster, Open},
@@ -34,14 +34,14 @@ impl Drop for Line {
 }
 
 /// Connects to an endpoint of the balancer's choice, and to another one for as long as there is one that was not tried, at most
-/// `connect_attempts` of the listener's cluster in all. Each attempt may take `connect_timeout`. `server_name` is what TLS asks for with
-/// `sni: auto`.
+/// `connect_attempts` of the listener's cluster in all. Each attempt may take `connect_timeout`. `asks.host` is what TLS asks for
+/// with `sni: auto`.
 ///
 /// Cancel safe.
 ///
 /// # Errors
 /// What the last attempt met.
-pub async fn dial(cluster: &Rc<LocalCluster>, server_name: Option<&str>) -> Result<Line, ClusterError> {
+pub async fn dial(cluster: &Rc<LocalCluster>, asks: Asks<'_>) -> Result<Line, ClusterError> {
     let mut choice = Choice::default();
     let mut met = None;
     loop {
@@ -51,7 +51,7 @@ pub async fn dial(cluster: &Rc<LocalCluster>, server_name: Option<&str>) -> Resu
             Ok(_) => return Err(met.unwrap_or_else(|| none(cluster))),
             Err(error) => return Err(met.unwrap_or(error)),
         };
-        match attempt(cluster, &endpoint, server_name).await {
+        match attempt(cluster, &endpoint, asks).await {
             Ok(line) => return Ok(line),
             // Another endpoint would not have more room.
             Err(error @ ClusterError::Overflow { .. }) => return Err(error),
@@ -71,7 +71,7 @@ fn none(cluster: &LocalCluster) -> ClusterError {
 async fn attempt(
     cluster: &Rc<LocalCluster>,
     endpoint: &Rc<LocalEndpoint>,
-    server_name: Option<&str>,
+    asks: Asks<'_>,
 ) -> Result<Line, ClusterError> {
     let settings = &cluster.shared.settings;
     let (started, limit) = (Instant::now(), settings.connect_timeout);
@@ -88,7 +88,7 @@ async fn attempt(
     };
     let open = Open::new(cluster, room, permit);
     let address = endpoint.address();
-    match timeout(limit, connect::transport(settings, address, server_name)).await {
+    match timeout(limit, connect::transport(settings, address, asks)).await {
         Ok(Ok((transport, ends))) => {
             endpoint.count(1);
             cluster.record(endpoint, Outcome::LocalOriginSuccessFinal);

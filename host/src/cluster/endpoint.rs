@@ -129,12 +129,25 @@ impl Status {
         (before & bit != 0) != on
     }
 
-    /// Nobody checks it any more.
-    pub fn unchecked(&self) {
-        for mark in [Mark::FailedCheck, Mark::Degraded, Mark::Draining] {
-            self.mark(mark, false);
+    /// The same without what nobody would correct any more: what outlier detection said, or what checks said.
+    #[must_use]
+    pub fn without(&self, ejections: bool, findings: bool) -> Self {
+        let status = Self {
+            marks: AtomicU8::new(self.marks.load(Ordering::Acquire)),
+            percent: AtomicU32::new(self.percent()),
+            healthy_since: AtomicU64::new(self.healthy_since.load(Ordering::Relaxed)),
+            ..Self::default()
+        };
+        if ejections {
+            status.mark(Mark::Ejected, false);
         }
-        self.weigh(100);
+        if findings {
+            for mark in [Mark::FailedCheck, Mark::Degraded, Mark::Draining] {
+                status.mark(mark, false);
+            }
+            status.weigh(100);
+        }
+        status
     }
 
     /// Whether it has a mark.

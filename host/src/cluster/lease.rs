@@ -166,6 +166,7 @@ impl Drop for Lease {
         self.cluster.shared.breakers(self.priority).end_request();
         if let Some(Link::Http2 { connection, .. }) = &self.link {
             connection.release();
+            self.cluster.has_room();
         }
     }
 }

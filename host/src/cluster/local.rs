@@ -18,7 +18,7 @@ use super::{
     Choice, RequestBody, balance,
     breakers::Breakers,
     choice::Priority,
-    connect::{self, Ends, Sender},
+    connect::{self, Asks, Ends, Sender},
     error::{ClusterError, Limit},
     health::outlier::{LocalOriginFailure, Outcome},
     lease::{Lease, Link},
@@ -119,8 +119,8 @@ impl LocalCluster {
         if self.view.borrow().version() != self.shared.version() {
             let next = Rc::new(View::new(&self.shared, Some(&self.view.borrow())));
             let before = self.view.replace(Rc::clone(&next));
-            for endpoint in before.endpoints() {
-                if !next.has(endpoint) {
+            for (place, endpoint) in before.endpoints().iter().enumerate() {
+                if !next.has(endpoint, place) {
                     endpoint.close_idle(&self.metrics.idle);
                 }
             }
@@ -149,11 +149,14 @@ impl LocalCluster {
         fresh: bool,
     ) -> Result<Lease, ClusterError> {
         let endpoint = self.pick(choice)?;
+        // A connection that says whose it is serves nobody else.
+        let fresh = fresh || self.shared.settings.proxy_protocol.is_some();
         if !fresh && let Some((link, ends)) = endpoint.pooled(&self.shared.settings.pool, &self.metrics.idle) {
             return self.lend(choice.priority, endpoint, link, ends, true);
         }
         // Boxed: most requests find a connection, and should not carry the room for opening one.
-        Box::pin(self.open(choice.priority, endpoint, host, fresh)).await
+        let asks = Asks { host, client: choice.client };
+        Box::pin(self.open(choice.priority, endpoint, asks, fresh)).await
     }
 
     /// The endpoint of the balancer's choice.
@@ -230,6 +233,7 @@ impl LocalCluster {
                 self.give_back(&endpoint, sender, ends, (served, &open));
             } else if let Link::Http2 { connection, .. } = link {
                 connection.release();
+                self.has_room();
             }
             return Err(self.overflow(priority, Limit::Requests, Duration::ZERO));
         }
@@ -244,12 +248,12 @@ impl LocalCluster {
         self: &Rc<Self>,
         priority: Priority,
         endpoint: Rc<LocalEndpoint>,
-        host: Option<&str>,
+        asks: Asks<'_>,
         fresh: bool,
     ) -> Result<Lease, ClusterError> {
         let limit = self.shared.settings.connect_timeout;
         let started = Instant::now();
-        match tokio::time::timeout(limit, self.connect(priority, &endpoint, host, fresh)).await {
+        match tokio::time::timeout(limit, self.connect(priority, &endpoint, asks, fresh)).await {
             Ok(Ok(lease)) => Ok(lease),
             Ok(Err(error)) => {
                 self.not_connected(&endpoint, &error);
@@ -270,7 +274,7 @@ impl LocalCluster {
         self: &Rc<Self>,
         priority: Priority,
         endpoint: &Rc<LocalEndpoint>,
-        host: Option<&str>,
+        asks: Asks<'_>,
         fresh: bool,
     ) -> Result<Lease, ClusterError> {
         let settings = &self.shared.settings;
@@ -281,13 +285,14 @@ impl LocalCluster {
             ClusterProtocol::Auto => endpoint.multiplexes(),
         };
         let pooled = || endpoint.pooled(&settings.pool, &self.metrics.idle);
-        while multiplexes() && endpoint.is_opening() {
+        let own = settings.proxy_protocol.is_some();
+        while !own && multiplexes() && endpoint.is_opening() {
             endpoint.opened().await;
             if let Some((link, ends)) = pooled() {
                 return self.lend(priority, Rc::clone(endpoint), link, ends, true);
             }
         }
-        let multiplexed = multiplexes();
+        let multiplexed = !own && multiplexes();
         let permit = match Arc::clone(&self.breakers(priority).connections).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => match self.wait(priority, endpoint, fresh).await? {
@@ -304,7 +309,7 @@ impl LocalCluster {
         let open = Open::new(self, room, permit);
         let address = endpoint.address();
         let failed = |error| ClusterError::Handshake { address, error };
-        let opened = connect::open(settings, address, host, open).await?;
+        let opened = connect::open(settings, address, asks, open).await?;
         let link = match opened.sender {
             Sender::Http1(mut sender) => {
                 sender.ready().await.map_err(failed)?;
@@ -315,7 +320,9 @@ impl LocalCluster {
                 endpoint.agreed(true);
                 sender.ready().await.map_err(failed)?;
                 let connection = Multiplexed::new(sender.clone(), opened.ends.clone(), opened.kept.until);
-                endpoint.share(Rc::clone(&connection));
+                if !own {
+                    endpoint.share(Rc::clone(&connection));
+                }
                 Link::Http2 { sender, connection }
             }
         };
@@ -339,6 +346,8 @@ impl LocalCluster {
         let acquire = Arc::clone(&breakers.connections).acquire_owned();
         tokio::pin!(acquire);
         loop {
+            // A connection that says whose it is serves nobody else.
+            let fresh = fresh || self.shared.settings.proxy_protocol.is_some();
             if !fresh && let Some((link, ends)) = endpoint.pooled(&self.shared.settings.pool, &self.metrics.idle) {
                 return Ok(Waited::Connection(link, ends));
             }
@@ -388,7 +397,8 @@ impl LocalCluster {
     ) {
         let pool = &self.shared.settings.pool;
         let worn = pool.requests_per_connection > 0 && served >= pool.requests_per_connection;
-        if sender.is_closed() || worn || self.retired.get() || open.until <= self.sweeps.get() {
+        let own = self.shared.settings.proxy_protocol.is_some();
+        if sender.is_closed() || worn || own || self.retired.get() || open.until <= self.sweeps.get() {
             return;
         }
         if self.shared.is_starving() && self.metrics.pending.own() == 0 {
@@ -397,6 +407,13 @@ impl LocalCluster {
         }
         endpoint.keep(sender, ends, (served, open), self.sweeps.get());
         self.metrics.idle.add(1);
+        if self.metrics.pending.own() > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    /// A stream of a connection that many share has ended: whoever waits for a connection may use that one.
+    pub(super) fn has_room(&self) {
         if self.metrics.pending.own() > 0 {
             self.freed.notify_one();
         }

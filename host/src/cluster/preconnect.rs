@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc};
 
 use super::{
     choice::Priority,
-    connect::{self, Sender},
+    connect::{self, Asks, Sender},
     local::{LocalCluster, Open},
     pool::{LocalEndpoint, Opening},
 };
@@ -34,7 +34,7 @@ impl LocalCluster {
         tokio::task::spawn_local(async move {
             let _opening = Opening::begin(&endpoint);
             let settings = &cluster.shared.settings;
-            let opening = connect::open(settings, endpoint.address(), None, open);
+            let opening = connect::open(settings, endpoint.address(), Asks::default(), open);
             let Ok(Ok(opened)) = tokio::time::timeout(settings.connect_timeout, opening).await else { return };
             if let Sender::Http1(mut sender) = opened.sender
                 && sender.ready().await.is_ok()

@@ -1,7 +1,7 @@
 //! The part of a cluster that exists once per process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, RwLock,
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::{
     breakers::{Breakers, RetryPermit},
     choice::Priority,
-    endpoint::{Mark, SharedEndpoint, Status},
+    endpoint::{SharedEndpoint, Status},
     health::{self, outlier::Detector},
     membership::Membership,
 };
@@ -35,6 +35,8 @@ pub struct SharedCluster {
     /// Rises with every change of the membership or of an endpoint's health.
     version: AtomicU64,
     membership: Mutex<Arc<Membership>>,
+    /// Somebody is making the next membership.
+    rebalancing: Mutex<()>,
     breakers: Arc<Breakers>,
     /// Hardly any cluster needs them.
     high: OnceLock<Arc<Breakers>>,
@@ -78,6 +80,7 @@ impl SharedCluster {
         Arc::new(Self {
             version: AtomicU64::new(0),
             membership: Mutex::new(Arc::new(Membership::new(&settings, 0, endpoints))),
+            rebalancing: Mutex::default(),
             breakers: Arc::new(breakers),
             high: OnceLock::new(),
             detector,
@@ -107,18 +110,17 @@ impl SharedCluster {
             (None, Some(outliers)) => Some(detector(outliers.clone())),
             (_, None) => None,
         };
-        // Marks that nobody would take away any more go with whoever has set them.
-        for endpoint in &before.endpoints {
-            if detector.is_none() {
-                endpoint.status.mark(Mark::Ejected, false);
-            }
-            if settings.health_check.is_none() {
-                endpoint.status.unchecked();
-            }
-        }
-        let status = |address| {
-            let known = before.endpoints.iter().find(|endpoint| endpoint.address() == address);
-            known.map(|known| Arc::clone(&known.status)).unwrap_or_default()
+        // Marks that nobody would take away any more are not taken over. What is known is shared otherwise, with those who watch the
+        // old cluster until this one takes its place: they must not mark an endpoint here that nobody will look at again.
+        let forgets = (old.detector.is_some() && detector.is_none())
+            || (old.settings.health_check.is_some() && settings.health_check.is_none());
+        let (ejects, checks) = (detector.is_some(), settings.health_check.is_some());
+        let places: HashMap<SocketAddr, &Arc<SharedEndpoint>> =
+            before.endpoints.iter().map(|endpoint| (endpoint.address(), endpoint)).collect();
+        let status = |address| match places.get(&address) {
+            None => Arc::default(),
+            Some(known) if forgets => Arc::new(known.status.without(!ejects, !checks)),
+            Some(known) => Arc::clone(&known.status),
         };
         let cluster = Self::with(settings, workers, (detector, Arc::clone(&old.checks)), status);
         cluster.used.store(old.is_used(), Ordering::Relaxed);
@@ -156,9 +158,11 @@ impl SharedCluster {
 
     /// Has the balancer look at the health of endpoints again. Builds tables: where a worker asks for it, that should be rare.
     pub fn rebalance(&self) {
-        let mut membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+        // One at a time, and apart from the lock that workers take: none of them waits while tables are built.
+        let _turn = self.rebalancing.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.version.load(Ordering::Relaxed) + 1;
-        *membership = Arc::new(Membership::new(&self.settings, version, membership.endpoints.clone()));
+        let next = Arc::new(Membership::new(&self.settings, version, self.membership().endpoints.clone()));
+        *self.membership.lock().unwrap_or_else(PoisonError::into_inner) = next;
         self.version.store(version, Ordering::Release);
     }
 

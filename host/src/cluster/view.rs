@@ -35,12 +35,16 @@ impl View {
     #[must_use]
     pub fn new(shared: &SharedCluster, before: Option<&Self>) -> Self {
         let membership = shared.membership();
-        let known = |status| {
-            let mut before = before.into_iter().flat_map(|before| &before.endpoints);
-            before.find(|local| Arc::ptr_eq(&local.shared, status)).map(Rc::clone)
+        let known = |place: usize, one| {
+            let before = &before?.endpoints;
+            let is = |local: &&Rc<LocalEndpoint>| Arc::ptr_eq(&local.shared, one);
+            // Where only somebody's health has changed, everybody is where it was: no worker searches ten thousand for each of them.
+            before.get(place).filter(is).or_else(|| before.iter().find(is)).map(Rc::clone)
         };
-        let local = membership.endpoints.iter();
-        let endpoints = local.map(|one| known(one).unwrap_or_else(|| LocalEndpoint::new(Arc::clone(one)))).collect();
+        let local = membership.endpoints.iter().enumerate();
+        let endpoints = local
+            .map(|(place, one)| known(place, one).unwrap_or_else(|| LocalEndpoint::new(Arc::clone(one))))
+            .collect();
         let balancing = &shared.settings.balancing;
         let decay = match &balancing.policy {
             Policy::PeakEwma(ewma) => Some(ewma.decay),
@@ -63,10 +67,11 @@ impl View {
         &self.endpoints
     }
 
-    /// Whether an endpoint is among them.
+    /// Whether an endpoint is among them; `place` is where it was before.
     #[must_use]
-    pub fn has(&self, endpoint: &Rc<LocalEndpoint>) -> bool {
-        self.endpoints.iter().any(|one| Rc::ptr_eq(one, endpoint))
+    pub fn has(&self, endpoint: &Rc<LocalEndpoint>, place: usize) -> bool {
+        let is = |one: &Rc<LocalEndpoint>| Rc::ptr_eq(one, endpoint);
+        self.endpoints.get(place).is_some_and(is) || self.endpoints.iter().any(is)
     }
 
     /// The one that the balancer chooses.

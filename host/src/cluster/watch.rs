@@ -73,6 +73,8 @@ impl Watched {
                 tasks.spawn(runner.run(stopped.clone()));
             }
         }
+        // Whoever watched a cluster in whose place this one came may have marked endpoints since its plan was made.
+        cluster.unbalanced.notify_one();
         Some(Self { cluster: Arc::clone(cluster), _tasks: tasks, _stop: stop })
     }
 }
@@ -195,7 +197,8 @@ impl Report for Findings {
                     tracing::warn!(cluster, %address, "endpoint is {health}: {why}");
                 }
             }
-            self.cluster.rebalance();
+            // Many may change at once: one plan serves all of them.
+            self.cluster.unbalanced.notify_one();
         } else if seen.transition == Transition::ChangePending {
             tracing::debug!(cluster, %address, "more checks like this one will change the endpoint's health");
         }

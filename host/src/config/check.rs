@@ -245,13 +245,27 @@ impl<'a> Checker<'a, '_, '_> {
                 branch => branch,
             },
             Value::Map(entries) => {
-                if let Some((key, _)) = entries.iter().find(|(key, _)| words.contains(&key.text.as_str())) {
+                let takes = |key: &str| branches.iter().find(|branch| self.takes(branch, key));
+                let nothing = |key: &str| words.contains(&key) && takes(key).is_none();
+                if let Some((key, _)) = entries.iter().find(|(key, _)| nothing(&key.text)) {
                     let message = format!("{} takes nothing", quote(&key.text));
                     let (path, help) = (join(place.path, &key.text), format!("write just `{}`", key.text));
                     self.diagnostics.error_with_help(key.span, &path, message, help);
                     return Remove;
                 }
-                branches.iter().find(|branch| is_type(branch, "object"))
+                let named = entries.iter().find_map(|(key, _)| takes(&key.text));
+                let form = named.or_else(|| branches.iter().find(|branch| self.is_map(branch)));
+                if named.is_none()
+                    && form.is_some_and(|form| forms(form).next().is_some())
+                    && let Some((key, _)) = entries.first()
+                {
+                    // None of several choices with settings was meant more than another.
+                    let message = format!("unknown key {}", quote(&key.text));
+                    let (path, help) = (join(place.path, &key.text), suggest::help(&key.text, &words));
+                    self.diagnostics.error_with_help(key.span, &path, message, help);
+                    return Remove;
+                }
+                form
             }
             _ => None,
         };
@@ -259,6 +273,17 @@ impl<'a> Checker<'a, '_, '_> {
             Some(branch) => self.node(node, branch, place),
             None => self.wrong_type(node, schema, &branches, place),
         }
+    }
+
+    /// Whether a form is a map that has this key, or has a form that is one: a choice with settings.
+    fn takes(&self, schema: &'a Json, key: &str) -> bool {
+        schema.get("properties").is_some_and(|properties| properties.get(key).is_some())
+            || forms(schema).any(|form| self.takes(self.schema.follow(form), key))
+    }
+
+    /// Whether a form is a map, or has one that is.
+    fn is_map(&self, schema: &'a Json) -> bool {
+        is_type(schema, "object") || forms(schema).any(|form| self.is_map(self.schema.follow(form)))
     }
 
     fn choice(&mut self, node: &Node, text: &str, choices: &[&str], refused: &[&str], place: &Place<'_>) -> Verdict {
@@ -290,6 +315,11 @@ impl<'a> Checker<'a, '_, '_> {
         self.diagnostics.push(problem);
         Remove
     }
+}
+
+/// The forms that a value may have.
+fn forms(schema: &Json) -> impl Iterator<Item = &Json> {
+    ["oneOf", "anyOf"].into_iter().filter_map(|keyword| schema.get(keyword)?.as_array()).flatten()
 }
 
 /// What comes from the environment is text; where the schema wants a number or a truth value, it is read as one.

@@ -8,14 +8,15 @@ mod balancing;
 mod cluster;
 mod filter;
 mod health;
+mod listener;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::{balancing::*, cluster::*, filter::*, health::*};
-use super::units::{ByteSize, Duration};
+pub use self::{balancing::*, cluster::*, filter::*, health::*, listener::*};
+use super::units::ByteSize;
 
 /// Configuration of Fyke, a service proxy. Listeners take requests in, filters look at them, clusters are where they go.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -123,119 +124,15 @@ pub struct Admin {
 /// Limits of the process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(extend("x-fyke-unsupported" = ["memory"]))]
 pub struct ProcessLimits {
-    /// Downstream connections, all listeners together. Default 20000.
+    /// Downstream connections, all listeners together. From 90% on they are closed after their answers. Default 20000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub connections: Option<u32>,
-}
-
-/// Where requests come in.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("x-fyke-unsupported" = ["chains"]))]
-pub struct Listener {
-    /// IP address and port, such as `0.0.0.0:8080`; port 0 is any free one.
-    pub address: String,
-    /// What is spoken.
-    #[serde(default)]
-    pub protocol: ListenerProtocol,
-    /// Certificates, for HTTPS.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<ListenerTls>,
-    /// Whether connections begin with a PROXY protocol header.
-    #[serde(default)]
-    pub proxy_protocol: ProxyProtocol,
-    /// Names of filters, outermost first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub filters: Vec<String>,
-    /// Where requests go when no filter says otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<String>,
-    /// Limits for each connection, and their number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<ListenerLimits>,
-    /// Anything; readable by filters as `listener_metadata`.
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
-    pub metadata: serde_json::Map<String, serde_json::Value>,
-    /// How long open requests and connections may go on when the process ends; the longest of all listeners counts for
-    /// every one. Default 30s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub drain: Option<Duration>,
-}
-
-/// What is spoken on a listener.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ListenerProtocol {
-    /// HTTP/1.1 and HTTP/2.
-    #[default]
-    Http,
-    /// Bytes, both ways.
-    Tcp,
-}
-
-/// Whether connections begin with a PROXY protocol header.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(extend("x-fyke-unsupported" = ["accept", "require"]))]
-pub enum ProxyProtocol {
-    /// They do not.
-    #[default]
-    Off,
-}
-
-/// TLS of a listener.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListenerTls {
-    /// Chosen by the name that the client asks for; the first when none fits.
-    #[schemars(length(min = 1))]
-    pub certificates: Vec<Certificate>,
-    /// PEM file of authorities; clients must then show a certificate by one of them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_ca: Option<String>,
-}
-
-/// A certificate with its key.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Certificate {
-    /// PEM file with the certificate, then the rest of its chain.
-    pub certificate: String,
-    /// PEM file with the private key.
-    pub key: String,
-}
-
-/// Limits of a listener.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ListenerLimits {
-    /// Open connections. Default 10000.
+    /// Resident memory, at least 16MiB. From 90% on connections are closed after their answers, above 95% a rising share of requests is
+    /// answered with 503, from 98% on no connection is accepted. Default: what the control group grants; without one no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub connections: Option<u32>,
-    /// Size of a request's head; at least 8KiB. Default 60KiB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub header_bytes: Option<ByteSize>,
-    /// Headers of a request. Default 100.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10000))]
-    pub headers: Option<u32>,
-    /// From a request's first byte to the end of its head. Default 10s.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub header_timeout: Option<Duration>,
-    /// Without a byte in either direction. Default 5m.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub idle_timeout: Option<Duration>,
-    /// Concurrent streams of an HTTP/2 connection. Default 100.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub streams: Option<u32>,
-    /// Held for a stream that a filter has paused, each direction. Default 1MiB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub buffer: Option<ByteSize>,
+    pub memory: Option<ByteSize>,
 }
 
 /// Where filters write.

@@ -4,10 +4,11 @@
 //! optional for lack of a default, and names refer to things that exist.
 
 mod filter;
+mod listener;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-pub use self::filter::*;
+pub use self::{filter::*, listener::*};
 use super::fingerprint::Fingerprint;
 pub use super::resolve::Certificates;
 use crate::cluster::{balance, health};
@@ -48,7 +49,7 @@ pub struct Config {
 impl Config {
     /// Puts a filter in the place of the one of its name, in every chain too.
     pub fn put(&mut self, filter: &Arc<Filter>) {
-        let of_listeners = self.listeners.iter_mut().flat_map(|listener| &mut listener.filters);
+        let of_listeners = self.listeners.iter_mut().flat_map(Listener::filter_lists_mut).flatten();
         for one in of_listeners.filter(|one| one.name == filter.name) {
             *one = Arc::clone(filter);
         }
@@ -83,23 +84,71 @@ pub struct Node {
 #[derive(Debug, Clone)]
 pub struct Admin {
     /// Where.
-    pub address: AdminAddress,
+    pub address: Address,
     /// Where the token is that changes need; made at start when it is missing. `None`: the place for this address.
     pub token_file: Option<PathBuf>,
     /// Where it was written.
     pub origin: Origin,
 }
 
-/// `address:` of the admin endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AdminAddress {
+/// `address:` of a listener or the admin endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
     /// IP address and port.
     Tcp(SocketAddr),
-    /// A socket in the file system, open to its owner.
+    /// A socket in the file system.
     Unix(PathBuf),
 }
 
-impl std::fmt::Display for AdminAddress {
+impl Address {
+    /// The IP address and port, where there are some.
+    #[must_use]
+    pub fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The port, where there is one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.ip().map(|address| address.port())
+    }
+
+    /// Whether any free port will do.
+    #[must_use]
+    pub fn is_any_port(&self) -> bool {
+        self.port() == Some(0)
+    }
+}
+
+impl std::str::FromStr for Address {
+    type Err = std::net::AddrParseError;
+
+    /// Reads what `Display` has written.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("unix:") {
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text.parse().map(Self::Tcp),
+        }
+    }
+}
+
+impl serde::Serialize for Address {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Address {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
@@ -113,6 +162,8 @@ impl std::fmt::Display for AdminAddress {
 pub struct ProcessLimits {
     /// Downstream connections, all listeners together. Default 20,000, or less where the limit of open files is lower.
     pub connections: usize,
+    /// Resident memory, in bytes. `None`: what the control group grants, or no limit.
+    pub memory: Option<u64>,
 }
 
 /// Where a thing was written, for messages: `file:line`.
@@ -124,85 +175,6 @@ pub struct Origin {
     pub line: usize,
     /// Column, from 1.
     pub column: usize,
-}
-
-/// One of `listeners:`.
-#[derive(Debug, Clone)]
-pub struct Listener {
-    /// Its key.
-    pub name: String,
-    /// Where it was written.
-    pub origin: Origin,
-    /// Address to bind.
-    pub address: SocketAddr,
-    /// What is spoken there.
-    pub protocol: ListenerProtocol,
-    /// TLS, when configured.
-    pub tls: Option<ListenerTls>,
-    /// Filters, outermost first; each exists in [`Config::filters`].
-    pub filters: Vec<Arc<Filter>>,
-    /// Where requests go when no filter says otherwise.
-    pub cluster: Option<String>,
-    /// Limits per connection and for the listener.
-    pub limits: ListenerLimits,
-    /// How long open streams get when the process drains. Default 30 s.
-    pub drain: Duration,
-    /// Anything; readable by filters.
-    pub metadata: Arc<serde_json::Map<String, serde_json::Value>>,
-    /// All of this, its certificates included.
-    pub fingerprint: Fingerprint,
-}
-
-/// `protocol:` of a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ListenerProtocol {
-    /// HTTP/1.1 and HTTP/2.
-    #[default]
-    Http,
-    /// Bytes, both ways.
-    Tcp,
-}
-
-/// `tls:` of a listener. Files have been read and parsed.
-#[derive(Debug, Clone)]
-pub struct ListenerTls {
-    /// Ready for rustls, with ALPN `h2` and `http/1.1` where HTTP is spoken, certificates chosen by SNI and client certificates verified when `client_ca` is set.
-    pub config: Arc<rustls::ServerConfig>,
-    /// What it chooses from.
-    pub certificates: Arc<Certificates>,
-}
-
-/// `limits:` of a listener.
-#[derive(Debug, Clone)]
-pub struct ListenerLimits {
-    /// Open connections. Default 10,000.
-    pub connections: usize,
-    /// Bytes of one request's head. Default 60 KiB.
-    pub header_bytes: usize,
-    /// Headers of one request. Default 100.
-    pub headers: usize,
-    /// From a request's first byte to the end of its head. Default 10 s.
-    pub header_timeout: Duration,
-    /// Without any byte in either direction. Default 5 min.
-    pub idle_timeout: Duration,
-    /// Concurrent streams of an HTTP/2 connection. Default 100.
-    pub streams: u32,
-    /// Bytes held for a paused stream, each direction. Default 1 MiB.
-    pub buffer: usize,
-}
-
-impl Default for ListenerLimits {
-    fn default() -> Self {
-        Self {
-            connections: 10_000,
-            header_bytes: 60 * 1024,
-            headers: 100,
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(300),
-            streams: 100,
-            buffer: 1024 * 1024,
-        }
-    }
 }
 
 /// One of `clusters:`.

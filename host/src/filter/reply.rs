@@ -19,16 +19,14 @@ pub fn by_host(
     from: Option<usize>,
 ) {
     let details = details.into();
-    let body = format!("{}: {details}\n", status.canonical_reason().unwrap_or("error").to_lowercase());
     let mut fields = HeaderMap::with_capacity(2);
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    exchange.reply_with(Reply {
-        head: ResponseHead { status, fields },
-        body: Bytes::from(body),
-        grpc_status: None,
-        details,
-        from,
-    });
+    let body = if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
+        Bytes::new()
+    } else {
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        Bytes::from(format!("{}: {details}\n", status.canonical_reason().unwrap_or("error").to_lowercase()))
+    };
+    exchange.reply_with(Reply { head: ResponseHead { status, fields }, body, grpc_status: None, details, from });
 }
 
 /// Makes the recorded reply the stream's response, at the place of the filter that gave it. The caller then runs

@@ -7,7 +7,10 @@ use http::{
 };
 
 use super::path;
-use crate::wasm::{exchange::Connection, maps::RequestHead};
+use crate::{
+    transport::End,
+    wasm::{exchange::Connection, maps::RequestHead},
+};
 
 /// Why a request is not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +92,11 @@ pub fn request(
             return Err(refused(StatusCode::BAD_REQUEST, "missing_host"));
         }
         // HTTP/1.0 may leave it out, HTTP/1.1 towards the upstream may not: the address that was asked stands in.
-        if let Ok(host) = HeaderValue::from_str(connection.local.text()) {
+        let host = match connection.local.end {
+            End::Ip(_) => HeaderValue::from_str(connection.local.text()),
+            End::Unix(_) => Ok(HeaderValue::from_static("localhost")),
+        };
+        if let Ok(host) = host {
             fields.insert(HOST, host);
         }
     }

@@ -129,6 +129,8 @@ impl ResponseFlow {
             self.source = None;
             self.deadline = None;
             self.idle = None;
+            // A filter may hold the rest for as long as it likes: a timer that is over must not be asked again and again.
+            self.sleep = None;
             if let Some(lease) = self.lease.take() {
                 lease.finish();
             }

@@ -12,12 +12,15 @@ pub mod admit;
 pub mod exchange_body;
 pub mod expect;
 mod extended;
+#[cfg(test)]
+mod failures;
 mod framing;
 pub mod outcome;
 pub mod path;
 mod patience;
 mod policy;
 mod redirect;
+mod respond;
 mod route;
 pub mod runtime;
 pub mod stream;

@@ -61,8 +61,11 @@ impl Policy {
         leased: &dyn Fn(&Lease),
     ) -> Result<Answered, UpstreamError> {
         let received = || stream.exchange.borrow().request_received;
+        let most = stream.runtime.limits.buffer;
         let order = Order {
             retry: &self.retry,
+            // A filter may ask for less than what the listener holds of a stream, not for more.
+            buffer: self.retry.buffer.map_or(most, |buffer| buffer.min(most)),
             hedges: self.hedges,
             counts: self.counts,
             choice,
@@ -73,6 +76,12 @@ impl Policy {
         };
         let executed = execute(cluster, outgoing, order).await;
         stream.exchange.borrow_mut().exhausted = executed.exhausted;
+        if let Some(idle) = self.retry.per_try_idle_timeout() {
+            // From now on there is one attempt: the rest of its answer may not stall either.
+            let mut limits = stream.limits.get();
+            limits.idle = Some(limits.idle.map_or(idle, |limit| limit.min(idle)));
+            stream.limits.set(limits);
+        }
         executed.result
     }
 }

@@ -86,7 +86,10 @@ async fn once(stream: &Rc<Stream>, source: Option<Incoming>, upgrading: bool, ex
                 exchange.asked.ready = Some(Instant::now());
             }
         };
-        let (choice, policy) = policy::of(stream);
+        let (mut choice, policy) = policy::of(stream);
+        if cluster.shared.settings.proxy_protocol.is_some() {
+            choice.client = stream.exchange.borrow().connection.client();
+        }
         if let Some(policy) = policy {
             // Boxed: most requests are sent once, and should not carry the room for more.
             let executing = policy.execute(stream, &cluster, outgoing, choice, &seen);

@@ -1,11 +1,11 @@
 //! What a listener's streams need on one worker.
 
-use std::{any::Any, rc::Rc};
+use std::{any::Any, rc::Rc, sync::Arc};
 
 use crate::{
     config::resolved::ListenerLimits,
     filter::chain::Chain,
-    listener::tasks::Tasks,
+    listener::{overload::Flags, tasks::Tasks},
     telemetry::{
         names,
         registry::{Counter, Gauge, Histogram, Registry},
@@ -13,7 +13,7 @@ use crate::{
     wasm::env::Env,
 };
 
-/// A listener on one worker, in one generation.
+/// A chain of a listener on one worker, in one generation.
 #[derive(Debug)]
 pub struct ListenerRuntime {
     /// Surroundings of its filters.
@@ -28,6 +28,8 @@ pub struct ListenerRuntime {
     pub metrics: Rc<ListenerMetrics>,
     /// Where its connections and tunnels run.
     pub tasks: Rc<Tasks>,
+    /// What to do less of.
+    pub overload: Arc<Flags>,
     /// What lives until its last stream has ended.
     pub keeps: Rc<dyn Any>,
 }
@@ -40,6 +42,9 @@ pub struct ListenerMetrics {
     pub active: Gauge,
     pub refused_limit: Counter,
     pub refused_tls: Counter,
+    pub refused_proxy_protocol: Counter,
+    pub refused_no_chain: Counter,
+    pub shed: Counter,
     pub classes: [Counter; 5],
     pub reset: Counter,
     pub requests_active: Gauge,
@@ -73,6 +78,9 @@ impl ListenerMetrics {
             active: registry.gauge(&names::LISTENER_CONNECTIONS_ACTIVE, &[("listener", listener)]),
             refused_limit: refused("limit"),
             refused_tls: refused("tls"),
+            refused_proxy_protocol: refused("proxy_protocol"),
+            refused_no_chain: refused("no_chain"),
+            shed: counter(&names::LISTENER_REQUESTS_SHED),
             classes: [class("1xx"), class("2xx"), class("3xx"), class("4xx"), class("5xx")],
             reset: class("reset"),
             requests_active: registry.gauge(&names::LISTENER_REQUESTS_ACTIVE, &[("listener", listener)]),

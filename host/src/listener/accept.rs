@@ -2,21 +2,29 @@
 
 use std::{
     cell::RefCell,
-    net::SocketAddr,
+    future::poll_fn,
+    io,
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
-use tokio::net::{TcpListener, TcpStream};
-
-use super::{connection, drain::Drain, tasks::Tasks};
+use super::{
+    connection,
+    drain::Drain,
+    overload::Flags,
+    serving::{Serving, Taken},
+    socket::Registered,
+    tasks::Tasks,
+};
 use crate::{
-    config::resolved::{Listener, ListenerProtocol},
+    config::resolved::ListenerProtocol,
     http::runtime::ListenerRuntime,
+    transport::{End, Socket},
 };
 
 /// Connections of the process and of one listener, shared by the workers.
@@ -44,6 +52,12 @@ impl Count {
     /// Changes how many there may be. Those that are open stay.
     pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// How many there are, and how many there may be.
+    #[must_use]
+    pub fn read(&self) -> (usize, usize) {
+        (self.open.load(Ordering::Relaxed), self.limit.load(Ordering::Relaxed))
     }
 
     fn enter(&self) -> bool {
@@ -110,20 +124,12 @@ pub struct LocalListener {
     serving: RefCell<Rc<Serving>>,
     /// Limits.
     pub admission: Arc<Admission>,
+    /// What to do less of.
+    pub overload: Arc<Flags>,
     /// It, or the worker, is going away.
     pub drain: Drain,
     /// Its connections.
     pub tasks: Rc<Tasks>,
-}
-
-/// What connections and streams begin on: one generation's part of a listener.
-pub struct Serving {
-    /// Settings.
-    pub settings: Arc<Listener>,
-    /// TLS, when configured.
-    pub tls: Option<tokio_rustls::TlsAcceptor>,
-    /// Chain, limits and surroundings of streams.
-    pub runtime: Rc<ListenerRuntime>,
 }
 
 impl LocalListener {
@@ -133,6 +139,7 @@ impl LocalListener {
         Rc::new(Self {
             name: serving.settings.name.as_str().into(),
             protocol: serving.settings.protocol,
+            overload: Arc::clone(&serving.runtime.overload),
             serving: RefCell::new(Rc::new(serving)),
             admission,
             drain: Drain::default(),
@@ -146,7 +153,13 @@ impl LocalListener {
         Rc::clone(&self.serving.borrow())
     }
 
-    /// What a new stream begins on.
+    /// What a new stream begins on, of a connection that has taken a chain.
+    #[must_use]
+    pub fn current_of(&self, taken: Taken) -> Rc<ListenerRuntime> {
+        Rc::clone(self.serving.borrow().runtime_of(taken))
+    }
+
+    /// What is the listener's own.
     #[must_use]
     pub fn current(&self) -> Rc<ListenerRuntime> {
         Rc::clone(&self.serving.borrow().runtime)
@@ -189,28 +202,25 @@ impl Gate {
     }
 }
 
-/// Accepts until the gate closes, and then what is in the queue already: closing a socket resets those who wait there.
-pub async fn run(gate: Rc<Gate>, socket: TcpListener) {
+/// How often it is looked whether connections may be taken again.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Accepts until the gate closes, and then what is in the queue already: closing a socket resets those who wait there. While the process is
+/// overloaded they wait.
+pub async fn run(gate: Rc<Gate>, socket: Registered, overload: Arc<Flags>) {
     loop {
         let accepted = tokio::select! {
             biased;
-            accepted = socket.accept() => accepted,
+            accepted = accept(&socket, &overload) => accepted,
             () = gate.closing.begun() => {
                 let Ok(socket) = socket.into_std() else { return };
                 loop {
-                    let (stream, remote) = match socket.accept() {
-                        Ok(accepted) => accepted,
+                    match socket.accept() {
+                        Ok((stream, remote)) => begin(&gate, stream, remote),
                         // That one has gone, or was in the way; there may be others behind it.
                         Err(error)
-                            if matches!(error.kind(), std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::Interrupted) =>
-                        {
-                            continue;
-                        }
+                            if matches!(error.kind(), std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::Interrupted) => {}
                         Err(_) => return,
-                    };
-                    let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-                    if let Ok(stream) = stream {
-                        begin(&gate, stream, remote);
                     }
                 }
             }
@@ -229,7 +239,24 @@ pub async fn run(gate: Rc<Gate>, socket: TcpListener) {
     }
 }
 
-fn begin(gate: &Gate, stream: TcpStream, remote: SocketAddr) {
+/// Takes one connection, as soon as there is one and it may be taken. Cancel safe.
+async fn accept(socket: &Registered, overload: &Flags) -> io::Result<(Socket, End)> {
+    loop {
+        let accepted = poll_fn(|cx| {
+            // Looked at when a connection is there: it may have come while nobody asked.
+            if overload.load().stops_accepting() {
+                return Poll::Ready(None);
+            }
+            socket.poll_accept(cx).map(Some)
+        });
+        match accepted.await {
+            Some(accepted) => return accepted,
+            None => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+fn begin(gate: &Gate, stream: Socket, remote: End) {
     let listener = gate.listener();
     let runtime = listener.current();
     let Some(entered) = listener.admission.enter() else {

@@ -1,26 +1,25 @@
-//! One downstream connection: TLS, then HTTP/1.1, HTTP/2, or bytes.
+//! One downstream connection: its arrival, then HTTP/1.1, HTTP/2, or bytes.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::AsyncReadExt,
-    net::TcpStream,
     time::{Instant, timeout},
 };
 
 use super::{
     accept::{Entered, LocalListener},
     activity::Activity,
+    arrival::{self, Arrived},
     http1, http2,
     io::Io,
 };
 use crate::{
-    certificate::{Presents, Tls},
     config::resolved::ListenerProtocol,
     http::runtime::ListenerMetrics,
     tcp,
-    transport::Transport,
+    transport::{End, Socket},
     wasm::{alarm::Alarm, exchange::Connection},
 };
 
@@ -47,41 +46,26 @@ impl Drop for Counted {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(
-    listener: Rc<LocalListener>,
-    stream: TcpStream,
-    remote: SocketAddr,
-    (entered, counted): (Entered, Counted),
-) {
+pub async fn serve(listener: Rc<LocalListener>, socket: Socket, peer: End, (entered, counted): (Entered, Counted)) {
     let serving = listener.serving();
     let metrics = Rc::clone(&serving.runtime.metrics);
-    let _ = stream.set_nodelay(true);
-    let Ok(local) = stream.local_addr() else { return };
+    if let Socket::Tcp(stream) = &socket {
+        let _ = stream.set_nodelay(true);
+    }
     let limits = serving.runtime.limits.clone();
     let started = Instant::now();
     let activity = Arc::new(Activity::default());
-    let (transport, tls, agreed) = match &serving.tls {
-        None => (Transport::Tcp(stream), None, None),
-        Some(acceptor) => match timeout(limits.header_timeout, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => {
-                let session = stream.get_ref().1;
-                let name = session.server_name();
-                let presents = serving.settings.tls.as_ref().map(|tls| Arc::clone(&tls.certificates));
-                let tls = Tls::of(session, name, presents.map_or(Presents::Nothing, Presents::ByName));
-                let agreed = session.alpn_protocol().map(|protocol| protocol == b"h2");
-                (Transport::Tls(Box::new(stream.into())), Some(tls), agreed)
-            }
-            Ok(Err(error)) => {
-                metrics.refused_tls.inc();
-                tracing::debug!(listener = &*listener.name, %remote, "TLS failed: {error}");
-                return;
-            }
-            Err(_) => {
-                metrics.refused_tls.inc();
-                return;
-            }
-        },
+    // Boxed: what it takes to arrive is not needed afterwards.
+    let arriving = arrival::arrive(&serving, socket, peer.clone(), &listener.drain, started + limits.header_timeout);
+    let arrived = match Box::pin(arriving).await {
+        Ok(arrived) => arrived,
+        Err(refused) => {
+            refused.count(&metrics);
+            tracing::debug!(listener = &*listener.name, %peer, "connection refused: {refused}");
+            return;
+        }
     };
+    let Arrived { transport, tls, http2: agreed, taken, runtime, remote, local } = arrived;
     let (id, name) = (entered.id, Rc::clone(&listener.name));
     let place = Box::new((entered, counted));
     let connection = Rc::new(Connection {
@@ -97,13 +81,12 @@ pub async fn serve(
     let mut io = Io { transport, prefix: Bytes::new(), activity, heads: None };
     if listener.protocol == ListenerProtocol::Tcp {
         // What is begun on these filters ends on them.
-        let runtime = listener.current();
         drop(serving);
         tcp::serve::serve(runtime, connection, io).await;
         return;
     }
     // An HTTP connection may stay for days: it must not keep a generation alive that it does not use.
-    drop(serving);
+    drop((serving, runtime));
     let http2 = match agreed {
         Some(http2) => http2,
         // Nobody agreed on anything: what the client says first tells.
@@ -125,9 +108,9 @@ pub async fn serve(
         }
     };
     if http2 {
-        http2::serve(&listener, connection, io, &limits, &metrics).await;
+        http2::serve((&listener, taken), connection, io, &limits, &metrics).await;
     } else {
-        http1::serve(&listener, connection, io, &limits, &metrics).await;
+        http1::serve((&listener, taken), connection, io, &limits, &metrics).await;
     }
 }
 

@@ -22,6 +22,7 @@ use super::{
     activity::{Finding, Measure, Watch},
     drain::SILENCE,
     io::Io,
+    serving::Taken,
 };
 use crate::{
     config::resolved::ListenerLimits,
@@ -38,7 +39,7 @@ enum Next {
 
 /// Serves requests until the connection closes.
 pub async fn serve(
-    listener: &Rc<LocalListener>,
+    (listener, taken): (&Rc<LocalListener>, Taken),
     connection: Rc<Connection>,
     mut io: Io,
     limits: &ListenerLimits,
@@ -48,7 +49,7 @@ pub async fn serve(
     let mut counted = (0, 0);
     loop {
         // Boxed: while the connection is parked, nothing of hyper is left.
-        let next = Box::pin(busy(listener, &connection, io, limits)).await;
+        let next = Box::pin(busy((listener, taken), &connection, io, limits)).await;
         let bytes = activity.bytes();
         metrics.received.add(bytes.0 - counted.0);
         metrics.sent.add(bytes.1 - counted.1);
@@ -79,7 +80,7 @@ pub async fn serve(
         if io.prefix.is_empty() {
             tokio::select! {
                 biased;
-                readable = io.transport.socket().readable() => if readable.is_err() { return },
+                readable = io.transport.wire().readable() => if readable.is_err() { return },
                 () = tokio::time::sleep(limits.idle_timeout) => {
                     metrics.idle_timeouts.inc();
                     return;
@@ -90,7 +91,12 @@ pub async fn serve(
     }
 }
 
-async fn busy(listener: &Rc<LocalListener>, connection: &Rc<Connection>, io: Io, limits: &ListenerLimits) -> Next {
+async fn busy(
+    (listener, taken): (&Rc<LocalListener>, Taken),
+    connection: &Rc<Connection>,
+    io: Io,
+    limits: &ListenerLimits,
+) -> Next {
     let activity = Arc::clone(&io.activity);
     let service = {
         let listener = Rc::clone(listener);
@@ -101,8 +107,9 @@ async fn busy(listener: &Rc<LocalListener>, connection: &Rc<Connection>, io: Io,
                 (Rc::clone(&listener), Rc::clone(&connection), Arc::clone(&activity));
             // Boxed, so that hyper moves a pointer and not what a stream needs.
             Box::pin(async move {
-                let mut response = stream::serve(listener.current(), connection, activity, request).await?;
-                if listener.drain.has_begun() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let mut response = stream::serve(listener.current_of(taken), connection, activity, request).await?;
+                let ends = listener.drain.has_begun() || listener.overload.load().disables_keep_alive();
+                if ends && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     // The one way to tell a client not to send another request here (RFC 9112, section 9.6).
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }

@@ -17,6 +17,7 @@ use super::{
     activity::{Finding, Measure, Watch},
     heads::Heads,
     io::Io,
+    serving::Taken,
 };
 use crate::{
     cluster::connect::LocalExecutor,
@@ -27,7 +28,7 @@ use crate::{
 
 /// Serves streams until the connection closes.
 pub async fn serve(
-    listener: &Rc<LocalListener>,
+    (listener, taken): (&Rc<LocalListener>, Taken),
     connection: Rc<Connection>,
     mut io: Io,
     limits: &ListenerLimits,
@@ -41,7 +42,7 @@ pub async fn serve(
         let listener = Rc::clone(listener);
         let activity = Arc::clone(&activity);
         service_fn(move |request| {
-            stream::serve(listener.current(), Rc::clone(&connection), Arc::clone(&activity), request)
+            stream::serve(listener.current_of(taken), Rc::clone(&connection), Arc::clone(&activity), request)
         })
     };
     let mut builder = http2::Builder::new(LocalExecutor);
@@ -83,7 +84,9 @@ pub async fn serve(
                 );
                 return Poll::Ready(());
             }
-            if !draining && drained.as_mut().poll(cx).is_ready() {
+            // Not before the first stream: a client that is sent away at once comes back at once.
+            let overloaded = activity.begun() > 0 && listener.overload.load().disables_keep_alive();
+            if !draining && (overloaded || drained.as_mut().poll(cx).is_ready()) {
                 draining = true;
                 Pin::as_mut(&mut served).graceful_shutdown();
                 continue;

@@ -2,16 +2,22 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
-    sync::{Arc, atomic::AtomicU64},
+    os::unix::fs::PermissionsExt as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use super::handover::{Inherited, Named};
 use crate::{
-    config::{Problem, resolved::Listener},
+    config::{
+        Problem,
+        resolved::{Address, Listener},
+    },
     listener::{
         accept::{Admission, Count},
-        socket,
+        socket::{self, Listening, SocketFile},
     },
 };
 
@@ -25,6 +31,8 @@ pub(super) struct Addresses {
     ids: Arc<AtomicU64>,
     /// What another process has bound, until somebody wants it.
     inherited: Inherited,
+    /// Another process listens at the files of sockets.
+    handed_over: Arc<AtomicBool>,
 }
 
 /// One address.
@@ -32,33 +40,41 @@ pub(super) struct Addresses {
 struct Bound {
     number: u64,
     /// As it was written; the port may be 0.
-    written: SocketAddr,
+    written: Address,
     /// Who has it.
     listener: String,
-    actual: SocketAddr,
+    actual: Address,
     admission: Arc<Admission>,
+    /// Its file, where it has one.
+    _file: Option<Arc<SocketFile>>,
 }
 
 /// Where a listener of a new generation listens.
 pub(super) struct Place {
     pub number: u64,
-    pub address: SocketAddr,
+    pub address: Address,
     pub admission: Arc<Admission>,
     /// By worker, where nobody listens there yet.
-    pub sockets: Vec<Vec<TcpListener>>,
+    pub sockets: Vec<Vec<Listening>>,
     bound: Bound,
 }
 
 impl Addresses {
-    pub fn new(connections: usize, inherited: Inherited) -> Self {
+    pub fn new(connections: usize, inherited: Inherited, handed_over: Arc<AtomicBool>) -> Self {
         let ids = Arc::new(AtomicU64::new(1));
-        Self { bound: Vec::new(), next: 0, process: Arc::new(Count::new(connections)), ids, inherited }
+        Self { bound: Vec::new(), next: 0, process: Arc::new(Count::new(connections)), ids, inherited, handed_over }
+    }
+
+    /// Connections of the process.
+    pub fn process(&self) -> Arc<Count> {
+        Arc::clone(&self.process)
     }
 
     /// Where each gate's listener listens.
     pub fn named(&self) -> Vec<(u64, Named)> {
         let one = |bound: &Bound| {
-            (bound.number, Named { written: bound.written, listener: bound.listener.clone(), actual: bound.actual })
+            let (written, actual) = (bound.written.clone(), bound.actual.clone());
+            (bound.number, Named { written, listener: bound.listener.clone(), actual })
         };
         self.bound.iter().map(one).collect()
     }
@@ -99,34 +115,47 @@ impl Addresses {
     fn place(&mut self, listener: &Listener, workers: usize) -> io::Result<Place> {
         // Any free port is that of its listener; a port that was asked for is whoever's has it now.
         let known = self.bound.iter().find(|bound| {
-            bound.written == listener.address && (bound.written.port() != 0 || bound.listener == listener.name)
+            bound.written == listener.address && (!bound.written.is_any_port() || bound.listener == listener.name)
         });
         let (bound, sockets) = match known {
             Some(bound) => (Bound { listener: listener.name.clone(), ..bound.clone() }, Vec::new()),
             None => {
-                let sockets = match self.inherited.listener(listener) {
-                    found if found.is_empty() => {
-                        let port = listener.address.port();
-                        let own = self.bound.iter().any(|bound| bound.actual.port() == port);
-                        socket::bind(listener.address, workers, own)?
+                let found = self.inherited.listener(listener);
+                let (sockets, actual, file) = match &listener.address {
+                    Address::Tcp(address) => {
+                        let sockets = if found.is_empty() {
+                            let same = |bound: &Bound| bound.actual.port() == Some(address.port());
+                            socket::bind(*address, workers, self.bound.iter().any(same))?
+                        } else {
+                            socket::spread(found, workers)?
+                        };
+                        let actual = sockets.first().map_or(Ok(Address::Tcp(*address)), Listening::address)?;
+                        (sockets, actual, None)
                     }
-                    found => socket::spread(found, workers)?,
+                    Address::Unix(path) => {
+                        let (sockets, file) = if found.is_empty() {
+                            socket::bind_file(path, listener.mode, workers, &self.handed_over)?
+                        } else {
+                            (socket::spread(found, workers)?, SocketFile::of(path, &self.handed_over))
+                        };
+                        (sockets, listener.address.clone(), Some(file))
+                    }
                 };
-                let actual = sockets.first().map_or(Ok(listener.address), TcpListener::local_addr)?;
                 self.next += 1;
                 let (process, ids) = (Arc::clone(&self.process), Arc::clone(&self.ids));
                 let bound = Bound {
                     number: self.next,
-                    written: listener.address,
+                    written: listener.address.clone(),
                     listener: listener.name.clone(),
                     actual,
                     admission: Admission::new(process, listener.limits.connections, ids),
+                    _file: file,
                 };
                 (bound, sockets)
             }
         };
-        let (number, address, admission) = (bound.number, bound.actual, Arc::clone(&bound.admission));
-        let mut by_worker: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+        let (number, address, admission) = (bound.number, bound.actual.clone(), Arc::clone(&bound.admission));
+        let mut by_worker: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
         for (index, socket) in sockets.into_iter().enumerate() {
             if let Some(worker) = by_worker.get_mut(index % workers.max(1)) {
                 worker.push(socket);
@@ -146,6 +175,12 @@ impl Addresses {
         self.process.set_limit(connections);
         for (place, listener) in places.iter().zip(listeners) {
             place.admission.set_limit(listener.limits.connections);
+            if let Address::Unix(path) = &listener.address {
+                let mode = std::fs::Permissions::from_mode(listener.mode);
+                if let Err(error) = std::fs::set_permissions(path, mode) {
+                    tracing::warn!(listener = listener.name, "the socket's permissions cannot be set: {error}");
+                }
+            }
         }
         self.bound = places.into_iter().map(|place| place.bound).collect();
     }
@@ -160,7 +195,10 @@ pub(crate) fn unbound(error: &std::io::Error) -> &'static str {
         std::io::ErrorKind::AddrNotAvailable => {
             "this machine has no such address; 0.0.0.0 and [::] mean all that it has"
         }
-        std::io::ErrorKind::PermissionDenied => "a port below 1024 needs CAP_NET_BIND_SERVICE",
+        std::io::ErrorKind::AlreadyExists => "move the file away, or choose another path",
+        std::io::ErrorKind::PermissionDenied => {
+            "a port below 1024 needs CAP_NET_BIND_SERVICE, a socket in the file system a folder that may be written to"
+        }
         _ => "choose another address",
     }
 }

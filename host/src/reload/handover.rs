@@ -11,7 +11,7 @@ use std::{
     fs, io,
     io::{Read as _, Write as _},
     mem::MaybeUninit,
-    net::{SocketAddr, TcpListener},
+    net::TcpListener,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
@@ -30,7 +30,10 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::config::resolved::{AdminAddress, Listener};
+use crate::{
+    config::resolved::{Address, Listener},
+    listener::socket::Listening,
+};
 
 /// Of what is said.
 const VERSION: u32 = 1;
@@ -45,11 +48,11 @@ const READY: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     /// As it was written; the port may be 0.
-    pub written: SocketAddr,
+    pub written: Address,
     /// Whose it is.
     pub listener: String,
     /// As it is bound.
-    pub actual: SocketAddr,
+    pub actual: Address,
 }
 
 /// A socket that another process has bound.
@@ -58,16 +61,17 @@ pub struct Heirloom {
     /// Where, in the words of a configuration. `None`: nobody knows but the socket itself.
     pub named: Option<Named>,
     /// It.
-    pub socket: TcpListener,
+    pub socket: Listening,
 }
 
 impl Heirloom {
     fn fits(&self, listener: &Listener) -> bool {
         match &self.named {
             Some(named) => {
-                named.written == listener.address && (listener.address.port() != 0 || named.listener == listener.name)
+                named.written == listener.address
+                    && (!listener.address.is_any_port() || named.listener == listener.name)
             }
-            None => self.socket.local_addr().is_ok_and(|address| address == listener.address),
+            None => self.socket.address().is_ok_and(|address| address == listener.address),
         }
     }
 }
@@ -85,7 +89,7 @@ pub enum AdminSocket {
 #[derive(Debug, Default)]
 pub struct Inherited {
     listeners: Vec<Heirloom>,
-    admin: Option<(AdminAddress, AdminSocket)>,
+    admin: Option<(Address, AdminSocket)>,
 }
 
 impl Inherited {
@@ -96,12 +100,9 @@ impl Inherited {
         let mut inherited = Self::default();
         for index in 0..descriptors.len() {
             if let Ok(Some(socket)) = descriptors.take_tcp_listener(index) {
-                inherited.listeners.push(Heirloom { named: None, socket });
+                inherited.listeners.push(Heirloom { named: None, socket: Listening::Tcp(socket) });
             } else if let Ok(Some(socket)) = descriptors.take_unix_listener(index) {
-                let path = socket.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
-                if let Some(path) = path {
-                    inherited.admin = Some((AdminAddress::Unix(path), AdminSocket::Unix(socket)));
-                }
+                inherited.listeners.push(Heirloom { named: None, socket: Listening::Unix(socket) });
             }
         }
         inherited
@@ -113,7 +114,7 @@ impl Inherited {
     }
 
     /// Takes out the sockets of a listener.
-    pub fn listener(&mut self, listener: &Listener) -> Vec<TcpListener> {
+    pub fn listener(&mut self, listener: &Listener) -> Vec<Listening> {
         let (found, rest) =
             std::mem::take(&mut self.listeners).into_iter().partition(|heirloom: &Heirloom| heirloom.fits(listener));
         self.listeners = rest;
@@ -124,7 +125,7 @@ impl Inherited {
     pub fn left(&self) -> Vec<String> {
         let one = |heirloom: &Heirloom| match &heirloom.named {
             Some(named) => format!("{} ({})", named.actual, named.listener),
-            None => heirloom.socket.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string()),
+            None => heirloom.socket.address().map_or_else(|_| "?".to_owned(), |address| address.to_string()),
         };
         let mut left: Vec<String> = self.listeners.iter().map(one).collect();
         left.dedup();
@@ -132,16 +133,18 @@ impl Inherited {
     }
 
     /// Takes out the socket of the admin endpoint.
-    pub fn admin(&mut self, address: &AdminAddress) -> Option<AdminSocket> {
+    pub fn admin(&mut self, address: &Address) -> Option<AdminSocket> {
         if let Some((_, socket)) = self.admin.take_if(|(known, _)| known == address) {
             return Some(socket);
         }
-        let AdminAddress::Tcp(address) = address else { return None };
         let own = |heirloom: &Heirloom| {
-            heirloom.named.is_none() && heirloom.socket.local_addr().is_ok_and(|known| known == *address)
+            heirloom.named.is_none() && heirloom.socket.address().is_ok_and(|known| known == *address)
         };
         let index = self.listeners.iter().position(own)?;
-        Some(AdminSocket::Tcp(self.listeners.swap_remove(index).socket))
+        Some(match self.listeners.swap_remove(index).socket {
+            Listening::Tcp(socket) => AdminSocket::Tcp(socket),
+            Listening::Unix(socket) => AdminSocket::Unix(socket),
+        })
     }
 }
 
@@ -197,14 +200,18 @@ pub fn take(path: &Path) -> io::Result<Option<(Inherited, Predecessor)>> {
     }
     let mut inherited = Inherited::default();
     for named in inventory.listeners {
-        let socket = TcpListener::from(receive(&stream)?);
+        let descriptor = receive(&stream)?;
+        let socket = match named.written {
+            Address::Tcp(_) => Listening::Tcp(descriptor.into()),
+            Address::Unix(_) => Listening::Unix(descriptor.into()),
+        };
         inherited.listeners.push(Heirloom { named: Some(named), socket });
     }
     if let Some(written) = inventory.admin {
         let descriptor = receive(&stream)?;
         inherited.admin = match (written.strip_prefix("unix:"), written.parse()) {
-            (Some(path), _) => Some((AdminAddress::Unix(path.into()), AdminSocket::Unix(descriptor.into()))),
-            (None, Ok(address)) => Some((AdminAddress::Tcp(address), AdminSocket::Tcp(descriptor.into()))),
+            (Some(path), _) => Some((Address::Unix(path.into()), AdminSocket::Unix(descriptor.into()))),
+            (None, Ok(address)) => Some((Address::Tcp(address), AdminSocket::Tcp(descriptor.into()))),
             (None, Err(_)) => None,
         };
     }
@@ -253,7 +260,7 @@ impl Door {
     pub fn wait(
         self,
         sockets: impl Fn() -> Option<Vec<Heirloom>> + Send + Sync + 'static,
-        admin: Option<(AdminAddress, AdminSocket)>,
+        admin: Option<(Address, AdminSocket)>,
     ) -> io::Result<Successor> {
         let (ready, first) = mpsc::channel();
         let shared = Arc::new((sockets, admin));
@@ -301,7 +308,7 @@ impl Successor {
 fn give(
     mut stream: UnixStream,
     heirlooms: Vec<Heirloom>,
-    admin: Option<&(AdminAddress, AdminSocket)>,
+    admin: Option<&(Address, AdminSocket)>,
 ) -> io::Result<Successor> {
     stream.set_write_timeout(Some(PATIENCE))?;
     let listeners: Vec<_> = heirlooms.iter().filter_map(|heirloom| heirloom.named.clone()).collect();
@@ -370,20 +377,22 @@ mod tests {
         assert!(take(&path).unwrap().is_none());
         let door = Door::open(&path).unwrap();
         let bound = TcpListener::bind("127.0.0.1:0").unwrap();
-        let actual = bound.local_addr().unwrap();
-        let named = Named { written: "127.0.0.1:0".parse().unwrap(), listener: "web".to_owned(), actual };
+        let actual = Address::Tcp(bound.local_addr().unwrap());
+        let bound = Listening::Tcp(bound);
+        let named =
+            Named { written: "127.0.0.1:0".parse().unwrap(), listener: "web".to_owned(), actual: actual.clone() };
         let sockets = move || Some(vec![Heirloom { named: Some(named.clone()), socket: bound.try_clone().unwrap() }]);
         let admin = TcpListener::bind("127.0.0.1:0").unwrap();
-        let admin = Some((AdminAddress::Tcp("127.0.0.1:9900".parse().unwrap()), AdminSocket::Tcp(admin)));
+        let admin = Some((Address::Tcp("127.0.0.1:9900".parse().unwrap()), AdminSocket::Tcp(admin)));
         let old = std::thread::spawn(move || door.wait(sockets, admin).unwrap().answer());
         // One that gives up.
         drop(take(&path).unwrap().unwrap());
         assert!(!old.is_finished());
         let (mut inherited, predecessor) = take(&path).unwrap().unwrap();
         assert_eq!(predecessor.pid, std::process::id());
-        assert_eq!(inherited.listeners[0].socket.local_addr().unwrap(), actual);
-        assert!(inherited.admin(&AdminAddress::Tcp("127.0.0.1:1".parse().unwrap())).is_none());
-        assert!(inherited.admin(&AdminAddress::Tcp("127.0.0.1:9900".parse().unwrap())).is_some());
+        assert_eq!(inherited.listeners[0].socket.address().unwrap(), actual);
+        assert!(inherited.admin(&Address::Tcp("127.0.0.1:1".parse().unwrap())).is_none());
+        assert!(inherited.admin(&Address::Tcp("127.0.0.1:9900".parse().unwrap())).is_some());
         predecessor.dismiss().unwrap();
         old.join().unwrap();
     }

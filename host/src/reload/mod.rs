@@ -9,6 +9,7 @@
 //! overlay     admin -> config          filters that were loaded, tried out or removed over the admin endpoint
 //! canary      counts -> keeper         what is worse than the version before it is taken back
 //! watch       files -> keeper          what is looked at changes what runs
+//! overload    limits -> workers        what is used of memory and connections, and what to do less of
 //! last_good   generation -> disk      for a start whose file is broken
 //! handover    process -> process       listening sockets for the next binary
 //! ```
@@ -30,6 +31,7 @@ pub mod keeper;
 pub mod last_good;
 mod next;
 pub mod overlay;
+mod overload;
 pub mod prepare;
 pub mod proxy;
 pub mod watch;

@@ -94,11 +94,8 @@ pub(super) fn next(
             gate: place.number,
             sockets: place.sockets.pop().unwrap_or_default(),
             admission: Arc::clone(&place.admission),
-            filters: settings
-                .filters
-                .iter()
-                .filter_map(|filter| filter_parts(blueprint, &trials, &filter.name))
-                .collect(),
+            filters: chain_parts(blueprint, &trials, &settings.filters),
+            chains: settings.chains.iter().map(|chain| chain_parts(blueprint, &trials, &chain.filters)).collect(),
             settings: Arc::clone(settings),
         });
         parts.push(GenerationParts {
@@ -109,7 +106,8 @@ pub(super) fn next(
         });
     }
     tokio::spawn(rebuild_instances(Arc::clone(blueprint), requests));
-    let bound = listeners.iter().zip(&places).map(|(listener, place)| (listener.name.clone(), place.address)).collect();
+    let bound =
+        listeners.iter().zip(&places).map(|(listener, place)| (listener.name.clone(), place.address.clone())).collect();
     let snapshot = Snapshot {
         generation: number,
         origin: prepared.origin.unwrap_or(number),
@@ -137,6 +135,15 @@ fn versions(config: &Config, blueprint: &Blueprint, before: Option<&Snapshot>, n
         before.versions.get(name).copied().filter(|_| same)
     };
     config.filters.iter().map(|(name, filter)| (name.clone(), since(name, filter).unwrap_or(now))).collect()
+}
+
+/// The filters of a chain, as workers need them.
+fn chain_parts(
+    blueprint: &Blueprint,
+    trials: &BTreeMap<String, Arc<Trial>>,
+    filters: &[Arc<Filter>],
+) -> Vec<FilterParts> {
+    filters.iter().filter_map(|filter| filter_parts(blueprint, trials, &filter.name)).collect()
 }
 
 /// A filter and its canary, as workers need them.

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::config::{
     Config,
     fingerprint::Fingerprint,
-    resolved::{Allow, Canary, Filter, FilterLimits, Isolation, ModuleSource, OnFailure, Origin, Reload},
+    resolved::{Allow, Canary, Filter, FilterLimits, Isolation, ModuleSource, OnFailure, Origin, Reload, Rest},
     suggest,
 };
 
@@ -257,12 +257,15 @@ impl Overlay {
             for listener in &mut config.listeners {
                 let plain = listener.fingerprint;
                 let fingerprint = |word: &[u8]| Fingerprint::of([plain.bytes(), word, name.as_bytes()]);
-                if change.state.removed && listener.filters.iter().any(|one| one.name == *name) {
+                if change.state.removed && listener.filter_lists().flatten().any(|one| one.name == *name) {
                     listener.fingerprint = fingerprint(b"without");
-                    listener.filters.retain(|one| one.name != *name);
+                    for filters in listener.filter_lists_mut() {
+                        filters.retain(|one| one.name != *name);
+                    }
                 }
                 if let Some(place) = change.state.place.as_ref().filter(|place| place.listener == listener.name) {
                     listener.fingerprint = fingerprint(b"with");
+                    listener.rest = Rest::Own;
                     let next = place.before.as_ref();
                     let next = next.and_then(|next| listener.filters.iter().position(|one| one.name == *next));
                     listener.filters.insert(next.unwrap_or(listener.filters.len()), Arc::clone(&filter));

@@ -1,6 +1,6 @@
 //! Checks a configuration to the end: loads its modules and has every filter configured, before anything runs on it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use fyke_engine::{CallbackSet, Engine, EngineError, EngineOptions};
 
@@ -151,7 +151,11 @@ impl Prepared {
 
 /// Filters in chains that would never call them.
 fn misplaced(config: &Config, blueprint: &Blueprint) -> Vec<Refusal> {
-    let chains = config.listeners.iter().flat_map(|listener| listener.filters.iter().map(move |one| (listener, one)));
+    let chains = config.listeners.iter().flat_map(|listener| {
+        // A filter that is wrong in several chains of a listener is wrong once.
+        let filters: BTreeMap<_, _> = listener.filter_lists().flatten().map(|one| (&one.name, one)).collect();
+        filters.into_values().map(move |one| (listener, one))
+    });
     chains
         .filter_map(|(listener, filter)| {
             let callbacks = blueprint.facts(&filter.name)?.callbacks;

@@ -2,8 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as sync_mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool, mpsc as sync_mpsc},
     time::{Duration, SystemTime},
 };
 
@@ -15,11 +14,12 @@ use super::{
     handover::{Heirloom, Inherited},
     next::{Next, connections, instances, next},
     overlay::Overlay,
+    overload::Overload,
     prepare::{Foundation, Prepared, Records, whole},
 };
 use crate::{
     cluster::{readings::readings, watch::Watches},
-    config::{Config, Origin, Problem, Report},
+    config::{Config, Origin, Problem, Report, resolved::Address},
     snapshot::Snapshot,
     telemetry::{Gauge, Registry, names, registry::FamilyReading},
     wasm::tap::Tap,
@@ -40,6 +40,8 @@ pub struct Setup {
     pub stopped: bool,
     /// Sockets that another process has bound.
     pub inherited: Inherited,
+    /// Another process listens at the files of sockets.
+    pub handed_over: Arc<AtomicBool>,
 }
 
 /// A running proxy.
@@ -48,6 +50,7 @@ pub struct Proxy {
     snapshot: ArcSwap<Snapshot>,
     workers: Vec<Worker>,
     compilers: Compilers,
+    overload: Overload,
     /// Changed by one generation at a time. `None`: the process drains, and there will be no other one.
     addresses: Mutex<Option<Addresses>>,
     /// The newest is last.
@@ -79,19 +82,21 @@ impl Prepared {
     /// Everything that is wrong; nothing has started then.
     pub fn start(self, setup: Setup) -> Result<Proxy, Report> {
         let registry = self.foundation.registry.clone();
-        let mut addresses = Addresses::new(connections(&self.config), setup.inherited);
+        let mut addresses = Addresses::new(connections(&self.config), setup.inherited, setup.handed_over);
         let Next { snapshot, parts, places } = next(&self, instances(&self, None)?, &mut addresses, None)?;
         let failed = |what: &str, error: std::io::Error| {
             let problem = Problem::new(Origin::default(), format!("cannot start {what}: {error}"));
             Report::single(Arc::clone(&self.config.sources), problem)
         };
         let compilers = Compilers::new().map_err(|error| failed("threads that compile", error))?;
+        let overload = Overload::start(&self.config, addresses.process(), &registry);
         let mut workers = Vec::new();
         for (number, generation) in parts.into_iter().enumerate() {
             let parts = WorkerParts {
                 number,
                 registry: registry.clone(),
                 tap: setup.tap.clone(),
+                overload: overload.flags(),
                 stopped: setup.stopped,
                 generation,
             };
@@ -107,6 +112,7 @@ impl Prepared {
             snapshot: ArcSwap::new(snapshot),
             workers,
             compilers,
+            overload,
             addresses: Mutex::new(Some(addresses)),
             history: Mutex::new(history),
             facts: Mutex::new(Facts::new(&registry)),
@@ -211,6 +217,7 @@ impl Proxy {
             }
         }
         addresses.settle(places, &prepared.config.listeners, connections(&prepared.config));
+        self.overload.follow(&prepared.config);
         let snapshot = Arc::new(snapshot);
         let number = snapshot.generation;
         lock(&self.watches).follow(&snapshot.clusters);
@@ -240,9 +247,15 @@ impl Proxy {
         })
     }
 
+    /// What is used of the process's limits, and what is done about it.
+    #[must_use]
+    pub fn overload(&self) -> serde_json::Value {
+        self.overload.status()
+    }
+
     /// Listeners' names and the addresses that they are bound to.
     #[must_use]
-    pub fn listeners(&self) -> Vec<(String, SocketAddr)> {
+    pub fn listeners(&self) -> Vec<(String, Address)> {
         self.snapshot().listeners.clone()
     }
 

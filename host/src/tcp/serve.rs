@@ -10,13 +10,14 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     time::Instant,
 };
 
 use super::way::{Broken, Step, Way};
 use crate::{
     cluster::{
+        connect::Asks,
         dial::{self, Line},
         error::ClusterError,
     },
@@ -163,7 +164,7 @@ async fn run(session: &Rc<Session>, io: &mut Io, line: &mut Option<Line>) -> End
 /// Waits until every filter has let the new connection through, or its client has broken it off. A client that has ended its own
 /// direction may still wait for an answer.
 async fn admitted(session: &Session, io: &Io) -> Result<(), End> {
-    let mut broken = pin!(io.transport.socket().ready(Interest::ERROR));
+    let mut broken = pin!(io.transport.wire().broken());
     poll_fn(|cx| {
         session.pump(Direction::Request, cx);
         let mut exchange = session.exchange.borrow_mut();
@@ -200,8 +201,12 @@ async fn connect(session: &Session) -> Option<Line> {
     let Some(cluster) = runtime.env.clusters.get(&name) else {
         return failed(session, &name, &UpstreamError::UnknownCluster { cluster: name.clone() });
     };
-    session.exchange.borrow_mut().routed_to = Some(Rc::clone(&cluster));
-    let mut dialled = pin!(dial::dial(&cluster, server_name.as_deref()));
+    let client = {
+        let mut exchange = session.exchange.borrow_mut();
+        exchange.routed_to = Some(Rc::clone(&cluster));
+        exchange.connection.client()
+    };
+    let mut dialled = pin!(dial::dial(&cluster, Asks { host: server_name.as_deref(), client }));
     let line: Option<Result<Line, ClusterError>> = poll_fn(|cx| {
         if let Poll::Ready(line) = dialled.as_mut().poll(cx) {
             return Poll::Ready(Some(line));

@@ -63,9 +63,10 @@ metrics! {
     // Listeners.
     LISTENER_CONNECTIONS: COUNTER "fyke_listener_connections_accepted_total" ["listener"] "Downstream connections accepted.";
     LISTENER_CONNECTIONS_ACTIVE: GAUGE "fyke_listener_connections_active" ["listener"] "Downstream connections open now.";
-    LISTENER_CONNECTIONS_REFUSED: COUNTER "fyke_listener_connections_refused_total" ["listener", "reason"] "Downstream connections closed unserved, by reason (limit, overload, tls, proxy_protocol, no_chain, accept_error).";
+    LISTENER_CONNECTIONS_REFUSED: COUNTER "fyke_listener_connections_refused_total" ["listener", "reason"] "Downstream connections closed unserved, by reason (limit, tls, proxy_protocol, no_chain).";
     LISTENER_REQUESTS: COUNTER "fyke_listener_requests_total" ["listener", "class"] "Requests finished, by class of their answer (1xx to 5xx, or reset).";
     LISTENER_REQUESTS_ACTIVE: GAUGE "fyke_listener_requests_active" ["listener"] "Requests being served now.";
+    LISTENER_REQUESTS_SHED: COUNTER "fyke_listener_requests_shed_total" ["listener"] "Requests answered with 503 because the process is overloaded.";
     LISTENER_REQUEST_DURATION: SECONDS "fyke_listener_request_duration_seconds" ["listener"] "From the end of a request's head to the last byte of its answer.";
     LISTENER_RECEIVED: COUNTER "fyke_listener_received_bytes_total" ["listener"] "Bytes read from downstream connections.";
     LISTENER_SENT: COUNTER "fyke_listener_sent_bytes_total" ["listener"] "Bytes written to downstream connections.";
@@ -128,6 +129,10 @@ metrics! {
     PROCESS_GENERATION: GAUGE "fyke_process_generation" [] "The generation that new streams begin on.";
     PROCESS_RELOADS: COUNTER "fyke_process_reloads_total" ["outcome"] "Attempts to change the configuration, by outcome (applied, refused, rolled_back).";
     PROCESS_BUILD: GAUGE "fyke_process_build_info" ["version", "commit"] "Always 1; the labels say what runs.";
+    OVERLOAD_ACTIVE: GAUGE "fyke_overload_active" ["action"] "How far an action against overload is taken, in percent (stop_accepting, disable_keep_alive, shed_requests).";
+    OVERLOAD_PRESSURE: GAUGE "fyke_overload_pressure" ["resource"] "How much of a limit of the process is used, in percent (memory, connections).";
+    PROCESS_MEMORY: GAUGE "fyke_process_resident_memory_bytes" [] "Resident memory.";
+    PROCESS_MEMORY_LIMIT: GAUGE "fyke_process_memory_limit_bytes" [] "Most resident memory that is used without resistance; 0: no limit.";
     PROCESS_CONNECTIONS_LIMIT: GAUGE "fyke_process_connections_limit" [] "Most downstream connections that the process accepts.";
 
     // Sinks.

@@ -92,7 +92,7 @@ impl Generation {
         let proxy = prepare::prepare(config, &Records::Into(records.to_owned()))
             .and_then(|prepared| prepared.start(Setup { stopped: true, ..Setup::default() }))
             .map_err(|report| refused(&report))?;
-        let address = proxy.listeners().first().map(|(_, address)| *address);
+        let address = proxy.listeners().first().and_then(|(_, address)| address.ip());
         let address = address.ok_or_else(|| "the test's proxy has no listener".to_owned())?;
         proxy.on_worker(0, Box::new(move || Bench::begin(address, pipe, sockets, Pace::Stopped, receiver)));
         Ok(Self { subject: Subject::Fyke(Box::new(proxy)), orders })

@@ -36,6 +36,8 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub struct Order<'a> {
     /// When to try again.
     pub retry: &'a RetryPolicy,
+    /// Bytes of the body that are held for another attempt.
+    pub buffer: usize,
     /// An attempt that exceeds `per_try_timeout` goes on beside the next one.
     pub hedges: bool,
     /// Says in `x-envoy-attempt-count` which attempt it is.
@@ -65,7 +67,7 @@ pub struct Executed {
 /// Cancel safe: dropping it cancels every attempt.
 pub async fn execute(cluster: &Rc<LocalCluster>, mut outgoing: Box<Outgoing>, order: Order<'_>) -> Executed {
     let body = std::mem::replace(&mut outgoing.body, RequestBody::Empty);
-    let body = Repeatable::new(body, order.retry.buffer);
+    let body = Repeatable::new(body, order.buffer);
     let mut work = Work {
         cluster,
         template: outgoing,
@@ -75,7 +77,6 @@ pub async fn execute(cluster: &Rc<LocalCluster>, mut outgoing: Box<Outgoing>, or
         running: SmallVec::new(),
         begun: 0,
         pause: None,
-        permits: SmallVec::new(),
         alarm: None,
         second_best: None,
         exhausted: false,
@@ -84,7 +85,7 @@ pub async fn execute(cluster: &Rc<LocalCluster>, mut outgoing: Box<Outgoing>, or
         let copy = work.template.again(work.body.copy());
         mirror::send(mirror, Box::new(copy), work.order.timeout);
     }
-    work.begin();
+    work.begin(None);
     loop {
         let event = poll_fn(|cx| work.poll(cx)).await;
         if let Some(result) = work.on(event) {
@@ -135,6 +136,14 @@ struct Attempt<'a> {
     address: Rc<Cell<Option<std::net::SocketAddr>>>,
     /// Its time is over, and it goes on beside another one.
     late: bool,
+    /// Counts it among the retries that are under way; the first attempt is none.
+    _permit: Option<RetryPermit>,
+}
+
+/// The next attempt, until it is due. It counts as under way, as in Envoy.
+struct Pause {
+    sleep: Pin<Box<Sleep>>,
+    permit: RetryPermit,
 }
 
 enum Event {
@@ -143,7 +152,7 @@ enum Event {
     /// The time of one is over.
     Late(usize, Duration),
     /// The next one is due.
-    Due,
+    Due(RetryPermit),
 }
 
 struct Work<'a> {
@@ -154,8 +163,7 @@ struct Work<'a> {
     order: Order<'a>,
     running: SmallVec<[Attempt<'a>; 2]>,
     begun: u32,
-    pause: Option<Pin<Box<Sleep>>>,
-    permits: SmallVec<[RetryPermit; 2]>,
+    pause: Option<Pause>,
     alarm: Option<Pin<Box<Sleep>>>,
     /// What stands when no attempt that is still running does better.
     second_best: Option<Result<Answered, UpstreamError>>,
@@ -163,7 +171,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn begin(&mut self) {
+    fn begin(&mut self, permit: Option<RetryPermit>) {
         self.begun += 1;
         let mut outgoing = Box::new(self.template.again(self.body.again()));
         if self.order.counts {
@@ -179,7 +187,7 @@ impl Work<'_> {
             };
             dispatch(cluster, outgoing, Replay::Copy, &choice, leased).await
         });
-        self.running.push(Attempt { sending, begun: Instant::now(), address, late: false });
+        self.running.push(Attempt { sending, begun: Instant::now(), address, late: false, _permit: permit });
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
@@ -188,14 +196,11 @@ impl Work<'_> {
                 return Poll::Ready(Event::Ended(index, Box::new(result)));
             }
         }
-        if let Some(pause) = &mut self.pause
-            && pause.as_mut().poll(cx).is_ready()
-        {
-            self.pause = None;
-            return Poll::Ready(Event::Due);
+        if let Some(pause) = self.pause.take_if(|pause| pause.sleep.as_mut().poll(cx).is_ready()) {
+            return Poll::Ready(Event::Due(pause.permit));
         }
         // The time of an attempt begins when the request is complete: a slow client is not the endpoint's fault.
-        let (Some(limit), Some(received)) = (self.order.retry.per_try_timeout(), (self.order.received)()) else {
+        let (Some(limit), Some(received)) = (self.order.retry.patience(), (self.order.received)()) else {
             return Poll::Pending;
         };
         let until = |attempt: &Attempt<'_>| attempt.begun.max(received) + limit;
@@ -214,13 +219,14 @@ impl Work<'_> {
     /// Returns what stands, when it does.
     fn on(&mut self, event: Event) -> Option<Result<Answered, UpstreamError>> {
         match event {
-            Event::Due => {
-                self.begin();
+            Event::Due(permit) => {
+                self.begin(Some(permit));
                 None
             }
             Event::Ended(index, result) => {
-                let attempt = self.running.remove(index);
-                self.ended(*result, attempt.address.get())
+                // With its permit: an attempt that has failed leaves room for the next one.
+                let address = self.running.remove(index).address.get();
+                self.ended(*result, address)
             }
             Event::Late(index, timeout) => {
                 let address = self.running.get(index).and_then(|attempt| attempt.address.get());
@@ -306,13 +312,12 @@ impl Work<'_> {
             return false;
         };
         metrics.retries.begun(reason);
-        self.permits.push(permit);
         let random = |range| fastrand::u64(..range);
         let wait = match after {
             Some(asked) => backoff::spread(asked, random),
             None => backoff::wait(&self.order.retry.backoff, self.begun, random),
         };
-        self.pause = Some(Box::pin(tokio::time::sleep(wait)));
+        self.pause = Some(Pause { sleep: Box::pin(tokio::time::sleep(wait)), permit });
         true
     }
 

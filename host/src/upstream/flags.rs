@@ -15,6 +15,7 @@ mod bit {
     pub const DOWNSTREAM_PROTOCOL_ERROR: u64 = 1 << 18;
     pub const UPSTREAM_PROTOCOL_ERROR: u64 = 1 << 23;
     pub const NO_CLUSTER_FOUND: u64 = 1 << 24;
+    pub const OVERLOAD_MANAGER: u64 = 1 << 25;
 }
 
 /// The flags of a cause. An answer of the upstream's or of a filter's own has none. `exhausted`: further attempts were wanted, and there
@@ -42,6 +43,7 @@ pub fn of(details: &str, exhausted: bool) -> u64 {
         "downstream_body_error" => bit::DOWNSTREAM_PROTOCOL_ERROR,
         "upstream_protocol_error" | "unexpected_upgrade" => bit::UPSTREAM_PROTOCOL_ERROR,
         "cluster_not_found" => bit::NO_CLUSTER_FOUND,
+        "overload_shed" => bit::OVERLOAD_MANAGER,
         _ => 0,
     };
     if exhausted { flag | bit::UPSTREAM_RETRY_LIMIT_EXCEEDED } else { flag }
@@ -80,6 +82,7 @@ mod tests {
         for (error, flag) in errors {
             assert_eq!(of(error.label(), false), flag, "{error}");
         }
+        assert_eq!(of("overload_shed", false), 1 << 25);
         assert_eq!((of("via_upstream", false), of("via_upstream", true)), (0, 1 << 15));
     }
 }

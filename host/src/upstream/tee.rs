@@ -2,7 +2,8 @@
 //! it from its beginning.
 //!
 //! The source is read once and only at the pace of readers that lead; a follower (a mirror) takes what they have read and never
-//! makes them wait. What goes beyond the limit is read by whoever is at the front and held no longer: every other reader fails then, and
+//! makes them wait. When no reader that leads is left and none can come any more, what was not read is given up and followers fail: a
+//! mirror that waits must not hold the client's connection. What goes beyond the limit is read by whoever is at the front and held no longer: every other reader fails then, and
 //! [`Tee::is_repeatable`] says that nobody can begin any more.
 
 use std::{
@@ -19,12 +20,16 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::cluster::{RequestBody, body::BodyError};
 
-/// The body, shared.
-#[derive(Clone)]
+/// Pieces that are held at most: a peer may send a body byte by byte, and each has its cost.
+const MOST_PIECES: usize = 16 * 1024;
+
+/// The body, shared. Readers that lead can come for as long as this is there.
 pub struct Tee(Rc<RefCell<Shared>>);
 
 struct Shared {
     source: Source,
+    /// Readers that lead, and the [`Tee`] itself.
+    leads: usize,
     pieces: Vec<Bytes>,
     /// Pieces that were let go of before the first of `pieces`.
     gone: usize,
@@ -57,6 +62,7 @@ impl Tee {
         let hint = body.size_hint();
         Self(Rc::new(RefCell::new(Shared {
             source: Source::Flowing(body),
+            leads: 1,
             pieces: Vec::new(),
             gone: 0,
             held: 0,
@@ -80,9 +86,17 @@ impl Tee {
         let number = {
             let mut shared = self.0.borrow_mut();
             shared.readers += 1;
+            shared.leads += usize::from(pace == Pace::Leads);
             shared.readers
         };
-        RequestBody::Stream(Box::pin(Reader { tee: self.clone(), number, pace, at: 0, trailed: false }))
+        RequestBody::Stream(Box::pin(Reader { tee: Rc::clone(&self.0), number, pace, at: 0, trailed: false }))
+    }
+}
+
+impl Drop for Tee {
+    fn drop(&mut self) {
+        let given_up = self.0.borrow_mut().lead_ends();
+        drop(given_up);
     }
 }
 
@@ -94,9 +108,25 @@ impl Shared {
         }
     }
 
+    /// One that could have read the source is gone. Returns the source if nobody can any more, to be dropped when this is not borrowed.
+    fn lead_ends(&mut self) -> Option<Source> {
+        self.leads = self.leads.saturating_sub(1);
+        let Source::Flowing(body) = &self.source else { return None };
+        if self.leads > 0 {
+            return None;
+        }
+        let next = if body.is_end_stream() { Source::Ended(None) } else { Source::Failed };
+        let given_up = std::mem::replace(&mut self.source, next);
+        for (_, waker) in std::mem::take(&mut self.waiting) {
+            waker.wake();
+        }
+        Some(given_up)
+    }
+
     /// Puts a piece where others find it, if there is room; else nobody can read it again.
     fn hold(&mut self, data: &Bytes) {
-        if self.gone == 0 && self.held.saturating_add(data.len()) <= self.limit {
+        let room = self.held.saturating_add(data.len()) <= self.limit && self.pieces.len() < MOST_PIECES;
+        if self.gone == 0 && room {
             self.held += data.len();
             self.pieces.push(data.clone());
         } else {
@@ -108,7 +138,7 @@ impl Shared {
 }
 
 struct Reader {
-    tee: Tee,
+    tee: Rc<RefCell<Shared>>,
     number: u64,
     pace: Pace,
     at: usize,
@@ -121,7 +151,7 @@ impl Body for Reader {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let mut shared = this.tee.0.borrow_mut();
+        let mut shared = this.tee.borrow_mut();
         let shared = &mut *shared;
         let Some(place) = this.at.checked_sub(shared.gone) else {
             return Poll::Ready(Some(Err("the request's body is longer than what is held of it".into())));
@@ -161,8 +191,11 @@ impl Body for Reader {
             }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
-                    shared.hold(&data);
-                    this.at += 1;
+                    // HTTP/2 has frames without anything in them, as many as a peer likes to send.
+                    if !data.is_empty() {
+                        shared.hold(&data);
+                        this.at += 1;
+                    }
                     Some(Ok(Frame::data(data)))
                 }
                 Err(frame) => {
@@ -178,7 +211,7 @@ impl Body for Reader {
     }
 
     fn is_end_stream(&self) -> bool {
-        let shared = self.tee.0.borrow();
+        let shared = self.tee.borrow();
         let through = self.at == shared.gone + shared.pieces.len();
         match &shared.source {
             Source::Flowing(body) => through && body.is_end_stream(),
@@ -189,16 +222,18 @@ impl Body for Reader {
 
     fn size_hint(&self) -> SizeHint {
         // Before its first byte a reader has before it what the source had; later nobody asks.
-        if self.at == 0 { self.tee.0.borrow().hint } else { SizeHint::default() }
+        if self.at == 0 { self.tee.borrow().hint } else { SizeHint::default() }
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
         // The source would wake this one; another one has to take its place.
-        if let Ok(mut shared) = self.tee.0.try_borrow_mut() {
+        let given_up = self.tee.try_borrow_mut().ok().and_then(|mut shared| {
             shared.wake_others(self.number);
-        }
+            if self.pace == Pace::Leads { shared.lead_ends() } else { None }
+        });
+        drop(given_up);
     }
 }
 
@@ -321,6 +356,47 @@ mod tests {
             script.say("ab");
             assert_eq!(reading.await.unwrap().unwrap(), "ab");
         });
+    }
+
+    #[test]
+    fn a_follower_is_told_when_nobody_can_lead_any_more() {
+        let (script, tee) = tee(100);
+        let (mut front, mut behind) = (tee.reader(Pace::Leads), tee.reader(Pace::Follows));
+        script.say("ab");
+        assert_eq!(next(&mut front), data("ab"));
+        drop(front);
+        assert_eq!(next(&mut behind), data("ab"));
+        assert_eq!(next(&mut behind), None, "another attempt may come");
+        drop(tee);
+        assert!(matches!(next(&mut behind), Some(Some(Err(_)))));
+        assert_eq!(Rc::strong_count(&script.0), 1, "the source is let go of");
+    }
+
+    #[test]
+    fn what_a_leader_has_read_to_the_end_a_follower_still_gets() {
+        let (script, tee) = tee(100);
+        let (mut front, mut behind) = (tee.reader(Pace::Leads), tee.reader(Pace::Follows));
+        script.say("ab");
+        script.end();
+        assert_eq!((next(&mut front), next(&mut front)), (data("ab"), Some(None)));
+        drop((front, tee));
+        assert_eq!((next(&mut behind), next(&mut behind)), (data("ab"), Some(None)));
+    }
+
+    #[test]
+    fn pieces_without_bytes_and_very_many_pieces_cost_nothing_for_long() {
+        let (script, tee) = tee(usize::MAX);
+        let mut reader = tee.reader(Pace::Leads);
+        for _ in 0..MOST_PIECES {
+            script.say("");
+            script.say("x");
+            assert_eq!((next(&mut reader), next(&mut reader)), (data(""), data("x")));
+        }
+        assert!(tee.is_repeatable());
+        assert_eq!(tee.0.borrow().pieces.len(), MOST_PIECES);
+        script.say("x");
+        assert_eq!(next(&mut reader), data("x"));
+        assert!(!tee.is_repeatable() && tee.0.borrow().pieces.is_empty());
     }
 
     #[test]

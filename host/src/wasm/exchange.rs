@@ -4,7 +4,7 @@
 //! [`super::call::Call`] lends it to the guest that runs, and a callout that completes later finds it again through
 //! the instance's context table. Everything here is synchronous: nobody holds a borrow across an await.
 
-use std::{borrow::Cow, cell::OnceCell, net::SocketAddr, rc::Rc, sync::Arc, task::Waker, time::SystemTime};
+use std::{borrow::Cow, net::SocketAddr, rc::Rc, task::Waker, time::SystemTime};
 
 use bytes::Bytes;
 use fyke_engine::{CallbackSet, ContextId};
@@ -14,68 +14,18 @@ use http::{
 };
 use tokio::time::Instant;
 
-use crate::{
-    certificate::Tls,
-    clock,
-    cluster::{connect::Ends, local::LocalCluster},
-};
-
+pub use super::peer::{Connection, Peer};
 use super::{
-    alarm::Alarm,
     maps::{RequestHead, ResponseHead},
     rope::Rope,
     route::Selection,
     tap::Watch,
     vm::{Plugin, Slot},
 };
-
-/// What is known of the connection that a stream came in on.
-pub struct Connection {
-    /// Unique within the process.
-    pub id: u64,
-    /// The client's address.
-    pub remote: Peer,
-    /// Our address.
-    pub local: Peer,
-    /// Name of the listener.
-    pub listener: Rc<str>,
-    /// What the configuration says of the listener.
-    pub listener_metadata: Arc<serde_json::Map<String, serde_json::Value>>,
-    /// Set on TLS connections.
-    pub tls: Option<Tls>,
-    /// A timer for one stream after the other.
-    pub alarm: Alarm,
-    /// Lives as long as anything of the connection does, a tunnel too: its place among those that may be open.
-    pub place: Box<dyn std::any::Any>,
-}
-
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("id", &self.id).field("remote", &self.remote).finish_non_exhaustive()
-    }
-}
-
-/// An address, and its text once somebody has asked for it: filters ask on every request.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    /// The address.
-    pub address: SocketAddr,
-    text: OnceCell<Box<str>>,
-}
-
-impl From<SocketAddr> for Peer {
-    fn from(address: SocketAddr) -> Self {
-        Self { address, text: OnceCell::new() }
-    }
-}
-
-impl Peer {
-    /// `10.0.0.1:80`, `[::1]:80`.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        self.text.get_or_init(|| self.address.to_string().into())
-    }
-}
+use crate::{
+    clock,
+    cluster::{connect::Ends, local::LocalCluster},
+};
 
 /// What a stream is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

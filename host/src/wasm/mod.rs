@@ -26,6 +26,7 @@ pub mod manifest;
 pub mod maps;
 pub mod outside;
 pub mod packed;
+pub mod peer;
 pub mod pending;
 pub(crate) mod plan;
 pub mod properties;

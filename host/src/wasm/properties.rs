@@ -204,7 +204,7 @@ fn cluster(exchange: &Exchange) -> Option<&str> {
 fn peer(out: &mut Vec<u8>, peer: &Peer, part: Option<&[u8]>) -> bool {
     match part {
         Some(b"address") => text(out, peer.text()),
-        part => address(out, Some(peer.address), part),
+        part => address(out, peer.end.ip(), part),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
-    net::TcpListener,
     rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
@@ -18,7 +17,10 @@ use crate::{
     filter::chain::Chain,
     http::runtime::{ListenerMetrics, ListenerRuntime},
     listener::{
-        accept::{self, Gate, LocalListener, Serving},
+        accept::{self, Gate, LocalListener},
+        overload::Flags,
+        serving::{ChainServing, Serving},
+        socket::Listening,
         tasks::Tasks,
     },
     telemetry::{names, registry::Registry},
@@ -43,6 +45,7 @@ pub(super) struct House {
     number: usize,
     registry: Registry,
     tap: Option<Tap>,
+    overload: Arc<Flags>,
     stock: Rc<Stock>,
     epoch: Instant,
     clusters: Rc<Clusters>,
@@ -61,7 +64,7 @@ struct OpenGate {
     gate: Rc<Gate>,
     tasks: Vec<JoinHandle<()>>,
     /// Copies of its sockets, for another process.
-    sockets: Vec<TcpListener>,
+    sockets: Vec<Listening>,
 }
 
 impl OpenGate {
@@ -90,12 +93,13 @@ impl Drop for Tenant {
 
 impl House {
     /// An empty one.
-    pub fn new(number: usize, registry: Registry, tap: Option<Tap>) -> Self {
+    pub fn new(number: usize, registry: Registry, tap: Option<Tap>, overload: Arc<Flags>) -> Self {
         let (gone, leaving) = mpsc::unbounded_channel();
         tokio::task::spawn_local(keep::say_goodbye(leaving, GOODBYE));
         Self {
             number,
             tap,
+            overload,
             stock: Rc::default(),
             epoch: Instant::now(),
             clusters: Clusters::new(Arc::default(), registry.clone(), number, |cluster| {
@@ -130,17 +134,8 @@ impl House {
         let tenants: Vec<Rc<Tenant>> = parts.vms.into_iter().filter_map(|source| self.tenant(source, &env)).collect();
         let mut gates = HashMap::new();
         for listener in parts.listeners {
-            let plugins =
-                listener.filters.iter().filter_map(|filter| plugin(filter, &tenants, &self.registry)).collect();
-            // Until the last stream of this listener and generation has ended, so long the VMs of its chain are needed.
-            let numbers = listener.filters.iter().flat_map(|filter| {
-                std::iter::once(&filter.facts)
-                    .chain(filter.canary.as_ref().map(|(facts, _)| facts))
-                    .map(|facts| facts.vm)
-            });
-            let keeps = Rc::new(numbers.filter_map(|vm| tenants.get(vm).map(Rc::clone)).collect());
             let gate = self.gates.remove(&listener.gate);
-            gates.insert(listener.gate, self.open(listener, gate, plugins, &env, &keeps));
+            gates.insert(listener.gate, self.open(listener, gate, &tenants, &env));
         }
         for (_, mut open) in std::mem::replace(&mut self.gates, gates) {
             open.close();
@@ -187,14 +182,7 @@ impl House {
     }
 
     /// Has a listener serve at its address.
-    fn open(
-        &self,
-        parts: ListenerParts,
-        gate: Option<OpenGate>,
-        plugins: Vec<Rc<Plugin>>,
-        env: &Rc<Env>,
-        keeps: &Rc<Vec<Rc<Tenant>>>,
-    ) -> OpenGate {
+    fn open(&self, parts: ListenerParts, gate: Option<OpenGate>, tenants: &[Rc<Tenant>], env: &Rc<Env>) -> OpenGate {
         let settings = parts.settings;
         let known = gate.map(|open| (open.gate.listener(), open));
         let (same, metrics, tasks) = match &known {
@@ -203,19 +191,25 @@ impl House {
             }
             _ => (false, Rc::new(ListenerMetrics::new(&self.registry, &settings.name, self.number)), Rc::default()),
         };
-        let serving = Serving {
-            tls: settings.tls.as_ref().map(|tls| tokio_rustls::TlsAcceptor::from(Arc::clone(&tls.config))),
-            runtime: Rc::new(ListenerRuntime {
+        let runtime = |filters: &[FilterParts], cluster: &Option<String>| {
+            Rc::new(ListenerRuntime {
                 env: Rc::clone(env),
-                chain: Chain::new(plugins),
-                cluster: settings.cluster.clone(),
+                chain: Chain::new(filters.iter().filter_map(|one| plugin(one, tenants, &self.registry)).collect()),
+                cluster: cluster.clone(),
                 limits: settings.limits.clone(),
-                metrics,
+                metrics: Rc::clone(&metrics),
                 tasks: Rc::<Tasks>::clone(&tasks),
-                keeps: Rc::clone(keeps) as Rc<dyn std::any::Any>,
-            }),
-            settings,
+                overload: Arc::clone(&self.overload),
+                keeps: keeps(filters, tenants) as Rc<dyn std::any::Any>,
+            })
         };
+        let own = runtime(&parts.filters, &settings.cluster);
+        let chains = settings.chains.iter().zip(&parts.chains).map(|(chain, filters)| ChainServing {
+            identity: chain.identity,
+            runtime: runtime(filters, &chain.cluster),
+        });
+        let chains = chains.collect();
+        let serving = Serving::new(settings, own, chains);
         if let Some((listener, open)) = known {
             if same {
                 listener.serve(serving);
@@ -231,8 +225,11 @@ impl House {
         let mut open = OpenGate { gate: Rc::clone(&gate), tasks: Vec::new(), sockets: Vec::new() };
         for socket in parts.sockets {
             open.sockets.extend(socket.try_clone());
-            match tokio::net::TcpListener::from_std(socket) {
-                Ok(socket) => open.tasks.push(tokio::task::spawn_local(accept::run(Rc::clone(&gate), socket))),
+            match socket.register() {
+                Ok(socket) => {
+                    let accepts = accept::run(Rc::clone(&gate), socket, Arc::clone(&self.overload));
+                    open.tasks.push(tokio::task::spawn_local(accepts));
+                }
                 Err(error) => tracing::error!(listener = name, "cannot listen: {error}"),
             }
         }
@@ -240,7 +237,7 @@ impl House {
     }
 
     /// Copies of all listening sockets, with the numbers of their gates.
-    pub fn sockets(&self) -> Vec<(u64, TcpListener)> {
+    pub fn sockets(&self) -> Vec<(u64, Listening)> {
         let each =
             self.gates.iter().flat_map(|(number, open)| open.sockets.iter().map(move |socket| (*number, socket)));
         each.filter_map(|(number, socket)| Some((number, socket.try_clone().ok()?))).collect()
@@ -286,6 +283,15 @@ impl House {
             tenant.vm.end(deadline).await;
         }
     }
+}
+
+/// The VMs of a chain: until the last stream of it and its generation has ended, so long they are needed.
+fn keeps(filters: &[FilterParts], tenants: &[Rc<Tenant>]) -> Rc<Vec<Rc<Tenant>>> {
+    let numbers = filters.iter().flat_map(|filter| {
+        let canary = filter.canary.as_ref().map(|(facts, _)| facts);
+        std::iter::once(&filter.facts).chain(canary).map(|facts| facts.vm)
+    });
+    Rc::new(numbers.filter_map(|vm| tenants.get(vm).map(Rc::clone)).collect())
 }
 
 /// A listener is gone: its connections end as when the process drains, and are cut off after its own `drain`.

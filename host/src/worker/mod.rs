@@ -12,7 +12,6 @@ mod keep;
 
 use std::{
     io,
-    net::TcpListener,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -27,7 +26,7 @@ use crate::{
     clock,
     cluster::clusters::SharedClusters,
     config::resolved,
-    listener::accept::Admission,
+    listener::{accept::Admission, overload::Flags, socket::Listening},
     telemetry::{Registry, names},
     wasm::{
         build::{Built, FilterFacts},
@@ -66,11 +65,13 @@ pub struct ListenerParts {
     /// Settings.
     pub settings: Arc<resolved::Listener>,
     /// This worker's sockets, if it does not have them yet. Usually one; more where a process with more workers has bound them.
-    pub sockets: Vec<TcpListener>,
+    pub sockets: Vec<Listening>,
     /// Limits that the workers share.
     pub admission: Arc<Admission>,
-    /// Its filters, outermost first.
+    /// Its own filters, outermost first.
     pub filters: Vec<FilterParts>,
+    /// Those of its `chains`, in their order.
+    pub chains: Vec<Vec<FilterParts>>,
 }
 
 /// What one filter of a listener looks like to a worker.
@@ -89,6 +90,8 @@ pub struct WorkerParts {
     pub registry: Registry,
     /// Who watches what filters do.
     pub tap: Option<Tap>,
+    /// What to do less of.
+    pub overload: Arc<Flags>,
     /// Time stands still but for `tokio::time::advance`. Then the clock and the timers' begin at the same moment, so that what is due after
     /// so many milliseconds is due then, and not one later.
     pub stopped: bool,
@@ -120,7 +123,7 @@ pub enum Command {
     /// Do this.
     Run(Job),
     /// Give copies of all listening sockets, with the numbers of their gates.
-    Sockets(std::sync::mpsc::Sender<Vec<(u64, TcpListener)>>),
+    Sockets(std::sync::mpsc::Sender<Vec<(u64, Listening)>>),
 }
 
 /// A running worker.
@@ -184,7 +187,7 @@ fn turns(registry: &Registry, worker: usize) -> (impl Fn() + Send + Sync + 'stat
 
 async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>) {
     let _stopped = parts.stopped.then(clock::stop);
-    let mut house = House::new(parts.number, parts.registry, parts.tap);
+    let mut house = House::new(parts.number, parts.registry, parts.tap, parts.overload);
     house.move_in(parts.generation);
     let housekeeping = tokio::task::spawn_local(keep::measure(house.known()));
     loop {

@@ -1,10 +1,12 @@
 //! Clients, upstreams and the proxy in between.
 
+pub mod faulty;
 pub mod h2;
 pub mod load;
 pub mod neighbour;
 pub mod process;
 pub mod proxy;
+pub mod site;
 pub mod tls;
 pub mod upstream;
 pub mod wire;
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use neighbour::Neighbour;
 pub use proxy::{Launch, Proxy};
+pub use site::{Site, endpoints};
 pub use upstream::{Reply, Upstream};
 pub use wire::{Conn, Message};
 

@@ -263,7 +263,10 @@ impl Proxy {
     async fn find_listeners(&mut self) {
         self.bound.clear();
         for (name, address) in self.page("/config").await["bound"].as_object().unwrap() {
-            self.bound.insert(name.clone(), address.as_str().unwrap().parse().unwrap());
+            // A socket in the file system is where the test has put it.
+            if let Ok(address) = address.as_str().unwrap().parse() {
+                self.bound.insert(name.clone(), address);
+            }
         }
     }
 

@@ -163,7 +163,8 @@ impl Conn {
         self.buffer.is_empty() && tokio::time::timeout(time, self.io.read_buf(&mut self.buffer)).await.is_err()
     }
 
-    async fn line(&mut self) -> Option<String> {
+    /// One line, without its end.
+    pub async fn line(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
                 let line: Vec<u8> = self.buffer.drain(..end + 2).collect();

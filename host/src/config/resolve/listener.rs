@@ -1,18 +1,27 @@
 //! `listeners:`
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
-use super::{Filters, Resolver, place::Place};
+use super::{Filters, Resolver, chains::Own, place::Place};
 use crate::config::{
     include::Included,
     raw,
-    resolved::{Cluster, ClusterProtocol, Filter, Listener, ListenerLimits, ListenerProtocol},
+    resolved::{
+        Address, Cluster, ClusterProtocol, Filter, Listener, ListenerLimits, ListenerProtocol, OriginalDestination,
+        ProxyProtocol, Rest,
+    },
     tree::quote,
     units,
 };
 
 /// Below this hyper refuses to read HTTP/1.
 const LEAST_HEAD: u64 = 8 * 1024;
+/// Permissions of a socket in the file system, unless others are written.
+const OWNER_ONLY: u32 = 0o600;
 const LARGEST_HEAD: u64 = 16 * 1024 * 1024;
 const LARGEST_BUFFER: u64 = 1024 * 1024 * 1024;
 
@@ -21,7 +30,7 @@ impl Resolver<'_, '_> {
         &mut self,
         listeners: &BTreeMap<String, raw::Listener>,
         filters: &Filters,
-        admin: Option<SocketAddr>,
+        admin: Option<&Address>,
         root: &Place<'_>,
     ) -> Option<Vec<Listener>> {
         let place = root.key("listeners");
@@ -30,16 +39,16 @@ impl Resolver<'_, '_> {
             let help = "for example `listeners: { web: { address: 0.0.0.0:8080, cluster: app } }`";
             self.diagnostics.error_with_help(place.span, "listeners", "there is nothing to do: no listeners", help);
         }
-        let mut taken = BTreeMap::new();
+        let mut taken = HashMap::new();
         if let Some(admin) = admin {
-            taken.insert(admin, root.key("admin").key("address").span);
+            taken.insert(admin.clone(), root.key("admin").key("address").span);
         }
         let mut resolved = Vec::new();
         for (name, listener) in listeners {
             let place = place.key(name);
             let listener = self.listener(name, listener, filters, &place);
             if let Some(listener) = &listener
-                && listener.address.port() != 0
+                && !listener.address.is_any_port()
             {
                 let address = place.key("address");
                 if let Some(first) = taken.get(&listener.address) {
@@ -48,7 +57,7 @@ impl Resolver<'_, '_> {
                     let problem = self.diagnostics.problem(address.span, &address.path, message);
                     self.diagnostics.push(problem.related(first, "first here"));
                 } else {
-                    taken.insert(listener.address, address.span);
+                    taken.insert(listener.address.clone(), address.span);
                 }
             }
             resolved.push(listener);
@@ -64,9 +73,18 @@ impl Resolver<'_, '_> {
         place: &Place<'_>,
     ) {
         for listener in listeners.iter().filter(|listener| listener.protocol == ListenerProtocol::Http) {
-            let Some(cluster) = listener.cluster.as_ref().and_then(|name| clusters.get(name)) else { continue };
-            if cluster.protocol == ClusterProtocol::Tcp {
-                let place = place.key(&listener.name).key("cluster");
+            let place = place.key(&listener.name);
+            let chains = listener.chains.iter().enumerate().map(|(index, chain)| {
+                let place = place.key("chains").index(index);
+                (chain.cluster.as_ref().filter(|_| place.key("cluster").node().is_some()), place)
+            });
+            let own = (listener.cluster.as_ref(), place.clone());
+            let tcp = std::iter::once(own).chain(chains).filter_map(|(name, place)| {
+                let cluster = clusters.get(name?)?;
+                (cluster.protocol == ClusterProtocol::Tcp).then_some((cluster, place))
+            });
+            for (cluster, place) in tcp {
+                let place = place.key("cluster");
                 let message = format!("cluster {} has `protocol: tcp` and takes no requests", quote(&cluster.name));
                 let help = "give the listener `protocol: tcp`, or the cluster `http1`, `http2` or `auto`";
                 self.diagnostics.error_with_help(place.span, &place.path, message, help);
@@ -76,7 +94,8 @@ impl Resolver<'_, '_> {
 
     fn listener(&mut self, name: &str, raw: &raw::Listener, filters: &Filters, place: &Place<'_>) -> Option<Listener> {
         self.contents.clear();
-        let address = self.address(&raw.address, &place.key("address"));
+        let address = self.listened(&raw.address, &place.key("address"));
+        let mode = self.mode(raw, &place.key("mode"));
         let protocol = match raw.protocol {
             raw::ListenerProtocol::Http => ListenerProtocol::Http,
             raw::ListenerProtocol::Tcp => ListenerProtocol::Tcp,
@@ -87,7 +106,8 @@ impl Resolver<'_, '_> {
             self.unknown("cluster", cluster, &place.key("cluster"));
         }
         let broken = |key: &str| self.removed.contains(&format!("{}.{key}", place.path));
-        if raw.filters.is_empty() && raw.cluster.is_none() && !broken("filters") && !broken("cluster") {
+        let anywhere = !raw.filters.is_empty() || raw.cluster.is_some() || !raw.chains.is_empty();
+        if !anywhere && !["filters", "cluster", "chains"].into_iter().any(broken) {
             let (message, help) = match raw.protocol {
                 raw::ListenerProtocol::Tcp => ("sends connections nowhere", "add `cluster: NAME`"),
                 raw::ListenerProtocol::Http => {
@@ -98,15 +118,38 @@ impl Resolver<'_, '_> {
             self.diagnostics.error_with_help(place.span, &place.path, message, help);
         }
         let limits = self.listener_limits(raw.limits.clone().unwrap_or_default(), &place.key("limits"));
+        let own = Own {
+            protocol,
+            tls: tls.as_ref().and_then(Option::as_ref),
+            has_tls: raw.tls.is_some() || self.removed.contains(&format!("{}.tls", place.path)),
+            filters: &chain,
+            has_filters: !raw.filters.is_empty() || self.removed.contains(&format!("{}.filters", place.path)),
+            cluster: raw.cluster.as_ref(),
+        };
+        let rest =
+            if own.has_filters || raw.cluster.is_some() || raw.chains.is_empty() { Rest::Own } else { Rest::Closed };
+        let chains = self.chains(&raw.chains, &own, filters, &place.key("chains"));
         Some(Listener {
             name: name.to_owned(),
             origin: self.diagnostics.sources.origin(place.span),
             address: address?,
+            mode: mode?,
             protocol,
+            proxy_protocol: match raw.proxy_protocol {
+                raw::ProxyProtocol::Off => ProxyProtocol::Off,
+                raw::ProxyProtocol::Accept => ProxyProtocol::Accept,
+                raw::ProxyProtocol::Require => ProxyProtocol::Require,
+            },
+            original_destination: match raw.original_destination {
+                raw::OriginalDestination::Ignore => OriginalDestination::Ignore,
+                raw::OriginalDestination::Use => OriginalDestination::Use,
+            },
             tls: match tls {
                 Some(tls) => Some(tls?),
                 None => None,
             },
+            chains: chains?,
+            rest,
             fingerprint: self.fingerprint(raw),
             filters: chain,
             cluster: raw.cluster.clone(),
@@ -116,7 +159,37 @@ impl Resolver<'_, '_> {
         })
     }
 
-    fn chain(&mut self, names: &[String], filters: &Filters, place: &Place<'_>) -> Vec<Arc<Filter>> {
+    fn listened(&mut self, text: &str, place: &Place<'_>) -> Option<Address> {
+        match text.strip_prefix("unix:") {
+            Some(path) => Some(Address::Unix(self.file(place, path))),
+            None => self.address(text, place).map(Address::Tcp),
+        }
+    }
+
+    fn mode(&mut self, raw: &raw::Listener, place: &Place<'_>) -> Option<u32> {
+        let Some(text) = &raw.mode else { return Some(OWNER_ONLY) };
+        if !raw.address.starts_with("unix:") {
+            let help = "take it away, or give the listener an address such as unix:/run/app.sock";
+            let message = "only sockets in the file system have permissions";
+            self.diagnostics.error_with_help(place.span, &place.path, message, help);
+            return None;
+        }
+        match u32::from_str_radix(text, 8) {
+            Ok(mode) if mode <= 0o777 && text.len() <= 4 && !text.starts_with('+') => Some(mode),
+            _ => {
+                let message = format!("{} are no permissions", place.shown());
+                self.diagnostics.error_with_help(
+                    place.span,
+                    &place.path,
+                    message,
+                    "expected octal digits, such as \"0660\"",
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn chain(&mut self, names: &[String], filters: &Filters, place: &Place<'_>) -> Vec<Arc<Filter>> {
         let mut chain: Vec<Arc<Filter>> = Vec::new();
         for (index, name) in names.iter().enumerate() {
             let place = place.index(index);

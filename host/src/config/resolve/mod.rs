@@ -3,6 +3,7 @@
 
 mod balancing;
 mod certificates;
+mod chains;
 mod cluster;
 mod filter;
 mod health;
@@ -30,12 +31,15 @@ use crate::config::{
     include::Included,
     raw,
     report::Diagnostics,
-    resolved::{Admin, AdminAddress, Config, Filter, Node as Identity, ProcessLimits, Reload, Sink},
+    resolved::{Address, Admin, Config, Filter, Node as Identity, ProcessLimits, Reload, Sink},
     source::Sources,
     suggest,
     tree::{Node, Value, quote},
     units,
 };
+
+/// With less no worker can start.
+const LEAST_MEMORY: u64 = 16 * 1024 * 1024;
 
 /// The names that were written, whether or not what they name is in order: a reference to something broken is
 /// not broken itself.
@@ -91,12 +95,10 @@ pub(crate) fn resolve(
     let filters = resolver.filters(&raw.filters, &root.key("filters"));
     let clusters = resolver.clusters(&raw.clusters, &root.key("clusters"));
     let sinks = resolver.sinks(&raw.sinks, &root.key("sinks"));
-    let taken = admin.as_ref().and_then(|admin| match admin.address {
-        AdminAddress::Tcp(address) => Some(address),
-        AdminAddress::Unix(_) => None,
-    });
+    let taken = admin.as_ref().map(|admin| &admin.address);
     let listeners = resolver.listeners(&raw.listeners, &filters, taken, &root)?;
     resolver.spoken_there(&listeners, &clusters, &root.key("listeners"));
+    let limits = resolver.process_limits(raw.limits.clone().unwrap_or_default(), &root.key("limits"));
     resolver.contents.clear();
     let rest = (&raw.node, &raw.workers, &raw.state, &raw.admin, &raw.limits, &raw.sinks);
     let rest = resolver.fingerprint(&rest);
@@ -113,9 +115,7 @@ pub(crate) fn resolve(
         workers_are_auto: !matches!(raw.workers, Some(raw::Workers::Count(_))),
         state: raw.state.as_ref().map(|path| resolver.file(&root.key("state"), path)),
         admin,
-        limits: ProcessLimits {
-            connections: raw.limits.as_ref().and_then(|limits| limits.connections).unwrap_or(20_000) as usize,
-        },
+        limits,
         listeners,
         filters,
         clusters,
@@ -154,10 +154,16 @@ impl Resolver<'_, '_> {
         let origin = self.diagnostics.sources.origin(address.span);
         let token_file = admin.token_file.as_ref().map(|path| self.file(&place.key("token_file"), path));
         let address = match admin.address.strip_prefix("unix:") {
-            Some(path) => AdminAddress::Unix(self.file(&address, path)),
-            None => AdminAddress::Tcp(self.address(&admin.address, &address)?),
+            Some(path) => Address::Unix(self.file(&address, path)),
+            None => Address::Tcp(self.address(&admin.address, &address)?),
         };
         Some(Admin { address, token_file, origin })
+    }
+
+    fn process_limits(&mut self, raw: raw::ProcessLimits, place: &Place<'_>) -> ProcessLimits {
+        let memory =
+            raw.memory.map(|_| self.size(raw.memory, 0, (LEAST_MEMORY, u64::MAX), &place.key("memory")) as u64);
+        ProcessLimits { connections: raw.connections.unwrap_or(20_000) as usize, memory }
     }
 
     fn sinks(&mut self, sinks: &BTreeMap<String, raw::Sink>, place: &Place<'_>) -> BTreeMap<String, Sink> {

@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{MINIMAL, with, yaml};
 use crate::cluster::balance::{Policy, Settings};
-use crate::config::resolved::{ClusterProtocol, HeadersPause, ModuleSource, OnFailure, Sink};
+use crate::config::resolved::{
+    ClusterProtocol, HeadersPause, ModuleSource, OnFailure, OriginalDestination, ProxyProtocol, Rest, Sink,
+};
+use crate::listener::chain::{Transport, TransportCondition};
 
 /// The front proxy of CONFIG.md.
 const FRONT_PROXY: &str = "\
@@ -22,16 +25,27 @@ node: { id: edge-1, cluster: edge, zone: eu-1a, metadata: { rack: 7 } }
 workers: 3
 state: var
 admin: { address: 127.0.0.1:9900 }
-limits: { connections: 50 }
+limits: { connections: 50, memory: 2GiB }
 listeners:
   edge:
     address: "[::1]:8443"
     protocol: http
-    proxy_protocol: off
+    proxy_protocol: require
+    original_destination: use
     filters: [b, a]
     cluster: users
+    chains:
+      - match:
+          source: [10.0.0.0/8, "::1"]
+          source_ports: [1, "1024-2047"]
+          destination: [192.0.2.1]
+          destination_port: 8443
+          transport: plain
+        filters: [b]
+      - { match: { transport: plain }, cluster: empty }
     limits: { connections: 1, header_bytes: 8KiB, headers: 2, header_timeout: 3s, idle_timeout: 1m30s, streams: 4, buffer: 0B }
     drain: 0s
+  file: { address: "unix:run/app.sock", mode: "0660", cluster: users }
 filters:
   a:
     module: filters/a.wasm
@@ -63,7 +77,7 @@ sinks:
 fn the_front_proxy_resolves() {
     let config = yaml(FRONT_PROXY).unwrap();
     let [web] = config.listeners.as_slice() else { panic!("one listener") };
-    assert_eq!((web.name.as_str(), web.address), ("web", "0.0.0.0:8080".parse().unwrap()));
+    assert_eq!((web.name.as_str(), &web.address), ("web", &"0.0.0.0:8080".parse().unwrap()));
     assert_eq!((web.origin.file.as_str(), web.origin.line, web.origin.column), ("proxy.yaml", 2, 3));
     let [router] = web.filters.as_slice() else { panic!("one filter") };
     assert_eq!(router.module, ModuleSource::Builtin("router".to_owned()));
@@ -103,7 +117,7 @@ fn everything_that_can_be_said_is_heard() {
         (config.node.id.as_str(), config.node.zone.as_str(), &config.node.metadata["rack"]),
         ("edge-1", "eu-1a", &7.into())
     );
-    assert_eq!((config.workers, config.limits.connections), (3, 50));
+    assert_eq!((config.workers, config.limits.connections, config.limits.memory), (3, 50, Some(2 << 30)));
     assert_eq!(config.state, Some(PathBuf::from("/etc/fyke/var")));
     assert_eq!(config.admin.unwrap().address.to_string(), "127.0.0.1:9900");
     let edge = &config.listeners[0];
@@ -111,6 +125,17 @@ fn everything_that_can_be_said_is_heard() {
     assert_eq!((order, edge.cluster.as_deref()), (vec!["b", "a"], Some("users")));
     assert_eq!((edge.limits.header_bytes, edge.limits.buffer, edge.drain), (8192, 0, Duration::ZERO));
     assert_eq!((edge.limits.idle_timeout, edge.limits.streams), (Duration::from_secs(90), 4));
+    assert_eq!(edge.proxy_protocol, ProxyProtocol::Require);
+    assert_eq!((edge.original_destination, edge.rest), (OriginalDestination::Use, Rest::Own));
+    let [first, second] = edge.chains.as_slice() else { panic!("two chains") };
+    assert_eq!((first.matcher.source.len(), first.matcher.source_ports.as_slice()), (2, &[1..=1, 1024..=2047][..]));
+    assert_eq!((first.matcher.destination.len(), first.matcher.destination_port), (1, Some(8443)));
+    assert_eq!(first.matcher.transport, TransportCondition::Only(Transport::Plain));
+    // What a chain does not say the listener says.
+    assert_eq!((first.filters.len(), first.cluster.as_deref()), (1, Some("users")));
+    assert_eq!((second.filters.len(), second.cluster.as_deref()), (2, Some("empty")));
+    let file = &config.listeners[1];
+    assert_eq!((file.address.to_string().as_str(), file.mode), ("unix:/etc/fyke/run/app.sock", 0o660));
     let a = &config.filters["a"];
     assert_eq!(a.module, ModuleSource::File(PathBuf::from("/etc/fyke/filters/a.wasm")));
     assert_eq!(config.filters["b"].module, ModuleSource::File(PathBuf::from("/opt/b.wasm")));

@@ -80,7 +80,7 @@ fn slips_get_a_suggestion() {
         (
             "limits: { conections: 5 }\n",
             "unknown key \"conections\"",
-            "did you mean \"connections\"? expected connections",
+            "did you mean \"connections\"? expected one of: connections, memory",
         ),
         (
             "sinks: { a: stdot }\n",

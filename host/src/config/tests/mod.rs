@@ -1,8 +1,10 @@
 //! From texts to configurations and reports.
 
+mod choices;
 mod examples;
 mod formats;
 mod include;
+mod listeners;
 mod mistakes;
 mod robustness;
 mod secrets;

@@ -29,10 +29,6 @@ fn top(extra: &str) -> String {
 #[test]
 fn they_are_refused_by_name() {
     let cases = [
-        (listener("proxy_protocol: accept"), "accept"),
-        (listener("proxy_protocol: require"), "require"),
-        (listener("chains: [{ match: { sni: [a] }, filters: [] }]"), "chains"),
-        (top("limits: { memory: 2GiB }"), "memory"),
         (cluster("discovery: { dns: users.internal:8080, refresh: 5s }"), "discovery"),
         (top("control_planes: {}"), "control_planes"),
         (top("register: {}"), "register"),

@@ -77,9 +77,10 @@ pub struct RetryPolicy {
     /// How many picks `avoid_previous_hosts` may refuse before any endpoint will do. Default 3.
     #[serde(default = "three")]
     pub host_attempts: u32,
-    /// Bytes of the request's body that are held to be sent again; a longer one is not retried once they have gone. Default 64 KiB.
-    #[serde(default = "buffer")]
-    pub buffer: usize,
+    /// Bytes of the request's body that are held to be sent again; a longer one is not retried once they have gone. Default, and most:
+    /// what the listener holds.
+    #[serde(default)]
+    pub buffer: Option<usize>,
 }
 
 /// `base` doubles with each attempt up to `max`; the wait is drawn from all that is shorter.
@@ -182,7 +183,7 @@ impl Default for RetryPolicy {
             rate_limited_backoff: None,
             avoid_previous_hosts: false,
             host_attempts: three(),
-            buffer: buffer(),
+            buffer: None,
         }
     }
 }
@@ -198,6 +199,12 @@ impl RetryPolicy {
     #[must_use]
     pub fn per_try_timeout(&self) -> Option<Duration> {
         (self.per_try_timeout_ms > 0).then(|| Duration::from_millis(self.per_try_timeout_ms))
+    }
+
+    /// How long an attempt may go without the head of an answer: until then there is nothing else that could move.
+    #[must_use]
+    pub fn patience(&self) -> Option<Duration> {
+        self.per_try_timeout().into_iter().chain(self.per_try_idle_timeout()).min()
     }
 
     /// `per_try_idle_timeout`, where there is one.
@@ -217,10 +224,6 @@ fn three() -> u32 {
 
 fn base() -> u64 {
     25
-}
-
-fn buffer() -> usize {
-    64 * 1024
 }
 
 fn five_minutes() -> u64 {

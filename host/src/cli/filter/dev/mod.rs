@@ -19,7 +19,7 @@ use crate::{
     cli::process,
     config::{
         self, Config,
-        resolved::{ModuleSource, Sink},
+        resolved::{Listener, ModuleSource, Sink},
     },
     reload::{
         overlay::Overlay,
@@ -157,7 +157,7 @@ impl Bench {
 /// Has the proxy load the module that was just built, wherever cargo's target directory is.
 fn point_at(config: &mut Config, built: &Path) -> bool {
     let mut found = false;
-    let of_listeners = config.listeners.iter_mut().flat_map(|listener| &mut listener.filters);
+    let of_listeners = config.listeners.iter_mut().flat_map(Listener::filter_lists_mut).flatten();
     for filter in config.filters.values_mut().chain(of_listeners) {
         if let ModuleSource::File(path) = &filter.module
             && path.file_name() == built.file_name()

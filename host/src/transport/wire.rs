@@ -1,0 +1,213 @@
+//! A socket that connects two processes, and what was read from it before its time.
+
+use std::{
+    io::{self, IoSlice},
+    net::SocketAddr,
+    path::PathBuf,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::{TcpStream, UnixStream},
+};
+
+/// A connected socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A socket in the file system.
+    Unix(UnixStream),
+}
+
+/// Where an end of a connection is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// IP address and port.
+    Ip(SocketAddr),
+    /// A socket in the file system; `None`: without a name, as clients are.
+    Unix(Option<PathBuf>),
+}
+
+impl End {
+    /// The IP address and port, where there are some.
+    #[must_use]
+    pub fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for End {
+    fn from(address: SocketAddr) -> Self {
+        Self::Ip(address)
+    }
+}
+
+impl From<tokio::net::unix::SocketAddr> for End {
+    fn from(address: tokio::net::unix::SocketAddr) -> Self {
+        Self::Unix(address.as_pathname().map(PathBuf::from))
+    }
+}
+
+/// `10.0.0.1:80`, `[::1]:80`, the path of a socket in the file system, or nothing.
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(Some(path)) => path.display().fmt(f),
+            Self::Unix(None) => Ok(()),
+        }
+    }
+}
+
+/// A socket; what was read from it before anybody wanted it comes first.
+#[derive(Debug)]
+pub struct Wire {
+    socket: Socket,
+    prefix: Bytes,
+}
+
+impl From<TcpStream> for Wire {
+    fn from(stream: TcpStream) -> Self {
+        Self::from(Socket::Tcp(stream))
+    }
+}
+
+impl From<Socket> for Wire {
+    fn from(socket: Socket) -> Self {
+        Self { socket, prefix: Bytes::new() }
+    }
+}
+
+impl Wire {
+    /// Puts bytes back that were read from it. Whatever was put back before and not read since follows them.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        if self.prefix.is_empty() {
+            self.prefix = bytes;
+        } else if !bytes.is_empty() {
+            self.prefix = [bytes, std::mem::take(&mut self.prefix)].concat().into();
+        }
+    }
+
+    /// Waits until there is something to read, an end or an error included. Cancel safe.
+    ///
+    /// # Errors
+    /// When the runtime ends.
+    pub async fn readable(&self) -> io::Result<()> {
+        match &self.socket {
+            _ if !self.prefix.is_empty() => Ok(()),
+            Socket::Tcp(stream) => stream.readable().await,
+            Socket::Unix(stream) => stream.readable().await,
+        }
+    }
+
+    /// Waits until the connection is broken. Cancel safe.
+    ///
+    /// # Errors
+    /// When the runtime ends.
+    pub async fn broken(&self) -> io::Result<()> {
+        match &self.socket {
+            Socket::Tcp(stream) => stream.ready(Interest::ERROR).await.map(drop),
+            Socket::Unix(stream) => stream.ready(Interest::ERROR).await.map(drop),
+        }
+    }
+
+    /// Makes its end look like the accident that it is: dropped, it is reset. A socket in the file system knows no reset.
+    pub fn cut(&self) {
+        if let Socket::Tcp(stream) = &self.socket {
+            let _ = stream.set_zero_linger();
+        }
+    }
+
+    /// Makes its end an ordinary close again.
+    pub fn spare(&self) {
+        if let Socket::Tcp(stream) = &self.socket {
+            let _ = socket2::SockRef::from(stream).set_linger(None);
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.prefix.is_empty() {
+            let count = self.prefix.len().min(buffer.remaining());
+            buffer.put_slice(self.prefix.get(..count).unwrap_or_default());
+            self.prefix.advance(count);
+            if self.prefix.is_empty() {
+                // What it was a part of need not stay.
+                self.prefix = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Sockets hold nothing back.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        })?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_put_back_is_read_first() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut wire = Wire::from(Socket::Unix(near));
+        far.write_all(b"abcdef").await.unwrap();
+        let mut first = [0; 4];
+        wire.read_exact(&mut first).await.unwrap();
+        wire.put_back(Bytes::from_static(b"cd"));
+        wire.put_back(Bytes::from_static(b"ab"));
+        wire.readable().await.unwrap();
+        drop(far);
+        let mut all = String::new();
+        wire.read_to_string(&mut all).await.unwrap();
+        assert_eq!(all, "abcdef");
+    }
+}
