@@ -194,9 +194,10 @@ async fn an_open_connection_follows_its_chain_through_generations() {
     );
     proxy.reload(&yaml.replace(one, &moved)).await;
     assert_eq!(met(&mut conn, &upstreams).await, (filters(&["two", "own"]), "other".to_owned()));
-    // It is gone: what is left is the listener's own.
+    // It is gone, and what the connection was let in for does not hold for another chain: the client has to connect again.
     proxy.reload(&yaml.replace(one, "{ match: { source: [10.0.0.0/8] }, filters: [two] }")).await;
-    assert_eq!(met(&mut conn, &upstreams).await, (filters(&["own"]), "app".to_owned()));
+    let answer = conn.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!((answer.status(), answer.header("connection")), (421, Some("close")));
     assert_eq!(get(proxy.web(), "/", "").await.text(), "app");
     // The same again is no other generation.
     let generation = proxy.page("/status").await["generation"].clone();

@@ -33,8 +33,11 @@ impl Drop for Line {
     }
 }
 
-/// Connects to an endpoint of the balancer's choice, and to another one for as long as there is one that was not tried, at most
-/// `connect_attempts` of the listener's cluster in all. Each attempt may take `connect_timeout`. `asks.host` is what TLS asks for
+/// Endpoints that are tried for one connection.
+const MOST_ATTEMPTS: usize = 5;
+
+/// Connects to an endpoint of the balancer's choice, and to another one for as long as there is one that was not tried, five in all. Each
+/// attempt may take `connect_timeout`. `asks.host` is what TLS asks for
 /// with `sni: auto`.
 ///
 /// Cancel safe.
@@ -58,6 +61,9 @@ pub async fn dial(cluster: &Rc<LocalCluster>, asks: Asks<'_>) -> Result<Line, Cl
             Err(error) => {
                 tracing::debug!(cluster = &*cluster.name, address = %endpoint.address(), "not connected: {error}");
                 choice.avoid.push(endpoint.address());
+                if choice.avoid.len() >= MOST_ATTEMPTS {
+                    return Err(error);
+                }
                 met = Some(error);
             }
         }

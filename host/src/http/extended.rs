@@ -16,12 +16,20 @@ pub(super) fn translate(request: &mut Request<Incoming>) -> Option<HeaderValue> 
         return None;
     }
     let protocol = request.extensions_mut().remove::<Protocol>()?;
-    let protocol = HeaderValue::from_str(protocol.as_str()).ok()?;
+    let protocol = HeaderValue::from_str(protocol.as_str()).ok().filter(may_be_forwarded)?;
     *request.method_mut() = Method::GET;
     if protocol.as_bytes().eq_ignore_ascii_case(b"websocket") {
         complete(request.headers_mut());
     }
     Some(protocol)
+}
+
+/// One token (RFC 8441, section 4), and not cleartext HTTP/2, which would be a way past the filters. What may not stays a CONNECT, which is
+/// refused.
+fn may_be_forwarded(protocol: &HeaderValue) -> bool {
+    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let bytes = protocol.as_bytes();
+    !bytes.is_empty() && bytes.iter().all(token) && !bytes.eq_ignore_ascii_case(b"h2c")
 }
 
 /// What HTTP/1.1 asks for and HTTP/2 leaves out (RFC 6455, section 4.1).
@@ -63,6 +71,15 @@ mod tests {
         assert_eq!((answer(Version::HTTP_11, switching, &mut old), old.len()), (switching, 2));
         assert_eq!((answer(Version::HTTP_2, switching, &mut new), new.len()), (StatusCode::OK, 0));
         assert_eq!(answer(Version::HTTP_2, StatusCode::FORBIDDEN, &mut old), StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn only_a_single_protocol_that_is_not_http2_is_forwarded() {
+        for (protocol, good) in
+            [("websocket", true), ("connect-udp", true), ("h2c", false), ("H2C", false), ("x, h2c", false), ("", false)]
+        {
+            assert_eq!(may_be_forwarded(&HeaderValue::from_static(protocol)), good, "{protocol}");
+        }
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! The request keeps its method, save for 303, and goes through the router again with the new target; the filters behind and before it see
 //! one request. Only a request without a body is sent again.
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode, Uri, header,
+    uri::{PathAndQuery, Scheme},
+};
 
 use super::{route::settle, stream::Stream};
 use crate::{
@@ -38,9 +41,14 @@ fn target(exchange: &Exchange, status: StatusCode, fields: &HeaderMap) -> Option
     }
     let target: Uri = fields.get(header::LOCATION)?.to_str().ok()?.parse().ok()?;
     let same = match (target.scheme(), target.authority()) {
-        (Some(scheme), Some(_)) => *scheme == exchange.request_head.scheme,
-        // Relative: an absolute path of the same host.
-        (None, None) => target.path().starts_with('/'),
+        (Some(scheme), Some(authority)) => {
+            if authority.as_str().contains('@') || !(*scheme == Scheme::HTTP || *scheme == Scheme::HTTPS) {
+                return None;
+            }
+            *scheme == exchange.request_head.scheme
+        }
+        // Relative: an absolute path of the same host. Two slashes begin another host (RFC 3986, section 4.2).
+        (None, None) => target.path().starts_with('/') && !target.path().starts_with("//"),
         _ => return None,
     };
     (same || (policy.cross_scheme && target.scheme().is_some())).then_some(target)
@@ -53,12 +61,18 @@ fn retarget(exchange: &mut Exchange, status: StatusCode, target: &Uri) {
     let host = head.fields.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let before = HeaderValue::from_str(&format!("{}://{host}{}", head.scheme, head.path));
     if let Ok(before) = before {
-        head.fields.entry(ORIGINAL).or_insert(before);
+        // Of the first hop, whatever the client says.
+        if exchange.hops == 1 {
+            head.fields.insert(ORIGINAL, before);
+        }
     }
     if let Some(authority) = target.authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {
         head.fields.insert(header::HOST, host);
+    }
+    if let Some(scheme) = target.scheme() {
+        head.scheme = scheme.clone();
     }
     if status == StatusCode::SEE_OTHER && head.method != Method::HEAD {
         head.method = Method::GET;

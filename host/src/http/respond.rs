@@ -75,6 +75,11 @@ pub(super) fn respond(
         tap::sending(exchange);
         let fed = exchange.was_fed(Direction::Response);
         let Some(head) = &mut exchange.response_head else { return Err(Abort("no answer".to_owned())) };
+        if stream.extended && tail.tunnel.is_none() && head.status.is_success() {
+            // Somebody answered as if it were a plain request. To this client that would say that the tunnel stands.
+            head.status = StatusCode::BAD_GATEWAY;
+            exchange.details = "upgrade_not_made".into();
+        }
         let mut fields = if chain.reads_response_late { head.fields.clone() } else { std::mem::take(&mut head.fields) };
         fields.remove(header::TRANSFER_ENCODING);
         exchange.response.outlet.head_end |= exchange.is_head;

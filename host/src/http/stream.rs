@@ -46,6 +46,8 @@ pub struct Stream {
     pub(super) cluster: RefCell<Option<(Rc<LocalCluster>, Instant)>>,
     failed: Cell<bool>,
     ended: Cell<bool>,
+    /// The request was an extended CONNECT: a 2xx means to its client that the tunnel stands.
+    pub(super) extended: bool,
     /// Noted before the head goes to the upstream, and is no longer here to be asked.
     grpc: bool,
     busy: Busy,
@@ -264,6 +266,7 @@ pub async fn serve(
         }
     };
     let Admitted { mut head, mut upgrades, expects } = admitted;
+    let extended = protocol.is_some();
     if let Some(protocol) = protocol {
         head.fields.insert(header::UPGRADE, protocol);
         upgrades = true;
@@ -279,6 +282,7 @@ pub async fn serve(
         cluster: RefCell::new(None),
         failed: Cell::new(false),
         ended: Cell::new(false),
+        extended,
         grpc,
         busy,
         moves: Cell::new(0),
@@ -352,6 +356,17 @@ pub async fn serve(
 fn broken(stream: &Stream, error: &str) {
     tracing::debug!("the upstream's answer broke off while filters held it: {error}");
     reply::by_host(&mut stream.exchange.borrow_mut(), StatusCode::BAD_GATEWAY, "upstream_reset", None);
+}
+
+/// What a connection was let in for is no more: the client has to connect again (RFC 9110, section 15.5.20).
+#[must_use]
+pub fn misdirected() -> Response<ResponseBody> {
+    let mut response =
+        Response::new(ResponseBody::Full(Some(Bytes::from_static(b"misdirected request: chain_removed\n"))));
+    *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
+    *response.headers_mut() = outcome::plain_fields();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 fn refuse(runtime: &ListenerRuntime, refused: &admit::Refused) -> Response<ResponseBody> {

@@ -153,10 +153,10 @@ impl LocalListener {
         Rc::clone(&self.serving.borrow())
     }
 
-    /// What a new stream begins on, of a connection that has taken a chain.
+    /// What a new stream begins on, of a connection that has taken a chain. `None`: that chain is gone.
     #[must_use]
-    pub fn current_of(&self, taken: Taken) -> Rc<ListenerRuntime> {
-        Rc::clone(self.serving.borrow().runtime_of(taken))
+    pub fn current_of(&self, taken: Taken) -> Option<Rc<ListenerRuntime>> {
+        self.serving.borrow().runtime_of(taken).map(Rc::clone)
     }
 
     /// What is the listener's own.

@@ -107,7 +107,8 @@ async fn busy(
                 (Rc::clone(&listener), Rc::clone(&connection), Arc::clone(&activity));
             // Boxed, so that hyper moves a pointer and not what a stream needs.
             Box::pin(async move {
-                let mut response = stream::serve(listener.current_of(taken), connection, activity, request).await?;
+                let Some(runtime) = listener.current_of(taken) else { return Ok(stream::misdirected()) };
+                let mut response = stream::serve(runtime, connection, activity, request).await?;
                 let ends = listener.drain.has_begun() || listener.overload.load().disables_keep_alive();
                 if ends && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     // The one way to tell a client not to send another request here (RFC 9112, section 9.6).

@@ -42,7 +42,14 @@ pub async fn serve(
         let listener = Rc::clone(listener);
         let activity = Arc::clone(&activity);
         service_fn(move |request| {
-            stream::serve(listener.current_of(taken), Rc::clone(&connection), Arc::clone(&activity), request)
+            let runtime = listener.current_of(taken);
+            let (connection, activity) = (Rc::clone(&connection), Arc::clone(&activity));
+            async move {
+                match runtime {
+                    Some(runtime) => stream::serve(runtime, connection, activity, request).await,
+                    None => Ok(stream::misdirected()),
+                }
+            }
         })
     };
     let mut builder = http2::Builder::new(LocalExecutor);

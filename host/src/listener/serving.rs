@@ -84,12 +84,13 @@ impl Serving {
         Some(Chosen { taken, tls, runtime: Rc::clone(&chain.runtime) })
     }
 
-    /// The same chain in this generation, wherever it stands now; the listener's own when there is none any more.
+    /// The same chain in this generation, wherever it stands now. `None`: there is none any more, and what the connection was let in for
+    /// does not hold for any other.
     #[must_use]
-    pub fn runtime_of(&self, taken: Taken) -> &Rc<ListenerRuntime> {
-        let Taken::Chain { place, identity } = taken else { return &self.runtime };
+    pub fn runtime_of(&self, taken: Taken) -> Option<&Rc<ListenerRuntime>> {
+        let Taken::Chain { place, identity } = taken else { return Some(&self.runtime) };
         let same = |chain: &&ChainServing| chain.identity == identity;
         let found = self.chains.get(place).filter(same).or_else(|| self.chains.iter().find(same));
-        found.map_or(&self.runtime, |chain| &chain.runtime)
+        found.map(|chain| &chain.runtime)
     }
 }

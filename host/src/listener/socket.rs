@@ -7,7 +7,7 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::{
             fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
-            net::{UnixListener, UnixStream},
+            net::UnixListener,
         },
     },
     path::{Path, PathBuf},
@@ -18,7 +18,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::{config::resolved::Address, transport};
 
@@ -172,8 +172,10 @@ pub fn bind_file(
         if !facts.file_type().is_socket() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
         }
-        if UnixStream::connect(path).is_ok() {
-            return Err(io::ErrorKind::AddrInUse.into());
+        // Only a refusal says that nobody is there: whoever may not ask, or has to wait, must not take it away.
+        match knock(path) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {}
+            _ => return Err(io::ErrorKind::AddrInUse.into()),
         }
     }
     // Renamed when it has its permissions: there is no moment at which others could connect.
@@ -190,6 +192,13 @@ pub fn bind_file(
     let file = SocketFile::of(path, handed_over);
     socket.set_nonblocking(true)?;
     Ok((spread(vec![Listening::Unix(socket)], workers)?, file))
+}
+
+/// Whether somebody listens at a file, without waiting for room in its queue.
+fn knock(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
 }
 
 /// The file of a socket that this process listens at. Dropped, it is removed, unless another process listens there.

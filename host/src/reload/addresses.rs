@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use super::handover::{Inherited, Named};
+use super::handover::{Inherited, Named, Owner};
 use crate::{
     config::{
         Problem,
@@ -120,7 +120,7 @@ impl Addresses {
         let (bound, sockets) = match known {
             Some(bound) => (Bound { listener: listener.name.clone(), ..bound.clone() }, Vec::new()),
             None => {
-                let found = self.inherited.listener(listener);
+                let (found, owner) = self.inherited.listener(listener);
                 let (sockets, actual, file) = match &listener.address {
                     Address::Tcp(address) => {
                         let sockets = if found.is_empty() {
@@ -134,11 +134,15 @@ impl Addresses {
                     }
                     Address::Unix(path) => {
                         let (sockets, file) = if found.is_empty() {
-                            socket::bind_file(path, listener.mode, workers, &self.handed_over)?
+                            let (sockets, file) = socket::bind_file(path, listener.mode, workers, &self.handed_over)?;
+                            (sockets, Some(file))
                         } else {
-                            (socket::spread(found, workers)?, SocketFile::of(path, &self.handed_over))
+                            // The file of a service manager stays: it goes on listening there.
+                            let ours = owner == Owner::ThisProcess;
+                            let file = ours.then(|| SocketFile::of(path, &self.handed_over));
+                            (socket::spread(found, workers)?, file)
                         };
-                        (sockets, listener.address.clone(), Some(file))
+                        (sockets, listener.address.clone(), file)
                     }
                 };
                 self.next += 1;

@@ -92,6 +92,15 @@ pub struct Inherited {
     admin: Option<(Address, AdminSocket)>,
 }
 
+/// Whose a listening socket is, and the file that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Ours, or our predecessor's.
+    ThisProcess,
+    /// It listens there before us and after us.
+    ServiceManager,
+}
+
 impl Inherited {
     /// What a service manager has bound (`LISTEN_FDS`).
     #[must_use]
@@ -113,12 +122,14 @@ impl Inherited {
         self.listeners.iter().any(|heirloom| heirloom.fits(listener))
     }
 
-    /// Takes out the sockets of a listener.
-    pub fn listener(&mut self, listener: &Listener) -> Vec<Listening> {
+    /// Takes out the sockets of a listener, and says whether they are another process's own: a service manager's, which listens on.
+    pub fn listener(&mut self, listener: &Listener) -> (Vec<Listening>, Owner) {
         let (found, rest) =
             std::mem::take(&mut self.listeners).into_iter().partition(|heirloom: &Heirloom| heirloom.fits(listener));
         self.listeners = rest;
-        found.into_iter().map(|heirloom: Heirloom| heirloom.socket).collect()
+        let lent = found.iter().any(|heirloom: &Heirloom| heirloom.named.is_none());
+        let owner = if lent { Owner::ServiceManager } else { Owner::ThisProcess };
+        (found.into_iter().map(|heirloom: Heirloom| heirloom.socket).collect(), owner)
     }
 
     /// What nobody has taken out, in words.

@@ -82,7 +82,14 @@ pub async fn execute(cluster: &Rc<LocalCluster>, mut outgoing: Box<Outgoing>, or
         exhausted: false,
     };
     for mirror in std::mem::take(&mut work.order.mirrors) {
-        let copy = work.template.again(work.body.copy());
+        let mut copy = work.template.again(work.body.copy());
+        // What it says of its own connection, and when it wants the body, is not the client's to hear.
+        copy.extensions = http::Extensions::new();
+        copy.fields.remove(http::header::EXPECT);
+        if copy.fields.contains_key(http::header::UPGRADE) {
+            // A tunnel cannot be copied.
+            continue;
+        }
         mirror::send(mirror, Box::new(copy), work.order.timeout);
     }
     work.begin(None);
@@ -271,6 +278,11 @@ impl Work<'_> {
             return None;
         }
         if self.running.is_empty() {
+            // Nothing that is still under way can do better, and the policy has no attempt left.
+            self.exhausted = self.begun > self.order.retry.attempts && self.order.retry.attempts > 0;
+            if self.exhausted {
+                self.cluster.metrics.retries.exhausted();
+            }
             // An answer says more than the lack of one.
             return match (result, self.second_best.take()) {
                 (Err(_), Some(Ok(answered))) => Some(Ok(answered)),
@@ -297,10 +309,6 @@ impl Work<'_> {
     fn may_try_again(&mut self, reason: &'static str, after: Option<Duration>) -> bool {
         let metrics = &self.cluster.metrics;
         if self.begun > self.order.retry.attempts {
-            self.exhausted = self.order.retry.attempts > 0;
-            if self.exhausted {
-                metrics.retries.exhausted();
-            }
             return false;
         }
         if !self.body.is_repeatable() {
