@@ -128,12 +128,16 @@ impl Entry {
             return round + 1;
         }
         let mut next = as_round(self.target / self.share).max(round + 1);
-        // The division may be off by a rounding.
-        while next > round + 1 && as_real(next - 1) * self.share >= self.target {
-            next -= 1;
-        }
-        while as_real(next) * self.share < self.target && next < u64::MAX / 2 {
-            next += 1;
+        // The division may be off by a rounding. By few steps, that is: shares that are very far apart give rounds so late that one more makes no
+        // difference to a float, and counting on would never end.
+        for _ in 0..4 {
+            if next > round + 1 && as_real(next - 1) * self.share >= self.target {
+                next -= 1;
+            } else if as_real(next) * self.share < self.target {
+                next = next.saturating_add(1);
+            } else {
+                break;
+            }
         }
         next
     }
