@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use crate::support::{Message, Proxy, Reply, Upstream, eventually, soon, upstream::Refusing};
+use crate::support::{Message, Proxy, Reply, Upstream, eventually, faulty::full, soon, upstream::Refusing};
 
 /// A router before one cluster, and an access log with status, details and where it went.
 fn logged(route: &str, cluster: &str) -> String {
@@ -106,18 +106,8 @@ async fn an_endpoint_that_refuses_is_503_and_named() {
 
 #[tokio::test]
 async fn an_endpoint_that_does_not_accept_is_503_after_the_connect_timeout() {
-    // A queue for accepted connections that is full: the kernel answers no further SYN.
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let full = socket.listen(1).unwrap();
+    let (full, _held) = full().await;
     let address = full.local_addr().unwrap();
-    let mut held = Vec::new();
-    while let Ok(Ok(stream)) =
-        tokio::time::timeout(std::time::Duration::from_millis(500), tokio::net::TcpStream::connect(address)).await
-    {
-        held.push(stream);
-        assert!(held.len() < 100, "the queue does not fill");
-    }
     let cluster = format!("connect_timeout: 300ms, {}", endpoints(&[address]));
     let proxy = Proxy::start(logged("cluster: app", &cluster)).await;
     explained(&proxy, "/slow", 503, "upstream_connect_timeout").await;

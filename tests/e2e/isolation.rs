@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::{
     chain::{chain, misbehave},
     guests,
-    support::{Conn, Proxy, Upstream, eventually},
+    support::{Conn, Proxy, Upstream, eventually, faulty::waiting},
 };
 
 fn get(more: &str) -> String {
@@ -18,22 +18,6 @@ fn get(more: &str) -> String {
 }
 
 const PANIC: &str = "x-misbehave: request_headers panic\r\n";
-
-/// Answers once it is told to.
-async fn waiting(go: &Arc<Notify>) -> Upstream {
-    let go = Arc::clone(go);
-    Upstream::scripted(move |mut conn, _, recorder| {
-        let go = Arc::clone(&go);
-        async move {
-            while let Some(request) = conn.request().await {
-                recorder.saw(&request);
-                go.notified().await;
-                conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
-            }
-        }
-    })
-    .await
-}
 
 #[tokio::test]
 async fn a_trap_costs_the_stream_that_it_is_in_and_no_other() {

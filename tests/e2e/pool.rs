@@ -10,27 +10,11 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use crate::support::{Conn, Proxy, Upstream, eventually, soon};
+use crate::support::{Conn, Proxy, Upstream, eventually, faulty::stale, soon};
 
 async fn pooled(upstream: &Upstream, more: &str) -> Proxy {
     let address = upstream.address;
     Proxy::start(format!("listeners:\n  web: {{ address: '127.0.0.1:0', cluster: app }}\nclusters:\n  app: {{ endpoints: ['{address}'], {more} }}\n")).await
-}
-
-/// Answers the first request of a connection; reads the second one and closes, as an endpoint does whose keep-alive ends just then.
-async fn stale() -> Upstream {
-    Upstream::scripted(|mut conn, number, recorder| async move {
-        for served in 0.. {
-            let Some(mut request) = conn.request().await else { return };
-            request.connection = number;
-            recorder.saw(&request);
-            if served == 1 && number == 1 {
-                return;
-            }
-            conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
-        }
-    })
-    .await
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use fyke_sdk::StreamLog;
 
 use crate::escape;
 use crate::flags;
-use fyke_sdk::property::{Typed, Value};
+use fyke_sdk::property::{Typed, Value, without_port};
 
 /// A command, with its arguments.
 #[derive(Debug)]
@@ -166,17 +166,5 @@ impl Names {
 
     fn find(&self, read: impl Fn(&str) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
         read(&self.first).or_else(|| read(self.alternative.as_deref()?))
-    }
-}
-
-/// `10.0.0.1:80` is `10.0.0.1`, `[::1]:80` is `::1`. What has no port stays.
-fn without_port(address: &[u8]) -> &[u8] {
-    if let [b'[', rest @ ..] = address {
-        return rest.split(|byte| *byte == b']').next().unwrap_or(rest);
-    }
-    let mut colons = address.iter().enumerate().filter(|(_, byte)| **byte == b':').map(|(at, _)| at);
-    match (colons.next(), colons.next()) {
-        (Some(only), None) => address.get(..only).unwrap_or(address),
-        _ => address,
     }
 }

@@ -1,6 +1,9 @@
 //! `x-forwarded-for`, `-proto` and `-host`.
 
-use fyke_sdk::{Request, Result, property::Path};
+use fyke_sdk::{
+    Request, Result,
+    property::{Path, without_port},
+};
 
 const FOR: &str = "x-forwarded-for";
 
@@ -61,30 +64,4 @@ fn push(list: &mut Vec<u8>, value: &[u8]) {
         list.extend_from_slice(b", ");
     }
     list.extend_from_slice(value);
-}
-
-/// `10.0.0.1:80` is `10.0.0.1`, `[::1]:80` is `::1`. What has no port stays.
-fn without_port(address: &[u8]) -> &[u8] {
-    if let [b'[', rest @ ..] = address {
-        return rest.split(|byte| *byte == b']').next().unwrap_or(rest);
-    }
-    let mut colons = address.iter().enumerate().filter(|(_, byte)| **byte == b':').map(|(at, _)| at);
-    match (colons.next(), colons.next()) {
-        (Some(only), None) => address.get(..only).unwrap_or(address),
-        _ => address,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_are_dropped() {
-        for (address, bare) in
-            [("10.0.0.1:80", "10.0.0.1"), ("[::1]:80", "::1"), ("::1", "::1"), ("10.0.0.1", "10.0.0.1"), ("", "")]
-        {
-            assert_eq!(without_port(address.as_bytes()), bare.as_bytes());
-        }
-    }
 }

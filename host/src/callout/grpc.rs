@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
 use crate::{
-    cluster::{Choice, RequestBody, body::BodyError, local::LocalCluster},
+    cluster::{RequestBody, body::BodyError, local::LocalCluster},
     config::resolved::ClusterProtocol,
     upstream::{Outgoing, dispatch, dispatch::Replay},
 };
@@ -133,7 +133,7 @@ async fn answered(
         return Status::new(INTERNAL, message);
     }
     let outgoing = Box::new(outgoing(cluster, request, body));
-    let answered = match dispatch(cluster, outgoing, Replay::Copy, &Choice::default(), |_| {}).await {
+    let answered = match dispatch(cluster, outgoing, Replay::Copy, None, |_| {}).await {
         Ok(answered) => answered,
         Err(error) => return Status::new(UNAVAILABLE, error.to_string()),
     };

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
 use crate::{
-    cluster::{Choice, RequestBody, local::LocalCluster},
+    cluster::{RequestBody, local::LocalCluster},
     upstream::{Outgoing, UpstreamError, dispatch, dispatch::Replay},
 };
 
@@ -118,7 +118,7 @@ async fn collect(cluster: &Rc<LocalCluster>, request: Request) -> Result<Answer,
         body,
         extensions: Extensions::new(),
     });
-    let answered = dispatch(cluster, outgoing, Replay::Copy, &Choice::default(), |_| {}).await?;
+    let answered = dispatch(cluster, outgoing, Replay::Copy, None, |_| {}).await?;
     let (parts, mut incoming) = answered.response.into_parts();
     let mut answer = Answer { status: parts.status, fields: parts.headers, ..Answer::default() };
     while let Some(frame) = incoming.frame().await {

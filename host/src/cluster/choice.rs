@@ -1,6 +1,11 @@
 //! What a request asks of the endpoint that it goes to.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, sync::Arc};
+
+use serde::Deserialize;
+
+/// Keys and values.
+pub type Labels = [(String, String)];
 
 /// What a request asks of the endpoint that it goes to. The default asks for nothing.
 #[derive(Debug, Clone, Default)]
@@ -10,7 +15,7 @@ pub struct Choice {
     /// This one, whatever the balancer says, as long as it belongs to the cluster and is not unhealthy (Envoy's override host).
     pub endpoint: Option<SocketAddr>,
     /// Only endpoints with these labels (Envoy's `metadata_match`).
-    pub labels: Option<Rc<[(String, String)]>>,
+    pub labels: Option<Arc<Labels>>,
     /// Rather not these: the request was there already.
     pub avoid: Vec<SocketAddr>,
     /// The endpoint's own name is presented as host (Envoy's `auto_host_rewrite`).
@@ -22,7 +27,8 @@ pub struct Choice {
 }
 
 /// Which circuit breakers count a request.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// The usual ones.
     #[default]

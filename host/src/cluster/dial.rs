@@ -48,7 +48,7 @@ pub async fn dial(cluster: &Rc<LocalCluster>, asks: Asks<'_>) -> Result<Line, Cl
     let mut choice = Choice::default();
     let mut met = None;
     loop {
-        let endpoint = match cluster.pick(&choice) {
+        let endpoint = match cluster.pick(Some(&choice)) {
             Ok(endpoint) if !choice.avoid.contains(&endpoint.address()) => endpoint,
             // Every one was tried.
             Ok(_) => return Err(met.unwrap_or_else(|| none(cluster))),

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::health::outlier::HostOutlier;
+use super::{balance::Health, health::outlier::HostOutlier};
 use crate::config::resolved;
 
 /// An endpoint of one membership: what is written of it, and what is known.
@@ -58,32 +58,6 @@ pub enum Mark {
     Draining = 8,
     /// Discovery no longer knows it, but it is still healthy.
     Absent = 32,
-}
-
-/// What a balancer makes of an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Health {
-    /// It gets its share.
-    Healthy,
-    /// It gets what healthy ones cannot take.
-    Degraded,
-    /// The same, on its way out.
-    Draining,
-    /// It gets nothing, unless there is a panic.
-    Unhealthy,
-}
-
-impl Health {
-    /// The word for metrics and pages.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Degraded => "degraded",
-            Self::Draining => "draining",
-            Self::Unhealthy => "unhealthy",
-        }
-    }
 }
 
 impl Default for Status {

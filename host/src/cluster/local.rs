@@ -144,25 +144,26 @@ impl LocalCluster {
     /// [`ClusterError`]; nothing was sent.
     pub async fn lease(
         self: &Rc<Self>,
-        choice: &Choice,
+        choice: Option<&Choice>,
         host: Option<&str>,
         fresh: bool,
     ) -> Result<Lease, ClusterError> {
         let endpoint = self.pick(choice)?;
+        let (priority, client) = choice.map(|choice| (choice.priority, choice.client)).unwrap_or_default();
         // A connection that says whose it is serves nobody else.
         let fresh = fresh || self.shared.settings.proxy_protocol.is_some();
         if !fresh && let Some((link, ends)) = endpoint.pooled(&self.shared.settings.pool, &self.metrics.idle) {
-            return self.lend(choice.priority, endpoint, link, ends, true);
+            return self.lend(priority, endpoint, link, ends, true);
         }
         // Boxed: most requests find a connection, and should not carry the room for opening one.
-        let asks = Asks { host, client: choice.client };
-        Box::pin(self.open(choice.priority, endpoint, asks, fresh)).await
+        let asks = Asks { host, client };
+        Box::pin(self.open(priority, endpoint, asks, fresh)).await
     }
 
     /// The endpoint of the balancer's choice.
-    pub(super) fn pick(&self, choice: &Choice) -> Result<Rc<LocalEndpoint>, ClusterError> {
+    pub(super) fn pick(&self, choice: Option<&Choice>) -> Result<Rc<LocalEndpoint>, ClusterError> {
         let view = self.view();
-        let picked = view.pick(choice, &mut self.balance.borrow_mut()).map(Rc::clone);
+        let picked = view.pick(choice.unwrap_or(&Choice::default()), &mut self.balance.borrow_mut()).map(Rc::clone);
         picked.map_err(|why| {
             self.metrics.no_endpoint.inc();
             ClusterError::NoEndpoint { cluster: self.name.to_string(), why: why.to_string() }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{
     balance::{Host, Plan},
-    endpoint::{Health, SharedEndpoint},
+    endpoint::SharedEndpoint,
 };
-use crate::{cluster::balance, config::resolved};
+use crate::config::resolved;
 
 /// Endpoints and the balancer's plan for them. Never changes: another one takes its place.
 #[derive(Debug)]
@@ -37,12 +37,6 @@ impl Membership {
 
 fn host(settings: &resolved::Cluster, endpoint: &SharedEndpoint, finely: bool) -> Host {
     let written = &endpoint.settings;
-    let health = match endpoint.status.health() {
-        Health::Healthy => balance::Health::Healthy,
-        Health::Degraded => balance::Health::Degraded,
-        Health::Draining => balance::Health::Draining,
-        Health::Unhealthy => balance::Health::Unhealthy,
-    };
     Host {
         key: written.address.to_string(),
         weight: if finely { written.weight.saturating_mul(endpoint.status.percent()) } else { written.weight },
@@ -50,7 +44,7 @@ fn host(settings: &resolved::Cluster, endpoint: &SharedEndpoint, finely: bool) -
         zone: written.zone.clone(),
         locality_weight: settings.zone_weights.get(&written.zone).copied().unwrap_or(1),
         labels: written.labels.clone(),
-        health,
+        health: endpoint.status.health(),
         healthy_since: endpoint.status.healthy_since(),
     }
 }

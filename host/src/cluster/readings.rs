@@ -5,10 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{
-    choice::Priority,
-    clusters::SharedClusters,
-    endpoint::{Health, Mark},
-    health::outlier::Reason,
+    balance::Health, choice::Priority, clusters::SharedClusters, endpoint::Mark, health::outlier::Reason,
     shared::SharedCluster,
 };
 use crate::telemetry::{

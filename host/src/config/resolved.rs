@@ -271,6 +271,14 @@ pub enum RetryLimit {
     },
 }
 
+impl RetryLimit {
+    /// A budget. Default: 20%, at least 3.
+    #[must_use]
+    pub fn budget(percent: Option<f64>, at_least: Option<u32>) -> Self {
+        Self::Budget { percent: percent.unwrap_or(20.0), at_least: at_least.unwrap_or(3) }
+    }
+}
+
 impl Default for Thresholds {
     fn default() -> Self {
         Self {
@@ -278,7 +286,7 @@ impl Default for Thresholds {
             connections_per_endpoint: u32::MAX,
             pending: 1024,
             requests: 1024,
-            retries: RetryLimit::Budget { percent: 20.0, at_least: 3 },
+            retries: RetryLimit::budget(None, None),
         }
     }
 }

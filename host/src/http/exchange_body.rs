@@ -4,16 +4,19 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
-use super::{expect, stream::Stream};
+use super::{
+    expect,
+    patience::{Late, Patience},
+    stream::Stream,
+};
 use crate::{
     cluster::{body::BodyError, lease::Lease},
     filter::{flow, pump::Pump},
@@ -98,27 +101,20 @@ pub struct ResponseFlow {
     lease: Option<Lease>,
     filtered: bool,
     trailers_sent: bool,
-    deadline: Option<Instant>,
-    /// How long nothing may move.
-    idle: Option<Duration>,
-    /// What had moved when the timer was set.
-    moves: u64,
-    sleep: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
 }
 
 impl ResponseFlow {
     /// The rest of a response's body.
     #[must_use]
-    pub fn new(
+    pub(super) fn new(
         stream: Rc<Stream>,
         source: Option<Incoming>,
         lease: Option<Lease>,
         filtered: bool,
-        (deadline, idle): (Option<Instant>, Option<Duration>),
+        patience: Patience,
     ) -> Self {
-        let moves = 0;
-        let mut flow =
-            Self { stream, source, lease, filtered, trailers_sent: false, deadline, idle, moves, sleep: None };
+        let mut flow = Self { stream, source, lease, filtered, trailers_sent: false, patience };
         flow.settle();
         flow
     }
@@ -127,38 +123,10 @@ impl ResponseFlow {
     fn settle(&mut self) {
         if self.source.as_ref().is_none_or(Body::is_end_stream) {
             self.source = None;
-            self.deadline = None;
-            self.idle = None;
             // A filter may hold the rest for as long as it likes: a timer that is over must not be asked again and again.
-            self.sleep = None;
+            self.patience = Patience::default();
             if let Some(lease) = self.lease.take() {
                 lease.finish();
-            }
-        }
-    }
-
-    /// Whether it has taken too long, or nothing has moved for too long; called whenever it waits.
-    fn is_late(&mut self, cx: &mut Context<'_>) -> Option<(&'static str, &'static str)> {
-        loop {
-            let moves = self.stream.moves();
-            if self.idle.is_some() && self.moves != moves {
-                self.moves = moves;
-                self.sleep = None;
-            }
-            let quiet = || self.idle.map(|idle| Instant::now() + idle);
-            let until = match &self.sleep {
-                Some(sleep) => sleep.deadline(),
-                None => self.deadline.into_iter().chain(quiet()).min()?,
-            };
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-            if sleep.as_mut().poll(cx).is_pending() {
-                return None;
-            }
-            if self.deadline.is_some_and(|deadline| deadline <= until) {
-                return Some(("upstream_timeout", "the response took longer than the route's timeout"));
-            }
-            if self.moves == self.stream.moves() {
-                return Some(("stream_idle_timeout", "nothing has moved for as long as the route allows"));
             }
         }
     }
@@ -211,14 +179,13 @@ impl Body for ResponseFlow {
         };
         match &polled {
             Poll::Pending => {
-                return match this.is_late(cx) {
-                    None => Poll::Pending,
-                    Some((details, why)) => {
-                        this.stream.exchange.borrow_mut().details = details.into();
-                        this.stream.failed(why);
-                        Poll::Ready(Some(Err(why.into())))
-                    }
+                let (details, why) = match std::task::ready!(this.patience.poll(this.stream.moves(), cx)) {
+                    Late::Deadline => ("upstream_timeout", "the response took longer than the route's timeout"),
+                    Late::Idle => ("stream_idle_timeout", "nothing has moved for as long as the route allows"),
                 };
+                this.stream.exchange.borrow_mut().details = details.into();
+                this.stream.failed(why);
+                return Poll::Ready(Some(Err(why.into())));
             }
             Poll::Ready(None) => {
                 this.source = None;

@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc};
 
 use super::stream::Stream;
 use crate::{
-    cluster::{Choice, lease::Lease, local::LocalCluster},
+    cluster::{Choice, choice::Priority, lease::Lease, local::LocalCluster},
     upstream::{
         Outgoing, RetryPolicy, UpstreamError,
         dispatch::Answered,
@@ -20,20 +20,27 @@ pub(super) struct Policy {
     mirrors: Vec<Rc<LocalCluster>>,
 }
 
-/// What the stream's route asks for. Most ask for nothing.
-pub(super) fn of(stream: &Stream) -> (Choice, Option<Policy>) {
+/// What the stream's route asks for. Most ask for nothing: boxed, because all carry the room for it.
+pub(super) fn of(stream: &Stream) -> (Option<Box<Choice>>, Option<Policy>) {
     let exchange = stream.exchange.borrow();
-    let Some(selection) = &exchange.selection else { return (Choice::default(), None) };
+    let Some(selection) = &exchange.selection else { return (None, None) };
     let action = &selection.route.action;
-    let choice = Choice {
-        hash: selection.hash,
-        endpoint: selection.endpoint,
-        labels: (!action.endpoint_labels.is_empty())
-            .then(|| action.endpoint_labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect()),
-        presents_host: action.auto_host,
-        priority: action.priority(),
-        ..Choice::default()
+    let asks = selection.hash.is_some()
+        || selection.endpoint.is_some()
+        || action.endpoint_labels.is_some()
+        || action.auto_host
+        || action.priority != Priority::Default;
+    let choice = || {
+        Box::new(Choice {
+            hash: selection.hash,
+            endpoint: selection.endpoint,
+            labels: action.endpoint_labels.clone(),
+            presents_host: action.auto_host,
+            priority: action.priority,
+            ..Choice::default()
+        })
     };
+    let choice = asks.then(choice);
     let drawn = action.mirror.iter().filter(|mirror| fastrand::f64() * 100.0 < mirror.percent);
     let mirrors: Vec<_> = drawn.filter_map(|mirror| stream.runtime.env.clusters.get(&mirror.cluster)).collect();
     let retry = selection.retry();
@@ -57,7 +64,7 @@ impl Policy {
         stream: &Stream,
         cluster: &Rc<LocalCluster>,
         outgoing: Box<Outgoing>,
-        choice: Choice,
+        choice: Option<Box<Choice>>,
         leased: &dyn Fn(&Lease),
     ) -> Result<Answered, UpstreamError> {
         let received = || stream.exchange.borrow().request_received;
@@ -68,7 +75,7 @@ impl Policy {
             buffer: self.retry.buffer.map_or(most, |buffer| buffer.min(most)),
             hedges: self.hedges,
             counts: self.counts,
-            choice,
+            choice: choice.map(|choice| *choice).unwrap_or_default(),
             mirrors: self.mirrors,
             timeout: stream.limits.get().timeout,
             received: &received,

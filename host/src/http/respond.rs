@@ -11,6 +11,7 @@ use super::{
     exchange_body::ResponseFlow,
     extended, framing,
     outcome::Abort,
+    patience::Patience,
     stream::{Stream, Tail},
     upgrade,
 };
@@ -108,7 +109,7 @@ pub(super) fn respond(
                 tail.source,
                 tail.lease,
                 filtered,
-                (tail.deadline, stream.limits.get().idle),
+                Patience::new(tail.deadline, stream.limits.get().idle),
             );
             Ok(build(status, fields, version, ResponseBody::Flow(flow)))
         }

@@ -14,7 +14,7 @@ use super::{
     expect, framing,
     outcome::Abort,
     path,
-    patience::{Limits, Patience},
+    patience::{Late, Limits, Patience},
     policy, redirect,
     stream::{Stream, Tail, host_reply},
 };
@@ -88,7 +88,7 @@ async fn once(stream: &Rc<Stream>, source: Option<Incoming>, upgrading: bool, ex
         };
         let (mut choice, policy) = policy::of(stream);
         if cluster.shared.settings.proxy_protocol.is_some() {
-            choice.client = stream.exchange.borrow().connection.client();
+            choice.get_or_insert_default().client = stream.exchange.borrow().connection.client();
         }
         if let Some(policy) = policy {
             // Boxed: most requests are sent once, and should not carry the room for more.
@@ -98,7 +98,7 @@ async fn once(stream: &Rc<Stream>, source: Option<Incoming>, upgrading: bool, ex
             // Where the head is kept for filters, it need not be copied once more in case the connection is stale.
             let again = || prepare(stream, &cluster, None, upgrading, false);
             let replay = if keeps { Replay::Make(&again) } else { Replay::Copy };
-            let dispatch = pin!(dispatch(&cluster, outgoing, replay, &choice, seen));
+            let dispatch = pin!(dispatch(&cluster, outgoing, replay, choice.as_deref(), seen));
             answered(stream, dispatch).await
         }
     };
@@ -292,15 +292,21 @@ async fn answered(
     let connection = Rc::clone(&stream.exchange.borrow().connection);
     let limits = stream.limits.get();
     let mut alarm = None;
-    let mut patience = limits.is_unusual().then(|| Box::pin(Patience::new(stream, limits)));
+    // Boxed: few routes have such limits, and all requests would carry the room for the timer.
+    let end = limits.end(&stream.exchange.borrow());
+    let mut patience = limits.is_unusual().then(|| Box::new(Patience::new(end, limits.idle)));
     poll_fn(|cx| {
         if let Poll::Ready(result) = dispatch.as_mut().poll(cx) {
             return Poll::Ready(Some(result));
         }
         if let Some(patience) = &mut patience
-            && let Poll::Ready(error) = patience.poll(stream, cx)
+            && let Poll::Ready(late) = patience.poll(stream.moves(), cx)
         {
-            return Poll::Ready(Some(Err(error)));
+            let limit = |limit: Option<Duration>| limit.unwrap_or_default();
+            return Poll::Ready(Some(Err(match late {
+                Late::Deadline => UpstreamError::Timeout { timeout: limit(limits.duration) },
+                Late::Idle => UpstreamError::Idle { timeout: limit(limits.idle) },
+            })));
         }
         let mut exchange = stream.exchange.borrow_mut();
         if exchange.is_interrupted() {

@@ -422,6 +422,6 @@ mod tests {
             size_of::<F>()
         }
         let size = size(serve);
-        assert!(size <= 3200, "{size} bytes");
+        assert!(size <= 3072, "{size} bytes");
     }
 }

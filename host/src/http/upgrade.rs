@@ -22,7 +22,7 @@ pub(super) fn spawn(stream: Rc<Stream>, lease: Option<Lease>, downstream: OnUpgr
         // The connection has left the pool for good: it is closed with the tunnel.
         let _lease = lease;
         let idle = stream.limits.get().idle.unwrap_or(stream.runtime.limits.idle_timeout);
-        let until = stream.limits.get().duration.map(|duration| stream.exchange.borrow().started + duration);
+        let until = stream.limits.get().end(&stream.exchange.borrow());
         let whole = match tokio::try_join!(downstream, upstream) {
             Ok((downstream, upstream)) => match within(until, tunnel(downstream, upstream, idle, &stream)).await {
                 Ok(()) => true,

@@ -76,7 +76,7 @@ pub async fn dispatch(
     cluster: &Rc<LocalCluster>,
     outgoing: Box<Outgoing>,
     replay: Replay<'_>,
-    choice: &Choice,
+    choice: Option<&Choice>,
     leased: impl Fn(&Lease),
 ) -> Result<Answered, UpstreamError> {
     let host = if cluster.shared.settings.tls.is_some() {
@@ -91,9 +91,7 @@ pub async fn dispatch(
     let repeatable = lease.is_reused() && outgoing.method.is_idempotent() && outgoing.body.is_end_stream();
     // Boxed: few requests need it, and all would carry the room for it.
     let copy = (repeatable && matches!(replay, Replay::Copy)).then(|| Box::new(outgoing.again(RequestBody::Empty)));
-    let mut outgoing = outgoing;
-    present(&lease, choice, &mut outgoing);
-    let failed = match lease.send(into_request(*outgoing, lease.is_http2())).await {
+    let failed = match send(&mut lease, choice, outgoing).await {
         Ok(response) => return Ok(answered(response, lease)),
         Err(failed) => failed,
     };
@@ -126,28 +124,31 @@ async fn again_on_fresh(
     cluster: &Rc<LocalCluster>,
     host: Option<&str>,
     outgoing: Box<Outgoing>,
-    choice: &Choice,
+    choice: Option<&Choice>,
     leased: impl Fn(&Lease),
 ) -> Result<Answered, UpstreamError> {
     cluster.metrics.stale_retries.inc();
     let mut lease = cluster.lease(choice, host, true).await?;
     leased(&lease);
-    let mut outgoing = outgoing;
-    present(&lease, choice, &mut outgoing);
-    match lease.send(into_request(*outgoing, lease.is_http2())).await {
+    match send(&mut lease, choice, outgoing).await {
         Ok(response) => Ok(answered(response, lease)),
         Err(failed) => Err(classify(&lease, failed)),
     }
 }
 
-/// Presents the endpoint's own name as host, where the route wants that.
-fn present(lease: &Lease, choice: &Choice, outgoing: &mut Outgoing) {
-    if choice.presents_host
+/// Sends a request, with the endpoint's own name as host where the route wants that.
+fn send(
+    lease: &mut Lease,
+    choice: Option<&Choice>,
+    mut outgoing: Box<Outgoing>,
+) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
+    if choice.is_some_and(|choice| choice.presents_host)
         && let Some(name) = lease.hostname()
         && let Ok(name) = HeaderValue::from_str(name)
     {
         outgoing.fields.insert(HOST, name);
     }
+    lease.send(into_request(*outgoing, lease.is_http2()))
 }
 
 fn answered(response: Response<Incoming>, lease: Lease) -> Answered {
@@ -158,26 +159,27 @@ fn answered(response: Response<Incoming>, lease: Lease) -> Answered {
 /// Whether an HTTP/2 peer says that it has not looked at the request: a refused stream, or one above a GOAWAY's last
 /// (RFC 9113, section 8.7), or the connection has broken.
 fn not_processed(error: &hyper::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<h2::Error>() {
-            return error.reason() == Some(h2::Reason::REFUSED_STREAM) || error.is_go_away() || error.is_io();
-        }
-        source = cause.source();
+    match of_http2(error) {
+        Some(error) => error.reason() == Some(h2::Reason::REFUSED_STREAM) || error.is_go_away() || error.is_io(),
+        None => error.is_closed() || error.is_canceled() || error.is_incomplete_message(),
     }
-    error.is_closed() || error.is_canceled() || error.is_incomplete_message()
 }
 
 /// Whether an HTTP/2 endpoint refused just this stream.
 fn is_refused(error: &hyper::Error) -> bool {
+    of_http2(error).is_some_and(|error| error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+/// What HTTP/2 says of it, if it does.
+fn of_http2(error: &hyper::Error) -> Option<&h2::Error> {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<h2::Error>() {
-            return error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        if let Some(error) = cause.downcast_ref() {
+            return Some(error);
         }
         source = cause.source();
     }
-    false
+    None
 }
 
 fn classify(lease: &Lease, failed: SendError) -> UpstreamError {

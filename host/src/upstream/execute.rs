@@ -192,7 +192,7 @@ impl Work<'_> {
                 noted.set(Some(lease.address()));
                 seen(lease);
             };
-            dispatch(cluster, outgoing, Replay::Copy, &choice, leased).await
+            dispatch(cluster, outgoing, Replay::Copy, Some(&choice), leased).await
         });
         self.running.push(Attempt { sending, begun: Instant::now(), address, late: false, _permit: permit });
     }

@@ -9,7 +9,7 @@ use super::{
     Outgoing,
     dispatch::{Replay, dispatch},
 };
-use crate::cluster::{Choice, local::LocalCluster};
+use crate::cluster::local::LocalCluster;
 
 /// When the route has no timeout of its own.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ pub fn send(cluster: Rc<LocalCluster>, mut outgoing: Box<Outgoing>, timeout: Opt
     }
     tokio::task::spawn_local(async move {
         let sent = async {
-            let answered = match dispatch(&cluster, outgoing, Replay::Copy, &Choice::default(), |_| {}).await {
+            let answered = match dispatch(&cluster, outgoing, Replay::Copy, None, |_| {}).await {
                 Ok(answered) => answered,
                 Err(error) => {
                     tracing::debug!(cluster = &*cluster.name, "a mirrored request got no answer: {error}");

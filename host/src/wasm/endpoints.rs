@@ -4,7 +4,7 @@ use fyke_engine::{ContextId, Status};
 use serde_json::json;
 
 use super::{call::Call, foreign::Arguments};
-use crate::cluster::{endpoint::Health, shared::SharedCluster};
+use crate::cluster::{balance::Health, shared::SharedCluster};
 
 /// Answers either. Without the grant there is no such cluster.
 pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc, time::Durat
 
 use serde::Deserialize;
 
-use crate::{cluster::choice::Priority, upstream::RetryPolicy};
+use crate::{
+    cluster::choice::{Labels, Priority},
+    upstream::RetryPolicy,
+};
 
 /// What a route's action says, as its filter defined it.
 #[derive(Debug, Clone, Deserialize)]
@@ -40,12 +43,12 @@ pub struct RouteAction {
     /// Clusters that get a copy, and whose answers nobody waits for.
     #[serde(default)]
     pub mirror: Vec<Mirror>,
-    /// Only endpoints with these labels.
-    #[serde(default)]
-    pub endpoint_labels: BTreeMap<String, String>,
+    /// Only endpoints with these labels; absent: any.
+    #[serde(default, deserialize_with = "labels")]
+    pub endpoint_labels: Option<Arc<Labels>>,
     /// Which circuit breakers count it.
     #[serde(default)]
-    pub priority: RoutePriority,
+    pub priority: Priority,
     /// What a connection may turn into; empty: anything.
     #[serde(default)]
     pub upgrades: Vec<Upgrade>,
@@ -89,17 +92,6 @@ pub struct Mirror {
     pub percent: f64,
 }
 
-/// `priority` of a route.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RoutePriority {
-    /// The usual one.
-    #[default]
-    Default,
-    /// The other one.
-    High,
-}
-
 /// One protocol that a connection may turn into.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,6 +132,11 @@ fn shared<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Ar
     Option::<RetryPolicy>::deserialize(deserializer).map(|policy| policy.map(Arc::new))
 }
 
+fn labels<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Labels>>, D::Error> {
+    let labels = BTreeMap::<String, String>::deserialize(deserializer)?;
+    Ok((!labels.is_empty()).then(|| labels.into_iter().collect()))
+}
+
 fn default_timeout() -> u64 {
     15_000
 }
@@ -165,15 +162,6 @@ impl RouteAction {
     pub fn clusters(&self) -> impl Iterator<Item = &String> {
         let weighted = self.weighted_clusters.iter().map(|choice| &choice.cluster);
         self.cluster.iter().chain(weighted).chain(self.mirror.iter().map(|mirror| &mirror.cluster))
-    }
-
-    /// Which circuit breakers count it.
-    #[must_use]
-    pub fn priority(&self) -> Priority {
-        match self.priority {
-            RoutePriority::Default => Priority::Default,
-            RoutePriority::High => Priority::High,
-        }
     }
 
     /// Whether a connection may turn into `protocol`.

@@ -91,3 +91,30 @@ pub fn decode_integer(bytes: &[u8]) -> Option<i64> {
 pub fn decode_duration(bytes: &[u8]) -> Option<Duration> {
     u64::try_from(decode_integer(bytes)?).ok().map(Duration::from_nanos)
 }
+
+/// An address, as the properties `source.address` and its like have it, without its port: `10.0.0.1:80` is `10.0.0.1`, `[::1]:80` is `::1`. What has no port stays.
+#[must_use]
+pub fn without_port(address: &[u8]) -> &[u8] {
+    if let [b'[', rest @ ..] = address {
+        return rest.split(|byte| *byte == b']').next().unwrap_or(rest);
+    }
+    let mut colons = address.iter().enumerate().filter(|(_, byte)| **byte == b':').map(|(at, _)| at);
+    match (colons.next(), colons.next()) {
+        (Some(only), None) => address.get(..only).unwrap_or(address),
+        _ => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_dropped() {
+        for (address, bare) in
+            [("10.0.0.1:80", "10.0.0.1"), ("[::1]:80", "::1"), ("::1", "::1"), ("10.0.0.1", "10.0.0.1"), ("", "")]
+        {
+            assert_eq!(without_port(address.as_bytes()), bare.as_bytes());
+        }
+    }
+}

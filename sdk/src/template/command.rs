@@ -1,6 +1,6 @@
 //! Envoy's command operators (`%REQ(name?alternative):length%`), as far as one property says what they print.
 
-use crate::property::{Typed, Value};
+use crate::property::{Typed, Value, without_port};
 
 /// One command, with its arguments.
 #[derive(Debug, Clone)]
@@ -136,30 +136,9 @@ fn unclosed(text: &str) -> String {
     )
 }
 
-/// `10.0.0.1:80` is `10.0.0.1`, `[::1]:80` is `::1`. What has no port stays.
-fn without_port(address: &[u8]) -> &[u8] {
-    if let [b'[', rest @ ..] = address {
-        return rest.split(|byte| *byte == b']').next().unwrap_or(rest);
-    }
-    let mut colons = address.iter().enumerate().filter(|(_, byte)| **byte == b':').map(|(at, _)| at);
-    match (colons.next(), colons.next()) {
-        (Some(only), None) => address.get(..only).unwrap_or(address),
-        _ => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ports_are_dropped() {
-        for (address, bare) in
-            [("10.0.0.1:80", "10.0.0.1"), ("[::1]:80", "::1"), ("::1", "::1"), ("10.0.0.1", "10.0.0.1"), ("", "")]
-        {
-            assert_eq!(without_port(address.as_bytes()), bare.as_bytes());
-        }
-    }
 
     #[test]
     fn mistakes_are_named() {

@@ -15,6 +15,7 @@ use super::GET;
 use crate::{
     support::{
         Conn, Proxy, Upstream,
+        faulty::waiting,
         h2::{self, whole},
         load::{Load, Turn},
     },
@@ -124,22 +125,6 @@ async fn workers_that_follow_the_machine_stay_when_its_cores_change() {
     proxy.rewrite(&config(&(cores + 1).to_string(), ", drain: 2s"));
     let (status, value) = proxy.act("/reload", "").await;
     assert!(status == 422 && value["error"].as_str().unwrap().contains("`workers` cannot change"), "{value:#}");
-}
-
-/// Answers when it is told to.
-async fn waiting(go: &Arc<Notify>) -> Upstream {
-    let go = Arc::clone(go);
-    Upstream::scripted(move |mut conn, _, recorder| {
-        let go = Arc::clone(&go);
-        async move {
-            while let Some(request) = conn.request().await {
-                recorder.saw(&request);
-                go.notified().await;
-                conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
-            }
-        }
-    })
-    .await
 }
 
 /// Three listeners go at the same moment; each lets its own streams have the time that it says.

@@ -8,7 +8,7 @@ use http::Response;
 
 use crate::support::{
     Reply, Site, Upstream, endpoints,
-    faulty::{Resetting, breaks_off},
+    faulty::{Resetting, breaks_off, stale},
     h2 as frames,
     site::Record,
     upstream::Refusing,
@@ -185,18 +185,7 @@ async fn endpoints_that_were_tried_are_avoided() {
 
 #[tokio::test]
 async fn a_post_over_a_stale_connection_is_sent_again_where_the_policy_says_so() {
-    let upstream = Upstream::scripted(|mut conn, number, recorder| async move {
-        for served in 0.. {
-            let Some(mut request) = conn.request().await else { return };
-            request.connection = number;
-            recorder.saw(&request);
-            if served == 1 && number == 1 {
-                return;
-            }
-            conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
-        }
-    })
-    .await;
+    let upstream = stale().await;
     let proxy = Site::app("retry: { on: [reset] }", &endpoints(&[upstream.address])).start().await;
     assert_eq!(proxy.get("/1").await.status(), 200);
     let mut client = proxy.connect().await;

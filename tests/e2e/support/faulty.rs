@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 
 use super::{Conn, Upstream};
 
@@ -108,4 +108,36 @@ pub async fn full() -> (tokio::net::TcpListener, Vec<tokio::net::TcpStream>) {
         assert!(held.len() < 100, "the queue does not fill");
     }
     (full, held)
+}
+
+/// Answers each request once it is told to.
+pub async fn waiting(go: &Arc<Notify>) -> Upstream {
+    let go = Arc::clone(go);
+    Upstream::scripted(move |mut conn, _, recorder| {
+        let go = Arc::clone(&go);
+        async move {
+            while let Some(request) = conn.request().await {
+                recorder.saw(&request);
+                go.notified().await;
+                conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
+            }
+        }
+    })
+    .await
+}
+
+/// Answers the first request of a connection; reads the second one and closes, as an endpoint does whose keep-alive ends just then.
+pub async fn stale() -> Upstream {
+    Upstream::scripted(|mut conn, number, recorder| async move {
+        for served in 0.. {
+            let Some(mut request) = conn.request().await else { return };
+            request.connection = number;
+            recorder.saw(&request);
+            if served == 1 && number == 1 {
+                return;
+            }
+            conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        }
+    })
+    .await
 }

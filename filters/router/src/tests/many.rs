@@ -45,9 +45,9 @@ fn among_many_routes_the_right_one_is_found() {
     assert_eq!(route(&host, send(&host, "/api/v3/service3/x/abc", &[])).unwrap(), "rest");
 }
 
+/// The figures: `cargo test --release -p fyke-filter-router ten_thousand -- --nocapture`.
 #[test]
-#[ignore = "prints figures"]
-fn ten_thousand_routes_are_quick() {
+fn each_of_ten_thousand_routes_is_looked_up_by_its_path() {
     let configuration = configuration();
     let begun = Instant::now();
     let host = Host::<Router>::configure(&configuration).unwrap();

@@ -41,6 +41,17 @@ pub enum Health {
 }
 
 impl Health {
+    /// The word for metrics and pages.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Draining => "draining",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+
     /// Whether it takes requests in ordinary operation: Envoy's "available".
     pub(crate) const fn is_available(self) -> bool {
         matches!(self, Self::Healthy | Self::Degraded)

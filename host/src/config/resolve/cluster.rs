@@ -119,27 +119,19 @@ impl Resolver<'_, '_> {
             let message = "`retries` is instead of a budget: take it out, or `retry_budget` and `retry_minimum`";
             self.diagnostics.error(place.span, &place.path, message);
         }
-        let budget = RetryLimit::Budget {
-            percent: raw.retry_budget.map_or(20.0, |percent| percent.0),
-            at_least: raw.retry_minimum.unwrap_or(3),
-        };
-        let size = |count: Option<u32>| count.map_or(default.connections, |count| count as usize);
-        let high = *raw.high.unwrap_or_default();
+        let budget = RetryLimit::budget(raw.retry_budget.map(|percent| percent.0), raw.retry_minimum);
+        let thresholds =
+            |connections: Option<u32>, pending: Option<u32>, requests: Option<u32>, retries: Option<u32>| Thresholds {
+                connections: connections.map_or(default.connections, |count| count as usize),
+                connections_per_endpoint: raw.connections_per_endpoint.unwrap_or(default.connections_per_endpoint),
+                pending: pending.unwrap_or(default.pending),
+                requests: requests.unwrap_or(default.requests),
+                retries: retries.map_or(budget, RetryLimit::Count),
+            };
+        let high = raw.high.as_deref().cloned().unwrap_or_default();
         CircuitBreakers {
-            usual: Thresholds {
-                connections: size(connections),
-                connections_per_endpoint: raw.connections_per_endpoint.unwrap_or(default.connections_per_endpoint),
-                pending: raw.pending.unwrap_or(default.pending),
-                requests: raw.requests.unwrap_or(default.requests),
-                retries: raw.retries.map_or(budget, RetryLimit::Count),
-            },
-            high: Thresholds {
-                connections: size(high.connections),
-                connections_per_endpoint: raw.connections_per_endpoint.unwrap_or(default.connections_per_endpoint),
-                pending: high.pending.unwrap_or(default.pending),
-                requests: high.requests.unwrap_or(default.requests),
-                retries: high.retries.map_or(budget, RetryLimit::Count),
-            },
+            usual: thresholds(connections, raw.pending, raw.requests, raw.retries),
+            high: thresholds(high.connections, high.pending, high.requests, high.retries),
         }
     }
 
