@@ -69,6 +69,7 @@ mod swaps;
 mod takeover;
 mod tcp;
 mod tcp_ends;
+mod tcp_targets;
 mod threads;
 mod timeouts;
 mod tls;

@@ -12,10 +12,10 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use super::{RequestBody, error::ClusterError};
+use super::{RequestBody, error::ClusterError, happy_eyeballs};
 use crate::{
     certificate::{Presents, Tls},
-    config::resolved::{Cluster, ClusterProtocol, ClusterTls, ProxyProtocolVersion, Sni},
+    config::resolved::{Cluster, ClusterProtocol, ClusterTls, Endpoint, ProxyProtocolVersion, Sni},
     proxy_protocol::{self, Endpoints},
     transport::{Flat, Transport, Wire},
 };
@@ -76,12 +76,13 @@ pub struct Opened<K> {
 /// [`ClusterError`], without a time limit: the caller sets it.
 pub async fn open<K: 'static>(
     settings: &Cluster,
-    address: SocketAddr,
+    endpoint: &Endpoint,
     asks: Asks<'_>,
     kept: K,
 ) -> Result<Opened<K>, ClusterError> {
     let kept = Rc::new(kept);
-    let (transport, ends) = transport(settings, address, asks).await?;
+    let address = endpoint.address;
+    let (transport, ends) = transport(settings, endpoint, asks).await?;
     let stream = match transport {
         Transport::Tls(stream) => stream,
         Transport::Plain(stream) => {
@@ -110,10 +111,12 @@ pub async fn open<K: 'static>(
 /// [`ClusterError`], without a time limit: the caller sets it.
 pub(super) async fn transport(
     settings: &Cluster,
-    address: SocketAddr,
+    endpoint: &Endpoint,
     asks: Asks<'_>,
 ) -> Result<(Transport, Ends), ClusterError> {
-    let stream = tcp(settings, address).await.map_err(|error| ClusterError::Connect { address, error })?;
+    let address = endpoint.address;
+    let stream = happy_eyeballs::connect(address, &endpoint.others, |address| tcp(settings, address)).await;
+    let stream = stream.map_err(|error| ClusterError::Connect { address, error })?;
     let local = stream.local_addr().ok();
     let mut stream = Wire::from(stream);
     if let Some(version) = settings.proxy_protocol {

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout};
+use xxhash_rust::xxh64::xxh64;
 
 use super::{
     Choice,
@@ -33,19 +34,16 @@ impl Drop for Line {
     }
 }
 
-/// Endpoints that are tried for one connection.
-const MOST_ATTEMPTS: usize = 5;
-
-/// Connects to an endpoint of the balancer's choice, and to another one for as long as there is one that was not tried, five in all. Each
-/// attempt may take `connect_timeout`. `asks.host` is what TLS asks for
-/// with `sni: auto`.
+/// Connects to an endpoint of the balancer's choice, and to another one for as long as there is one that was not tried, `attempts` in all
+/// (Envoy's `max_connect_attempts`). Each attempt may take `connect_timeout`. `asks.host` is what TLS asks for with `sni: auto`, and
+/// balancers that hash take a client's address (Envoy's `source_ip`).
 ///
 /// Cancel safe.
 ///
 /// # Errors
 /// What the last attempt met.
-pub async fn dial(cluster: &Rc<LocalCluster>, asks: Asks<'_>) -> Result<Line, ClusterError> {
-    let mut choice = Choice::default();
+pub async fn dial(cluster: &Rc<LocalCluster>, asks: Asks<'_>, attempts: usize) -> Result<Line, ClusterError> {
+    let mut choice = Choice { hash: asks.client.map(|(client, _)| hash(client)), ..Choice::default() };
     let mut met = None;
     loop {
         let endpoint = match cluster.pick(Some(&choice)) {
@@ -61,13 +59,18 @@ pub async fn dial(cluster: &Rc<LocalCluster>, asks: Asks<'_>) -> Result<Line, Cl
             Err(error) => {
                 tracing::debug!(cluster = &*cluster.name, address = %endpoint.address(), "not connected: {error}");
                 choice.avoid.push(endpoint.address());
-                if choice.avoid.len() >= MOST_ATTEMPTS {
+                if choice.avoid.len() >= attempts {
                     return Err(error);
                 }
                 met = Some(error);
             }
         }
     }
+}
+
+/// As the router's `hash: [{ source_address: true }]` computes it.
+fn hash(client: SocketAddr) -> u64 {
+    xxh64(client.ip().to_string().as_bytes(), 0)
 }
 
 fn none(cluster: &LocalCluster) -> ClusterError {
@@ -94,7 +97,7 @@ async fn attempt(
     };
     let open = Open::new(cluster, room, permit);
     let address = endpoint.address();
-    match timeout(limit, connect::transport(settings, address, asks)).await {
+    match timeout(limit, connect::transport(settings, endpoint.settings(), asks)).await {
         Ok(Ok((transport, ends))) => {
             endpoint.count(1);
             cluster.record(endpoint, Outcome::LocalOriginSuccessFinal);

@@ -310,7 +310,7 @@ impl LocalCluster {
         let open = Open::new(self, room, permit);
         let address = endpoint.address();
         let failed = |error| ClusterError::Handshake { address, error };
-        let opened = connect::open(settings, address, asks, open).await?;
+        let opened = connect::open(settings, endpoint.settings(), asks, open).await?;
         let link = match opened.sender {
             Sender::Http1(mut sender) => {
                 sender.ready().await.map_err(failed)?;

@@ -17,6 +17,7 @@ pub mod connect;
 pub mod dial;
 pub mod endpoint;
 pub mod error;
+mod happy_eyeballs;
 pub mod health;
 pub mod lease;
 pub mod local;

@@ -13,7 +13,10 @@ use hyper::client::conn::{http1, http2};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{RequestBody, balance::Ewma, connect::Ends, endpoint::SharedEndpoint, lease::Link, local::Open};
-use crate::{config::resolved::Pool, telemetry::Gauge};
+use crate::{
+    config::resolved::{self, Pool},
+    telemetry::Gauge,
+};
 
 /// An endpoint on one worker.
 #[derive(Debug)]
@@ -124,6 +127,12 @@ impl LocalEndpoint {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.shared.address()
+    }
+
+    /// What is written of it.
+    #[must_use]
+    pub fn settings(&self) -> &resolved::Endpoint {
+        &self.shared.settings
     }
 
     /// Requests of this worker in flight.

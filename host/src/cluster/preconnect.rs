@@ -34,7 +34,7 @@ impl LocalCluster {
         tokio::task::spawn_local(async move {
             let _opening = Opening::begin(&endpoint);
             let settings = &cluster.shared.settings;
-            let opening = connect::open(settings, endpoint.address(), Asks::default(), open);
+            let opening = connect::open(settings, endpoint.settings(), Asks::default(), open);
             let Ok(Ok(opened)) = tokio::time::timeout(settings.connect_timeout, opening).await else { return };
             if let Sender::Http1(mut sender) = opened.sender
                 && sender.ready().await.is_ok()

@@ -5,10 +5,11 @@
 
 mod filter;
 mod listener;
+mod target;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-pub use self::{filter::*, listener::*};
+pub use self::{filter::*, listener::*, target::*};
 use super::fingerprint::Fingerprint;
 pub use super::resolve::Certificates;
 use crate::cluster::{balance, health};
@@ -221,6 +222,8 @@ pub struct Cluster {
 pub struct Endpoint {
     /// Address.
     pub address: SocketAddr,
+    /// Further addresses that connections may go to instead.
+    pub others: Box<[SocketAddr]>,
     /// At least 1. Default 1.
     pub weight: u32,
     /// Failure domain; empty: unknown.
@@ -296,7 +299,7 @@ impl Endpoint {
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
         let (zone, labels) = (String::new(), BTreeMap::new());
-        Self { address, weight: 1, zone, priority: 0, hostname: None, labels }
+        Self { address, others: Box::default(), weight: 1, zone, priority: 0, hostname: None, labels }
     }
 }
 

@@ -154,7 +154,7 @@ fn decide(stream: &Stream, upgrading: bool) -> Result<Rc<LocalCluster>, Undecide
         .cluster
         .as_deref()
         .or_else(|| exchange.selection.as_ref().and_then(|selection| selection.cluster()))
-        .or(stream.runtime.cluster.as_deref());
+        .or_else(|| stream.runtime.target.cluster(|| fastrand::u64(..)));
     let Some(name) = name else { return Err(Undecided::Failed(UpstreamError::NotRouted)) };
     let Some(cluster) = env.clusters.get(name) else {
         return Err(Undecided::Failed(UpstreamError::UnknownCluster { cluster: name.to_owned() }));

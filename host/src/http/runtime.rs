@@ -3,7 +3,7 @@
 use std::{any::Any, rc::Rc, sync::Arc};
 
 use crate::{
-    config::resolved::ListenerLimits,
+    config::resolved::{ListenerLimits, Target},
     filter::chain::Chain,
     listener::{overload::Flags, tasks::Tasks},
     telemetry::{
@@ -21,7 +21,9 @@ pub struct ListenerRuntime {
     /// Its filters.
     pub chain: Chain,
     /// Where requests go when no filter says otherwise.
-    pub cluster: Option<String>,
+    pub target: Target,
+    /// Most endpoints that are tried for a TCP connection.
+    pub connect_attempts: usize,
     /// Its limits.
     pub limits: ListenerLimits,
     /// What is counted of it.

@@ -153,9 +153,10 @@ async fn run(session: &Rc<Session>, io: &mut Io, line: &mut Option<Line>) -> End
             return End::Whole;
         }
     }
-    *line = connect(session).await;
+    *line = connect(session, io).await;
     let Some(line) = line else {
-        return if session.exchange.borrow().reset { End::Cut } else { End::Whole };
+        let exchange = session.exchange.borrow();
+        return if exchange.reset || exchange.closed_by_client { End::Cut } else { End::Whole };
     };
     line.transport.cut();
     exchange_bytes(session, io, &mut line.transport).await
@@ -178,8 +179,7 @@ async fn admitted(session: &Session, io: &Io) -> Result<(), End> {
             return Poll::Ready(Ok(()));
         }
         if broken.as_mut().poll(cx).is_ready() {
-            exchange.details = "downstream_reset".into();
-            exchange.closed_by_client = true;
+            break_off(&mut exchange);
             return Poll::Ready(Err(End::Cut));
         }
         Poll::Pending
@@ -187,13 +187,20 @@ async fn admitted(session: &Session, io: &Io) -> Result<(), End> {
     .await
 }
 
-/// Connects to the cluster. `None`: there is none, nobody answers, or a filter has closed the connection meanwhile.
-async fn connect(session: &Session) -> Option<Line> {
+/// The client has reset the connection.
+fn break_off(exchange: &mut Exchange) {
+    exchange.details = "downstream_reset".into();
+    exchange.closed_by_client = true;
+}
+
+/// Connects to the cluster. `None`: there is none, nobody answers, or a filter or the client has closed the connection meanwhile.
+async fn connect(session: &Session, io: &Io) -> Option<Line> {
     let runtime = &session.runtime;
     let (name, server_name) = {
         let exchange = session.exchange.borrow();
         let server_name = exchange.connection.tls.as_ref().and_then(|tls| tls.server_name.clone());
-        (exchange.cluster.clone().or_else(|| runtime.cluster.clone()), server_name)
+        let named = exchange.cluster.clone();
+        (named.or_else(|| runtime.target.cluster(|| fastrand::u64(..)).map(str::to_owned)), server_name)
     };
     let Some(name) = name else {
         return failed(session, "none", &UpstreamError::NotRouted);
@@ -206,13 +213,19 @@ async fn connect(session: &Session) -> Option<Line> {
         exchange.routed_to = Some(Rc::clone(&cluster));
         exchange.connection.client()
     };
-    let mut dialled = pin!(dial::dial(&cluster, Asks { host: server_name.as_deref(), client }));
+    let asks = Asks { host: server_name.as_deref(), client };
+    let mut dialled = pin!(dial::dial(&cluster, asks, runtime.connect_attempts));
+    let mut gone = pin!(io.transport.wire().broken());
     let line: Option<Result<Line, ClusterError>> = poll_fn(|cx| {
         if let Poll::Ready(line) = dialled.as_mut().poll(cx) {
             return Poll::Ready(Some(line));
         }
         let mut exchange = session.exchange.borrow_mut();
         exchange.wait(Waiting::Main, cx.waker());
+        if gone.as_mut().poll(cx).is_ready() {
+            break_off(&mut exchange);
+            return Poll::Ready(None);
+        }
         if exchange.reset || exchange.closing { Poll::Ready(None) } else { Poll::Pending }
     })
     .await;

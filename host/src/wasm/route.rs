@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     cluster::choice::{Labels, Priority},
+    config::resolved::by_weight,
     upstream::RetryPolicy,
 };
 
@@ -251,16 +252,7 @@ impl Selection {
         if let Some(cluster) = &action.cluster {
             return Some(cluster);
         }
-        let total: u64 = action.weighted_clusters.iter().map(|choice| u64::from(choice.weight)).sum();
-        let mut left = self.draw.checked_rem(total)?;
-        for choice in &action.weighted_clusters {
-            let weight = u64::from(choice.weight);
-            if left < weight {
-                return Some(&choice.cluster);
-            }
-            left -= weight;
-        }
-        None
+        by_weight(action.weighted_clusters.iter().map(|choice| (choice.cluster.as_str(), choice.weight)), self.draw)
     }
 
     /// From the end of the request to the end of the response; `None`: no limit.

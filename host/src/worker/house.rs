@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 use super::{FilterParts, GenerationParts, ListenerParts, VmSource, keep};
 use crate::{
     cluster::Clusters,
-    config::resolved,
+    config::resolved::{self, Target},
     filter::chain::Chain,
     http::runtime::{ListenerMetrics, ListenerRuntime},
     listener::{
@@ -191,11 +191,12 @@ impl House {
             }
             _ => (false, Rc::new(ListenerMetrics::new(&self.registry, &settings.name, self.number)), Rc::default()),
         };
-        let runtime = |filters: &[FilterParts], cluster: &Option<String>| {
+        let runtime = |filters: &[FilterParts], target: &Target| {
             Rc::new(ListenerRuntime {
                 env: Rc::clone(env),
                 chain: Chain::new(filters.iter().filter_map(|one| plugin(one, tenants, &self.registry)).collect()),
-                cluster: cluster.clone(),
+                target: target.clone(),
+                connect_attempts: settings.connect_attempts,
                 limits: settings.limits.clone(),
                 metrics: Rc::clone(&metrics),
                 tasks: Rc::<Tasks>::clone(&tasks),
@@ -203,10 +204,10 @@ impl House {
                 keeps: keeps(filters, tenants) as Rc<dyn std::any::Any>,
             })
         };
-        let own = runtime(&parts.filters, &settings.cluster);
+        let own = runtime(&parts.filters, &settings.target);
         let chains = settings.chains.iter().zip(&parts.chains).map(|(chain, filters)| ChainServing {
             identity: chain.identity,
-            runtime: runtime(filters, &chain.cluster),
+            runtime: runtime(filters, &chain.target),
         });
         let chains = chains.collect();
         let serving = Serving::new(settings, own, chains);

@@ -84,6 +84,11 @@ pub enum Endpoint {
 pub struct FullEndpoint {
     /// IP address and port, such as `127.0.0.1:3000`.
     pub address: String,
+    /// Further addresses of the same endpoint, at most 16: when a connection does not stand after 300 ms, the next is tried beside it,
+    /// the families by turns (RFC 8305).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub additional_addresses: Vec<String>,
     /// Share of the requests, in relation to the others. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]

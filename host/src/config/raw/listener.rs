@@ -32,6 +32,13 @@ pub struct Listener {
     /// Where requests go when no filter says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// Instead of `cluster`: several, each with its share of the requests or connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weighted_clusters: Vec<WeightedCluster>,
+    /// Most endpoints that are tried for a TCP connection until one takes it. Default 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub connect_attempts: Option<u32>,
     /// Other filters, clusters and certificates for some connections: the first that matches is taken, and what it does not say the
     /// listener says. Connections that none matches take the listener's own filters and cluster; without those they are closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -102,9 +109,22 @@ pub struct Chain {
     /// Where requests go when no filter says otherwise. Default: where those of the listener go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// Instead of `cluster`: several, each with its share of the requests or connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weighted_clusters: Vec<WeightedCluster>,
     /// Certificates. Default: those of the listener, and none with `transport: plain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,
+}
+
+/// A cluster and its share.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightedCluster {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Its part of the sum of weights; 0: nothing goes there.
+    pub weight: u32,
 }
 
 /// Conditions on a connection: all have to hold. Of several values of one, one has to.

@@ -9,7 +9,7 @@ use crate::{
     config::{
         fingerprint::Fingerprint,
         raw,
-        resolved::{Filter, FilterChain, ListenerProtocol, ListenerTls},
+        resolved::{Filter, FilterChain, ListenerProtocol, ListenerTls, Target},
         tree::quote,
     },
     listener::chain::{Matcher, Pattern, Transport, TransportCondition, parse_network},
@@ -24,7 +24,7 @@ pub(super) struct Own<'a> {
     pub filters: &'a [Arc<Filter>],
     /// Filters were written, whether or not they are in order.
     pub has_filters: bool,
-    pub cluster: Option<&'a String>,
+    pub target: &'a Target,
 }
 
 impl Resolver<'_, '_> {
@@ -73,13 +73,14 @@ impl Resolver<'_, '_> {
             Some(names) => self.chain(names, filters, &place.key("filters")),
             None => own.filters.to_vec(),
         };
-        if let Some(cluster) = &raw.cluster {
-            self.unknown("cluster", cluster, &place.key("cluster"));
-        }
-        let cluster = raw.cluster.as_ref().or(own.cluster).cloned();
+        let target = match self.target(raw.cluster.as_ref(), &raw.weighted_clusters, place) {
+            Target::Nowhere => own.target.clone(),
+            target => target,
+        };
         let broken = |key: &str| self.removed.contains(&format!("{}.{key}", place.path));
         let has_filters = raw.filters.as_ref().map_or(own.has_filters, |names| !names.is_empty());
-        if !has_filters && cluster.is_none() && !broken("filters") && !broken("cluster") {
+        let nowhere = !has_filters && matches!(target, Target::Nowhere) && raw.weighted_clusters.is_empty();
+        if nowhere && !["filters", "cluster", "weighted_clusters"].into_iter().any(broken) {
             let message = "this chain sends what it takes nowhere";
             let help = "add `cluster: NAME`, or `filters:` with one among them that does";
             self.diagnostics.error_with_help(place.span, &place.path, message, help);
@@ -95,7 +96,7 @@ impl Resolver<'_, '_> {
         let written = serde_json::to_vec(conditions).unwrap_or_default();
         let identity = Fingerprint::of([&*written]);
         let origin = self.diagnostics.sources.origin(place.span);
-        Some(FilterChain { origin, matcher, identity, tls, filters: list, cluster })
+        Some(FilterChain { origin, matcher, identity, tls, filters: list, target })
     }
 
     /// Conditions on TLS, where there can be none.

@@ -1,6 +1,6 @@
 //! `clusters:`
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{Resolver, health::Checked, place::Place};
 use crate::config::{
@@ -84,18 +84,16 @@ impl Resolver<'_, '_> {
         let mut resolved = Vec::new();
         for (index, endpoint) in endpoints.iter().enumerate() {
             let place = place.index(index);
-            let (address, full, place) = match endpoint {
-                raw::Endpoint::Address(address) => (address, None, place),
+            let (address, full, written) = match endpoint {
+                raw::Endpoint::Address(address) => (address, None, place.clone()),
                 raw::Endpoint::Full(full) => (&full.address, Some(full), place.key("address")),
             };
-            let Some(address) = self.address(address, &place) else {
+            let Some(address) = self.endpoint_address(address, &written) else {
                 continue;
             };
-            if address.port() == 0 {
-                self.diagnostics.error(place.span, &place.path, "an endpoint cannot have port 0");
-            }
             let mut endpoint = Endpoint::new(address);
             if let Some(full) = full {
+                endpoint.others = self.additional(address, full, &place.key("additional_addresses"));
                 endpoint.weight = full.weight.unwrap_or(1);
                 endpoint.zone = full.zone.clone().unwrap_or_default();
                 endpoint.priority = full.priority.unwrap_or(0);
@@ -105,6 +103,28 @@ impl Resolver<'_, '_> {
             resolved.push(Arc::new(endpoint));
         }
         resolved
+    }
+
+    fn endpoint_address(&mut self, text: &str, place: &Place<'_>) -> Option<SocketAddr> {
+        let address = self.address(text, place)?;
+        if address.port() == 0 {
+            self.diagnostics.error(place.span, &place.path, "an endpoint cannot have port 0");
+        }
+        Some(address)
+    }
+
+    fn additional(&mut self, first: SocketAddr, raw: &raw::FullEndpoint, place: &Place<'_>) -> Box<[SocketAddr]> {
+        let mut addresses = vec![first];
+        for (index, text) in raw.additional_addresses.iter().enumerate() {
+            let place = place.index(index);
+            let Some(address) = self.endpoint_address(text, &place) else { continue };
+            if addresses.contains(&address) {
+                let message = format!("address {} is here twice", place.shown());
+                self.diagnostics.error(place.span, &place.path, message);
+            }
+            addresses.push(address);
+        }
+        addresses.into_iter().skip(1).collect()
     }
 
     fn circuit_breakers(&mut self, cluster: &raw::Cluster, place: &Place<'_>) -> CircuitBreakers {

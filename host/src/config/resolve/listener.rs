@@ -12,7 +12,7 @@ use crate::config::{
     raw,
     resolved::{
         Address, Cluster, ClusterProtocol, Filter, Listener, ListenerLimits, ListenerProtocol, OriginalDestination,
-        ProxyProtocol, Rest,
+        ProxyProtocol, Rest, Share, Target,
     },
     tree::quote,
     units,
@@ -20,6 +20,8 @@ use crate::config::{
 
 /// Below this hyper refuses to read HTTP/1.
 const LEAST_HEAD: u64 = 8 * 1024;
+/// Endpoints that are tried for a TCP connection, unless another number is written.
+const CONNECT_ATTEMPTS: u32 = 5;
 /// Permissions of a socket in the file system, unless others are written.
 const OWNER_ONLY: u32 = 0o600;
 const LARGEST_HEAD: u64 = 16 * 1024 * 1024;
@@ -76,15 +78,20 @@ impl Resolver<'_, '_> {
             let place = place.key(&listener.name);
             let chains = listener.chains.iter().enumerate().map(|(index, chain)| {
                 let place = place.key("chains").index(index);
-                (chain.cluster.as_ref().filter(|_| place.key("cluster").node().is_some()), place)
+                (&chain.target, place)
             });
-            let own = (listener.cluster.as_ref(), place.clone());
-            let tcp = std::iter::once(own).chain(chains).filter_map(|(name, place)| {
-                let cluster = clusters.get(name?)?;
-                (cluster.protocol == ClusterProtocol::Tcp).then_some((cluster, place))
+            let targets = std::iter::once((&listener.target, place.clone())).chain(chains);
+            // What a chain takes over was found at its listener already.
+            let written = targets.filter_map(|(target, place)| {
+                let place = ["cluster", "weighted_clusters"].map(|key| place.key(key));
+                Some((target, place.into_iter().find(|place| place.node().is_some())?))
+            });
+            let tcp = written.flat_map(|(target, place)| {
+                let known = target.clusters().filter_map(|name| clusters.get(name));
+                let tcp = known.filter(|cluster| cluster.protocol == ClusterProtocol::Tcp);
+                tcp.map(move |cluster| (cluster, place.clone())).collect::<Vec<_>>()
             });
             for (cluster, place) in tcp {
-                let place = place.key("cluster");
                 let message = format!("cluster {} has `protocol: tcp` and takes no requests", quote(&cluster.name));
                 let help = "give the listener `protocol: tcp`, or the cluster `http1`, `http2` or `auto`";
                 self.diagnostics.error_with_help(place.span, &place.path, message, help);
@@ -102,12 +109,11 @@ impl Resolver<'_, '_> {
         };
         let tls = raw.tls.as_ref().map(|tls| self.listener_tls(tls, protocol, &place.key("tls")));
         let chain = self.chain(&raw.filters, filters, &place.key("filters"));
-        if let Some(cluster) = &raw.cluster {
-            self.unknown("cluster", cluster, &place.key("cluster"));
-        }
+        let target = self.target(raw.cluster.as_ref(), &raw.weighted_clusters, place);
+        let targeted = raw.cluster.is_some() || !raw.weighted_clusters.is_empty();
         let broken = |key: &str| self.removed.contains(&format!("{}.{key}", place.path));
-        let anywhere = !raw.filters.is_empty() || raw.cluster.is_some() || !raw.chains.is_empty();
-        if !anywhere && !["filters", "cluster", "chains"].into_iter().any(broken) {
+        let anywhere = !raw.filters.is_empty() || targeted || !raw.chains.is_empty();
+        if !anywhere && !["filters", "cluster", "weighted_clusters", "chains"].into_iter().any(broken) {
             let (message, help) = match raw.protocol {
                 raw::ListenerProtocol::Tcp => ("sends connections nowhere", "add `cluster: NAME`"),
                 raw::ListenerProtocol::Http => {
@@ -124,10 +130,9 @@ impl Resolver<'_, '_> {
             has_tls: raw.tls.is_some() || self.removed.contains(&format!("{}.tls", place.path)),
             filters: &chain,
             has_filters: !raw.filters.is_empty() || self.removed.contains(&format!("{}.filters", place.path)),
-            cluster: raw.cluster.as_ref(),
+            target: &target,
         };
-        let rest =
-            if own.has_filters || raw.cluster.is_some() || raw.chains.is_empty() { Rest::Own } else { Rest::Closed };
+        let rest = if own.has_filters || targeted || raw.chains.is_empty() { Rest::Own } else { Rest::Closed };
         let chains = self.chains(&raw.chains, &own, filters, &place.key("chains"));
         Some(Listener {
             name: name.to_owned(),
@@ -152,11 +157,57 @@ impl Resolver<'_, '_> {
             rest,
             fingerprint: self.fingerprint(raw),
             filters: chain,
-            cluster: raw.cluster.clone(),
+            target,
+            connect_attempts: self.connect_attempts(raw, &place.key("connect_attempts")),
             limits,
             metadata: Arc::new(raw.metadata.clone()),
             drain: raw.drain.map_or(Duration::from_secs(30), |units::Duration(drain)| drain),
         })
+    }
+
+    /// What `cluster:` or `weighted_clusters:` says.
+    pub(super) fn target(
+        &mut self,
+        cluster: Option<&String>,
+        weighted: &[raw::WeightedCluster],
+        place: &Place<'_>,
+    ) -> Target {
+        if let Some(cluster) = cluster {
+            self.unknown("cluster", cluster, &place.key("cluster"));
+        }
+        let place = place.key("weighted_clusters");
+        for (index, share) in weighted.iter().enumerate() {
+            self.unknown("cluster", &share.cluster, &place.index(index).key("cluster"));
+        }
+        if !weighted.is_empty() {
+            let problem = if cluster.is_some() {
+                Some(("`cluster` and `weighted_clusters` exclude each other", "take one of them away"))
+            } else if weighted.iter().all(|share| share.weight == 0) {
+                Some(("nothing goes anywhere: all weights are 0", "give a cluster `weight: 1`"))
+            } else {
+                None
+            };
+            if let Some((message, help)) = problem {
+                self.diagnostics.error_with_help(place.span, &place.path, message, help);
+            }
+        }
+        match cluster {
+            Some(cluster) => Target::Cluster(cluster.clone()),
+            None if weighted.is_empty() => Target::Nowhere,
+            None => {
+                let share = |raw: &raw::WeightedCluster| Share { cluster: raw.cluster.clone(), weight: raw.weight };
+                Target::Weighted(weighted.iter().map(share).collect())
+            }
+        }
+    }
+
+    fn connect_attempts(&mut self, raw: &raw::Listener, place: &Place<'_>) -> usize {
+        if raw.connect_attempts.is_some() && matches!(raw.protocol, raw::ListenerProtocol::Http) {
+            let help = "take it away; for requests a route's `retry:` says how often";
+            let message = "only TCP connections are attempted again by their listener";
+            self.diagnostics.error_with_help(place.span, &place.path, message, help);
+        }
+        raw.connect_attempts.unwrap_or(CONNECT_ATTEMPTS) as usize
     }
 
     fn listened(&mut self, text: &str, place: &Place<'_>) -> Option<Address> {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Address, Certificates, Filter, Origin};
+use super::{Address, Certificates, Filter, Origin, Target};
 use crate::{config::fingerprint::Fingerprint, listener::chain::Matcher};
 
 /// One of `listeners:`.
@@ -27,7 +27,9 @@ pub struct Listener {
     /// Filters, outermost first; each exists in [`Config::filters`].
     pub filters: Vec<Arc<Filter>>,
     /// Where requests go when no filter says otherwise.
-    pub cluster: Option<String>,
+    pub target: Target,
+    /// Most endpoints that are tried for a TCP connection. Default 5.
+    pub connect_attempts: usize,
     /// Other filters for some connections, the first match first.
     pub chains: Vec<FilterChain>,
     /// What becomes of connections that none of them matches.
@@ -68,7 +70,7 @@ pub struct FilterChain {
     /// Filters, outermost first; each exists in [`super::Config::filters`].
     pub filters: Vec<Arc<Filter>>,
     /// Where requests go when no filter says otherwise.
-    pub cluster: Option<String>,
+    pub target: Target,
 }
 
 /// What becomes of connections that no chain matches.

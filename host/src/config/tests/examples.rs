@@ -122,7 +122,7 @@ fn everything_that_can_be_said_is_heard() {
     assert_eq!(config.admin.unwrap().address.to_string(), "127.0.0.1:9900");
     let edge = &config.listeners[0];
     let order: Vec<_> = edge.filters.iter().map(|filter| filter.name.as_str()).collect();
-    assert_eq!((order, edge.cluster.as_deref()), (vec!["b", "a"], Some("users")));
+    assert_eq!((order, edge.target.cluster(|| 0)), (vec!["b", "a"], Some("users")));
     assert_eq!((edge.limits.header_bytes, edge.limits.buffer, edge.drain), (8192, 0, Duration::ZERO));
     assert_eq!((edge.limits.idle_timeout, edge.limits.streams), (Duration::from_secs(90), 4));
     assert_eq!(edge.proxy_protocol, ProxyProtocol::Require);
@@ -132,8 +132,8 @@ fn everything_that_can_be_said_is_heard() {
     assert_eq!((first.matcher.destination.len(), first.matcher.destination_port), (1, Some(8443)));
     assert_eq!(first.matcher.transport, TransportCondition::Only(Transport::Plain));
     // What a chain does not say the listener says.
-    assert_eq!((first.filters.len(), first.cluster.as_deref()), (1, Some("users")));
-    assert_eq!((second.filters.len(), second.cluster.as_deref()), (2, Some("empty")));
+    assert_eq!((first.filters.len(), first.target.cluster(|| 0)), (1, Some("users")));
+    assert_eq!((second.filters.len(), second.target.cluster(|| 0)), (2, Some("empty")));
     let file = &config.listeners[1];
     assert_eq!((file.address.to_string().as_str(), file.mode), ("unix:/etc/fyke/run/app.sock", 0o660));
     let a = &config.filters["a"];

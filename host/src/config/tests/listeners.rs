@@ -99,3 +99,28 @@ fn a_limit_of_memory_that_nothing_fits_in_is_refused() {
         problem(&format!("limits: {{ memory: 1MiB }}\n{}", listener("address: 127.0.0.1:0, cluster: c")));
     assert!(message.contains("out of range") && help.contains("16MiB"), "{message} {help}");
 }
+
+#[test]
+fn weighted_clusters_exist_have_a_weight_and_stand_alone() {
+    let weighted = |shares: &str| format!("address: 127.0.0.1:0, protocol: tcp, weighted_clusters: [{shares}]");
+    for (settings, reason) in [
+        (weighted("{ cluster: d, weight: 1 }"), "cluster \"d\" does not exist"),
+        (weighted("{ cluster: c, weight: 0 }, { cluster: t, weight: 0 }"), "all weights are 0"),
+        (weighted("{ cluster: c, weight: 1 }") + ", cluster: t", "exclude each other"),
+        (
+            weighted("{ cluster: c, weight: 1 }").replace("tcp", "http") + ", connect_attempts: 2",
+            "only TCP connections",
+        ),
+        (weighted("{ cluster: t, weight: 1 }").replace("tcp", "http"), "takes no requests"),
+    ] {
+        let (message, _) = problem(&listener(&settings));
+        assert!(message.contains(reason), "{message}");
+    }
+    let shares = weighted("{ cluster: c, weight: 1 }, { cluster: t, weight: 2 }");
+    let chain = ", chains: [{ match: { source: ['::1'] } }, { match: { source: ['::2'] }, cluster: c }]";
+    let config = yaml(&listener(&(shares + chain + ", connect_attempts: 7"))).unwrap();
+    let listener = &config.listeners[0];
+    assert_eq!(listener.connect_attempts, 7);
+    assert_eq!(listener.chains[0].target.clusters().collect::<Vec<_>>(), ["c", "t"]);
+    assert_eq!(listener.chains[1].target.clusters().collect::<Vec<_>>(), ["c"]);
+}
