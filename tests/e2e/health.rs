@@ -145,3 +145,21 @@ async fn a_check_that_is_not_answered_in_time_has_failed() {
     hanging.received(10).await;
     assert!(hanging.open() <= 2, "{} connections are open", hanging.open());
 }
+
+#[tokio::test]
+async fn whoever_comes_back_gets_its_share_by_and_by() {
+    for (slow_start, shares) in [("slow_start: { window: 10m, minimum_weight: 10% }, ", 1..=12), ("", 35..=45)] {
+        let (a, b, proxy) = two(slow_start).await;
+        a.is(503);
+        becomes(&proxy, 0, "unhealthy").await;
+        a.is(200);
+        becomes(&proxy, 0, "healthy").await;
+        eventually("it to get requests again", async || (proxy.get("/x").await.text() == "a").then_some(())).await;
+        let before = a.served();
+        for _ in 0..80 {
+            proxy.get("/x").await;
+        }
+        let share = a.served() - before;
+        assert!(shares.contains(&share), "{share} of 80 with {slow_start:?}, and {} for the other", b.served());
+    }
+}

@@ -127,3 +127,46 @@ async fn an_ejection_outlives_a_reload_and_goes_with_the_detection() {
     mood.store(200, Ordering::SeqCst);
     eventually("it to be back", async || (proxy.get("/x").await.text() == "bad").then_some(())).await;
 }
+
+/// Sends requests until the first endpoint is left out, and says by which rule.
+async fn is_left_out(proxy: &Proxy, reason: &str) {
+    eventually("the endpoint to be ejected", async || {
+        for _ in 0..8 {
+            proxy.get("/x").await;
+        }
+        (health(proxy, 0).await == "unhealthy").then_some(())
+    })
+    .await;
+    let labels = [("cluster", "app"), ("reason", reason)];
+    assert_eq!(proxy.metric("fyke_cluster_ejections_total", &labels).await, 1.0);
+}
+
+/// Four endpoints, of which the first fails every other time: never twice in a row.
+async fn one_of_four_fails_by_turns() -> ([Upstream; 4], Vec<std::net::SocketAddr>) {
+    let count = Arc::new(AtomicU16::new(0));
+    let bad = Upstream::http(move |_| match count.fetch_add(1, Ordering::SeqCst) % 2 {
+        0 => Reply::new(500),
+        _ => Reply::ok("bad"),
+    })
+    .await;
+    let all = [bad, Upstream::says("a").await, Upstream::says("b").await, Upstream::says("c").await];
+    let addresses = all.iter().map(|upstream| upstream.address).collect();
+    (all, addresses)
+}
+
+#[tokio::test]
+async fn whoever_succeeds_much_less_often_than_the_others_is_left_out() {
+    let (_all, addresses) = one_of_four_fails_by_turns().await;
+    let rate = "success_rate: { minimum_endpoints: 3, requests: 10, deviations: 1 }";
+    let proxy = site(&addresses, &format!("interval: 300ms, ejection: 60s, {rate}")).start().await;
+    is_left_out(&proxy, "success_rate").await;
+}
+
+#[tokio::test]
+async fn whoever_fails_more_often_than_is_allowed_is_left_out() {
+    let (_all, addresses) = one_of_four_fails_by_turns().await;
+    let rates =
+        "success_rate: { enabled: false }, failure_percentage: { threshold: 40%, minimum_endpoints: 3, requests: 10 }";
+    let proxy = site(&addresses, &format!("interval: 300ms, ejection: 60s, {rates}")).start().await;
+    is_left_out(&proxy, "failure_percentage").await;
+}

@@ -164,7 +164,7 @@ fn page(admin: &Admin, path: &str) -> Response<Full<Bytes>> {
         }
         "/generations" => ok(pages::generations(&proxy.history(), &snapshot)),
         "/audit" => ok(pages::audit(&admin.keeper.audit.entries())),
-        "/clusters" => ok(pages::clusters(&snapshot, registry)),
+        "/clusters" => json(StatusCode::OK, &pages::Clusters { snapshot: &snapshot, registry }),
         "/filters" => ok(filter_pages::filters(&snapshot, registry)),
         _ if path.starts_with("/filters/") => {
             match filters::named(path).and_then(|name| filter_pages::filter(&snapshot, registry, &name)) {
@@ -192,8 +192,10 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     response
 }
 
-fn json(status: StatusCode, value: &serde_json::Value) -> Response<Full<Bytes>> {
-    let mut response = text(status, format!("{value:#}\n"));
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    // Only maps with keys that are no texts could fail.
+    let body = serde_json::to_string_pretty(value).unwrap_or_default();
+    let mut response = text(status, body + "\n");
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

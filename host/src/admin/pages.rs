@@ -5,10 +5,11 @@ use std::{
     time::SystemTime,
 };
 
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{choice::Priority, endpoint::SharedEndpoint},
+    cluster::{choice::Priority, endpoint::SharedEndpoint, shared::SharedCluster},
     reload::audit::{Entry, Outcome},
     snapshot::Snapshot,
     telemetry::{Metric, Reading, Registry, names},
@@ -114,48 +115,54 @@ fn endpoint(endpoint: &SharedEndpoint) -> Value {
     value
 }
 
-/// `/clusters`
-pub fn clusters(snapshot: &Snapshot, registry: &Registry) -> Value {
-    snapshot
-        .clusters
-        .values()
-        .map(|cluster| {
-            let settings = &cluster.settings;
-            let labels = [("cluster", settings.name.as_str())];
-            let class = |class| count(registry, &names::CLUSTER_REQUESTS, &[("cluster", &settings.name), ("class", class)]);
-            let endpoints: Vec<_> = cluster.membership().endpoints.iter().map(|endpoint| self::endpoint(endpoint)).collect();
-            let limits = |priority| {
-                let (breakers, left) = (cluster.breakers(priority), cluster.breakers(priority).remaining());
-                let limits = breakers.limits();
-                json!({
-                    "connections": { "limit": limits.connections, "remaining": left.connections },
-                    "requests": { "limit": limits.requests, "remaining": left.requests },
-                    "pending": { "limit": limits.pending, "remaining": left.pending },
-                    "retries": { "remaining": left.retries },
-                })
-            };
-            let value = json!({
-                "endpoints": endpoints,
-                "requests": {
-                    "active": count(registry, &names::CLUSTER_REQUESTS_ACTIVE, &labels),
-                    "1xx": class("1xx"), "2xx": class("2xx"), "3xx": class("3xx"), "4xx": class("4xx"), "5xx": class("5xx"),
-                    "reset": class("reset"), "timeout": class("timeout"), "unreachable": class("unreachable"),
-                    "no_endpoint": count(registry, &names::CLUSTER_NO_ENDPOINT, &labels),
-                },
-                "circuit_breakers": { "default": limits(Priority::Default), "high": limits(Priority::High) },
-                "connections": {
-                    "limit": settings.circuit_breakers.usual.connections,
-                    "open": count(registry, &names::CLUSTER_CONNECTIONS_ACTIVE, &labels),
-                    "idle": count(registry, &names::CLUSTER_CONNECTIONS_IDLE, &labels),
-                    "opened": count(registry, &names::CLUSTER_CONNECTIONS, &labels),
-                    "failed": count(registry, &names::CLUSTER_CONNECT_FAILURES, &labels),
-                    "timed_out": count(registry, &names::CLUSTER_CONNECT_TIMEOUTS, &labels),
-                    "pending": count(registry, &names::CLUSTER_PENDING, &labels),
-                },
-                "origin": format!("{}:{}", settings.origin.file, settings.origin.line),
-            });
-            (settings.name.clone(), value)
+/// `/clusters`. Written one by one: there may be many, and all of them as values would take more memory than they do.
+pub struct Clusters<'a> {
+    /// What runs.
+    pub snapshot: &'a Snapshot,
+    /// What was counted.
+    pub registry: &'a Registry,
+}
+
+impl Serialize for Clusters<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let clusters = self.snapshot.clusters.values();
+        serializer.collect_map(clusters.map(|cluster| (&cluster.settings.name, self::cluster(cluster, self.registry))))
+    }
+}
+
+fn cluster(cluster: &SharedCluster, registry: &Registry) -> Value {
+    let settings = &cluster.settings;
+    let labels = [("cluster", settings.name.as_str())];
+    let class = |class| count(registry, &names::CLUSTER_REQUESTS, &[("cluster", &settings.name), ("class", class)]);
+    let endpoints: Vec<_> = cluster.membership().endpoints.iter().map(|endpoint| self::endpoint(endpoint)).collect();
+    let limits = |priority| {
+        let (breakers, left) = (cluster.breakers(priority), cluster.breakers(priority).remaining());
+        let limits = breakers.limits();
+        json!({
+            "connections": { "limit": limits.connections, "remaining": left.connections },
+            "requests": { "limit": limits.requests, "remaining": left.requests },
+            "pending": { "limit": limits.pending, "remaining": left.pending },
+            "retries": { "remaining": left.retries },
         })
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+    };
+    json!({
+        "endpoints": endpoints,
+        "requests": {
+            "active": count(registry, &names::CLUSTER_REQUESTS_ACTIVE, &labels),
+            "1xx": class("1xx"), "2xx": class("2xx"), "3xx": class("3xx"), "4xx": class("4xx"), "5xx": class("5xx"),
+            "reset": class("reset"), "timeout": class("timeout"), "unreachable": class("unreachable"),
+            "no_endpoint": count(registry, &names::CLUSTER_NO_ENDPOINT, &labels),
+        },
+        "circuit_breakers": { "default": limits(Priority::Default), "high": limits(Priority::High) },
+        "connections": {
+            "limit": settings.circuit_breakers.usual.connections,
+            "open": count(registry, &names::CLUSTER_CONNECTIONS_ACTIVE, &labels),
+            "idle": count(registry, &names::CLUSTER_CONNECTIONS_IDLE, &labels),
+            "opened": count(registry, &names::CLUSTER_CONNECTIONS, &labels),
+            "failed": count(registry, &names::CLUSTER_CONNECT_FAILURES, &labels),
+            "timed_out": count(registry, &names::CLUSTER_CONNECT_TIMEOUTS, &labels),
+            "pending": count(registry, &names::CLUSTER_PENDING, &labels),
+        },
+        "origin": format!("{}:{}", settings.origin.file, settings.origin.line),
+    })
 }

@@ -8,7 +8,8 @@ use super::outcome;
 use crate::{
     cluster::{ClusterError, error::Limit},
     upstream::{
-        RetryPolicy, UpstreamError, flags,
+        RetryPolicy, UpstreamError,
+        flags::{self, Further},
         retry::{Verdict, conditions},
     },
 };
@@ -154,7 +155,7 @@ async fn the_page_says_of_every_failure_of_an_upstream_what_the_code_does() {
         let label = error.label();
         let row = rows.iter().find(|row| row.details == label).unwrap_or_else(|| panic!("{label} has no row"));
         assert_eq!(row.status, outcome::status(&error).as_str(), "{label}");
-        assert_eq!(row.flag, flag(flags::of(label, false)), "{label}");
+        assert_eq!(row.flag, flag(flags::of(label, Further::Unwanted)), "{label}");
         assert_eq!(row.retried, retried(&error), "{label}");
     }
 }
@@ -165,7 +166,7 @@ fn every_cause_has_one_row_with_its_flag_and_a_metric_that_there_is() {
     let mut seen = BTreeSet::new();
     for row in &rows {
         assert!(seen.insert(row.details), "{} has two rows", row.details);
-        assert_eq!(row.flag, flag(flags::of(row.details, false)), "{}", row.details);
+        assert_eq!(row.flag, flag(flags::of(row.details, Further::Unwanted)), "{}", row.details);
         assert!(
             crate::telemetry::names::ALL.iter().any(|metric| metric.name == row.metric),
             "there is no metric {}",

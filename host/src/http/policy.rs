@@ -82,7 +82,7 @@ impl Policy {
             leased,
         };
         let executed = execute(cluster, outgoing, order).await;
-        stream.exchange.borrow_mut().exhausted = executed.exhausted;
+        stream.exchange.borrow_mut().further = executed.further;
         if let Some(idle) = self.retry.per_try_idle_timeout() {
             // From now on there is one attempt: the rest of its answer may not stall either.
             let mut limits = stream.limits.get();

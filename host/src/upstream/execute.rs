@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 use super::{
     Outgoing, UpstreamError,
     dispatch::{Answered, Replay, dispatch},
+    flags::Further,
     mirror,
     retry::{RetryPolicy, Verdict, backoff, conditions},
     tee::{Pace, Tee},
@@ -58,8 +59,8 @@ pub struct Order<'a> {
 pub struct Executed {
     /// The answer that stands, or why there is none.
     pub result: Result<Answered, UpstreamError>,
-    /// The policy wanted another attempt and there was none left: Envoy's flag URX.
-    pub exhausted: bool,
+    /// Whether the policy wanted another attempt.
+    pub further: Further,
 }
 
 /// Sends a request as often as its policy says.
@@ -79,7 +80,7 @@ pub async fn execute(cluster: &Rc<LocalCluster>, mut outgoing: Box<Outgoing>, or
         pause: None,
         alarm: None,
         second_best: None,
-        exhausted: false,
+        further: Further::default(),
     };
     for mirror in std::mem::take(&mut work.order.mirrors) {
         let mut copy = work.template.again(work.body.copy());
@@ -96,7 +97,7 @@ pub async fn execute(cluster: &Rc<LocalCluster>, mut outgoing: Box<Outgoing>, or
     loop {
         let event = poll_fn(|cx| work.poll(cx)).await;
         if let Some(result) = work.on(event) {
-            return Executed { result, exhausted: work.exhausted };
+            return Executed { result, further: work.further };
         }
     }
 }
@@ -174,7 +175,7 @@ struct Work<'a> {
     alarm: Option<Pin<Box<Sleep>>>,
     /// What stands when no attempt that is still running does better.
     second_best: Option<Result<Answered, UpstreamError>>,
-    exhausted: bool,
+    further: Further,
 }
 
 impl Work<'_> {
@@ -279,8 +280,8 @@ impl Work<'_> {
         }
         if self.running.is_empty() {
             // Nothing that is still under way can do better, and the policy has no attempt left.
-            self.exhausted = self.begun > self.order.retry.attempts && self.order.retry.attempts > 0;
-            if self.exhausted {
+            if self.begun > self.order.retry.attempts && self.order.retry.attempts > 0 {
+                self.further = Further::Exhausted;
                 self.cluster.metrics.retries.exhausted();
             }
             // An answer says more than the lack of one.
@@ -308,6 +309,7 @@ impl Work<'_> {
     /// Has another attempt begin after its wait, if there may be one.
     fn may_try_again(&mut self, reason: &'static str, after: Option<Duration>) -> bool {
         let metrics = &self.cluster.metrics;
+        self.further = Further::Unwanted;
         if self.begun > self.order.retry.attempts {
             return false;
         }
@@ -317,6 +319,7 @@ impl Work<'_> {
         }
         let Some(permit) = self.cluster.shared.retry_permit(self.choice.priority) else {
             metrics.retries.overflow();
+            self.further = Further::Refused;
             return false;
         };
         metrics.retries.begun(reason);

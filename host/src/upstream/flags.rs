@@ -18,10 +18,21 @@ mod bit {
     pub const OVERLOAD_MANAGER: u64 = 1 << 25;
 }
 
-/// The flags of a cause. An answer of the upstream's or of a filter's own has none. `exhausted`: further attempts were wanted, and there
-/// was none left.
+/// Whether another attempt was wanted in the end, and not made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Further {
+    /// None was wanted.
+    #[default]
+    Unwanted,
+    /// The policy had none left.
+    Exhausted,
+    /// The cluster's limit of retries did not allow it.
+    Refused,
+}
+
+/// The flags of a cause, and of what else might have been done. An answer of the upstream's or of a filter's own has none.
 #[must_use]
-pub fn of(details: &str, exhausted: bool) -> u64 {
+pub fn of(details: &str, further: Further) -> u64 {
     let flag = match details {
         "no_endpoint" => bit::NO_HEALTHY_UPSTREAM,
         "upstream_timeout" | "upstream_per_try_timeout" => bit::UPSTREAM_REQUEST_TIMEOUT,
@@ -46,7 +57,11 @@ pub fn of(details: &str, exhausted: bool) -> u64 {
         "overload_shed" => bit::OVERLOAD_MANAGER,
         _ => 0,
     };
-    if exhausted { flag | bit::UPSTREAM_RETRY_LIMIT_EXCEEDED } else { flag }
+    match further {
+        Further::Unwanted => flag,
+        Further::Exhausted => flag | bit::UPSTREAM_RETRY_LIMIT_EXCEEDED,
+        Further::Refused => flag | bit::UPSTREAM_OVERFLOW,
+    }
 }
 
 #[cfg(test)]
@@ -80,9 +95,11 @@ mod tests {
             (UpstreamError::UnknownCluster { cluster: cluster() }, 1 << 24),
         ];
         for (error, flag) in errors {
-            assert_eq!(of(error.label(), false), flag, "{error}");
+            assert_eq!(of(error.label(), Further::Unwanted), flag, "{error}");
         }
-        assert_eq!(of("overload_shed", false), 1 << 25);
-        assert_eq!((of("via_upstream", false), of("via_upstream", true)), (0, 1 << 15));
+        assert_eq!(of("overload_shed", Further::Unwanted), 1 << 25);
+        let answered =
+            [Further::Unwanted, Further::Exhausted, Further::Refused].map(|further| of("via_upstream", further));
+        assert_eq!(answered, [0, 1 << 15, 1 << 7]);
     }
 }

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     clock,
     cluster::{connect::Ends, local::LocalCluster},
+    upstream::flags::Further,
 };
 
 /// What a stream is made of.
@@ -283,8 +284,8 @@ pub struct Exchange {
     pub upstream: Option<SocketAddr>,
     /// What is known of the connection to it.
     pub ends: Ends,
-    /// The route's policy wanted another attempt and there was none left.
-    pub exhausted: bool,
+    /// Whether the route's policy wanted another attempt in the end.
+    pub further: Further,
     /// Redirects of the upstream that were followed for it.
     pub hops: u32,
     /// Connections to endpoints that the request was tried on.
@@ -361,7 +362,7 @@ impl Exchange {
             details: Cow::Borrowed(""),
             upstream: None,
             ends: Ends::default(),
-            exhausted: false,
+            further: Further::default(),
             hops: 0,
             attempts: 0,
             asked: Asked::default(),

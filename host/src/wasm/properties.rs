@@ -329,7 +329,7 @@ fn request_of_tcp(exchange: &Exchange, part: &[u8], out: &mut Vec<u8>) -> bool {
 fn response_of_tcp(exchange: &Exchange, part: &[u8], out: &mut Vec<u8>) -> bool {
     match part {
         b"code_details" => !exchange.details.is_empty() && text(out, exchange.details.as_bytes()),
-        b"flags" => number(out, flags::of(&exchange.details, exchange.exhausted)),
+        b"flags" => number(out, flags::of(&exchange.details, exchange.further)),
         b"size" | b"total_size" => number(out, exchange.response.bytes),
         b"backend_latency" => between(out, exchange.asked.ready, exchange.ended),
         _ => false,
@@ -341,7 +341,7 @@ fn response(exchange: &Exchange, part: &[u8], name: Option<&[u8]>, out: &mut Vec
         return !exchange.details.is_empty() && text(out, exchange.details.as_bytes());
     }
     if part == b"flags" {
-        return number(out, flags::of(&exchange.details, exchange.exhausted));
+        return number(out, flags::of(&exchange.details, exchange.further));
     }
     let Some(head) = &exchange.response_head else { return false };
     match part {

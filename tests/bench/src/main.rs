@@ -6,6 +6,7 @@
 //! `fyke-bench tcp` answers what a byte costs where nobody looks at it.
 //! `fyke-bench hostcalls` answers what a filter pays for asking the host.
 //! `fyke-bench memory` answers what the proxy holds: empty, per idle connection, and while a gigabyte streams through.
+//! `fyke-bench clusters` answers what clusters cost that no request goes to.
 //! `fyke-bench swaps` answers what running traffic notices when its filter is swapped (`--what swaps`), or when a module of 3 MB is
 //! compiled (`--what compile`).
 //!
@@ -27,6 +28,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails may panic"))]
 
 mod client;
+mod clusters;
 mod configuration;
 mod contestant;
 mod cpu;
@@ -68,6 +70,8 @@ enum Command {
     Hostcalls(hostcalls::Options),
     /// Resident memory: empty, with idle connections, while streaming
     Memory(memory::Options),
+    /// Time to start and resident memory with many clusters that nobody uses
+    Clusters(clusters::Options),
     /// Latency of running traffic while its filter is swapped, or while a large module is compiled
     Swaps(swaps::Options),
     /// Opens idle connections; a process of its own for `memory`
@@ -113,6 +117,7 @@ fn main() -> ExitCode {
         Command::Tcp(options) => tcp::run(&options),
         Command::Hostcalls(options) => hostcalls::run(&options),
         Command::Memory(options) => memory::run(&options),
+        Command::Clusters(options) => clusters::run(&options),
         Command::Swaps(options) => swaps::run(&options),
         Command::Hold(options) => hold::run(&options),
     };

@@ -77,6 +77,7 @@ async fn an_exhausted_budget_leaves_the_first_answer_standing() {
     let proxy = Site::app("retry: { on: [5xx], attempts: 4 }", &cluster).start().await;
     assert_eq!(proxy.get("/x").await.status(), 503);
     assert_eq!(upstream.seen().len(), 1);
+    assert_eq!(Record::of(&proxy, "/x").await.told(), (503, "via_upstream", "UO"));
     assert_eq!(proxy.metric("fyke_cluster_retries_refused_total", &[("reason", "budget")]).await, 1.0);
 }
 
