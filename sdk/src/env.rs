@@ -12,7 +12,7 @@ use crate::abi::{self, Level, Status};
 use crate::callout::Cluster;
 use crate::error::{ConfigError, Error, Result};
 use crate::log::LogSink;
-use crate::metric::{Counter, Gauge, Histogram};
+use crate::metric::{Counter, Gauge, Histogram, MetricDefinition};
 use crate::routes::Routes;
 use crate::runtime::BoxedTask;
 use crate::shared::Shared;
@@ -84,6 +84,22 @@ impl Env {
     /// When the host refuses it.
     pub fn histogram<const N: usize>(&mut self, name: &str, labels: [&str; N]) -> Result<Histogram<N>, ConfigError> {
         Histogram::define(name, labels)
+    }
+
+    /// A metric whose labels only the configuration knows, or a histogram with buckets of its own.
+    ///
+    /// ```
+    /// # use fyke_sdk::{ConfigError, DynamicCounter, DynamicHistogram, Env};
+    /// # fn configure(labels: Vec<String>, env: &mut Env) -> Result<(), ConfigError> {
+    /// let requests: DynamicCounter = env.metric("requests_total").labels(&labels).counter()?;
+    /// let seconds: DynamicHistogram = env.metric("wait_seconds").buckets([1, 5, 30]).histogram()?;
+    /// requests.add(1, labels.iter().map(|_| "value"));
+    /// seconds.record(3, []);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn metric(&mut self, name: &str) -> MetricDefinition {
+        MetricDefinition::new(name)
     }
 
     /// Runs `task` again and again, `period` after it began the last time, but not before it is done; for the first time as soon as the

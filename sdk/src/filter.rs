@@ -125,6 +125,22 @@ pub trait HttpFilter: Sized + 'static {
         let _ = (cx, log);
     }
 
+    /// Whether this configuration looks at the heads of requests; as [`wants_response`](HttpFilter::wants_response). Default: yes.
+    fn wants_request(&self) -> bool {
+        true
+    }
+
+    /// Whether this configuration looks at chunks of request bodies; as [`wants_response`](HttpFilter::wants_response). Where no filter
+    /// does, bodies stream through untouched. Default: yes.
+    fn wants_request_chunks(&self) -> bool {
+        true
+    }
+
+    /// As [`wants_request_chunks`](HttpFilter::wants_request_chunks), of responses. Default: yes.
+    fn wants_response_chunks(&self) -> bool {
+        true
+    }
+
     /// Whether this configuration looks at the heads of responses. Asked once, after [`configure`](HttpFilter::configure): where the
     /// answer is no, the host need not call [`on_response`](HttpFilter::on_response) at all. A host other than Fyke calls it all
     /// the same. Default: yes.

@@ -56,7 +56,11 @@
 //! | response body, each chunk | [`on_response_chunk`](HttpFilter::on_response_chunk) | no | no | `proxy_on_response_body` |
 //! | stream over | [`on_log`](HttpFilter::on_log) | no | no | `proxy_on_log` |
 //!
-//! Filters of TCP connections have a chart of their own, at [`TcpFilter`]. Beside the streams there are tasks: [`Env::every`].
+//! A module is called for what its filter has methods for. Where that depends on the configuration, a filter says so:
+//! [`wants_request`](HttpFilter::wants_request), [`wants_response`](HttpFilter::wants_response),
+//! [`wants_request_chunks`](HttpFilter::wants_request_chunks), [`wants_response_chunks`](HttpFilter::wants_response_chunks).
+//!
+//! Filters of TCP connections have a chart of their own, at [`TcpFilter`]; one type may be a filter of both. Beside the streams there are tasks: [`Env::every`].
 //!
 //! # Waiting
 //! Calls ([`Cluster::call`]), gRPC ([`Cluster::grpc`]) and [`sleep`] are futures. [`join`], [`join_all`], [`select`] and [`timeout`] run
@@ -122,6 +126,7 @@ mod template;
 pub mod testing;
 pub mod time;
 mod timer;
+pub mod trace;
 pub mod units;
 
 pub use body::{Body, Chunk};
@@ -144,13 +149,14 @@ struct Readme;
 pub use fyke_sdk_macros::{FilterConfig, http_filter, tcp_filter};
 pub use headers::{Headers, header_name, header_value};
 pub use log::{LogSink, StreamLog};
-pub use metric::{Counter, Gauge, Histogram};
+pub use metric::{Counter, DynamicCounter, DynamicGauge, DynamicHistogram, Gauge, Histogram, MetricDefinition};
 pub use query::Query;
 pub use request::Request;
 pub use response::Response;
 pub use routes::{
-    Backoff, HeaderMatch, HeaderTest, HedgePolicy, InternalRedirect, Mirror, Priority, RateLimitedBackoff, ResetFormat,
-    ResetHeader, RetryOn, RetryPolicy, RouteAction, RouteHandle, RouteOverrides, Routes, Upgrade, WeightedCluster,
+    Backoff, Connect, HeaderMatch, HeaderTest, HedgePolicy, InternalRedirect, Mirror, Priority, RateLimitedBackoff,
+    ResetFormat, ResetHeader, RetryOn, RetryPolicy, RouteAction, RouteHandle, RouteOverrides, Routes, Upgrade,
+    WeightedCluster,
 };
 pub use schema::{FilterConfig, Schema};
 #[doc(hidden)]

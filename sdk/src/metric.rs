@@ -1,8 +1,11 @@
 //! Metrics, with labels. Defined once in `configure`, recorded by number; how many labels a metric has is part of its type, so a
-//! value that is missing does not compile.
+//! value that is missing does not compile. Where only the configuration knows the labels, they are counted when it is read:
+//! [`Env::metric`](crate::Env::metric).
 //!
 //! On Fyke the labels are labels (`fyke.metric.define.v1`). Other hosts know only names, so each series there is a metric of its own,
 //! `name.label=.=value;`, from which tag rules make labels again; after a thousand of them the values are all `_overflow`.
+
+mod dynamic;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,24 +15,26 @@ use std::rc::Rc;
 use crate::abi::{self, MetricKind, Status};
 use crate::error::ConfigError;
 
+pub use dynamic::{DynamicCounter, DynamicGauge, DynamicHistogram, MetricDefinition};
+
 /// Series of one metric on hosts without labels.
 const SERIES: usize = 1_000;
 
 /// A number that only grows, with `N` labels; from [`Env::counter`](crate::Env::counter).
 #[derive(Debug, Clone)]
-pub struct Counter<const N: usize>(Metric<N>);
+pub struct Counter<const N: usize>(Metric);
 
 /// A number that goes up and down, with `N` labels; from [`Env::gauge`](crate::Env::gauge).
 #[derive(Debug, Clone)]
-pub struct Gauge<const N: usize>(Metric<N>);
+pub struct Gauge<const N: usize>(Metric);
 
 /// A distribution, with `N` labels; from [`Env::histogram`](crate::Env::histogram).
 #[derive(Debug, Clone)]
-pub struct Histogram<const N: usize>(Metric<N>);
+pub struct Histogram<const N: usize>(Metric);
 
 impl<const N: usize> Counter<N> {
     pub(crate) fn define(name: &str, labels: [&str; N]) -> Result<Self, ConfigError> {
-        Metric::define(MetricKind::Counter, name, labels).map(Self)
+        Metric::define(MetricKind::Counter, name, &labels, &[]).map(Self)
     }
 
     /// Adds one to the series with these values, which are in the order of the labels.
@@ -40,37 +45,37 @@ impl<const N: usize> Counter<N> {
     /// Adds `count`; zero does nothing.
     pub fn add(&self, count: u32, values: [&str; N]) {
         if count > 0 {
-            self.0.change(i64::from(count), &values, Change::Add);
+            self.0.change(i64::from(count), values, Change::Add);
         }
     }
 }
 
 impl<const N: usize> Gauge<N> {
     pub(crate) fn define(name: &str, labels: [&str; N]) -> Result<Self, ConfigError> {
-        Metric::define(MetricKind::Gauge, name, labels).map(Self)
+        Metric::define(MetricKind::Gauge, name, &labels, &[]).map(Self)
     }
 
     /// Sets it.
     pub fn set(&self, value: i64, values: [&str; N]) {
-        self.0.change(value, &values, Change::Set);
+        self.0.change(value, values, Change::Set);
     }
 }
 
 impl Gauge<0> {
     /// Adds to it, or takes from it. (Hosts can do that without labels only.)
     pub fn add(&self, delta: i64) {
-        self.0.change(delta, &[], Change::Add);
+        self.0.change(delta, [], Change::Add);
     }
 }
 
 impl<const N: usize> Histogram<N> {
     pub(crate) fn define(name: &str, labels: [&str; N]) -> Result<Self, ConfigError> {
-        Metric::define(MetricKind::Histogram, name, labels).map(Self)
+        Metric::define(MetricKind::Histogram, name, &labels, &[]).map(Self)
     }
 
     /// Takes one value into account.
     pub fn record(&self, value: u64, values: [&str; N]) {
-        self.0.change(i64::try_from(value).unwrap_or(i64::MAX), &values, Change::Set);
+        self.0.change(i64::try_from(value).unwrap_or(i64::MAX), values, Change::Set);
     }
 }
 
@@ -80,69 +85,70 @@ enum Change {
     Set,
 }
 
+/// What all of them are.
 #[derive(Debug, Clone)]
-enum Metric<const N: usize> {
+enum Metric {
     /// By the ABI's own functions.
     Plain(u32),
     /// By Fyke's.
-    Labelled { handle: u32, scratch: Rc<RefCell<Vec<u8>>> },
+    Labelled { handle: u32, labels: usize, scratch: Rc<RefCell<Vec<u8>>> },
     /// Many plain ones.
-    Encoded(Rc<Encoded<N>>),
+    Encoded(Rc<Encoded>),
 }
 
 #[derive(Debug)]
-struct Encoded<const N: usize> {
+struct Encoded {
     kind: MetricKind,
     name: String,
-    labels: [String; N],
-    series: RefCell<HashMap<Vec<u8>, u32>>,
+    labels: Box<[String]>,
+    series: RefCell<Series>,
 }
 
-impl<const N: usize> Metric<N> {
-    fn define(kind: MetricKind, name: &str, labels: [&str; N]) -> Result<Self, ConfigError> {
+#[derive(Debug, Default)]
+struct Series {
+    ids: HashMap<Vec<u8>, u32>,
+    /// Reused, so that a series that is known costs no allocation.
+    key: Vec<u8>,
+}
+
+impl Metric {
+    fn define(kind: MetricKind, name: &str, labels: &[&str], buckets: &[u64]) -> Result<Self, ConfigError> {
         let failed = |status: Status| ConfigError::new(format!("metric \"{name}\": {status}"));
-        if N == 0 {
+        if labels.is_empty() && buckets.is_empty() {
             return abi::define_metric(kind, name).map(Self::Plain).map_err(failed);
         }
-        let word = match kind {
-            MetricKind::Counter => "counter",
-            MetricKind::Gauge => "gauge",
-            MetricKind::Histogram => "histogram",
-        };
-        let mut definition = format!("{{\"kind\":\"{word}\",\"name\":");
-        crate::configure::push_json(&mut definition, name);
-        definition.push_str(",\"labels\":[");
-        for (at, label) in labels.iter().enumerate() {
-            if at > 0 {
-                definition.push(',');
-            }
-            crate::configure::push_json(&mut definition, label);
-        }
-        definition.push_str("]}");
-        match abi::call_foreign_function("fyke.metric.define.v1", definition.as_bytes()) {
+        match abi::call_foreign_function("fyke.metric.define.v1", definition(kind, name, labels, buckets).as_bytes()) {
             Ok(answer) => match <[u8; 4]>::try_from(answer.as_slice()) {
-                Ok(bytes) => Ok(Self::Labelled { handle: u32::from_le_bytes(bytes), scratch: Rc::default() }),
+                Ok(bytes) => Ok(Self::Labelled {
+                    handle: u32::from_le_bytes(bytes),
+                    labels: labels.len(),
+                    scratch: Rc::default(),
+                }),
                 Err(_) => Err(ConfigError::new(format!("metric \"{name}\": the host gave it no handle"))),
             },
+            // Buckets are such a host's own.
+            Err(Status::NOT_FOUND) if labels.is_empty() => {
+                abi::define_metric(kind, name).map(Self::Plain).map_err(failed)
+            }
             Err(Status::NOT_FOUND) => Ok(Self::Encoded(Rc::new(Encoded {
                 kind,
                 name: name.to_owned(),
-                labels: labels.map(str::to_owned),
+                labels: labels.iter().map(|label| (*label).to_owned()).collect(),
                 series: RefCell::default(),
             }))),
             Err(status) => Err(failed(status)),
         }
     }
 
-    fn change(&self, value: i64, values: &[&str; N], change: Change) {
+    fn change<'a>(&self, value: i64, values: impl IntoIterator<Item = &'a str>, change: Change) {
         let plain = match self {
             Self::Plain(id) => *id,
-            Self::Labelled { handle, scratch } => {
+            Self::Labelled { handle, labels, scratch } => {
                 let mut record = scratch.borrow_mut();
                 record.clear();
                 record.extend_from_slice(&handle.to_le_bytes());
                 record.extend_from_slice(&value.to_le_bytes());
-                for value in values {
+                for value in exactly(*labels, values) {
                     record.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
                     record.extend_from_slice(value.as_bytes());
                 }
@@ -162,28 +168,67 @@ impl<const N: usize> Metric<N> {
     }
 }
 
-impl<const N: usize> Encoded<N> {
-    fn series(&self, values: &[&str; N]) -> Option<u32> {
-        let mut key = Vec::new();
-        for value in values {
-            key.extend_from_slice(&value.len().to_le_bytes());
+/// So many values: what is missing is empty, and what is too much is left out.
+fn exactly<'a>(count: usize, values: impl IntoIterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
+    values.into_iter().chain(std::iter::repeat("")).take(count)
+}
+
+/// What the host is told, in JSON.
+fn definition(kind: MetricKind, name: &str, labels: &[&str], buckets: &[u64]) -> String {
+    let word = match kind {
+        MetricKind::Counter => "counter",
+        MetricKind::Gauge => "gauge",
+        MetricKind::Histogram => "histogram",
+    };
+    let mut json = format!("{{\"kind\":\"{word}\",\"name\":");
+    crate::configure::push_json(&mut json, name);
+    json.push_str(",\"labels\":[");
+    for (at, label) in labels.iter().enumerate() {
+        if at > 0 {
+            json.push(',');
+        }
+        crate::configure::push_json(&mut json, label);
+    }
+    json.push(']');
+    for (at, bound) in buckets.iter().enumerate() {
+        let _ = write!(json, "{}{bound}", if at == 0 { ",\"buckets\":[" } else { "," });
+    }
+    json.push_str(if buckets.is_empty() { "}" } else { "]}" });
+    json
+}
+
+impl Encoded {
+    fn series<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> Option<u32> {
+        let mut series = self.series.borrow_mut();
+        let Series { ids, key } = &mut *series;
+        key.clear();
+        for value in exactly(self.labels.len(), values) {
+            key.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
             key.extend_from_slice(value.as_bytes());
         }
-        let mut series = self.series.borrow_mut();
-        if let Some(id) = series.get(&key) {
+        if let Some(id) = ids.get(key.as_slice()) {
             return Some(*id);
         }
-        let full = series.len() >= SERIES;
-        let name = self.labels.iter().zip(values).fold(self.name.clone(), |mut name, (label, value)| {
-            let value = if full { "_overflow" } else { value };
+        let full = ids.len() >= SERIES;
+        let mut rest = key.as_slice();
+        let name = self.labels.iter().fold(self.name.clone(), |mut name, label| {
+            let value = if full { "_overflow" } else { split(&mut rest).unwrap_or_default() };
             let _ = write!(name, ".{label}=.={};", value.replace(";.", ";_"));
             name
         });
         // Defining a name again gives its number: what overflows shares one.
         let id = abi::define_metric(self.kind, &name).ok()?;
         if !full {
-            series.insert(key, id);
+            ids.insert(key.clone(), id);
         }
         Some(id)
     }
+}
+
+/// The next value of a key.
+fn split<'a>(key: &mut &'a [u8]) -> Option<&'a str> {
+    let (length, rest) = key.split_first_chunk::<4>()?;
+    let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    *key = rest;
+    std::str::from_utf8(value).ok()
 }

@@ -9,6 +9,7 @@ use crate::headers::Headers;
 use crate::property;
 use crate::query::Query;
 use crate::routes::{RouteHandle, RouteOverrides};
+use crate::trace::{self, Span, StreamSpan};
 
 /// The head of a request. It is its [`Headers`], with names for the pseudo headers.
 #[derive(Debug)]
@@ -84,6 +85,17 @@ impl Request {
     /// When the host refuses it.
     pub fn select_route(&self, route: &RouteHandle, overrides: &RouteOverrides<'_>) -> Result<()> {
         route.select(overrides)
+    }
+
+    /// A span inside of the stream's, from here to where it is dropped; see [`crate::trace`].
+    pub fn span(&self, name: &str) -> Span {
+        trace::span(name)
+    }
+
+    /// The stream's own span, for tags that are about all of it.
+    #[must_use]
+    pub fn stream_span(&self) -> StreamSpan {
+        trace::stream_span()
     }
 }
 

@@ -7,6 +7,7 @@ use crate::cookie::SetCookie;
 use crate::error::Result;
 use crate::headers::Headers;
 use crate::property;
+use crate::trace::{self, Span, StreamSpan};
 
 /// The head of a response. It is its [`Headers`], with a name for the status.
 #[derive(Debug)]
@@ -44,6 +45,17 @@ impl Response {
     #[must_use]
     pub fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
         property::read(path)
+    }
+
+    /// A span inside of the stream's, from here to where it is dropped; see [`crate::trace`].
+    pub fn span(&self, name: &str) -> Span {
+        trace::span(name)
+    }
+
+    /// The stream's own span, for tags that are about all of it.
+    #[must_use]
+    pub fn stream_span(&self) -> StreamSpan {
+        trace::stream_span()
     }
 }
 

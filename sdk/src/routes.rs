@@ -9,7 +9,7 @@ mod retry;
 
 use std::time::Duration;
 
-pub use action::{HedgePolicy, InternalRedirect, Mirror, Priority, RouteAction, Upgrade, WeightedCluster};
+pub use action::{Connect, HedgePolicy, InternalRedirect, Mirror, Priority, RouteAction, Upgrade, WeightedCluster};
 pub use retry::{Backoff, HeaderMatch, HeaderTest, RateLimitedBackoff, ResetFormat, ResetHeader, RetryOn, RetryPolicy};
 
 use crate::abi::{self, Status};
@@ -195,6 +195,7 @@ mod tests {
             endpoint_labels: [("stage".to_owned(), "canary".to_owned())].into(),
             priority: Priority::High,
             upgrades: vec![Upgrade { kind: "websocket".into(), enabled: true }],
+            connect: Some(Connect {}),
             internal_redirect: Some(InternalRedirect::default()),
             auto_host: true,
             attempt_count_header: true,
@@ -209,7 +210,7 @@ mod tests {
                 "retry": {"on": ["reset"], "attempts": 1, "avoid_previous_hosts": true, "host_attempts": 3},
                 "hedge": {"on_per_try_timeout": true}, "mirror": [{"cluster": "shadow", "percent": 12.5}],
                 "endpoint_labels": {"stage": "canary"}, "priority": "high",
-                "upgrades": [{"type": "websocket", "enabled": true}],
+                "upgrades": [{"type": "websocket", "enabled": true}], "connect": {},
                 "internal_redirect": {"codes": [302], "max_hops": 1, "cross_scheme": false},
                 "auto_host": true, "attempt_count_header": true, "timeout_status": 204,
             })

@@ -54,6 +54,47 @@ use crate::property;
 ///     }
 /// }
 /// ```
+///
+/// # Streams and connections
+/// A filter that means the same for both is one type, under both attributes. The module calls [`HttpFilter::configure`](crate::HttpFilter::configure), and
+/// both kinds share the value that it makes; this trait's `configure` is for tests, and has to make the same.
+///
+/// ```
+/// use fyke_sdk::{ConfigError, Conn, Counter, Env, HttpFilter, Result, StreamLog, TcpFilter, TcpFlow, http_filter, tcp_filter};
+///
+/// struct Count {
+///     seen: Counter<1>,
+/// }
+///
+/// #[http_filter(with_tcp)]
+/// impl HttpFilter for Count {
+///     type Config = ();
+///     type Ctx = ();
+///
+///     fn configure((): (), env: &mut Env) -> Result<Self, ConfigError> {
+///         Ok(Self { seen: env.counter("seen_total", ["kind"])? })
+///     }
+///
+///     fn on_log(&self, (): &mut (), _log: &StreamLog) {
+///         self.seen.increment(["stream"]);
+///     }
+/// }
+///
+/// #[tcp_filter(with_http)]
+/// impl TcpFilter for Count {
+///     type Config = ();
+///     type Ctx = ();
+///
+///     fn configure(config: (), env: &mut Env) -> Result<Self, ConfigError> {
+///         <Self as HttpFilter>::configure(config, env)
+///     }
+///
+///     async fn on_connect(&self, (): &mut (), _connection: &mut Conn) -> Result<TcpFlow> {
+///         self.seen.increment(["connection"]);
+///         Ok(TcpFlow::Continue)
+///     }
+/// }
+/// ```
 #[expect(async_fn_in_trait, reason = "a filter lives on one thread, so nobody needs the futures to be Send")]
 pub trait TcpFilter: Sized + 'static {
     /// The configuration, from JSON. Add `#[serde(deny_unknown_fields)]`, so that a misspelt key is an error. `()` takes none.

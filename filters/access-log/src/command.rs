@@ -3,8 +3,7 @@
 use fyke_sdk::StreamLog;
 
 use crate::escape;
-use crate::flags;
-use fyke_sdk::property::{Typed, Value, without_port};
+use fyke_sdk::property::{Typed, Value, without_port, write_response_flags};
 
 /// A command, with its arguments.
 #[derive(Debug)]
@@ -89,7 +88,7 @@ impl Command {
             Self::Flags(property) => match property.read()? {
                 Value::Integer(bits) => {
                     let mut names = Vec::new();
-                    flags::write(&mut names, bits);
+                    write_response_flags(&mut names, bits);
                     Some(names)
                 }
                 other => Some(other.into_text()),

@@ -16,7 +16,6 @@
 //! | `command.rs` | what one `%COMMAND%` prints |
 //! | `fields.rs` | JSON records |
 //! | `escape.rs` | how bytes of strangers get into a line |
-//! | `flags.rs` | response flags |
 //! | `filter.rs` | the filter |
 //!
 //! Invariant: whatever a client sends, one stream is one line, and in JSON one object.
@@ -29,7 +28,6 @@ mod config;
 mod escape;
 mod fields;
 mod filter;
-mod flags;
 #[cfg(test)]
 mod rings;
 mod template;

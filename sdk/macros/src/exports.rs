@@ -7,7 +7,8 @@ use syn::Type;
 use crate::config::json;
 use crate::methods::{Methods, TcpMethods};
 
-pub fn http(methods: &Methods, filter: &Type) -> TokenStream {
+/// `both`: the module has connections too, and these are the exports that both kinds share.
+pub fn http(methods: &Methods, filter: &Type, both: bool) -> TokenStream {
     let request_headers = methods.on_request || methods.on_request_with_body;
     let request_body = methods.on_request_with_body || methods.on_request_chunk;
     // Trailers end a body that is wanted whole, and follow chunks that may be held while a method waits.
@@ -23,9 +24,9 @@ pub fn http(methods: &Methods, filter: &Type) -> TokenStream {
         (response_headers, headers("proxy_on_response_headers", "Response")),
         (response_body, body("proxy_on_response_body", "Response")),
         (response_trailers, trailers("proxy_on_response_trailers", "Response")),
-        (methods.tasks, tasks()),
+        (methods.tasks || both, tasks()),
         (methods.on_reroute, foreign_function()),
-        (methods.on_log, log()),
+        (methods.on_log || both, log()),
     ]
     .into_iter()
     .filter_map(|(wanted, export)| wanted.then_some(export))
@@ -37,23 +38,38 @@ pub fn http(methods: &Methods, filter: &Type) -> TokenStream {
     } else {
         ""
     };
-    let manifest = manifest("http", pauses, filter, &name("HttpFilter"));
-    module(filter, &name("Runtime"), &quote!(#optional #manifest))
+    let more = if both { format!(",\"also\":\"tcp\"{pauses}") } else { pauses.to_owned() };
+    let manifest = manifest("http", &more, filter, &name("HttpFilter"));
+    let runtime = name(if both { "BothRuntime" } else { "Runtime" });
+    let shared = if both { shared(filter) } else { TokenStream::new() };
+    module(filter, &runtime, &quote!(#optional #shared #manifest))
 }
 
-pub fn tcp(methods: &TcpMethods, filter: &Type) -> TokenStream {
+/// `both`: everything that streams have too is exported already.
+pub fn tcp(methods: &TcpMethods, filter: &Type, both: bool) -> TokenStream {
     let optional: TokenStream = [
         (true, new_connection()),
         (methods.on_downstream, data("proxy_on_downstream_data", "Downstream")),
         (methods.on_upstream, data("proxy_on_upstream_data", "Upstream")),
         (methods.on_close || methods.tasks, close("proxy_on_downstream_connection_close", "Downstream")),
         (methods.on_close, close("proxy_on_upstream_connection_close", "Upstream")),
-        (methods.tasks, tasks()),
-        (methods.on_log, log()),
+        (methods.tasks && !both, tasks()),
+        (methods.on_log && !both, log()),
     ]
     .into_iter()
     .filter_map(|(wanted, export)| wanted.then_some(export))
     .collect();
+    if both {
+        return quote! {
+            #[cfg(target_arch = "wasm32")]
+            #[allow(missing_docs)]
+            const _: () = {
+                const RUNTIME: ::fyke_sdk::runtime::OfModule<#filter> = ::fyke_sdk::runtime::OfModule::new();
+
+                #optional
+            };
+        };
+    }
     let manifest = manifest("tcp", "", filter, &name("TcpFilter"));
     module(filter, &name("TcpRuntime"), &quote!(#optional #manifest))
 }
@@ -85,6 +101,17 @@ fn manifest(kind: &str, more: &str, filter: &Type, filter_trait: &proc_macro2::I
         #[used]
         #[unsafe(link_section = "fyke.manifest")]
         static MANIFEST: [u8; MANIFEST_TEXT.length()] = MANIFEST_TEXT.bytes();
+    }
+}
+
+/// Where the callbacks of connections find the runtime.
+fn shared(filter: &Type) -> TokenStream {
+    quote! {
+        impl ::fyke_sdk::runtime::Module for #filter {
+            fn with<T>(look: impl FnOnce(&::fyke_sdk::runtime::BothRuntime<Self>) -> T) -> T {
+                RUNTIME.with(|runtime| look(runtime))
+            }
+        }
     }
 }
 

@@ -17,13 +17,15 @@ use methods::{Methods, TcpMethods};
 
 /// Makes a Proxy-Wasm module of an `impl HttpFilter for X`: exports the callbacks of the methods that are there, and no others.
 /// One per crate. `#[http_filter(tasks)]` says that the filter has tasks where the attribute cannot see a call of `every`.
+/// `#[http_filter(with_tcp)]` goes with `#[tcp_filter(with_http)]` on an `impl TcpFilter` of the same type: the module then serves streams
+/// and connections, and `HttpFilter::configure` makes the one value for both.
 #[proc_macro_attribute]
 pub fn http_filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    attribute("http_filter", arguments, item, |item, tasks| {
-        let methods = Methods::of(item, tasks)?;
+    attribute("http_filter", "with_tcp", arguments, item, |item, given| {
+        let methods = Methods::of(item, given.tasks)?;
         let filter = &*item.self_ty;
         let present = methods.present(filter);
-        let exports = exports::http(&methods, filter);
+        let exports = exports::http(&methods, filter, given.both);
         Ok(quote!(#present #exports))
     })
 }
@@ -31,11 +33,11 @@ pub fn http_filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// Makes a Proxy-Wasm module of an `impl TcpFilter for X`; as `http_filter`.
 #[proc_macro_attribute]
 pub fn tcp_filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    attribute("tcp_filter", arguments, item, |item, tasks| {
-        let methods = TcpMethods::of(item, tasks)?;
+    attribute("tcp_filter", "with_http", arguments, item, |item, given| {
+        let methods = TcpMethods::of(item, given.tasks)?;
         let filter = &*item.self_ty;
         let present = methods.present(filter);
-        let exports = exports::tcp(&methods, filter);
+        let exports = exports::tcp(&methods, filter, given.both);
         Ok(quote!(#present #exports))
     })
 }
@@ -47,24 +49,36 @@ pub fn filter_config(item: TokenStream) -> TokenStream {
     config::derive(&input).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
-/// Leaves the `impl` as it is, and adds what `expand` makes of it.
+/// What an attribute was given.
+#[derive(Default)]
+struct Given {
+    tasks: bool,
+    /// The module is a filter of the other kind too.
+    both: bool,
+}
+
+/// Leaves the `impl` as it is, and adds what `expand` makes of it. `other` is the word for a module of both kinds.
 fn attribute(
     name: &str,
+    other: &str,
     arguments: TokenStream,
     item: TokenStream,
-    expand: impl FnOnce(&ItemImpl, bool) -> syn::Result<proc_macro2::TokenStream>,
+    expand: impl FnOnce(&ItemImpl, &Given) -> syn::Result<proc_macro2::TokenStream>,
 ) -> TokenStream {
     let arguments = proc_macro2::TokenStream::from(arguments);
-    let tasks = match arguments.to_string().as_str() {
-        "" => false,
-        "tasks" => true,
-        _ => {
-            let message = format!("#[{name}] takes no arguments but `tasks`");
+    let mut given = Given::default();
+    for word in arguments.to_string().split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        if word == "tasks" {
+            given.tasks = true;
+        } else if word == other {
+            given.both = true;
+        } else {
+            let message = format!("#[{name}] takes no arguments but `tasks` and `{other}`");
             return syn::Error::new_spanned(arguments, message).to_compile_error().into();
         }
-    };
+    }
     let item = parse_macro_input!(item as ItemImpl);
-    match expand(&item, tasks) {
+    match expand(&item, &given) {
         Ok(added) => quote!(#item #added).into(),
         Err(error) => {
             let error = error.to_compile_error();

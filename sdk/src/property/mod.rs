@@ -3,6 +3,7 @@
 //! Values are bytes. Text is raw; integers, durations and timestamps are eight bytes, little-endian, the latter two in
 //! nanoseconds; a boolean is one byte. Some hosts answer everything as text: the typed readers take that too.
 
+mod flags;
 mod moment;
 mod typed;
 
@@ -11,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use crate::abi;
 use crate::error::Result;
 
+pub use flags::write_response_flags;
 pub use typed::{Typed, Value};
 
 /// A path in the form that the host wants, for those read on every stream.

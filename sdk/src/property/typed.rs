@@ -149,7 +149,9 @@ fn kind(path: &str) -> Kind {
         | "connection.id"
         | "xds.filter_chain_index"
         | "xds.listener_direction" => Kind::Integer,
-        "connection.mtls" => Kind::Boolean,
+        "connection.mtls" | "fyke.trace.sampled" => Kind::Boolean,
+        // A double, as the numbers of metadata are.
+        "fyke.tracing.sample" => Kind::Metadata,
         "request.duration" | "response.backend_latency" | "upstream.cx_pool_ready_duration" => Kind::Duration,
         "request.time" => Kind::Moment,
         _ if ["route_metadata.", "node.metadata."].iter().any(|map| path.starts_with(map)) => Kind::Metadata,

@@ -69,9 +69,13 @@ pub struct RouteAction {
     /// Which of a cluster's circuit breakers count the stream. Default: [`Priority::Default`].
     #[serde(skip_serializing_if = "is_default")]
     pub priority: Priority,
-    /// Protocols that the stream may change to, or may not. Default: as the listener says.
+    /// Protocols that the stream may change to, or may not. Default: any but CONNECT, which has to be allowed by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub upgrades: Vec<Upgrade>,
+    /// A CONNECT ends here: the proxy opens a connection to an endpoint of the cluster and answers 200 (Envoy's `connect_config`).
+    /// Default: one that [`RouteAction::upgrades`] allows is forwarded to the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect: Option<Connect>,
     /// Redirects of the upstream that the proxy follows itself. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub internal_redirect: Option<InternalRedirect>,
@@ -108,6 +112,7 @@ impl Default for RouteAction {
             endpoint_labels: BTreeMap::new(),
             priority: Priority::Default,
             upgrades: Vec::new(),
+            connect: None,
             internal_redirect: None,
             auto_host: false,
             attempt_count_header: false,
@@ -186,6 +191,10 @@ pub struct Upgrade {
     /// Whether it may.
     pub enabled: bool,
 }
+
+/// How a CONNECT ends at the proxy (Envoy's `ConnectConfig`). There is nothing to choose yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Connect {}
 
 /// Redirects of the upstream that the proxy follows itself (Envoy's `InternalRedirectPolicy`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -14,19 +14,19 @@
 //! - after a reply nothing resumes;
 //! - each stream keeps the filter value with which it began; a refused configuration leaves the old value in its place.
 
+mod skips;
 mod stream;
 mod task;
 #[cfg(test)]
 mod tests;
 
-use std::any::TypeId;
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::abi::{self, Action, Level, Side};
 use crate::body::Chunk;
 use crate::error::Result;
-use crate::filter::{Callbacks, HttpFilter, Present};
+use crate::filter::{HttpFilter, Present};
 use crate::flow::{Flow, Reply};
 use crate::log::StreamLog;
 use crate::owner::Owner;
@@ -68,7 +68,7 @@ impl<F: HttpFilter + Present> Runtime<F> {
             return self.plugins.create(context);
         }
         if let Some(filter) = self.plugins.filter(parent) {
-            let old = self.streams.borrow_mut().insert(context, Stream::new(filter));
+            let old = self.streams.borrow_mut().insert(context, Stream::new(filter, parent));
             drop(old);
         } else {
             abi::log(Level::Critical, "a stream began under a filter that is not configured");
@@ -77,22 +77,24 @@ impl<F: HttpFilter + Present> Runtime<F> {
 
     /// `proxy_on_configure`: whether the configuration was accepted.
     pub fn on_configure(&self, root: u32, size: usize) -> bool {
-        self.plugins.configure(root, size, F::CALLBACKS.tasks, F::configure, Self::skip)
+        self.plugins.configure(root, size, F::CALLBACKS.tasks, F::configure, |filter| skips::tell(filter, true))
     }
 
-    /// Says which callbacks this configuration has no use for. Other hosts do not know the function, and call.
-    fn skip(filter: &F) {
-        let Callbacks { on_request, on_response, on_response_with_body, .. } = F::CALLBACKS;
-        let unwanted = on_response && !on_response_with_body && !filter.wants_response();
-        // A `Ctx` that no second method sees need not be kept.
-        let keeps = TypeId::of::<F::Ctx>() != TypeId::of::<()>() && on_request && on_response && !unwanted;
-        let names: &[u8] = match (unwanted, F::CALLBACKS.sees_heads_only() && !keeps) {
-            (true, true) => b"response_headers,context_create",
-            (true, false) => b"response_headers",
-            (false, true) => b"context_create",
-            (false, false) => return,
-        };
-        let _ = abi::call_foreign_function("fyke.callbacks.skip.v1", names);
+    /// As `on_configure`, of a module that has connections too: the context of each is its own.
+    pub(super) fn configure_beside(&self, root: u32, size: usize) -> Option<Rc<F>> {
+        let accepted = self.plugins.configure(root, size, true, F::configure, |filter| skips::tell(filter, false));
+        accepted.then(|| self.plugins.filter(root)).flatten()
+    }
+
+    /// Forgets a stream that turns out to be none of HTTP; the root under which it was created.
+    pub(super) fn forget(&self, context: u32) -> Option<u32> {
+        let stream = self.streams.borrow_mut().remove(context);
+        stream.map(|stream| stream.root)
+    }
+
+    /// Whether there is such a stream.
+    pub(super) fn has(&self, context: u32) -> bool {
+        self.streams.borrow().get(context).is_some()
     }
 
     /// `proxy_on_request_headers` and `proxy_on_response_headers`.
@@ -331,13 +333,28 @@ impl<F: HttpFilter + Present> Runtime<F> {
 
     /// Hands a chunk to the filter. `None`: that ended the stream.
     fn chunk(&self, side: Side, context: u32, size: usize, end_of_stream: bool) -> Option<()> {
+        // What the filter skips is in front.
+        let skipped = self.with_stream(context, |stream| {
+            let skip = &mut stream.half(side).skip;
+            let skipped = usize::try_from(*skip).unwrap_or(usize::MAX).min(size);
+            *skip -= skipped as u64;
+            skipped
+        })?;
+        if skipped > 0 && skipped == size && !end_of_stream {
+            return Some(());
+        }
         let (filter, mut cx) = self.with_stream(context, Stream::borrow_idle).flatten()?;
-        let mut chunk = Chunk::new(side.body(), size, end_of_stream);
+        let mut chunk = Chunk::new(side, skipped, size, end_of_stream);
         let result = match side {
             Side::Request => filter.on_request_chunk(&mut cx, &mut chunk),
             Side::Response => filter.on_response_chunk(&mut cx, &mut chunk),
         };
-        self.with_stream(context, |stream| stream.cx = Some(cx));
+        let skip = chunk.into_skip();
+        self.with_stream(context, |stream| {
+            stream.cx = Some(cx);
+            let half = stream.half(side);
+            half.skip = half.skip.saturating_add(skip);
+        });
         match (result, side) {
             (Ok(()), _) => Some(()),
             (Err(error), Side::Request) => {

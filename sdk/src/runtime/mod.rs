@@ -1,12 +1,14 @@
 //! From callbacks to methods: what the exports of a module call.
 
 mod background;
+mod both;
 mod contexts;
 mod http;
 mod plugins;
 mod tcp;
 
 pub(crate) use background::BoxedTask;
+pub use both::{BothRuntime, Module, OfModule};
 pub use http::Runtime;
 pub use tcp::TcpRuntime;
 

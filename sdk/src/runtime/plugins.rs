@@ -60,6 +60,12 @@ impl<F> Plugins<F> {
         }
     }
 
+    /// The filter value of a context that is configured elsewhere.
+    pub fn share(&self, root: u32, filter: Rc<F>) {
+        let old = self.roots.borrow_mut().insert(root, Some(filter));
+        drop(old);
+    }
+
     pub fn remove(&self, root: u32) {
         let filter = self.roots.borrow_mut().remove(root);
         self.background.remove(root);

@@ -103,6 +103,16 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
         self.plugins.configure(root, size, F::CALLBACKS.tasks, F::configure, |_| {})
     }
 
+    /// The filter value for the connections of a context that is configured elsewhere.
+    pub(super) fn share(&self, root: u32, filter: Rc<F>) {
+        self.plugins.share(root, filter);
+    }
+
+    /// Whether there is such a connection.
+    pub(super) fn has(&self, context: u32) -> bool {
+        self.connections.borrow().get(context).is_some()
+    }
+
     /// `proxy_on_new_connection`.
     pub fn on_new_connection(&self, context: u32) -> Action {
         let Some((filter, cx)) = self.with(context, |connection| (connection.filter.clone(), connection.cx.take()))

@@ -12,7 +12,7 @@ use crate::testing::world::{Pair, SentReply, StreamState, World};
 const ROOT: u32 = 1;
 
 /// Gives the answer to a callout to whoever waits for it.
-pub(super) fn answer(runtime: &impl Waking, token: u32, headers: &[(&str, &str)], body: &[u8]) {
+pub(crate) fn answer(runtime: &impl Waking, token: u32, headers: &[(&str, &str)], body: &[u8]) {
     answer_pairs(runtime, token, owned(headers), body.to_vec());
 }
 

@@ -2,6 +2,7 @@
 
 use crate::abi::{BufferKind, Level, MapKind, MetricKind, Pairs, Side, Status, encode_pairs};
 use crate::testing::properties;
+use crate::testing::spans;
 use crate::testing::world::{Call, GrpcRecord, Labelled, Pair, SentReply, World};
 
 pub fn log(level: Level, message: &str) {
@@ -322,7 +323,12 @@ pub fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, St
                 let defined: Labelled = serde_json::from_slice(arguments).map_err(|_| Status::BAD_ARGUMENT)?;
                 let at = world.labelled.iter().position(|known| known.name == defined.name);
                 match at.and_then(|at| Some((at, world.labelled.get(at)?))) {
-                    Some((at, known)) if (&known.kind, &known.labels) == (&defined.kind, &defined.labels) => number(at),
+                    Some((at, known))
+                        if (&known.kind, &known.labels, &known.buckets)
+                            == (&defined.kind, &defined.labels, &defined.buckets) =>
+                    {
+                        number(at)
+                    }
                     Some(_) => Err(Status::BAD_ARGUMENT),
                     None => {
                         world.labelled.push(defined);
@@ -373,6 +379,7 @@ pub fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, St
                 records.push(String::from_utf8_lossy(record).into_owned());
                 Ok(Vec::new())
             }
+            name if name.starts_with("fyke.span.") => spans::call(world, name, arguments),
             _ => Err(Status::NOT_FOUND),
         }
     })
@@ -399,11 +406,11 @@ fn header_values(world: &mut World, arguments: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn number(at: usize) -> Result<Vec<u8>, Status> {
+pub(super) fn number(at: usize) -> Result<Vec<u8>, Status> {
     u32::try_from(at).map(|at| at.to_le_bytes().to_vec()).map_err(|_| Status::INTERNAL_FAILURE)
 }
 
-fn split(bytes: &[u8]) -> Result<(u32, &[u8]), Status> {
+pub(super) fn split(bytes: &[u8]) -> Result<(u32, &[u8]), Status> {
     let (number, rest) = bytes.split_first_chunk::<4>().ok_or(Status::BAD_ARGUMENT)?;
     Ok((u32::from_le_bytes(*number), rest))
 }

@@ -35,14 +35,18 @@ mod kit;
 mod native;
 mod pipe;
 mod properties;
+mod spans;
 mod tcp;
 mod world;
 mod yaml;
 
 pub use host::Host;
+#[cfg(test)]
+pub(crate) use host::answer;
 pub use kit::{
     Connection, Flight, Got, GrpcAnswer, GrpcReceived, Outcome, Received, Ring, TcpTestHost, TestHost, TestRequest,
     TestResponse, Text,
 };
+pub use spans::{RecordedSpan, StreamTrace, TagValue, Tracing};
 pub use tcp::TcpHost;
 pub use world::{Call, GrpcRecord, Labelled, Pair, SentReply, StreamState, World};

@@ -1,6 +1,7 @@
 //! Properties that a host knows by itself.
 
 use crate::abi::MapKind;
+use crate::testing::spans;
 use crate::testing::world::{StreamState, World};
 
 /// What is known of the connection: made up, and always the same.
@@ -29,6 +30,9 @@ pub(super) fn of_messages(world: &World, path: &str) -> Option<Vec<u8>> {
     }
     let target = || Some(stream.raw_header(MapKind::RequestHeaders, ":path")?.split(|byte| *byte == b'?'));
     match path {
+        "fyke.trace.id" | "fyke.trace.span_id" | "fyke.trace.sampled" | "fyke.tracing.sample" => {
+            spans::property(world, path)
+        }
         "request.method" => request(":method"),
         "request.path" => request(":path"),
         "request.host" => request(":authority"),

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::abi::{Level, MapKind, MetricKind, Side};
+use crate::testing::spans::{RecordedSpan, StreamTrace, Tracing};
 
 /// A header.
 pub type Pair = (Vec<u8>, Vec<u8>);
@@ -55,6 +56,12 @@ pub struct World {
     pub metrics: Vec<(MetricKind, String, Vec<i64>)>,
     /// Shared data with its token.
     pub shared: HashMap<String, (Vec<u8>, u32)>,
+    /// Whether streams are part of a trace before the filter says so.
+    pub tracing: Tracing,
+    /// The share of traces that the host's configuration says to record (`fyke.tracing.sample`).
+    pub sample: Option<f64>,
+    /// Spans of streams that are sampled, in the order in which they began.
+    pub spans: Vec<RecordedSpan>,
     /// How many single headers were read.
     pub header_reads: usize,
     /// How many whole maps were read.
@@ -84,6 +91,8 @@ pub struct StreamState {
     pub closed: Vec<Side>,
     /// The last selected route: handle, flags, and the override fields' bytes.
     pub route: Option<(u32, u32, Vec<u8>)>,
+    /// The trace that it is part of.
+    pub trace: Option<StreamTrace>,
 }
 
 /// A local reply.
@@ -148,6 +157,9 @@ pub struct Labelled {
     pub name: String,
     /// Names of its labels.
     pub labels: Vec<String>,
+    /// Bounds of a histogram that names them.
+    #[serde(default)]
+    pub buckets: Vec<i64>,
     /// By the labels' values: a counter's sum, or everything that a gauge or histogram was given.
     #[serde(skip)]
     pub series: BTreeMap<Vec<String>, Vec<i64>>,
@@ -182,6 +194,9 @@ impl World {
             labelled: Vec::new(),
             metrics: Vec::new(),
             shared: HashMap::new(),
+            tracing: Tracing::Assumed,
+            sample: Some(1.0),
+            spans: Vec::new(),
             header_reads: 0,
             map_reads: 0,
         }

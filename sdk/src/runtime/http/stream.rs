@@ -9,6 +9,8 @@ use crate::filter::HttpFilter;
 pub(super) struct Stream<F: HttpFilter> {
     /// The value with which the stream began.
     pub filter: Rc<F>,
+    /// The root context under which it was created.
+    pub root: u32,
     /// `None` before the first method, and while a method has it.
     pub cx: Option<F::Ctx>,
     /// The method that waits.
@@ -35,11 +37,14 @@ pub(super) struct Half {
     pub body_taken: bool,
     /// The filter does not want the body: it passes.
     pub passes: bool,
+    /// Bytes to come that the filter skips, where the host does not.
+    pub skip: u64,
 }
 
 impl<F: HttpFilter> Stream<F> {
-    pub fn new(filter: Rc<F>) -> Self {
-        Self { filter, cx: None, waiting: None, replied: false, request: Half::default(), response: Half::default() }
+    pub fn new(filter: Rc<F>, root: u32) -> Self {
+        let (request, response) = (Half::default(), Half::default());
+        Self { filter, root, cx: None, waiting: None, replied: false, request, response }
     }
 
     pub fn half(&mut self, side: Side) -> &mut Half {

@@ -10,6 +10,8 @@ use crate::error::ConfigError;
 use crate::filter::{HttpFilter, Present};
 use crate::testing::native::{self, Native};
 use crate::testing::pipe::{self, Driven};
+use crate::testing::spans::{RecordedSpan, Tracing};
+use crate::testing::world::World;
 use crate::testing::yaml;
 
 /// A host with one filter in it, an upstream behind it and the clusters that it calls.
@@ -259,6 +261,63 @@ impl<F: HttpFilter + Present> TestHost<F> {
         match &self.place {
             Place::Native(_) => native::records(),
             Place::Driven(_, driven) => driven.borrow_mut().records(),
+        }
+    }
+
+    /// Spans that the filter made, in the order in which they began. The stream's own is among them, with the name `stream` or one that the
+    /// filter gave it, once the filter wrote something to it. Native ring only, where every stream is part of a trace that is sampled, unless the
+    /// filter begins one itself.
+    ///
+    /// ```
+    /// # use fyke_sdk::{ConfigError, Env, Flow, HttpFilter, Request, Result, http_filter};
+    /// # struct Auth;
+    /// # #[http_filter]
+    /// # impl HttpFilter for Auth {
+    /// #     type Config = ();
+    /// #     type Ctx = ();
+    /// #     fn configure((): (), _: &mut Env) -> Result<Self, ConfigError> { Ok(Self) }
+    /// #     async fn on_request(&self, _: &mut (), request: &mut Request) -> Result<Flow> {
+    /// #         let span = request.span("authorise");
+    /// #         span.tag("user", "alice").tag("attempts", 2);
+    /// #         span.error("denied");
+    /// #         Ok(Flow::Continue)
+    /// #     }
+    /// # }
+    /// use fyke_sdk::testing::{Ring, TestHost, TestRequest};
+    ///
+    /// let mut host = TestHost::<Auth>::configure("")?;
+    /// let _ = host.send(TestRequest::get("/"));
+    /// if host.ring() == Ring::Native {
+    ///     let spans = host.spans();
+    ///     assert_eq!(spans[0].name(), "authorise");
+    ///     assert_eq!(spans[0].tag("user"), Some("alice"));
+    ///     assert_eq!(spans[0].tag("attempts"), Some(2_i64));
+    ///     assert_eq!(spans[0].error(), Some("denied"));
+    ///     assert!(spans[0].has_ended());
+    /// }
+    /// # Ok::<(), ConfigError>(())
+    /// ```
+    ///
+    /// # Panics
+    /// In another ring.
+    #[must_use]
+    #[track_caller]
+    pub fn spans(&self) -> Vec<RecordedSpan> {
+        match &self.place {
+            Place::Native(_) => native::spans(),
+            Place::Driven(..) => panic!("spans are recorded in the native ring only: ask host.ring()"),
+        }
+    }
+
+    /// From here on streams are part of no trace unless the filter begins one, as behind no filter that does. Native ring only.
+    ///
+    /// # Panics
+    /// In another ring.
+    #[track_caller]
+    pub fn without_trace(&mut self) {
+        match &self.place {
+            Place::Native(_) => World::with(|world| world.tracing = Tracing::Absent),
+            Place::Driven(..) => panic!("traces are assumed in the native ring only: ask host.ring()"),
         }
     }
 

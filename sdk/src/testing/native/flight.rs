@@ -10,6 +10,7 @@ use crate::filter::{Callbacks, HttpFilter, Present};
 use crate::testing::Host;
 use crate::testing::kit::{Fate, Message, Outcome, Received, Services, TestResponse};
 use crate::testing::properties;
+use crate::testing::spans;
 use crate::testing::world::{Pair, SentReply, World};
 
 #[derive(Debug, PartialEq, Eq)]
@@ -216,6 +217,10 @@ impl Flight {
         if let Some(host) = route.as_ref().and_then(|route| route.host.clone()) {
             message.headers.retain(|(name, _)| name != b":authority");
             message.headers.push((b":authority".to_vec(), host));
+        }
+        for (name, value) in World::with(|world| spans::of_an_attempt(world, self.stream)) {
+            message.headers.retain(|(known, _)| *known != name);
+            message.headers.push((name, value));
         }
         let received = self.received.insert(Received::new(message));
         let TestResponse { message, fate } =

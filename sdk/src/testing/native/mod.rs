@@ -6,7 +6,7 @@ mod tcp;
 mod world;
 
 pub(super) use tcp::NativeTcp;
-pub(super) use world::{logs, metric, records};
+pub(super) use world::{logs, metric, records, spans};
 
 use std::collections::BTreeMap;
 use std::time::Duration;

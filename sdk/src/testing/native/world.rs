@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::outstanding::Outstanding;
 use crate::runtime::Waking;
 use crate::testing::host::advance;
+use crate::testing::spans::RecordedSpan;
 use crate::testing::world::World;
 
 /// The value of a counter or gauge, and how many values a histogram was given.
@@ -15,9 +16,9 @@ pub(in crate::testing) fn metric(name: &str, labels: &[(&str, &str)]) -> (i64, u
 
 fn values(name: &str, labels: &[(&str, &str)]) -> Vec<i64> {
     World::with(|world| {
-        if labels.is_empty() {
-            let plain = world.metrics.iter().find(|(_, known, _)| known == name);
-            return plain.map(|(_, _, values)| values.clone()).unwrap_or_default();
+        // A histogram with buckets of its own is a labelled one, labels or not.
+        if let Some((_, _, values)) = world.metrics.iter().find(|(_, known, _)| known == name && labels.is_empty()) {
+            return values.clone();
         }
         let Some(metric) = world.labelled.iter().find(|known| known.name == name) else {
             return Vec::new();
@@ -35,6 +36,10 @@ pub(in crate::testing) fn logs() -> Vec<String> {
 
 pub(in crate::testing) fn records() -> Vec<String> {
     World::with(|world| world.sinks.iter().flat_map(|(_, records)| records.clone()).collect())
+}
+
+pub(in crate::testing) fn spans() -> Vec<RecordedSpan> {
+    World::with(|world| world.spans.clone())
 }
 
 /// Goes to the next moment at which something is due, until the time is over. `None`: it is.

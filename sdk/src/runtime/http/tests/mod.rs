@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod bodies;
+mod chunks;
 mod stateless;
 mod tasks;
 

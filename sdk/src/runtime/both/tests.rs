@@ -1,0 +1,130 @@
+//! One instance, with streams and connections in it.
+
+use super::*;
+use crate::abi::Level;
+use crate::testing::World;
+use crate::{
+    Cluster, ConfigError, Conn, Data, Env, Flow, HttpRequest, Reply, Request, Result, StreamLog, TcpFlow, http_filter,
+    tcp_filter,
+};
+
+/// Says of everything that comes what it is; connections ask first.
+struct Both {
+    word: String,
+    gate: Cluster,
+}
+
+#[http_filter(with_tcp)]
+impl HttpFilter for Both {
+    type Config = String;
+    type Ctx = u32;
+
+    fn configure(word: String, env: &mut Env) -> Result<Self, ConfigError> {
+        if word == "bad" {
+            return Err(ConfigError::new("bad"));
+        }
+        Ok(Self { word, gate: env.cluster("gate")? })
+    }
+
+    async fn on_request(&self, cx: &mut u32, _request: &mut Request) -> Result<Flow> {
+        *cx += 1;
+        Ok(Reply::new(200).into())
+    }
+
+    fn on_log(&self, cx: &mut u32, _log: &StreamLog) {
+        crate::log::write(Level::Info, &format!("{} stream {cx}", self.word));
+    }
+}
+
+#[tcp_filter(with_http)]
+impl TcpFilter for Both {
+    type Config = String;
+    type Ctx = usize;
+
+    fn configure(word: String, env: &mut Env) -> Result<Self, ConfigError> {
+        <Self as HttpFilter>::configure(word, env)
+    }
+
+    async fn on_connect(&self, _cx: &mut usize, _connection: &mut Conn) -> Result<TcpFlow> {
+        let answer = self.gate.call(HttpRequest::get("/")).await?;
+        Ok(if answer.status() == 200 { TcpFlow::Continue } else { TcpFlow::Close })
+    }
+
+    fn on_downstream(&self, cx: &mut usize, data: &mut Data) -> Result<TcpFlow> {
+        *cx += data.len();
+        Ok(TcpFlow::Continue)
+    }
+
+    fn on_log(&self, cx: &mut usize, _log: &StreamLog) {
+        crate::log::write(Level::Info, &format!("{} connection {cx}", self.word));
+    }
+}
+
+fn configure(runtime: &BothRuntime<Both>, word: &str) -> bool {
+    let configuration = format!("\"{word}\"");
+    World::with(|world| world.configuration = configuration.clone().into_bytes());
+    runtime.on_configure(1, configuration.len())
+}
+
+fn open(runtime: &BothRuntime<Both>, context: u32) {
+    World::with(|world| {
+        world.stream_mut(context);
+        world.effective = context;
+    });
+    runtime.on_context_create(context, 1);
+}
+
+fn end(runtime: &BothRuntime<Both>, context: u32) -> String {
+    runtime.on_log(context);
+    runtime.on_delete(context);
+    World::with(|world| world.logs.pop().unwrap().1)
+}
+
+#[test]
+fn streams_and_connections_of_one_instance_are_kept_apart() {
+    World::reset();
+    let runtime = BothRuntime::<Both>::new();
+    runtime.on_context_create(1, 0);
+    assert!(configure(&runtime, "old"));
+    // Both exist before the host says which is which.
+    open(&runtime, 2);
+    open(&runtime, 3);
+    assert_eq!(runtime.on_new_connection(3), Action::Pause);
+    // What is refused leaves both kinds as they were; what is accepted is for both.
+    assert!(!configure(&runtime, "bad"));
+    open(&runtime, 4);
+    assert!(configure(&runtime, "new"));
+    open(&runtime, 5);
+    assert_eq!(runtime.on_new_connection(5), Action::Pause);
+
+    World::with(|world| world.effective = 2);
+    assert_eq!(runtime.on_headers(abi::Side::Request, 2, true), Action::Pause);
+    for token in [1, 2] {
+        crate::testing::answer(&runtime, token, &[(":status", "200")], b"");
+    }
+    for context in [3, 5] {
+        World::with(|world| {
+            world.effective = context;
+            assert_eq!(world.stream_mut(context).resumed_sides, [Side::Downstream, Side::Upstream]);
+            world.stream_mut(context).bodies[2] = b"hello".to_vec();
+        });
+        assert_eq!(runtime.on_data(Side::Downstream, context, 5, false), Action::Continue);
+    }
+    assert_eq!(end(&runtime, 2), "old stream 1");
+    assert_eq!(end(&runtime, 3), "old connection 5");
+    assert_eq!(end(&runtime, 4), "old stream 0");
+    assert_eq!(end(&runtime, 5), "new connection 5");
+    assert_eq!((runtime.http.streams(), runtime.tcp.connections()), (0, 0));
+}
+
+#[test]
+fn a_root_that_is_gone_has_neither() {
+    World::reset();
+    let runtime = BothRuntime::<Both>::new();
+    runtime.on_context_create(1, 0);
+    assert!(configure(&runtime, "here"));
+    runtime.on_delete(1);
+    open(&runtime, 2);
+    assert_eq!(runtime.on_new_connection(2), Action::Pause);
+    assert_eq!(World::with(|world| world.stream_mut(2).closed_sides.clone()), [Side::Downstream]);
+}
