@@ -6,7 +6,7 @@ use crate::{
     cluster::clusters::SharedClusters,
     config::{Config, resolved::Address},
     reload::overlay::Overlay,
-    telemetry::Sinks,
+    telemetry::{Sinks, export::Tracing},
     wasm::{build::Blueprint, trial::Trial},
 };
 
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub blueprint: Arc<Blueprint>,
     /// Where filters write.
     pub sinks: Arc<Sinks>,
+    /// Where spans go.
+    pub tracing: Option<Arc<Tracing>>,
     /// Clusters.
     pub clusters: Arc<SharedClusters>,
     /// Listeners' names and the addresses that they are bound to.

@@ -147,10 +147,22 @@ async fn paths_are_made_safe_before_anything_looks_at_them() {
 }
 
 #[tokio::test]
-async fn connect_is_not_implemented() {
+async fn a_connect_that_no_route_allows_is_refused_and_nothing_behind_it_is_a_request() {
     let (upstream, proxy) = proxy().await;
-    let got = attack(&proxy, "CONNECT internal:22 HTTP/1.1\r\nhost: internal:22\r\n\r\n").await;
-    assert!(got.starts_with("HTTP/1.1 501 ") && got.matches("HTTP/1.1").count() == 1, "{got:?}");
+    for (target, fields, status) in [
+        ("internal:22", "", "403"),
+        ("internal", "", "400"),
+        ("internal:0", "", "400"),
+        ("/", "", "400"),
+        ("http://internal:22/", "", "400"),
+        ("internal:22", "content-length: 5\r\n", "400"),
+        ("internal:22", "transfer-encoding: chunked\r\n", "400"),
+    ] {
+        let request = format!("CONNECT {target} HTTP/1.1\r\nhost: internal:22\r\n{fields}\r\n");
+        let got = attack(&proxy, &request).await;
+        let expected = format!("HTTP/1.1 {status} ");
+        assert!(got.starts_with(&expected) && got.matches("HTTP/1.1").count() == 1, "{target} {fields}: {got:?}");
+    }
     assert_eq!(upstream.seen().len(), 0);
 }
 

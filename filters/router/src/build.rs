@@ -135,6 +135,9 @@ fn routes(raw: Vec<config::Route>, defaults: &Defaults, scope: &Scope<'_>) -> Re
 
 fn route(mut raw: config::Route, place: &str, defaults: &Defaults, scope: &Scope<'_>) -> Result<Route, ConfigError> {
     one_action(&raw)?;
+    if raw.connect.is_some() && raw.r#match.connect != Some(true) {
+        return Err(ConfigError::at("connect", "means nothing without `match: { connect: true }`"));
+    }
     let matcher = Matcher::build(std::mem::take(&mut raw.r#match)).map_err(|error| error.under("match"))?;
     let request_headers = changes(raw.request_headers.take(), Of::Request)?;
     let response_headers = changes(raw.response_headers.take(), Of::Response)?;
@@ -145,7 +148,7 @@ fn route(mut raw: config::Route, place: &str, defaults: &Defaults, scope: &Scope
         let respond = answer::respond(respond, scope).map_err(|error| error.under("respond"))?;
         Action::Respond(respond, named(raw, place, defaults, scope)?)
     } else {
-        Action::Forward(Box::new(forward::forward(raw, &matcher.path, place, defaults, scope)?))
+        Action::Forward(Box::new(forward::forward(raw, &matcher, place, defaults, scope)?))
     };
     Ok(Route { matcher, action, request_headers, response_headers })
 }
@@ -187,7 +190,7 @@ fn one_action(raw: &config::Route) -> Result<(), ConfigError> {
 }
 
 /// What means something where a cluster is involved, and whether it is given.
-fn of_a_cluster(raw: &config::Route) -> [(&'static str, bool); 19] {
+fn of_a_cluster(raw: &config::Route) -> [(&'static str, bool); 20] {
     [
         ("weighted_by", raw.weighted_by.is_some()),
         ("rewrite", raw.rewrite.is_some()),
@@ -205,6 +208,7 @@ fn of_a_cluster(raw: &config::Route) -> [(&'static str, bool); 19] {
         ("endpoint_header", raw.endpoint_header.is_some()),
         ("priority", raw.priority.is_some()),
         ("upgrades", !raw.upgrades.is_empty()),
+        ("connect", raw.connect.is_some()),
         ("internal_redirect", raw.internal_redirect.is_some()),
         ("request_headers", raw.request_headers.is_some()),
         ("filters", !raw.filters.is_empty()),

@@ -23,8 +23,8 @@ use serde_json::{Map, Value};
 pub use action::{GrpcTimeout, HeaderChanges, Redirect, RegexRewrite, Respond, Rewrite, Weighted, WeightedBy};
 pub use matching::{Match, OneOrMany, PropertyMatch, Range, TlsMatch, ValueMatch};
 pub use policy::{
-    Backoff, CookieHash, Hash, Hedge, InternalRedirect, Mirror, Priority, RateLimitedBackoff, ResetFormat, Retry,
-    Upgrade, UpgradeRule,
+    Backoff, Connect, CookieHash, Hash, Hedge, InternalRedirect, Mirror, Priority, RateLimitedBackoff, ResetFormat,
+    Retry, Upgrade, UpgradeRule,
 };
 
 /// Either `virtual_hosts`, or bare `routes` for every domain.
@@ -154,9 +154,12 @@ pub struct Route {
     pub endpoint_header: Option<String>,
     /// Which circuit breakers count the request. Default: `default`.
     pub priority: Option<Priority>,
-    /// Protocols that the stream may change to, or may not. Default: as the listener says.
+    /// Protocols that the stream may change to, or may not. Default: any.
     #[serde(default)]
     pub upgrades: Vec<Upgrade>,
+    /// A CONNECT ends here, and its bytes go to an endpoint of the cluster. Needs `match: { connect: true }`. Default: it is forwarded
+    /// to the cluster, whose endpoints are proxies.
+    pub connect: Option<Connect>,
     /// Redirects of the upstream that the proxy follows itself. Default: none.
     pub internal_redirect: Option<InternalRedirect>,
     /// Changes to the request's headers.

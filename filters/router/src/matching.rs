@@ -77,12 +77,21 @@ impl Matcher {
 
     /// How many bytes of the path were recognised, if all conditions hold.
     pub fn matches(&self, subject: &Subject<'_>) -> Option<usize> {
+        if subject.path.is_empty() && !self.is_for_connect() && subject.request.method() == b"CONNECT" {
+            // Without a path it is meant by no other condition (as in Envoy).
+            return None;
+        }
         let matched = self.path.matches(subject.path, &subject.scan)?;
         let holds = self.kind_matches(subject)
             && self.values_match(subject)
             // Last, so that the share is one of the requests that the route would otherwise get.
             && self.fraction.is_none_or(drawn);
         holds.then_some(matched)
+    }
+
+    /// Whether it matches nothing but CONNECT.
+    pub fn is_for_connect(&self) -> bool {
+        self.connect == Some(true)
     }
 
     fn kind_matches(&self, subject: &Subject<'_>) -> bool {

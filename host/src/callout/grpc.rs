@@ -19,7 +19,10 @@ use tokio::sync::mpsc;
 use crate::{
     cluster::{RequestBody, body::BodyError, local::LocalCluster},
     config::resolved::ClusterProtocol,
-    upstream::{Outgoing, dispatch, dispatch::Replay},
+    upstream::{
+        Outgoing, dispatch,
+        dispatch::{Purpose, Replay},
+    },
 };
 
 /// A message larger than this is refused: it has to fit into a guest.
@@ -203,6 +206,7 @@ fn outgoing(cluster: &LocalCluster, request: Request, body: RequestBody) -> Outg
         scheme: if cluster.shared.settings.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
         fields,
         body,
+        purpose: Purpose::Answer,
         extensions: Extensions::new(),
     }
 }

@@ -11,7 +11,10 @@ use http_body_util::BodyExt;
 
 use crate::{
     cluster::{RequestBody, local::LocalCluster},
-    upstream::{Outgoing, UpstreamError, dispatch, dispatch::Replay},
+    upstream::{
+        Outgoing, UpstreamError, dispatch,
+        dispatch::{Purpose, Replay},
+    },
 };
 
 /// An answer larger than this is a failure: it has to fit into a guest.
@@ -116,6 +119,7 @@ async fn collect(cluster: &Rc<LocalCluster>, request: Request) -> Result<Answer,
         scheme: request.scheme,
         fields,
         body,
+        purpose: Purpose::Answer,
         extensions: Extensions::new(),
     });
     let answered = dispatch(cluster, outgoing, Replay::Copy, None, |_| {}).await?;

@@ -1,6 +1,6 @@
 //! Opens connections: TCP, TLS, HTTP.
 
-use std::{io, net::SocketAddr, rc::Rc};
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
@@ -12,7 +12,12 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use super::{RequestBody, error::ClusterError, happy_eyeballs};
+use super::{
+    RequestBody,
+    error::ClusterError,
+    happy_eyeballs,
+    settings::{Preface, Settings},
+};
 use crate::{
     certificate::{Presents, Tls},
     config::resolved::{Cluster, ClusterProtocol, ClusterTls, Endpoint, ProxyProtocolVersion, Sni},
@@ -36,8 +41,8 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
 pub enum Sender {
     /// One request at a time.
     Http1(http1::SendRequest<RequestBody>),
-    /// Many.
-    Http2(http2::SendRequest<RequestBody>),
+    /// Many; and what the endpoint says of itself.
+    Http2(http2::SendRequest<RequestBody>, Arc<Settings>),
 }
 
 /// What is known of a connection to an endpoint, apart from the endpoint.
@@ -189,7 +194,7 @@ async fn encrypted(
     stream: Wire,
 ) -> io::Result<tokio_rustls::client::TlsStream<Wire>> {
     let name = server_name(tls, address, host)?;
-    tokio_rustls::TlsConnector::from(std::sync::Arc::clone(&tls.config)).connect(name, stream).await
+    tokio_rustls::TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream).await
 }
 
 fn server_name(tls: &ClusterTls, address: SocketAddr, host: Option<&str>) -> io::Result<ServerName<'static>> {
@@ -229,8 +234,9 @@ where
     K: 'static,
 {
     let failed = |error| ClusterError::Handshake { address, error };
-    let io = TokioIo::new(Flat(io));
     if http2 {
+        let settings_of_peer = Arc::new(Settings::default());
+        let io = TokioIo::new(Preface::new(Flat(io), Arc::clone(&settings_of_peer)));
         let mut builder = http2::Builder::new(LocalExecutor);
         if let Some((interval, timeout)) = settings.pool.ping {
             builder.keep_alive_interval(interval).keep_alive_timeout(timeout).keep_alive_while_idle(true);
@@ -244,8 +250,9 @@ where
             .await
             .map_err(failed)?;
         drive(connection, address, kept);
-        Ok(Sender::Http2(sender))
+        Ok(Sender::Http2(sender, settings_of_peer))
     } else {
+        let io = TokioIo::new(Flat(io));
         let (sender, connection) = http1::Builder::new().max_headers(256).handshake(io).await.map_err(failed)?;
         drive(connection.with_upgrades(), address, kept);
         Ok(Sender::Http1(sender))

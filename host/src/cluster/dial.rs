@@ -35,15 +35,20 @@ impl Drop for Line {
 }
 
 /// Connects to an endpoint of the balancer's choice, and to another one for as long as there is one that was not tried, `attempts` in all
-/// (Envoy's `max_connect_attempts`). Each attempt may take `connect_timeout`. `asks.host` is what TLS asks for with `sni: auto`, and
-/// balancers that hash take a client's address (Envoy's `source_ip`).
+/// (Envoy's `max_connect_attempts`). Each attempt may take `connect_timeout`. `choice` says which endpoints and whose circuit breakers; balancers
+/// that hash take a client's address where it has no hash (Envoy's `source_ip`). `asks.host` is what TLS asks for with `sni: auto`.
 ///
 /// Cancel safe.
 ///
 /// # Errors
 /// What the last attempt met.
-pub async fn dial(cluster: &Rc<LocalCluster>, asks: Asks<'_>, attempts: usize) -> Result<Line, ClusterError> {
-    let mut choice = Choice { hash: asks.client.map(|(client, _)| hash(client)), ..Choice::default() };
+pub async fn dial(
+    cluster: &Rc<LocalCluster>,
+    mut choice: Choice,
+    asks: Asks<'_>,
+    attempts: usize,
+) -> Result<Line, ClusterError> {
+    choice.hash = choice.hash.or_else(|| asks.client.map(|(client, _)| hash(client)));
     let mut met = None;
     loop {
         let endpoint = match cluster.pick(Some(&choice)) {
@@ -52,7 +57,7 @@ pub async fn dial(cluster: &Rc<LocalCluster>, asks: Asks<'_>, attempts: usize) -
             Ok(_) => return Err(met.unwrap_or_else(|| none(cluster))),
             Err(error) => return Err(met.unwrap_or(error)),
         };
-        match attempt(cluster, &endpoint, asks).await {
+        match attempt(cluster, &endpoint, choice.priority, asks).await {
             Ok(line) => return Ok(line),
             // Another endpoint would not have more room.
             Err(error @ ClusterError::Overflow { .. }) => return Err(error),
@@ -80,20 +85,21 @@ fn none(cluster: &LocalCluster) -> ClusterError {
 async fn attempt(
     cluster: &Rc<LocalCluster>,
     endpoint: &Rc<LocalEndpoint>,
+    priority: Priority,
     asks: Asks<'_>,
 ) -> Result<Line, ClusterError> {
     let settings = &cluster.shared.settings;
     let (started, limit) = (Instant::now(), settings.connect_timeout);
-    let breakers = cluster.shared.breakers(Priority::Default);
+    let breakers = cluster.shared.breakers(priority);
     let permit = match Arc::clone(&breakers.connections).try_acquire_owned() {
         Ok(permit) => permit,
-        Err(_) => match timeout(limit, cluster.permit(Priority::Default)).await {
+        Err(_) => match timeout(limit, cluster.permit(priority)).await {
             Ok(permit) => permit?,
-            Err(_) => return Err(cluster.overflow(Priority::Default, Limit::Connections, started.elapsed())),
+            Err(_) => return Err(cluster.overflow(priority, Limit::Connections, started.elapsed())),
         },
     };
     let Some(room) = endpoint.room(breakers.limits().connections_per_endpoint) else {
-        return Err(cluster.overflow(Priority::Default, Limit::ConnectionsPerEndpoint, Duration::ZERO));
+        return Err(cluster.overflow(priority, Limit::ConnectionsPerEndpoint, Duration::ZERO));
     };
     let open = Open::new(cluster, room, permit);
     let address = endpoint.address();

@@ -14,9 +14,11 @@ use super::{
     RequestBody,
     choice::Priority,
     connect::Ends,
+    error::ClusterError,
     health::outlier::{LocalOriginFailure, Outcome},
     local::{LocalCluster, Open},
     pool::{LocalEndpoint, Multiplexed},
+    settings::ExtendedConnect,
 };
 
 /// The connection itself.
@@ -98,6 +100,20 @@ impl Lease {
     #[must_use]
     pub fn is_http2(&self) -> bool {
         matches!(self.link, Some(Link::Http2 { .. }))
+    }
+
+    /// Whether the endpoint takes an extended CONNECT (RFC 8441): waits until it says so, `connect_timeout` long. Only HTTP/2 has it.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// [`ClusterError::ConnectTimeout`] when the endpoint says nothing.
+    pub async fn extended_connect(&self) -> Result<ExtendedConnect, ClusterError> {
+        let Some(Link::Http2 { connection, .. }) = &self.link else { return Ok(ExtendedConnect::Refuse) };
+        let timeout = self.cluster.shared.settings.connect_timeout;
+        tokio::time::timeout(timeout, connection.settings().extended_connect())
+            .await
+            .map_err(|_| ClusterError::ConnectTimeout { address: self.address(), timeout })
     }
 
     /// Sends the request and waits for the head of the answer.

@@ -317,10 +317,10 @@ impl LocalCluster {
                 endpoint.agreed(false);
                 Link::Http1 { sender, served: 0, open: opened.kept }
             }
-            Sender::Http2(mut sender) => {
+            Sender::Http2(mut sender, settings) => {
                 endpoint.agreed(true);
                 sender.ready().await.map_err(failed)?;
-                let connection = Multiplexed::new(sender.clone(), opened.ends.clone(), opened.kept.until);
+                let connection = Multiplexed::new(sender.clone(), settings, opened.ends.clone(), opened.kept.until);
                 if !own {
                     endpoint.share(Rc::clone(&connection));
                 }

@@ -27,6 +27,7 @@ pub mod outliers;
 pub mod pool;
 mod preconnect;
 pub mod readings;
+pub mod settings;
 pub mod shared;
 pub mod view;
 pub mod watch;

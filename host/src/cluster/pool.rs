@@ -12,7 +12,9 @@ use std::{
 use hyper::client::conn::{http1, http2};
 use tokio::{sync::Notify, time::Instant};
 
-use super::{RequestBody, balance::Ewma, connect::Ends, endpoint::SharedEndpoint, lease::Link, local::Open};
+use super::{
+    RequestBody, balance::Ewma, connect::Ends, endpoint::SharedEndpoint, lease::Link, local::Open, settings::Settings,
+};
 use crate::{
     config::resolved::{self, Pool},
     telemetry::Gauge,
@@ -60,6 +62,7 @@ impl Idle {
 #[derive(Debug)]
 pub struct Multiplexed {
     sender: http2::SendRequest<RequestBody>,
+    settings: Arc<Settings>,
     ends: Ends,
     streams: Cell<u32>,
     served: Cell<u64>,
@@ -72,9 +75,9 @@ pub struct Multiplexed {
 impl Multiplexed {
     /// One whose first stream is about to begin.
     #[must_use]
-    pub fn new(sender: http2::SendRequest<RequestBody>, ends: Ends, until: u64) -> Rc<Self> {
+    pub fn new(sender: http2::SendRequest<RequestBody>, settings: Arc<Settings>, ends: Ends, until: u64) -> Rc<Self> {
         let (streams, served, since) = (Cell::new(1), Cell::new(1), Cell::new(Instant::now()));
-        Rc::new(Self { sender, ends, streams, served, since, until, aged: Cell::new(false) })
+        Rc::new(Self { sender, settings, ends, streams, served, since, until, aged: Cell::new(false) })
     }
 
     /// Whether it has served as many requests, or for as long, as one connection may.
@@ -85,6 +88,12 @@ impl Multiplexed {
     /// Worn, and its last stream has ended.
     fn is_over(&self, pool: &Pool) -> bool {
         self.streams.get() == 0 && self.is_worn(pool)
+    }
+
+    /// What the endpoint says of itself.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// A stream on it has ended.

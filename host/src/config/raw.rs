@@ -9,19 +9,20 @@ mod cluster;
 mod filter;
 mod health;
 mod listener;
+mod telemetry;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::{balancing::*, cluster::*, filter::*, health::*, listener::*};
+pub use self::{balancing::*, cluster::*, filter::*, health::*, listener::*, telemetry::*};
 use super::units::ByteSize;
 
 /// Configuration of Fyke, a service proxy. Listeners take requests in, filters look at them, clusters are where they go.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(title = "Fyke", extend("x-fyke-unsupported" = ["control_planes", "register", "tracing", "metrics", "tests"]))]
+#[schemars(title = "Fyke", extend("x-fyke-unsupported" = ["control_planes", "register", "metrics", "tests"]))]
 pub struct File {
     /// Where the schema of this file is, for editors. Not used by Fyke.
     #[serde(rename = "$schema", skip_serializing_if = "Option::is_none")]
@@ -56,6 +57,9 @@ pub struct File {
     /// Where filters write, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sinks: BTreeMap<String, Sink>,
+    /// Where the spans of traces go; without it nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<Tracing>,
     /// Whether a change of this file, of what it includes or of a certificate takes effect by itself. Default `manual`.
     #[serde(skip_serializing_if = "Reload::is_manual")]
     pub reload: Reload,

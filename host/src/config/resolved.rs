@@ -6,10 +6,11 @@
 mod filter;
 mod listener;
 mod target;
+mod telemetry;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-pub use self::{filter::*, listener::*, target::*};
+pub use self::{filter::*, listener::*, target::*, telemetry::*};
 use super::fingerprint::Fingerprint;
 pub use super::resolve::Certificates;
 use crate::cluster::{balance, health};
@@ -37,6 +38,8 @@ pub struct Config {
     pub clusters: BTreeMap<String, Arc<Cluster>>,
     /// Sinks by name.
     pub sinks: BTreeMap<String, Sink>,
+    /// Where spans go.
+    pub tracing: Option<Arc<Tracing>>,
     /// What makes a new generation without being asked.
     pub reload: Reload,
     /// Everything but listeners, filters and clusters.

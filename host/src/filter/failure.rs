@@ -50,6 +50,7 @@ pub(super) fn release_head(exchange: &mut Exchange, direction: Direction, index:
         return;
     }
     stage.hold = Hold::None;
+    exchange.leaves(direction, index);
     let outlet = &mut exchange.half(direction).outlet;
     if outlet.started && outlet.head == position {
         outlet.head += 1;

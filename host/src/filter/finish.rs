@@ -13,7 +13,7 @@ use super::{
 use crate::wasm::{
     env::Env,
     exchange::{Exchange, FilterState, Kind},
-    foreign, tap,
+    foreign, tap, trace,
 };
 
 /// Ends the stream; further calls do nothing.
@@ -25,6 +25,7 @@ pub fn finish(env: &Rc<Env>, exchange: &mut Exchange, now: Instant) {
     count(exchange, now);
     if exchange.kind == Kind::Tcp {
         finish_tcp(env, exchange);
+        trace::report(env.tracer.as_ref(), exchange, now);
         return;
     }
     exchange.logging = true;
@@ -43,6 +44,7 @@ pub fn finish(env: &Rc<Env>, exchange: &mut Exchange, now: Instant) {
         leave(exchange, index);
     }
     tap::report(env, exchange);
+    trace::report(env.tracer.as_ref(), exchange, now);
     exchange.wake();
 }
 

@@ -117,6 +117,7 @@ impl Pump<'_> {
         if stage.hold == Hold::None {
             // Not held, or seen before an answer was replaced by a local reply: the head goes on.
             stage.resume = false;
+            exchange.leaves(direction, index);
             exchange.half(direction).outlet.head += 1;
             return true;
         }
@@ -163,6 +164,7 @@ impl Pump<'_> {
                 }
             }
         }
+        exchange.enters(direction, index);
         let action = if wants(exchange, index, callbacks(exchange.kind, direction).begin) {
             if let Some(filter) = exchange.filters.get_mut(index) {
                 // A continue that came before there was anything to hold is for nothing.

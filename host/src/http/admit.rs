@@ -25,6 +25,9 @@ const fn refused(status: StatusCode, details: &'static str) -> Refused {
     Refused { status, details }
 }
 
+/// An extended CONNECT with a protocol that cannot be forwarded (RFC 8441, section 4).
+pub(super) const UNKNOWN_PROTOCOL: Refused = refused(StatusCode::NOT_IMPLEMENTED, "protocol_not_supported");
+
 /// An admitted request.
 #[derive(Debug)]
 pub struct Admitted {
@@ -54,8 +57,9 @@ pub fn request(
     if fields.len() > most {
         return Err(refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers"));
     }
-    if method == Method::CONNECT {
-        return Err(refused(StatusCode::NOT_IMPLEMENTED, "connect_not_supported"));
+    let connects = method == Method::CONNECT;
+    if connects {
+        tunnel(&uri, &fields)?;
     }
     let uri = uri.into_parts();
     let mut hosts = fields.get_all(HOST).iter();
@@ -65,7 +69,7 @@ pub fn request(
     }
     if version < Version::HTTP_2 {
         // RFC 9112, section 3.2.3: a target that is nothing but an authority belongs to CONNECT.
-        if uri.authority.is_some() && uri.scheme.is_none() {
+        if !connects && uri.authority.is_some() && uri.scheme.is_none() {
             return Err(refused(StatusCode::BAD_REQUEST, "bad_target"));
         }
         // Section 3.2: a Host, whatever the form of the target.
@@ -122,7 +126,13 @@ pub fn request(
         expects: false,
     };
     let fields = &mut admitted.head.fields;
-    if version == Version::HTTP_11 && fields.contains_key(UPGRADE) && lists(fields, &CONNECTION, "upgrade") {
+    if connects {
+        // It asks for another protocol in a way of its own, and has no body that could be waited for.
+        fields.remove(header::EXPECT);
+        fields.remove(CONTENT_LENGTH);
+    }
+    if !connects && version == Version::HTTP_11 && fields.contains_key(UPGRADE) && lists(fields, &CONNECTION, "upgrade")
+    {
         // Cleartext HTTP/2 would be a way past the filters, and RFC 9113 has dropped it (section 3.1).
         admitted.upgrades = !lists(fields, &UPGRADE, "h2c");
     }
@@ -145,6 +155,18 @@ pub fn request(
         }
     }
     Ok(admitted)
+}
+
+/// Checks what a CONNECT must be: an authority with a port, and no body (RFC 9110, section 9.3.6; RFC 9113, section 8.5).
+fn tunnel(uri: &Uri, fields: &HeaderMap) -> Result<(), Refused> {
+    let bad = |details| Err(refused(StatusCode::BAD_REQUEST, details));
+    let port = uri.authority().and_then(http::uri::Authority::port_u16);
+    if uri.scheme().is_some() || uri.path_and_query().is_some() || port.is_none_or(|port| port == 0) {
+        return bad("bad_target");
+    }
+    // Two readers could take what follows for different things.
+    let length = fields.get_all(CONTENT_LENGTH).iter().any(|length| length.as_bytes() != b"0");
+    if length || fields.contains_key(TRANSFER_ENCODING) { bad("connect_with_body") } else { Ok(()) }
 }
 
 /// HTTP/2 clients may send a cookie in crumbs; anything else wants it whole (RFC 9113, section 8.2.3).
@@ -256,6 +278,35 @@ mod tests {
     #[test]
     fn a_target_that_is_only_an_authority_belongs_to_connect() {
         assert_eq!(admit(Version::HTTP_11, "a.example:80", &[("host", "a")]).unwrap_err().details, "bad_target");
+    }
+
+    #[test]
+    fn a_connect_has_an_authority_with_a_port_and_nothing_else() {
+        let connect = |version, target: &str, list: &[(&'static str, &'static str)]| {
+            let uri = target.parse().unwrap();
+            request(Method::CONNECT, uri, version, fields(list), &connection(), 100).map_err(|refused| refused.details)
+        };
+        let host = ("host", "other");
+        let upgrade =
+            [host, ("connection", "upgrade"), ("upgrade", "x"), ("expect", "100-continue"), ("content-length", "0")];
+        let admitted = connect(Version::HTTP_11, "a.example:443", &upgrade).unwrap();
+        assert_eq!(
+            (admitted.head.authority(), admitted.upgrades, admitted.expects),
+            (&b"a.example:443"[..], false, false)
+        );
+        assert_eq!(admitted.head.fields.len(), 1, "{:?}", admitted.head.fields);
+        assert!(connect(Version::HTTP_2, "[::1]:1", &[]).is_ok());
+        assert_eq!(connect(Version::HTTP_11, "a.example:443", &[]).unwrap_err(), "missing_host");
+        for target in ["a.example", "a.example:0", "a.example:65536", "/", "*", "http://a.example:80/"] {
+            if let Ok(uri) = target.parse::<Uri>() {
+                let refused = request(Method::CONNECT, uri, Version::HTTP_11, fields(&[host]), &connection(), 100);
+                assert_eq!(refused.unwrap_err().details, "bad_target", "{target}");
+            }
+        }
+        for body in [("content-length", "5"), ("transfer-encoding", "chunked")] {
+            assert_eq!(connect(Version::HTTP_11, "a.example:443", &[host, body]).unwrap_err(), "connect_with_body");
+        }
+        assert_eq!(connect(Version::HTTP_11, "u@a.example:443", &[host]).unwrap_err(), "userinfo_in_authority");
     }
 
     #[test]

@@ -89,6 +89,7 @@ async fn all() -> Vec<UpstreamError> {
         UpstreamError::Reset { address, error: broken().await },
         UpstreamError::Protocol { address, error: broken().await },
         UpstreamError::Refused { address, error: broken().await },
+        UpstreamError::NoExtendedConnect { address },
         UpstreamError::PerTryTimeout { address: Some(address), timeout },
         UpstreamError::RequestBody { error: broken().await },
         UpstreamError::Timeout { timeout },
@@ -110,6 +111,7 @@ async fn all() -> Vec<UpstreamError> {
             | UpstreamError::Reset { .. }
             | UpstreamError::Protocol { .. }
             | UpstreamError::Refused { .. }
+            | UpstreamError::NoExtendedConnect { .. }
             | UpstreamError::PerTryTimeout { .. }
             | UpstreamError::RequestBody { .. }
             | UpstreamError::Timeout { .. }

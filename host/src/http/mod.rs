@@ -3,12 +3,13 @@
 //! hyper frames; this part decides nothing about what a request means. [`admit`] refuses what must not be forwarded, makes the path safe to match on ([`path`]) and
 //! takes off what belongs to one hop; [`stream`] drives a request through the chain and back, `route` from the chain to its cluster;
 //! [`exchange_body`] are the bodies in both directions; [`expect`] holds a request's body until the upstream asked for it;
-//! `extended` makes one kind of upgrade of two; [`upgrade`] turns a stream into a tunnel; `framing` says how long messages are; [`outcome`] is the one place that maps errors to answers.
+//! `extended` makes one kind of upgrade of two; `connect` is CONNECT; [`upgrade`] turns a stream into a tunnel; `framing` says how long messages are; [`outcome`] is the one place that maps errors to answers.
 //!
 //! A stream is born and dies on one worker. Its future is dropped when the client goes away, and everything that it
 //! holds (connection, contexts, counters) is given back by `Drop`.
 
 pub mod admit;
+mod connect;
 pub mod exchange_body;
 pub mod expect;
 mod extended;

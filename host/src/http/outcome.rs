@@ -16,7 +16,7 @@ pub fn status(error: &UpstreamError) -> StatusCode {
         UpstreamError::Timeout { .. } | UpstreamError::PerTryTimeout { .. } | UpstreamError::Idle { .. } => {
             StatusCode::GATEWAY_TIMEOUT
         }
-        UpstreamError::Protocol { .. } => StatusCode::BAD_GATEWAY,
+        UpstreamError::Protocol { .. } | UpstreamError::NoExtendedConnect { .. } => StatusCode::BAD_GATEWAY,
         UpstreamError::RequestBody { .. } => StatusCode::BAD_REQUEST,
         UpstreamError::NotRouted => StatusCode::NOT_FOUND,
         UpstreamError::Cluster(_)

@@ -2,14 +2,17 @@
 
 use std::{rc::Rc, sync::Arc};
 
+use http::HeaderMap;
+
 use super::stream::Stream;
 use crate::{
     cluster::{Choice, choice::Priority, lease::Lease, local::LocalCluster},
     upstream::{
         Outgoing, RetryPolicy, UpstreamError,
         dispatch::Answered,
-        execute::{Order, execute},
+        execute::{Observer, Order, execute},
     },
+    wasm::trace::Trace,
 };
 
 /// More than sending a request once.
@@ -20,10 +23,10 @@ pub(super) struct Policy {
     mirrors: Vec<Rc<LocalCluster>>,
 }
 
-/// What the stream's route asks for. Most ask for nothing: boxed, because all carry the room for it.
-pub(super) fn of(stream: &Stream) -> (Option<Box<Choice>>, Option<Policy>) {
+/// Which endpoint the stream's route asks for. Most ask for none: boxed, because all carry the room for it.
+pub(super) fn choice(stream: &Stream) -> Option<Box<Choice>> {
     let exchange = stream.exchange.borrow();
-    let Some(selection) = &exchange.selection else { return (None, None) };
+    let selection = exchange.selection.as_ref()?;
     let action = &selection.route.action;
     let asks = selection.hash.is_some()
         || selection.endpoint.is_some()
@@ -40,21 +43,56 @@ pub(super) fn of(stream: &Stream) -> (Option<Box<Choice>>, Option<Policy>) {
             ..Choice::default()
         })
     };
-    let choice = asks.then(choice);
+    asks.then(choice)
+}
+
+/// What else the stream's route asks for.
+pub(super) fn of(stream: &Stream) -> Option<Policy> {
+    let exchange = stream.exchange.borrow();
+    let traced = exchange.trace.as_ref().is_some_and(|trace| trace.is_recorded());
+    let never = || Arc::new(RetryPolicy { attempts: 0, ..RetryPolicy::default() });
+    let Some(selection) = &exchange.selection else {
+        let once = || Policy { retry: never(), hedges: false, counts: false, mirrors: Vec::new() };
+        return traced.then(once);
+    };
+    let action = &selection.route.action;
     let drawn = action.mirror.iter().filter(|mirror| fastrand::f64() * 100.0 < mirror.percent);
     let mirrors: Vec<_> = drawn.filter_map(|mirror| stream.runtime.env.clusters.get(&mirror.cluster)).collect();
     let retry = selection.retry();
-    if retry.is_none() && mirrors.is_empty() && !action.attempt_count_header {
-        return (choice, None);
+    if retry.is_none() && mirrors.is_empty() && !action.attempt_count_header && !traced {
+        return None;
     }
-    let never = || Arc::new(RetryPolicy { attempts: 0, ..RetryPolicy::default() });
-    let policy = Policy {
+    Some(Policy {
         retry: retry.map_or_else(never, Arc::clone),
         hedges: selection.hedges(),
         counts: action.attempt_count_header,
         mirrors,
-    };
-    (choice, Some(policy))
+    })
+}
+
+/// Has the stream's trace know of each attempt.
+struct Traced<'a>(&'a Stream);
+
+impl Traced<'_> {
+    fn trace(&self, tell: impl FnOnce(&mut Trace)) {
+        if let Some(trace) = &mut self.0.exchange.borrow_mut().trace {
+            tell(trace);
+        }
+    }
+}
+
+impl Observer for Traced<'_> {
+    fn begins(&self, number: u32, fields: &mut HeaderMap) {
+        self.trace(|trace| trace.attempts(number, fields));
+    }
+
+    fn ended(&self, number: u32, result: &Result<Answered, UpstreamError>) {
+        self.trace(|trace| trace.attempted(number, result));
+    }
+
+    fn discarded(&self, number: u32) {
+        self.trace(|trace| trace.discarded(number));
+    }
 }
 
 impl Policy {
@@ -67,6 +105,8 @@ impl Policy {
         choice: Option<Box<Choice>>,
         leased: &dyn Fn(&Lease),
     ) -> Result<Answered, UpstreamError> {
+        let traced = stream.exchange.borrow().trace.as_ref().is_some_and(|trace| trace.is_recorded());
+        let observer = Traced(stream);
         let received = || stream.exchange.borrow().request_received;
         let most = stream.runtime.limits.buffer;
         let order = Order {
@@ -80,6 +120,7 @@ impl Policy {
             timeout: stream.limits.get().timeout,
             received: &received,
             leased,
+            observer: traced.then_some(&observer),
         };
         let executed = execute(cluster, outgoing, order).await;
         stream.exchange.borrow_mut().further = executed.further;

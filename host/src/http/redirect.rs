@@ -35,7 +35,8 @@ pub(super) fn follow(stream: &Stream, answered: Answered) -> Option<Answered> {
 /// The new target, if the route's policy lets the request go there.
 fn target(exchange: &Exchange, status: StatusCode, fields: &HeaderMap) -> Option<Uri> {
     let policy: &InternalRedirect = exchange.selection.as_ref()?.route.action.internal_redirect.as_deref()?;
-    let without_body = exchange.request.outlet.head_end;
+    // A tunnel leads where its client said, or nowhere.
+    let without_body = exchange.request.outlet.head_end && exchange.request_head.method != Method::CONNECT;
     if !policy.codes.contains(&status.as_u16()) || exchange.hops >= policy.max_hops || !without_body {
         return None;
     }

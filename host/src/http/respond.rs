@@ -8,6 +8,7 @@ use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 
 use super::{
+    connect,
     exchange_body::ResponseFlow,
     extended, framing,
     outcome::Abort,
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::{
     filter::chain::Chain,
+    upstream::dispatch::Purpose,
     wasm::{
         exchange::{Direction, Half},
         tap,
@@ -76,7 +78,7 @@ pub(super) fn respond(
         tap::sending(exchange);
         let fed = exchange.was_fed(Direction::Response);
         let Some(head) = &mut exchange.response_head else { return Err(Abort("no answer".to_owned())) };
-        if stream.extended && tail.tunnel.is_none() && head.status.is_success() {
+        if stream.connects && tail.tunnel.is_none() && head.status.is_success() {
             // Somebody answered as if it were a plain request. To this client that would say that the tunnel stands.
             head.status = StatusCode::BAD_GATEWAY;
             exchange.details = "upgrade_not_made".into();
@@ -95,10 +97,15 @@ pub(super) fn respond(
         exchange.response_sent = true;
         (head.status, fields, exchange.version, chain.response_body || local || fed)
     };
+    let made = match stream.purpose {
+        Purpose::Connect => status.is_success(),
+        Purpose::Upgrade | Purpose::Answer => status == StatusCode::SWITCHING_PROTOCOLS,
+    };
     match (tail.tunnel, on_upgrade) {
-        (Some(upstream), Some(downstream)) if status == StatusCode::SWITCHING_PROTOCOLS => {
+        (Some(upstream), Some(downstream)) if made => {
             upgrade::spawn(Rc::clone(stream), tail.lease, downstream, upstream);
             let mut fields = fields;
+            connect::unframe(&mut fields);
             let status = extended::answer(version, status, &mut fields);
             Ok(build(status, fields, version, ResponseBody::Full(None)))
         }

@@ -5,44 +5,43 @@ use std::{future::poll_fn, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Durati
 use bytes::{Bytes, BytesMut};
 use http::{Extensions, HeaderValue, Request, StatusCode, header};
 use http_body::Body;
-use hyper::body::Incoming;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tokio::time::Instant;
 
 use super::{
-    admit,
+    admit, connect,
     exchange_body::RequestFlow,
-    expect, framing,
+    expect,
+    extended::Asked,
+    framing,
     outcome::Abort,
     path,
     patience::{Late, Limits, Patience},
     policy, redirect,
     stream::{Stream, Tail, host_reply},
+    upgrade::Far,
 };
 use crate::{
     cluster::{RequestBody, lease::Lease, local::LocalCluster},
     filter::{finish, flow, reply},
     upstream::{
         Outgoing, UpstreamError,
-        dispatch::{Answered, Replay, dispatch},
+        dispatch::{Answered, Purpose, Replay, dispatch},
     },
     wasm::{
         exchange::{Direction, Waiting},
         foreign,
         maps::ResponseHead,
+        route::Tunnel,
         tap,
     },
 };
 
 /// Executes the decision: picks the cluster, sends the request, and puts the answer's head into the exchange. Follows redirects where
 /// the route says so.
-pub(super) async fn route(
-    stream: &Rc<Stream>,
-    mut source: Option<Incoming>,
-    upgrading: bool,
-    expects: bool,
-) -> Result<Tail, Abort> {
+pub(super) async fn route(stream: &Rc<Stream>, mut source: Option<Incoming>, expects: bool) -> Result<Tail, Abort> {
     loop {
-        match once(stream, source.take(), upgrading, expects).await {
+        match once(stream, source.take(), expects).await {
             Routed::Answered(tail) => return Ok(tail),
             Routed::Elsewhere => {}
         }
@@ -56,10 +55,9 @@ enum Routed {
     Elsewhere,
 }
 
-async fn once(stream: &Rc<Stream>, source: Option<Incoming>, upgrading: bool, expects: bool) -> Routed {
+async fn once(stream: &Rc<Stream>, source: Option<Incoming>, expects: bool) -> Routed {
     let nothing = || Routed::Answered(Tail::none());
-    let decision = decide(stream, upgrading);
-    let cluster = match decision {
+    let (cluster, tunnel) = match decide(stream) {
         Ok(decision) => decision,
         Err(Undecided::Interrupted) => return nothing(),
         Err(Undecided::Failed(error)) => {
@@ -73,9 +71,13 @@ async fn once(stream: &Rc<Stream>, source: Option<Incoming>, upgrading: bool, ex
     let since = if keeps { Instant::now() } else { stream.exchange.borrow().started };
     stream.exchange.borrow_mut().asked.at = Some(since);
     stream.cluster.replace(Some((Rc::clone(&cluster), since)));
-    let outgoing = prepare(stream, &cluster, source, upgrading, expects);
-    // A filter may have taken the upgrade away: then an upstream that changes the protocol all the same is wrong.
-    let upgrading = upgrading && outgoing.fields.contains_key(header::UPGRADE);
+    if tunnel == Tunnel::Terminate {
+        // Boxed: few requests are a CONNECT.
+        return Routed::Answered(Box::pin(connect::terminate(stream, &cluster)).await);
+    }
+    let outgoing = prepare(stream, &cluster, source, expects);
+    let purpose = outgoing.purpose;
+    let asked = if purpose == Purpose::Upgrade { Asked::of(&outgoing.fields).map(Box::new) } else { None };
     let answer = {
         let seen = |lease: &Lease| {
             let mut exchange = stream.exchange.borrow_mut();
@@ -86,17 +88,17 @@ async fn once(stream: &Rc<Stream>, source: Option<Incoming>, upgrading: bool, ex
                 exchange.asked.ready = Some(Instant::now());
             }
         };
-        let (mut choice, policy) = policy::of(stream);
+        let mut choice = policy::choice(stream);
         if cluster.shared.settings.proxy_protocol.is_some() {
             choice.get_or_insert_default().client = stream.exchange.borrow().connection.client();
         }
-        if let Some(policy) = policy {
+        if let Some(policy) = policy::of(stream) {
             // Boxed: most requests are sent once, and should not carry the room for more.
             let executing = policy.execute(stream, &cluster, outgoing, choice, &seen);
             answered(stream, Box::pin(executing).as_mut()).await
         } else {
             // Where the head is kept for filters, it need not be copied once more in case the connection is stale.
-            let again = || prepare(stream, &cluster, None, upgrading, false);
+            let again = || prepare(stream, &cluster, None, false);
             let replay = if keeps { Replay::Make(&again) } else { Replay::Copy };
             let dispatch = pin!(dispatch(&cluster, outgoing, replay, choice.as_deref(), seen));
             answered(stream, dispatch).await
@@ -105,26 +107,31 @@ async fn once(stream: &Rc<Stream>, source: Option<Incoming>, upgrading: bool, ex
     match answer {
         None => nothing(),
         Some(Ok(answered)) => match redirect::follow(stream, answered) {
-            Some(answered) => Routed::Answered(accept(stream, answered, upgrading)),
+            Some(answered) => Routed::Answered(accept(stream, answered, purpose, asked)),
             None => Routed::Elsewhere,
         },
         Some(Err(error)) => {
-            match &error {
-                UpstreamError::Timeout { .. } | UpstreamError::PerTryTimeout { .. } => cluster.metrics.timeout.inc(),
-                UpstreamError::Cluster(_) => cluster.metrics.unreachable.inc(),
-                // The client's doing: nothing is wrong with the cluster.
-                UpstreamError::RequestBody { .. } => {}
-                _ => cluster.metrics.reset.inc(),
-            }
-            if matches!(error, UpstreamError::Timeout { .. })
-                && let Some(address) = stream.exchange.borrow().upstream
-            {
-                cluster.timed_out(address);
-            }
-            host_reply(stream, &error);
+            failed(stream, &cluster, &error);
             nothing()
         }
     }
+}
+
+/// Counts that there was no answer, and has the client told why.
+pub(super) fn failed(stream: &Stream, cluster: &LocalCluster, error: &UpstreamError) {
+    match error {
+        UpstreamError::Timeout { .. } | UpstreamError::PerTryTimeout { .. } => cluster.metrics.timeout.inc(),
+        UpstreamError::Cluster(_) => cluster.metrics.unreachable.inc(),
+        // The client's doing: nothing is wrong with the cluster.
+        UpstreamError::RequestBody { .. } => {}
+        _ => cluster.metrics.reset.inc(),
+    }
+    if matches!(error, UpstreamError::Timeout { .. })
+        && let Some(address) = stream.exchange.borrow().upstream
+    {
+        cluster.timed_out(address);
+    }
+    host_reply(stream, error);
 }
 
 /// Counts an answer that the client does not see.
@@ -142,7 +149,7 @@ enum Undecided {
     Failed(UpstreamError),
 }
 
-fn decide(stream: &Stream, upgrading: bool) -> Result<Rc<LocalCluster>, Undecided> {
+fn decide(stream: &Stream) -> Result<(Rc<LocalCluster>, Tunnel), Undecided> {
     let mut exchange = stream.exchange.borrow_mut();
     let exchange = &mut *exchange;
     let env = &stream.runtime.env;
@@ -169,7 +176,8 @@ fn decide(stream: &Stream, upgrading: bool) -> Result<Rc<LocalCluster>, Undecide
     });
     if let Some(selection) = &exchange.selection {
         foreign::apply_host(&mut exchange.request_head, selection);
-        let protocol = exchange.request_head.fields.get(header::UPGRADE).filter(|_| upgrading);
+        let upgrades = stream.purpose == Purpose::Upgrade;
+        let protocol = exchange.request_head.fields.get(header::UPGRADE).filter(|_| upgrades);
         if protocol.is_some_and(|protocol| {
             !selection.route.action.allows_upgrade(&String::from_utf8_lossy(protocol.as_bytes()))
         }) {
@@ -177,6 +185,7 @@ fn decide(stream: &Stream, upgrading: bool) -> Result<Rc<LocalCluster>, Undecide
             return Err(Undecided::Interrupted);
         }
     }
+    let Some(tunnel) = connect::decide(exchange, stream.purpose) else { return Err(Undecided::Interrupted) };
     // A rewrite must not make a dot segment out of two harmless halves: `/static../x` with `/static` taken off. Removing the
     // segment would lead out of the prefix just as the upstream would, so such a request goes nowhere.
     if !stream.runtime.chain.is_empty() {
@@ -190,17 +199,11 @@ fn decide(stream: &Stream, upgrading: bool) -> Result<Rc<LocalCluster>, Undecide
         }
     }
     stream.limits.set(limits);
-    Ok(cluster)
+    Ok((cluster, tunnel))
 }
 
 /// Makes the request that goes to the upstream.
-fn prepare(
-    stream: &Rc<Stream>,
-    cluster: &LocalCluster,
-    source: Option<Incoming>,
-    upgrading: bool,
-    expects: bool,
-) -> Box<Outgoing> {
+fn prepare(stream: &Rc<Stream>, cluster: &LocalCluster, source: Option<Incoming>, expects: bool) -> Box<Outgoing> {
     let chain = &stream.runtime.chain;
     let mut exchange = stream.exchange.borrow_mut();
     let exchange = &mut *exchange;
@@ -213,20 +216,22 @@ fn prepare(
     let mut fields = if stream.keeps_heads() { head.pack() } else { std::mem::take(&mut head.fields) };
     let mut extensions = Extensions::new();
     let http1 = cluster.shared.settings.protocol != crate::config::resolved::ClusterProtocol::Http2;
-    if upgrading && http1 && fields.contains_key(header::UPGRADE) {
-        fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    } else {
-        if upgrading {
-            fields.remove(header::UPGRADE);
-        }
-        if http1 && fields.contains_key(header::TE) {
-            fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
-        }
+    let purpose = match stream.purpose {
+        // A filter may have taken the upgrade away: then an upstream that changes the protocol all the same is wrong.
+        Purpose::Upgrade if !fields.contains_key(header::UPGRADE) => Purpose::Answer,
+        purpose => purpose,
+    };
+    if http1 && purpose == Purpose::Answer && fields.contains_key(header::TE) {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     fields.remove(header::TRANSFER_ENCODING);
     let outlet = &mut exchange.request.outlet;
     let body = if outlet.head_end {
         framing::without_body(&mut fields);
+        if purpose == Purpose::Connect {
+            // Not even that it has none.
+            connect::unframe(&mut fields);
+        }
         RequestBody::Empty
     } else if filtered && outlet.end && exchange.request.trailers.is_none() {
         // The filters have let go of all of it: its length is known.
@@ -267,6 +272,7 @@ fn prepare(
         scheme: head.scheme.clone(),
         fields,
         body,
+        purpose,
         extensions,
     })
 }
@@ -285,10 +291,10 @@ fn collect(length: usize, mut chunks: impl Iterator<Item = Bytes>) -> Bytes {
 }
 
 /// Waits for the head of the answer, the end of the route's patience, or a filter that replies instead (`None`).
-async fn answered(
+pub(super) async fn answered<T>(
     stream: &Stream,
-    mut dispatch: std::pin::Pin<&mut impl Future<Output = Result<Answered, UpstreamError>>>,
-) -> Option<Result<Answered, UpstreamError>> {
+    mut dispatch: std::pin::Pin<&mut impl Future<Output = Result<T, UpstreamError>>>,
+) -> Option<Result<T, UpstreamError>> {
     let connection = Rc::clone(&stream.exchange.borrow().connection);
     let limits = stream.limits.get();
     let mut alarm = None;
@@ -326,22 +332,30 @@ async fn answered(
     .await
 }
 
-/// Puts the head of an answer into the exchange.
-fn accept(stream: &Stream, answered: Answered, upgrading: bool) -> Tail {
+/// Puts the head of an answer into the exchange. `asked` is the protocol that was asked for.
+fn accept(stream: &Stream, answered: Answered, purpose: Purpose, asked: Option<Box<Asked>>) -> Tail {
     let Answered { mut response, lease } = answered;
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if switching && !upgrading {
+    if switching && purpose != Purpose::Upgrade {
         reply::by_host(&mut stream.exchange.borrow_mut(), StatusCode::BAD_GATEWAY, "unexpected_upgrade", None);
         return Tail::none();
     }
-    let tunnel = switching.then(|| hyper::upgrade::on(&mut response));
-    let (parts, incoming) = response.into_parts();
+    // hyper offers it with the answers that make a tunnel: 101, and those to a CONNECT that say so.
+    let tunnels = switching || response.extensions().get::<OnUpgrade>().is_some();
+    let tunnel = tunnels.then(|| Far::Switched(hyper::upgrade::on(&mut response)));
+    let (mut parts, incoming) = response.into_parts();
     let mut fields = parts.headers;
     let protocol = if switching { fields.get(header::UPGRADE).cloned() } else { None };
     admit::strip_hop(&mut fields);
+    if tunnels {
+        connect::unframe(&mut fields);
+    }
     if let Some(protocol) = protocol {
         fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         fields.insert(header::UPGRADE, protocol);
+    } else if tunnels && let Some(asked) = asked {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.status = asked.switched(&mut fields);
     }
     let ends = incoming.is_end_stream();
     let mut exchange = stream.exchange.borrow_mut();

@@ -12,25 +12,26 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::body::Incoming;
 use tokio::time::Instant;
 
 pub use super::respond::ResponseBody;
 use super::{
     admit::{self, Admitted},
     exchange_body::{feed, poll_source},
-    extended,
+    extended::{self, Said},
     outcome::{self, Abort},
     patience::Limits,
     respond::respond,
     route,
     runtime::ListenerRuntime,
+    upgrade::Far,
 };
 use crate::{
     cluster::{lease::Lease, local::LocalCluster},
     filter::{finish, flow, pump::Pump, reply},
     listener::activity::{Activity, Busy},
-    upstream::UpstreamError,
+    upstream::{UpstreamError, dispatch::Purpose},
     wasm::exchange::{Connection, Direction, Exchange, Hold, Reply, Waiting},
 };
 
@@ -46,8 +47,10 @@ pub struct Stream {
     pub(super) cluster: RefCell<Option<(Rc<LocalCluster>, Instant)>>,
     failed: Cell<bool>,
     ended: Cell<bool>,
-    /// The request was an extended CONNECT: a 2xx means to its client that the tunnel stands.
-    pub(super) extended: bool,
+    /// What the client asks of its connection.
+    pub(super) purpose: Purpose,
+    /// The request was a CONNECT, extended or not: a 2xx means to its client that the tunnel stands.
+    pub(super) connects: bool,
     /// Noted before the head goes to the upstream, and is no longer here to be asked.
     grpc: bool,
     busy: Busy,
@@ -230,7 +233,7 @@ pub(super) struct Tail {
     pub(super) lease: Option<Lease>,
     /// When the route's timeout is over.
     pub(super) deadline: Option<Instant>,
-    pub(super) tunnel: Option<OnUpgrade>,
+    pub(super) tunnel: Option<Far>,
 }
 
 impl Tail {
@@ -254,35 +257,43 @@ pub async fn serve(
     let busy = Busy::begin(activity);
     let tunnels = request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT;
     let on_upgrade = tunnels.then(|| hyper::upgrade::on(&mut request));
-    let protocol = extended::translate(&mut request);
+    let connects = request.method() == Method::CONNECT;
+    let said = extended::translate(&mut request);
     let (parts, incoming) = request.into_parts();
     let version = parts.version;
     let most = runtime.limits.headers;
-    let admitted = match admit::request(parts.method, parts.uri, version, parts.headers, &connection, most) {
+    let admitted = match said {
+        Said::Unknown => Err(admit::UNKNOWN_PROTOCOL),
+        _ => admit::request(parts.method, parts.uri, version, parts.headers, &connection, most),
+    };
+    let Admitted { mut head, upgrades, expects } = match admitted {
         Ok(admitted) => admitted,
         Err(refused) => {
             busy.answered();
             return Ok(refuse(&runtime, &refused));
         }
     };
-    let Admitted { mut head, mut upgrades, expects } = admitted;
-    let extended = protocol.is_some();
-    if let Some(protocol) = protocol {
+    let mut purpose = if upgrades { Purpose::Upgrade } else { Purpose::Answer };
+    if let Said::Upgrade(protocol) = said {
         head.fields.insert(header::UPGRADE, protocol);
-        upgrades = true;
+        purpose = Purpose::Upgrade;
+    } else if connects {
+        purpose = Purpose::Connect;
     }
     let metrics = &runtime.metrics;
     metrics.requests_active.add(1);
     metrics.worker_active.add(1);
     metrics.worker_streams.inc();
-    let grpc = outcome::is_grpc(&head.fields);
+    // To whoever wants a tunnel, gRPC's way of failing would say that it stands.
+    let grpc = !connects && outcome::is_grpc(&head.fields);
     let exchange = Exchange::new(connection, version, head, &runtime.chain.plugins, runtime.limits.buffer);
     let stream = Rc::new(Stream {
         exchange: Rc::new(RefCell::new(exchange)),
         cluster: RefCell::new(None),
         failed: Cell::new(false),
         ended: Cell::new(false),
-        extended,
+        purpose,
+        connects,
         grpc,
         busy,
         moves: Cell::new(0),
@@ -308,7 +319,7 @@ pub async fn serve(
     let mut tail = match passage {
         Passage::Passed => {
             // Pinned where it is made: `await` alone would move all of it once more.
-            let mut routed = pin!(route::route(&stream, source, upgrades, expects));
+            let mut routed = pin!(route::route(&stream, source, expects));
             poll_fn(|cx| routed.as_mut().poll(cx)).await?
         }
         Passage::Broken(error) => return Err(Abort(error)),

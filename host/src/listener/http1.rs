@@ -12,8 +12,8 @@ use std::{
     task::Poll,
 };
 
-use http::{HeaderValue, StatusCode, header::CONNECTION};
-use hyper::{server::conn::http1, service::service_fn};
+use http::{HeaderValue, Method, Request, StatusCode, header::CONNECTION};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{io::AsyncWriteExt, time::Instant};
 
@@ -102,15 +102,19 @@ async fn busy(
         let listener = Rc::clone(listener);
         let connection = Rc::clone(connection);
         let activity = Arc::clone(&activity);
-        service_fn(move |request| {
+        service_fn(move |request: Request<Incoming>| {
             let (listener, connection, activity) =
                 (Rc::clone(&listener), Rc::clone(&connection), Arc::clone(&activity));
             // Boxed, so that hyper moves a pointer and not what a stream needs.
             Box::pin(async move {
+                let connects = request.method() == Method::CONNECT;
                 let Some(runtime) = listener.current_of(taken) else { return Ok(stream::misdirected()) };
                 let mut response = stream::serve(runtime, connection, activity, request).await?;
                 let ends = listener.drain.has_begun() || listener.overload.load().disables_keep_alive();
-                if ends && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS
+                    || (connects && response.status().is_success());
+                // A client may have begun to speak into the tunnel that it asked for: what comes next need not be a request.
+                if (ends || connects) && !tunnel {
                     // The one way to tell a client not to send another request here (RFC 9112, section 9.6).
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }

@@ -13,11 +13,13 @@ use crate::{
     cluster::{clusters::SharedClusters, shared::SharedCluster},
     config::{
         Config, Origin, Problem, Report,
-        resolved::{Cluster, Filter},
+        resolved::{self, Cluster, Filter},
     },
     snapshot::Snapshot,
+    telemetry::export::Tracing,
     wasm::{
         build::{Blueprint, Built},
+        trace::Tracer,
         trial::Trial,
         vm::Rebuild,
     },
@@ -75,6 +77,7 @@ pub(super) fn next(
     let refused = |problems: Vec<Problem>| Report::of(Arc::clone(&config.sources), problems);
     let mut places = addresses.places(&config.listeners, config.workers).map_err(refused)?;
     let clusters = Arc::new(clusters(config, before));
+    let tracing = tracing(config, before);
     let trials = canary::trials(config, blueprint, before);
     let (rebuild, requests) = mpsc::unbounded_channel();
     let number = before.map_or(1, |before| before.generation + 1);
@@ -103,6 +106,7 @@ pub(super) fn next(
             listeners: listeners.collect(),
             clusters: Arc::clone(&clusters),
             node: Arc::new(config.node.clone()),
+            tracer: tracing.as_deref().map(tracer),
         });
     }
     tokio::spawn(rebuild_instances(Arc::clone(blueprint), requests));
@@ -119,10 +123,26 @@ pub(super) fn next(
         trials,
         blueprint: Arc::clone(blueprint),
         sinks: Arc::clone(sinks),
+        tracing,
         clusters,
         listeners: bound,
     };
     Ok(Next { snapshot, parts, places })
+}
+
+/// Where spans go: as before, where nothing of it has changed.
+fn tracing(config: &Config, before: Option<&Snapshot>) -> Option<Arc<Tracing>> {
+    let settings = config.tracing.as_ref()?;
+    let same = |known: &&Arc<Tracing>| known.settings.fingerprint == settings.fingerprint;
+    if let Some(known) = before.and_then(|before| before.tracing.as_ref()).filter(same) {
+        return Some(Arc::clone(known));
+    }
+    Tracing::start(settings, &config.node).map(Arc::new)
+}
+
+fn tracer(tracing: &Tracing) -> Tracer {
+    let resolved::Tracing { sample, filter_threshold, .. } = *tracing.settings;
+    Tracer { queue: tracing.queue.clone(), sample, filter_threshold }
 }
 
 /// Since which generation each filter has its module and configuration.

@@ -164,7 +164,10 @@ impl Proxy {
     /// Metrics that are not in the registry, as they are now.
     #[must_use]
     pub fn readings(&self) -> Vec<FamilyReading> {
-        readings(&self.snapshot().clusters)
+        let snapshot = self.snapshot();
+        let mut families = readings(&snapshot.clusters);
+        families.extend(snapshot.tracing.iter().flat_map(|tracing| tracing.readings()));
+        families
     }
 
     /// Checks what is written, with changes on top, to the end, as a successor of what runs. Blocks for as long as modules are compiled
@@ -308,6 +311,9 @@ impl Proxy {
         // Streams of older generations have written to theirs until now.
         for snapshot in self.history() {
             snapshot.sinks.close(Duration::from_secs(2));
+            if let Some(tracing) = &snapshot.tracing {
+                tracing.close(Duration::from_secs(2));
+            }
         }
     }
 }

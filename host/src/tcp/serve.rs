@@ -17,6 +17,7 @@ use tokio::{
 use super::way::{Broken, Step, Way};
 use crate::{
     cluster::{
+        Choice,
         connect::Asks,
         dial::{self, Line},
         error::ClusterError,
@@ -214,7 +215,7 @@ async fn connect(session: &Session, io: &Io) -> Option<Line> {
         exchange.connection.client()
     };
     let asks = Asks { host: server_name.as_deref(), client };
-    let mut dialled = pin!(dial::dial(&cluster, asks, runtime.connect_attempts));
+    let mut dialled = pin!(dial::dial(&cluster, Choice::default(), asks, runtime.connect_attempts));
     let mut gone = pin!(io.transport.wire().broken());
     let line: Option<Result<Line, ClusterError>> = poll_fn(|cx| {
         if let Poll::Ready(line) = dialled.as_mut().poll(cx) {

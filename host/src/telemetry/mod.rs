@@ -10,6 +10,7 @@
 //! * [`filter_metrics`] holds what filters define for themselves, found by number, process-wide; [`labelled`] what they define with labels.
 //! * [`prometheus`] writes all of it as text.
 //! * [`sink`] takes finished log records from workers and writes them on threads of its own.
+//! * [`otlp`] sends spans, metrics and log records to a collector; [`export`] runs that as the configuration says.
 //! * [`logging`] sets up `tracing` for the process's own messages, which a thread of theirs writes.
 //!
 //! # What this is not
@@ -28,12 +29,14 @@
     allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that fails may panic")
 )]
 
+pub mod export;
 pub mod filter_metrics;
 pub mod handle;
 pub mod histogram;
 pub mod labelled;
 pub mod logging;
 pub mod names;
+pub mod otlp;
 pub mod prometheus;
 pub mod registry;
 pub mod sink;

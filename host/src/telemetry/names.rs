@@ -140,6 +140,10 @@ metrics! {
     SINK_DROPPED: COUNTER "fyke_sink_dropped_records_total" ["sink", "reason"] "Records dropped, by reason (full, error, closed).";
     SINK_BYTES: COUNTER "fyke_sink_written_bytes_total" ["sink"] "Bytes written.";
 
+    // Exports.
+    EXPORT_RECORDS: COUNTER "fyke_export_records_total" ["signal", "outcome"] "Records for a collector, by signal (traces) and what became of them (exported, rejected by it, or dropped: queue_full, bytes, failed, shutdown).";
+    EXPORT_REQUESTS: COUNTER "fyke_export_requests_total" ["signal", "outcome"] "Requests to a collector: all that were sent, and those that failed, by reason.";
+
     // Metrics about metrics.
     SERIES_OVERFLOWS: COUNTER "fyke_metrics_series_overflow_total" [] "Registrations that were sent to an overflow series because there were too many.";
     FILTER_METRICS_OVERFLOWS: COUNTER "fyke_filter_metrics_overflow_total" [] "Definitions of metrics by filters that were sent to an overflow metric because there were too many.";

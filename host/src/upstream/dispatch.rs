@@ -4,18 +4,29 @@ use std::rc::Rc;
 
 use http::{
     Extensions, HeaderMap, HeaderValue, Method, Request, Response, Uri, Version,
-    header::HOST,
+    header::{CONNECTION, HOST, UPGRADE},
     uri::{Authority, PathAndQuery, Scheme},
 };
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::{UpstreamError, outcome};
+use super::{UpstreamError, extended, outcome};
 use crate::cluster::{
     Choice, RequestBody,
     lease::{Lease, SendError},
     local::LocalCluster,
 };
+
+/// What a request asks of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// An answer.
+    Answer,
+    /// Another protocol, which the field `upgrade` names. It is told as the HTTP version of the connection has it.
+    Upgrade,
+    /// A tunnel to the request's authority (RFC 9110, section 9.3.6).
+    Connect,
+}
 
 /// A request as the chain left it.
 pub struct Outgoing {
@@ -29,6 +40,8 @@ pub struct Outgoing {
     pub fields: HeaderMap,
     /// Body.
     pub body: RequestBody,
+    /// What it is to become.
+    pub purpose: Purpose,
     /// For hyper: upgrades and informational answers.
     pub extensions: Extensions,
 }
@@ -43,6 +56,7 @@ impl Outgoing {
             scheme: self.scheme.clone(),
             fields: self.fields.clone(),
             body,
+            purpose: self.purpose,
             extensions: self.extensions.clone(),
         }
     }
@@ -74,7 +88,7 @@ pub enum Replay<'a> {
 /// [`UpstreamError`].
 pub async fn dispatch(
     cluster: &Rc<LocalCluster>,
-    outgoing: Box<Outgoing>,
+    mut outgoing: Box<Outgoing>,
     replay: Replay<'_>,
     choice: Option<&Choice>,
     leased: impl Fn(&Lease),
@@ -87,6 +101,10 @@ pub async fn dispatch(
     let host = host.as_deref();
     let mut lease = cluster.lease(choice, host, false).await?;
     leased(&lease);
+    if asks_over_http2(&lease, &outgoing) {
+        // Boxed: it happens rarely, and every request would carry the room for it.
+        Box::pin(extended::check(&lease, &mut outgoing)).await?;
+    }
     // Only where it could be sent again: a pooled connection, no body, a method that may be repeated.
     let repeatable = lease.is_reused() && outgoing.method.is_idempotent() && outgoing.body.is_end_stream();
     // Boxed: few requests need it, and all would carry the room for it.
@@ -123,17 +141,24 @@ pub async fn dispatch(
 async fn again_on_fresh(
     cluster: &Rc<LocalCluster>,
     host: Option<&str>,
-    outgoing: Box<Outgoing>,
+    mut outgoing: Box<Outgoing>,
     choice: Option<&Choice>,
     leased: impl Fn(&Lease),
 ) -> Result<Answered, UpstreamError> {
     cluster.metrics.stale_retries.inc();
     let mut lease = cluster.lease(choice, host, true).await?;
     leased(&lease);
+    if asks_over_http2(&lease, &outgoing) {
+        extended::check(&lease, &mut outgoing).await?;
+    }
     match send(&mut lease, choice, outgoing).await {
         Ok(response) => Ok(answered(response, lease)),
         Err(failed) => Err(classify(&lease, failed)),
     }
+}
+
+fn asks_over_http2(lease: &Lease, outgoing: &Outgoing) -> bool {
+    outgoing.purpose == Purpose::Upgrade && lease.is_http2()
 }
 
 /// Sends a request, with the endpoint's own name as host where the route wants that.
@@ -142,7 +167,9 @@ fn send(
     choice: Option<&Choice>,
     mut outgoing: Box<Outgoing>,
 ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
-    if choice.is_some_and(|choice| choice.presents_host)
+    // The authority of a CONNECT is where it leads to.
+    if outgoing.purpose != Purpose::Connect
+        && choice.is_some_and(|choice| choice.presents_host)
         && let Some(name) = lease.hostname()
         && let Ok(name) = HeaderValue::from_str(name)
     {
@@ -199,31 +226,61 @@ fn classify(lease: &Lease, failed: SendError) -> UpstreamError {
 }
 
 fn into_request(outgoing: Outgoing, http2: bool) -> Request<RequestBody> {
-    let mut request = Request::new(outgoing.body);
-    *request.method_mut() = outgoing.method;
-    *request.headers_mut() = outgoing.fields;
-    *request.extensions_mut() = outgoing.extensions;
+    let Outgoing { mut method, path, scheme, mut fields, body, purpose, mut extensions } = outgoing;
+    match purpose {
+        Purpose::Upgrade if http2 => method = extended::ask(&mut fields, &mut extensions),
+        Purpose::Upgrade => drop(fields.insert(CONNECTION, HeaderValue::from_static("upgrade"))),
+        Purpose::Answer | Purpose::Connect => {}
+    }
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.headers_mut() = fields;
+    *request.extensions_mut() = extensions;
+    let fields = request.headers_mut();
     if http2 {
+        let authority = fields.remove(HOST).and_then(|host| authority(&host));
         *request.version_mut() = Version::HTTP_2;
-        let authority = request.headers_mut().remove(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
-        let mut parts = http::uri::Parts::default();
-        parts.path_and_query = Some(outgoing.path.clone());
-        if let Some(authority) = authority {
-            parts.authority = Some(authority);
-            parts.scheme = Some(outgoing.scheme);
-        }
-        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_else(|_| Uri::from(outgoing.path));
+        *request.uri_mut() = match (purpose, authority) {
+            // Nothing but the authority (RFC 9113, section 8.5).
+            (Purpose::Connect, Some(authority)) => Uri::from(authority),
+            (_, authority) => {
+                let mut parts = http::uri::Parts::default();
+                parts.path_and_query = Some(path.clone());
+                if let Some(authority) = authority {
+                    parts.authority = Some(authority);
+                    parts.scheme = Some(scheme);
+                }
+                Uri::from_parts(parts).unwrap_or_else(|_| Uri::from(path))
+            }
+        };
     } else {
-        *request.uri_mut() = Uri::from(outgoing.path);
         // A filter may have taken it away; HTTP/1.1 has no request without it (RFC 9112, section 3.2).
-        request.headers_mut().entry(HOST).or_insert(HeaderValue::from_static(""));
+        let host = fields.entry(HOST).or_insert(HeaderValue::from_static(""));
+        // RFC 9112, section 3.2.3.
+        let target = if purpose == Purpose::Connect { authority(host) } else { None };
+        *request.uri_mut() = target.map_or_else(|| Uri::from(path), Uri::from);
     }
     request
 }
 
+fn authority(host: &HeaderValue) -> Option<Authority> {
+    Authority::try_from(host.as_bytes()).ok()
+}
+
+/// Undoes [`into_request`].
 fn from_request(request: Request<RequestBody>, http2: bool) -> Outgoing {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let mut fields = parts.headers;
+    let purpose = if http2 && extended::unask(&mut fields, &mut parts.extensions) {
+        parts.method = Method::GET;
+        Purpose::Upgrade
+    } else if parts.method == Method::CONNECT {
+        Purpose::Connect
+    } else if !http2 && fields.contains_key(UPGRADE) && fields.get(CONNECTION).is_some_and(|value| value == "upgrade") {
+        Purpose::Upgrade
+    } else {
+        Purpose::Answer
+    };
     let uri = parts.uri.into_parts();
     if http2
         && let Some(authority) = uri.authority
@@ -237,12 +294,16 @@ fn from_request(request: Request<RequestBody>, http2: bool) -> Outgoing {
         scheme: uri.scheme.unwrap_or(Scheme::HTTP),
         fields,
         body,
+        purpose,
         extensions: parts.extensions,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::SEC_WEBSOCKET_KEY;
+    use hyper::ext::Protocol;
+
     use super::*;
 
     fn outgoing() -> Outgoing {
@@ -255,6 +316,7 @@ mod tests {
             scheme: Scheme::HTTPS,
             fields,
             body: RequestBody::Empty,
+            purpose: Purpose::Answer,
             extensions: Extensions::new(),
         }
     }
@@ -274,5 +336,50 @@ mod tests {
         let back = from_request(request, true);
         assert_eq!(back.fields[HOST], "a.example:81");
         assert_eq!((back.path.as_str(), back.scheme), ("/p?q=1", Scheme::HTTPS));
+    }
+
+    #[test]
+    fn an_upgrade_is_told_as_the_connection_has_it_and_can_be_told_anew() {
+        let upgrade = || {
+            let mut outgoing = outgoing();
+            (outgoing.method, outgoing.purpose) = (Method::GET, Purpose::Upgrade);
+            outgoing.fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            outgoing.fields.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_static("k"));
+            outgoing
+        };
+        let old = into_request(upgrade(), false);
+        assert_eq!(
+            (old.method(), &old.headers()[CONNECTION], &old.headers()[UPGRADE]),
+            (&Method::GET, &HeaderValue::from_static("upgrade"), &HeaderValue::from_static("websocket"))
+        );
+        let new = into_request(upgrade(), true);
+        assert_eq!((new.method(), new.uri().to_string()), (&Method::CONNECT, "https://a.example:81/p?q=1".to_owned()));
+        assert_eq!(new.extensions().get::<Protocol>().unwrap().as_str(), "websocket");
+        assert!([UPGRADE, CONNECTION, SEC_WEBSOCKET_KEY].iter().all(|name| !new.headers().contains_key(name)));
+        let back = from_request(new, true);
+        assert_eq!((&back.method, back.purpose), (&Method::GET, Purpose::Upgrade));
+        assert_eq!(
+            (&back.fields[UPGRADE], &back.fields[SEC_WEBSOCKET_KEY]),
+            (&old.headers()[UPGRADE], &HeaderValue::from_static("k"))
+        );
+        assert_eq!(from_request(old, false).purpose, Purpose::Upgrade);
+    }
+
+    #[test]
+    fn a_connect_is_in_authority_form() {
+        for http2 in [false, true] {
+            let mut outgoing = outgoing();
+            (outgoing.method, outgoing.purpose) = (Method::CONNECT, Purpose::Connect);
+            let request = into_request(outgoing, http2);
+            assert_eq!(
+                (request.uri().to_string(), request.headers().contains_key(HOST)),
+                ("a.example:81".to_owned(), !http2)
+            );
+            let back = from_request(request, http2);
+            assert_eq!(
+                (back.purpose, &back.fields[HOST]),
+                (Purpose::Connect, &HeaderValue::from_static("a.example:81"))
+            );
+        }
     }
 }

@@ -32,6 +32,14 @@ pub enum UpstreamError {
         /// Why.
         error: hyper::Error,
     },
+    /// An upgrade that an HTTP/2 endpoint cannot be asked for.
+    #[error(
+        "{address} speaks HTTP/2, and its SETTINGS do not allow extended CONNECT (RFC 8441): it cannot be asked for another protocol; use `protocol: http1`, if it speaks that"
+    )]
+    NoExtendedConnect {
+        /// The endpoint.
+        address: std::net::SocketAddr,
+    },
     /// The time of one attempt.
     #[error("no answer within {timeout:?}, the time of one attempt (per_try_timeout){}", at(*address))]
     PerTryTimeout {
@@ -79,6 +87,7 @@ impl UpstreamError {
             Self::Protocol { .. } => "upstream_protocol_error",
             Self::RequestBody { .. } => "downstream_body_error",
             Self::Refused { .. } => "upstream_refused_stream",
+            Self::NoExtendedConnect { .. } => "upstream_no_extended_connect",
             Self::PerTryTimeout { .. } => "upstream_per_try_timeout",
             Self::Timeout { .. } => "upstream_timeout",
             Self::Idle { .. } => "stream_idle_timeout",
@@ -92,9 +101,10 @@ impl UpstreamError {
     pub fn address(&self) -> Option<std::net::SocketAddr> {
         match self {
             Self::Cluster(error) => error.address(),
-            Self::Reset { address, .. } | Self::Protocol { address, .. } | Self::Refused { address, .. } => {
-                Some(*address)
-            }
+            Self::Reset { address, .. }
+            | Self::Protocol { address, .. }
+            | Self::Refused { address, .. }
+            | Self::NoExtendedConnect { address } => Some(*address),
             Self::PerTryTimeout { address, .. } => *address,
             Self::RequestBody { .. }
             | Self::Timeout { .. }

@@ -13,14 +13,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use http_body::Body;
 use smallvec::SmallVec;
 use tokio::time::{Instant, Sleep};
 
 use super::{
     Outgoing, UpstreamError,
-    dispatch::{Answered, Replay, dispatch},
+    dispatch::{Answered, Purpose, Replay, dispatch},
     flags::Further,
     mirror,
     retry::{RetryPolicy, Verdict, backoff, conditions},
@@ -53,6 +53,18 @@ pub struct Order<'a> {
     pub received: &'a dyn Fn() -> Option<Instant>,
     /// Called when an attempt has a connection.
     pub leased: &'a dyn Fn(&Lease),
+    /// Is told of each attempt.
+    pub observer: Option<&'a dyn Observer>,
+}
+
+/// Whoever wants to know of each attempt. They are numbered from 1.
+pub trait Observer {
+    /// It begins with these fields.
+    fn begins(&self, number: u32, fields: &mut HeaderMap);
+    /// It has come to the head of an answer, or to nothing.
+    fn ended(&self, number: u32, result: &Result<Answered, UpstreamError>);
+    /// Its answer is not the one that stands.
+    fn discarded(&self, number: u32);
 }
 
 /// What became of it.
@@ -83,14 +95,14 @@ pub async fn execute(cluster: &Rc<LocalCluster>, mut outgoing: Box<Outgoing>, or
         further: Further::default(),
     };
     for mirror in std::mem::take(&mut work.order.mirrors) {
+        if work.template.purpose != Purpose::Answer {
+            // A tunnel cannot be copied.
+            continue;
+        }
         let mut copy = work.template.again(work.body.copy());
         // What it says of its own connection, and when it wants the body, is not the client's to hear.
         copy.extensions = http::Extensions::new();
         copy.fields.remove(http::header::EXPECT);
-        if copy.fields.contains_key(http::header::UPGRADE) {
-            // A tunnel cannot be copied.
-            continue;
-        }
         mirror::send(mirror, Box::new(copy), work.order.timeout);
     }
     work.begin(None);
@@ -138,6 +150,7 @@ impl Repeatable {
 type Sending<'a> = Pin<Box<dyn Future<Output = Result<Answered, UpstreamError>> + 'a>>;
 
 struct Attempt<'a> {
+    number: u32,
     sending: Sending<'a>,
     begun: Instant,
     /// Where it went, once there was a connection.
@@ -185,6 +198,9 @@ impl Work<'_> {
         if self.order.counts {
             outgoing.fields.insert("x-envoy-attempt-count", HeaderValue::from(self.begun));
         }
+        if let Some(observer) = self.order.observer {
+            observer.begins(self.begun, &mut outgoing.fields);
+        }
         let address = Rc::new(Cell::new(None));
         let (cluster, choice, seen, noted) =
             (self.cluster, self.choice.clone(), self.order.leased, Rc::clone(&address));
@@ -195,7 +211,14 @@ impl Work<'_> {
             };
             dispatch(cluster, outgoing, Replay::Copy, Some(&choice), leased).await
         });
-        self.running.push(Attempt { sending, begun: Instant::now(), address, late: false, _permit: permit });
+        self.running.push(Attempt {
+            number: self.begun,
+            sending,
+            begun: Instant::now(),
+            address,
+            late: false,
+            _permit: permit,
+        });
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
@@ -233,8 +256,8 @@ impl Work<'_> {
             }
             Event::Ended(index, result) => {
                 // With its permit: an attempt that has failed leaves room for the next one.
-                let address = self.running.remove(index).address.get();
-                self.ended(*result, address)
+                let Attempt { number, address, .. } = self.running.remove(index);
+                self.ended(number, *result, address.get())
             }
             Event::Late(index, timeout) => {
                 let address = self.running.get(index).and_then(|attempt| attempt.address.get());
@@ -252,17 +275,21 @@ impl Work<'_> {
                     }
                     return None;
                 }
-                self.running.remove(index);
-                self.ended(Err(error), address)
+                let number = self.running.remove(index).number;
+                self.ended(number, Err(error), address)
             }
         }
     }
 
     fn ended(
         &mut self,
+        number: u32,
         result: Result<Answered, UpstreamError>,
         address: Option<std::net::SocketAddr>,
     ) -> Option<Result<Answered, UpstreamError>> {
+        if let Some(observer) = self.order.observer {
+            observer.ended(number, &result);
+        }
         let policy = self.order.retry;
         let verdict = match &result {
             Ok(answered) => {
@@ -275,6 +302,7 @@ impl Work<'_> {
         let failed_at = address.or_else(|| result.as_ref().err().and_then(UpstreamError::address));
         self.avoid(failed_at);
         if self.pause.is_some() || self.may_try_again(reason, after) {
+            self.discard(number);
             self.keep(result);
             return None;
         }
@@ -290,8 +318,15 @@ impl Work<'_> {
                 (result, _) => Some(result),
             };
         }
+        self.discard(number);
         self.keep(result);
         None
+    }
+
+    fn discard(&self, number: u32) {
+        if let Some(observer) = self.order.observer {
+            observer.discarded(number);
+        }
     }
 
     /// Keeps an unwanted answer only where nothing better is kept, and lets go of the other one.

@@ -52,7 +52,9 @@ pub fn of(details: &str, further: Further) -> u64 {
         "downstream_disconnected" | "downstream_reset" => bit::DOWNSTREAM_CONNECTION_TERMINATION,
         "stream_idle_timeout" => bit::STREAM_IDLE_TIMEOUT,
         "downstream_body_error" => bit::DOWNSTREAM_PROTOCOL_ERROR,
-        "upstream_protocol_error" | "unexpected_upgrade" | "upgrade_not_made" => bit::UPSTREAM_PROTOCOL_ERROR,
+        "upstream_protocol_error" | "unexpected_upgrade" | "upgrade_not_made" | "upstream_no_extended_connect" => {
+            bit::UPSTREAM_PROTOCOL_ERROR
+        }
         "cluster_not_found" => bit::NO_CLUSTER_FOUND,
         "overload_shed" => bit::OVERLOAD_MANAGER,
         _ => 0,

@@ -465,15 +465,20 @@ impl Host for Call<'_> {
         let root = self.root(cx);
         let settings = self.slot.settings(root).cloned();
         let env = self.env;
-        let found = properties::of_plugin(path, settings.as_deref(), &env.node, out)
-            || self
-                .stream(cx, |exchange, _| {
-                    if path.starts_with(b"request") {
-                        exchange.request_head.unpack();
-                    }
-                    properties::of_stream(exchange, path, out)
-                })
-                .unwrap_or(false);
+        let found = properties::of_plugin(
+            path,
+            settings.as_deref(),
+            &env.node,
+            env.tracer.as_ref().map(|tracer| tracer.sample),
+            out,
+        ) || self
+            .stream(cx, |exchange, _| {
+                if path.starts_with(b"request") {
+                    exchange.request_head.unpack();
+                }
+                properties::of_stream(exchange, path, out)
+            })
+            .unwrap_or(false);
         if found { Status::Ok } else { Status::NotFound }
     }
 

@@ -18,7 +18,7 @@ use super::{
     pending::Pending,
     plan::{PluginConfiguration, VmPlan},
     properties,
-    route::RouteAction,
+    route::{RouteAction, Tunnel},
 };
 use crate::{
     config::{
@@ -106,7 +106,9 @@ impl<'a> Configuring<'a> {
             if !config.clusters.contains_key(cluster) {
                 return Err(unknown("cluster", cluster, config.clusters.keys()));
             }
-            if config.clusters.get(cluster).is_some_and(|cluster| cluster.protocol == ClusterProtocol::Tcp) {
+            // Bytes of a tunnel that ends here are all the same to it.
+            let tcp = config.clusters.get(cluster).is_some_and(|cluster| cluster.protocol == ClusterProtocol::Tcp);
+            if tcp && action.tunnel() != Some(Tunnel::Terminate) {
                 return Err(format!("cluster \"{cluster}\" has `protocol: tcp` and takes no requests"));
             }
         }
@@ -352,7 +354,9 @@ impl Host for Configuring<'_> {
     }
 
     fn property(&mut self, _cx: ContextId, path: &[u8], out: &mut Vec<u8>) -> Status {
-        let found = properties::of_plugin(path, self.settings.as_deref(), &self.surroundings.config.node, out);
+        let config = &self.surroundings.config;
+        let sample = config.tracing.as_ref().map(|tracing| tracing.sample);
+        let found = properties::of_plugin(path, self.settings.as_deref(), &config.node, sample, out);
         if found { Status::Ok } else { Status::NotFound }
     }
 

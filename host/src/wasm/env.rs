@@ -4,7 +4,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{entropy::Entropy, scribe::Scribe, tap::Tap};
+use super::{entropy::Entropy, scribe::Scribe, tap::Tap, trace::Tracer};
 use crate::{cluster::Clusters, config::resolved, telemetry::Registry};
 
 /// A worker's surroundings. One per worker and generation; parts receive it, nothing is global.
@@ -19,6 +19,8 @@ pub struct Env {
     pub node: Arc<resolved::Node>,
     /// What the generations of a worker share.
     pub stock: Rc<Stock>,
+    /// Where spans go, if anywhere.
+    pub tracer: Option<Tracer>,
     /// Who watches what filters do; usually nobody.
     pub tap: Option<Tap>,
     /// Zero of the guests' monotonic clock.

@@ -20,6 +20,7 @@ use super::{
     rope::Rope,
     route::Selection,
     tap::Watch,
+    trace::Trace,
     vm::{Plugin, Slot},
 };
 use crate::{
@@ -316,6 +317,8 @@ pub struct Exchange {
     pub finished: bool,
     /// Bytes that a paused stream may hold in each direction.
     pub limit: usize,
+    /// The trace that it belongs to, once a filter has said so.
+    pub trace: Option<Box<Trace>>,
     /// For whoever watches what filters do.
     pub watch: Option<Box<Watch>>,
     wakers: [Option<Waker>; 3],
@@ -378,6 +381,7 @@ impl Exchange {
             logging: false,
             finished: false,
             limit,
+            trace: None,
             watch: None,
             wakers: [None, None, None],
         }
@@ -421,6 +425,20 @@ impl Exchange {
         match place {
             Some(old) if old.will_wake(waker) => {}
             _ => *place = Some(waker.clone()),
+        }
+    }
+
+    /// A filter is shown the headers of a direction, which a trace may want to know.
+    pub fn enters(&mut self, direction: Direction, index: usize) {
+        if let (Some(trace), Some(filter)) = (&mut self.trace, self.filters.get(index)) {
+            trace.enters(&filter.plugin.settings.name, direction);
+        }
+    }
+
+    /// The headers go on behind a filter.
+    pub fn leaves(&mut self, direction: Direction, index: usize) {
+        if let (Some(trace), Some(filter)) = (&mut self.trace, self.filters.get(index)) {
+            trace.leaves(&filter.plugin.settings.name, direction);
         }
     }
 

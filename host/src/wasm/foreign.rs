@@ -12,7 +12,7 @@ use super::{
     maps::RequestHead,
     protobuf,
     route::Selection,
-    zlib,
+    trace, zlib,
 };
 use crate::config::resolved;
 use crate::shared::{NoSum, Scope};
@@ -40,6 +40,10 @@ pub const FEATURES: &[&str] = &[
     "fyke.stream.write.v1",
     "fyke.endpoint.list.v1",
     "fyke.endpoint.label.v1",
+    "fyke.span.stream.v1",
+    "fyke.span.start.v1",
+    "fyke.span.tag.v1",
+    "fyke.span.end.v1",
     "clear_route_cache",
     "set_envoy_filter_state",
     "declare_property",
@@ -140,6 +144,12 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &
             bytes_of(host, cx, name, args).unwrap_or(Status::BadArgument)
         }
         b"fyke.endpoint.list.v1" | b"fyke.endpoint.label.v1" => endpoints::call(host, cx, name, args, out),
+        name if name.starts_with(b"fyke.span.") => {
+            let env = std::rc::Rc::clone(host.env());
+            let done =
+                host.stream(cx, |exchange, index| trace::call(exchange, index, env.tracer.as_ref(), name, args, out));
+            if done.flatten().is_some() { Status::Ok } else { Status::BadArgument }
+        }
         b"declare_property" | b"compress" | b"uncompress" => pure(name, args, out),
         name if name.starts_with(b"fyke.shared.") => shared(host.shared(cx), name, args, out),
         // These belong to configuration; on a stream they are out of place.

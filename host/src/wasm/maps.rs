@@ -105,6 +105,12 @@ impl RequestHead {
         Self { method, path, scheme, fields, packed: None }
     }
 
+    /// Whether it has a path: a CONNECT has none (RFC 9113, section 8.5).
+    #[must_use]
+    pub fn has_path(&self) -> bool {
+        self.method != Method::CONNECT
+    }
+
     /// Takes the fields for the request that is sent, and keeps a copy that nobody has to pay for who does not look at it.
     pub fn pack(&mut self) -> HeaderMap {
         self.unpack();
@@ -159,12 +165,14 @@ impl RequestHead {
 impl Map for RequestHead {
     fn len(&self) -> usize {
         // Three pseudo headers, and the authority stands for `host`.
-        self.fields.len() + 3
+        self.fields.len() + 2 + usize::from(self.has_path())
     }
 
     fn for_each(&self, each: &mut dyn FnMut(&[u8], &[u8])) {
         each(b":method", self.method.as_str().as_bytes());
-        each(b":path", self.path.as_str().as_bytes());
+        if self.has_path() {
+            each(b":path", self.path.as_str().as_bytes());
+        }
         if let Some(authority) = self.fields.get(HOST) {
             each(b":authority", authority.as_bytes());
         }
@@ -181,6 +189,7 @@ impl Map for RequestHead {
             return field(&self.fields, key);
         }
         match key {
+            b":path" if !self.has_path() => None,
             b":path" => Some(self.path.as_str().as_bytes()),
             b":method" => Some(self.method.as_str().as_bytes()),
             b":authority" => self.fields.get(HOST).map(HeaderValue::as_bytes),
@@ -416,5 +425,16 @@ mod tests {
         for key in [b":authority".as_slice(), b":method", b":path", b":scheme"] {
             assert_eq!(head.set_pseudo(key, &huge), Err(Refused));
         }
+    }
+
+    #[test]
+    fn a_connect_has_no_path() {
+        let mut head =
+            RequestHead::new(Method::CONNECT, PathAndQuery::from_static("/"), Scheme::HTTP, HeaderMap::new());
+        head.set_pseudo(b":authority", b"a.example:443").unwrap();
+        let mut keys = Vec::new();
+        head.for_each(&mut |key, _| keys.push(String::from_utf8_lossy(key).into_owned()));
+        assert_eq!(keys, [":method", ":authority", ":scheme"]);
+        assert_eq!((head.len(), head.get(b":path")), (keys.len(), None));
     }
 }

@@ -39,6 +39,7 @@ pub mod scribe;
 pub mod slot;
 pub mod source;
 pub mod tap;
+pub mod trace;
 pub mod trial;
 pub mod vm;
 mod watched;

@@ -8,7 +8,10 @@ use http::{HeaderMap, Version, header};
 
 use tokio::time::Instant;
 
-use super::exchange::{Exchange, Kind, Peer};
+use super::{
+    exchange::{Exchange, Kind, Peer},
+    trace,
+};
 use crate::{
     certificate::{Certificate, Tls},
     config::resolved,
@@ -97,13 +100,24 @@ fn pairs(out: &mut Vec<u8>, map: &dyn Map) -> bool {
 }
 
 /// What a plugin knows without a stream.
-pub fn of_plugin(path: &[u8], settings: Option<&resolved::Filter>, node: &resolved::Node, out: &mut Vec<u8>) -> bool {
+pub fn of_plugin(
+    path: &[u8],
+    settings: Option<&resolved::Filter>,
+    node: &resolved::Node,
+    sample: Option<f64>,
+    out: &mut Vec<u8>,
+) -> bool {
     let mut path = segments(path);
     match path.next().unwrap_or_default() {
         b"plugin_name" => optional(out, settings.map(|settings| settings.plain_name())),
         b"plugin_root_id" => optional(out, settings.map(|settings| &settings.root_id)),
         b"plugin_vm_id" => {
             optional(out, settings.map(|settings| settings.vm.as_deref().unwrap_or(settings.plain_name())))
+        }
+        b"fyke" => {
+            path.next() == Some(b"tracing")
+                && path.next() == Some(b"sample")
+                && optional(out, sample.map(f64::to_le_bytes))
         }
         b"node" => match path.next() {
             Some(b"id") => text(out, &node.id),
@@ -161,6 +175,7 @@ pub fn of_stream(exchange: &Exchange, path: &[u8], out: &mut Vec<u8>) -> bool {
             b"listener_direction" => number(out, 0),
             _ => false,
         },
+        b"fyke" if path.next() == Some(b"trace") => trace::property(exchange, path.next().unwrap_or_default(), out),
         b"filter_state" => custom(exchange, whole.get(b"filter_state\0".len()..).unwrap_or_default(), out),
         _ => false,
     };
@@ -284,6 +299,7 @@ fn protocol(version: Version) -> &'static str {
 fn request(exchange: &Exchange, part: &[u8], name: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
     let head = &exchange.request_head;
     match part {
+        b"path" | b"url_path" | b"query" if !head.has_path() => false,
         b"path" => text(out, head.path.as_str()),
         b"url_path" => text(out, head.path.path()),
         b"query" => text(out, head.path.query().unwrap_or_default()),

@@ -50,9 +50,12 @@ pub struct RouteAction {
     /// Which circuit breakers count it.
     #[serde(default)]
     pub priority: Priority,
-    /// What a connection may turn into; empty: anything.
+    /// What a connection may turn into; empty: anything but a tunnel that a CONNECT asks for.
     #[serde(default)]
     pub upgrades: Vec<Upgrade>,
+    /// A CONNECT ends here, and its bytes go to an endpoint of the cluster.
+    #[serde(default)]
+    pub connect: Option<Connect>,
     /// Redirects of the upstream that the proxy follows itself; absent: none.
     #[serde(default)]
     pub internal_redirect: Option<Box<InternalRedirect>>,
@@ -102,6 +105,20 @@ pub struct Upgrade {
     /// Whether it may. Default: it may.
     #[serde(default = "yes")]
     pub enabled: bool,
+}
+
+/// How a CONNECT ends here. There is nothing to choose yet.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connect {}
+
+/// What becomes of a CONNECT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tunnel {
+    /// It is sent to the upstream, which is a proxy itself.
+    Forward,
+    /// It ends here.
+    Terminate,
 }
 
 /// Redirects that the proxy follows itself.
@@ -163,6 +180,17 @@ impl RouteAction {
     pub fn clusters(&self) -> impl Iterator<Item = &String> {
         let weighted = self.weighted_clusters.iter().map(|choice| &choice.cluster);
         self.cluster.iter().chain(weighted).chain(self.mirror.iter().map(|mirror| &mirror.cluster))
+    }
+
+    /// What becomes of a CONNECT. `None`: it is not allowed, and unlike an upgrade it has to be allowed by name.
+    #[must_use]
+    pub fn tunnel(&self) -> Option<Tunnel> {
+        match self.upgrades.iter().find(|upgrade| upgrade.r#type.eq_ignore_ascii_case("connect")) {
+            Some(upgrade) if !upgrade.enabled => None,
+            _ if self.connect.is_some() => Some(Tunnel::Terminate),
+            Some(_) => Some(Tunnel::Forward),
+            None => None,
+        }
     }
 
     /// Whether a connection may turn into `protocol`.
@@ -260,5 +288,27 @@ impl Selection {
     pub fn timeout(&self) -> Option<Duration> {
         let timeout = self.timeout.unwrap_or(Duration::from_millis(self.route.action.timeout_ms));
         (!timeout.is_zero()).then_some(timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connect_has_to_be_allowed_by_name() {
+        for (json, expected) in [
+            (r"{}", None),
+            (r#"{"upgrades": [{"type": "websocket"}]}"#, None),
+            (r#"{"upgrades": [{"type": "CONNECT"}]}"#, Some(Tunnel::Forward)),
+            (r#"{"upgrades": [{"type": "connect", "enabled": false}]}"#, None),
+            (r#"{"connect": {}}"#, Some(Tunnel::Terminate)),
+            (r#"{"connect": {}, "upgrades": [{"type": "connect"}]}"#, Some(Tunnel::Terminate)),
+            (r#"{"connect": {}, "upgrades": [{"type": "connect", "enabled": false}]}"#, None),
+            (r#"{"connect": {}, "upgrades": [{"type": "websocket"}]}"#, Some(Tunnel::Terminate)),
+        ] {
+            let action: RouteAction = serde_json::from_str(json).unwrap();
+            assert_eq!(action.tunnel(), expected, "{json}");
+        }
     }
 }

@@ -128,6 +128,7 @@ impl House {
             registry: self.registry.clone(),
             node: parts.node,
             stock: Rc::clone(&self.stock),
+            tracer: parts.tracer,
             tap: self.tap.clone(),
             epoch: self.epoch,
         });

@@ -31,6 +31,7 @@ use crate::{
     wasm::{
         build::{Built, FilterFacts},
         tap::Tap,
+        trace::Tracer,
         trial::Trial,
         vm::Rebuild,
     },
@@ -109,6 +110,8 @@ pub struct GenerationParts {
     pub clusters: Arc<SharedClusters>,
     /// `node:`
     pub node: Arc<resolved::Node>,
+    /// Where spans go.
+    pub tracer: Option<Tracer>,
 }
 
 /// Something to do on a worker's thread, where it may spawn local tasks.

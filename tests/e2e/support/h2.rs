@@ -121,6 +121,17 @@ impl Upstream {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        Self::built(h2::server::Builder::new(), script).await
+    }
+
+    /// The same with other settings.
+    pub async fn built<F>(
+        builder: h2::server::Builder,
+        script: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let script = Arc::new(script);
@@ -132,7 +143,7 @@ impl Upstream {
                 let (stream, _) = socket.accept().await.unwrap();
                 count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                 let script = Arc::clone(&script);
-                tasks.spawn(serve(stream, script));
+                tasks.spawn(serve_with(builder.clone(), stream, script));
             }
         });
         Self { address, connections, task }
@@ -175,7 +186,18 @@ pub async fn serve<F>(io: impl Transport + 'static, script: Arc<impl Fn(Request<
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let Ok(mut connection) = h2::server::handshake(io).await else { return };
+    serve_with(h2::server::Builder::new(), io, script).await;
+}
+
+/// The same with other settings.
+pub async fn serve_with<F>(
+    builder: h2::server::Builder,
+    io: impl Transport + 'static,
+    script: Arc<impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F>,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let Ok(mut connection) = builder.handshake(io).await else { return };
     let mut streams = tokio::task::JoinSet::new();
     while let Some(Ok((request, respond))) = connection.accept().await {
         streams.spawn(script(request, respond));

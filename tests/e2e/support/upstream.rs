@@ -28,6 +28,10 @@ impl Reply {
         Self { body: body.into(), ..Self::new(200) }
     }
 
+    pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
+        Self { body: body.into(), ..self }
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self

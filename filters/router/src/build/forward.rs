@@ -11,19 +11,19 @@ use crate::config;
 use crate::envoy::GrpcTimeout;
 use crate::hash::HashPolicy;
 use crate::headers::Of;
-use crate::matching::PathMatch;
+use crate::matching::{Matcher, PathMatch};
 use crate::rewrite::{PathRewrite, Substitution};
 use crate::weighted::{By, Choice, WeightedClusters};
 
 pub fn forward(
     mut raw: config::Route,
-    path: &PathMatch,
+    matcher: &Matcher,
     place: &str,
     defaults: &Defaults,
     scope: &Scope<'_>,
 ) -> Result<Forward, ConfigError> {
     let hash = HashPolicy::build(std::mem::take(&mut raw.hash)).map_err(|error| error.under("hash"))?;
-    let (path, host) = rewrite(raw.rewrite.take(), path).map_err(|error| error.under("rewrite"))?;
+    let (path, host) = rewrite(raw.rewrite.take(), &matcher.path).map_err(|error| error.under("rewrite"))?;
     if raw.auto_host && host.is_some() {
         return Err(ConfigError::at("auto_host", "excludes host, host_header and host_regex of `rewrite`"));
     }
@@ -46,7 +46,7 @@ pub fn forward(
     let endpoint_header = named(raw.endpoint_header.take(), "endpoint_header")?;
     let grpc_timeout = raw.grpc_timeout.take();
     let forwarded_host = if raw.append_x_forwarded_host { ForwardedHost::Appended } else { ForwardedHost::Untouched };
-    let (action, key) = action(raw, weighted.as_ref(), place, defaults, scope)?;
+    let (action, key) = action(raw, matcher, weighted.as_ref(), place, defaults, scope)?;
     // The host knows only the action: with filters and mirrors in it, the cluster need not be what it refused.
     let blamed = if action.filters.is_empty() && action.mirror.is_empty() { key } else { "" };
     let handle = scope.routes.define(&action).map_err(|error| error.under(blamed))?;
@@ -73,6 +73,7 @@ pub fn forward(
 /// What the host is told, and the key that named the cluster.
 fn action(
     raw: config::Route,
+    matcher: &Matcher,
     weighted: Option<&WeightedClusters>,
     place: &str,
     defaults: &Defaults,
@@ -92,7 +93,8 @@ fn action(
             Some(config::Priority::High) => Priority::High,
             Some(config::Priority::Default) | None => Priority::Default,
         },
-        upgrades: policy::upgrades(raw.upgrades)?,
+        upgrades: policy::upgrades(raw.upgrades, matcher.is_for_connect())?,
+        connect: policy::connect(raw.connect),
         internal_redirect: policy::internal_redirect(raw.internal_redirect)?,
         auto_host: raw.auto_host,
         attempt_count_header: defaults.attempt_count_header,

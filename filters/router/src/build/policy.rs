@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fyke_sdk::units::Percent;
 use fyke_sdk::{
-    Backoff, ConfigError, HeaderMatch, HeaderTest, HedgePolicy, InternalRedirect, Mirror, RateLimitedBackoff,
+    Backoff, ConfigError, Connect, HeaderMatch, HeaderTest, HedgePolicy, InternalRedirect, Mirror, RateLimitedBackoff,
     ResetFormat, ResetHeader, RetryOn, RetryPolicy, Upgrade, header_name,
 };
 
@@ -175,7 +175,8 @@ pub fn labels(raw: BTreeMap<String, String>) -> Result<BTreeMap<String, String>,
     Ok(raw)
 }
 
-pub fn upgrades(raw: Vec<config::Upgrade>) -> Result<Vec<Upgrade>, ConfigError> {
+/// `connect` says that the route is for CONNECT: then that is allowed, unless `raw` says otherwise.
+pub fn upgrades(raw: Vec<config::Upgrade>, connect: bool) -> Result<Vec<Upgrade>, ConfigError> {
     let mut upgrades: Vec<Upgrade> = Vec::with_capacity(raw.len());
     for (at, raw) in raw.into_iter().enumerate() {
         let (kind, enabled) = match raw {
@@ -191,7 +192,14 @@ pub fn upgrades(raw: Vec<config::Upgrade>) -> Result<Vec<Upgrade>, ConfigError> 
         }
         upgrades.push(Upgrade { kind, enabled });
     }
+    if connect && !upgrades.iter().any(|upgrade| upgrade.kind == "connect") {
+        upgrades.push(Upgrade { kind: "connect".to_owned(), enabled: true });
+    }
     Ok(upgrades)
+}
+
+pub fn connect(raw: Option<config::Connect>) -> Option<Connect> {
+    raw.map(|config::Connect {}| Connect {})
 }
 
 pub fn internal_redirect(raw: Option<config::InternalRedirect>) -> Result<Option<InternalRedirect>, ConfigError> {

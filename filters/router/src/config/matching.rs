@@ -27,7 +27,7 @@ pub struct Match {
     pub scheme: Option<String>,
     /// Whether `content-type` is gRPC's.
     pub grpc: Option<bool>,
-    /// Whether the method is CONNECT, with a `:protocol` or without.
+    /// Whether the method is CONNECT. One without a path matches only routes that say `true`.
     pub connect: Option<bool>,
     /// The client's certificate.
     pub tls: Option<TlsMatch>,

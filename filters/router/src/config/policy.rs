@@ -174,6 +174,11 @@ fn yes() -> bool {
     true
 }
 
+/// There is nothing to choose yet.
+#[derive(Debug, Clone, Copy, Deserialize, FilterConfig)]
+#[serde(deny_unknown_fields)]
+pub struct Connect {}
+
 /// Redirects of the upstream that the proxy follows itself.
 #[derive(Debug, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]

@@ -65,6 +65,24 @@ fn kinds_of_requests_are_told_apart() {
 }
 
 #[test]
+fn what_has_no_path_matches_only_routes_for_connect() {
+    let all = r#"{"name": "all", "cluster": "c"}, {"name": "root", "match": {"path_prefix": "/"}, "cluster": "c"}"#;
+    let connect = |host: &Host<Router>, authority: &str| {
+        let stream = host.open();
+        host.request_headers(stream, &[(":method", "CONNECT"), (":authority", authority), (":scheme", "http")], true);
+        (route(host, stream), host.reply(stream).map(|reply| reply.status))
+    };
+    let host = router(&format!(r#"{{"routes": [{all}]}}"#));
+    assert_eq!(connect(&host, "a:443"), (None, Some(404)));
+    let host = router(&format!(
+        r#"{{"virtual_hosts": [{{"domains": ["db.internal"], "routes": [{all}, {{"name": "db", "match": {{"connect": true}}, "cluster": "c", "connect": {{}}}}]}},
+            {{"domains": ["*"], "routes": [{all}]}}]}}"#
+    ));
+    assert_eq!(connect(&host, "db.internal:5432"), (Some("db".to_owned()), None));
+    assert_eq!(connect(&host, "elsewhere:5432"), (None, Some(404)));
+}
+
+#[test]
 fn certificates_and_properties_are_conditions() {
     let host = router(
         r#"{"routes": [

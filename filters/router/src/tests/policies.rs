@@ -44,6 +44,23 @@ fn everything_that_a_route_says_reaches_the_host() {
 }
 
 #[test]
+fn a_route_for_connect_allows_it() {
+    let routes = defined(
+        r#"{"routes": [
+            {"match": {"connect": true}, "cluster": "c"},
+            {"match": {"connect": true}, "cluster": "c", "connect": {}, "upgrades": ["websocket"]},
+            {"match": {"connect": true}, "cluster": "c", "upgrades": [{"type": "CONNECT", "enabled": false}]},
+            {"match": {"connect": false}, "cluster": "c"}]}"#,
+    );
+    let (connect, websocket) =
+        (json!({"type": "connect", "enabled": true}), json!({"type": "websocket", "enabled": true}));
+    assert_eq!((&routes[0]["upgrades"], &routes[0]["connect"]), (&json!([connect]), &Value::Null));
+    assert_eq!((&routes[1]["upgrades"], &routes[1]["connect"]), (&json!([websocket, connect]), &json!({})));
+    assert_eq!(routes[2]["upgrades"], json!([{"type": "connect", "enabled": false}]));
+    assert_eq!(routes[3]["upgrades"], Value::Null);
+}
+
+#[test]
 fn routes_inherit_what_they_do_not_say() {
     let routes = defined(
         r#"{"virtual_hosts": [{"domains": ["*"], "retry": {"on": ["reset"], "per_try_timeout": "1s"}, "hedge": {"on_per_try_timeout": true},

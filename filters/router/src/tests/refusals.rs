@@ -200,6 +200,8 @@ const POLICIES: &[(&str, &str, &str)] = &[
         "upgrades[1]",
         "\"websocket\" is there already",
     ),
+    (r#""connect": {}"#, "connect", "means nothing without `match: { connect: true }`"),
+    (r#""match": {"connect": true}, "connect": {"allow_post": true}"#, "connect.allow_post", "unknown field"),
     (r#""internal_redirect": {"codes": [302, 304]}"#, "internal_redirect.codes[1]", "must be 301"),
     (r#""internal_redirect": {"max_hops": 0}"#, "internal_redirect.max_hops", "must be above zero"),
     (r#""request_headers": {"set": {"x": "%REQ(x"}}"#, "request_headers.set.x", "\"%REQ(x\" has no end"),

@@ -10,6 +10,7 @@ mod health;
 mod listener;
 mod names;
 mod place;
+mod telemetry;
 mod tls;
 
 pub use certificates::Certificates;
@@ -95,12 +96,13 @@ pub(crate) fn resolve(
     let filters = resolver.filters(&raw.filters, &root.key("filters"));
     let clusters = resolver.clusters(&raw.clusters, &root.key("clusters"));
     let sinks = resolver.sinks(&raw.sinks, &root.key("sinks"));
+    let tracing = raw.tracing.as_ref().and_then(|tracing| resolver.tracing(tracing, &raw.node, &root.key("tracing")));
     let taken = admin.as_ref().map(|admin| &admin.address);
     let listeners = resolver.listeners(&raw.listeners, &filters, taken, &root)?;
     resolver.spoken_there(&listeners, &clusters, &root.key("listeners"));
     let limits = resolver.process_limits(raw.limits.clone().unwrap_or_default(), &root.key("limits"));
     resolver.contents.clear();
-    let rest = (&raw.node, &raw.workers, &raw.state, &raw.admin, &raw.limits, &raw.sinks);
+    let rest = (&raw.node, &raw.workers, &raw.state, &raw.admin, &raw.limits, &raw.sinks, &raw.tracing);
     let rest = resolver.fingerprint(&rest);
     let mut files: Vec<PathBuf> = sources.file_names().map(PathBuf::from).collect();
     files.append(&mut resolver.files);
@@ -120,6 +122,7 @@ pub(crate) fn resolve(
         filters,
         clusters,
         sinks,
+        tracing: tracing.map(Arc::new),
         reload: reload(raw.reload),
         rest,
         files,

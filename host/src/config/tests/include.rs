@@ -67,7 +67,7 @@ fn problems_of_all_files_are_reported_together() {
             "conf.d/a.yaml:3:1 unknown key \"filter\"",
             "conf.d/b.yaml:1:1 \"workers\" belongs in the main file",
             "conf.d/b.yaml:2:1 an included file cannot include more",
-            "conf.d/b.yaml:3:1 \"tracing\" is not supported by this version",
+            "conf.d/b.yaml:3:1 \"tracing\" belongs in the main file",
             "conf.d/b.yaml:4:1 expected a map, found a list",
             "clusters.toml:2:14 expected a string or a map, found the number 5",
         ]

@@ -90,7 +90,7 @@ fn slips_get_a_suggestion() {
         (
             "upstreams: {}\n",
             "unknown key \"upstreams\"",
-            "expected one of: include, node, workers, state, admin, limits, listeners, filters, clusters, sinks, reload",
+            "expected one of: include, node, workers, state, admin, limits, listeners, filters, clusters, sinks, tracing, reload",
         ),
     ] {
         let (found, found_help) = problem(&with(&format!("{APP}{extra}")));

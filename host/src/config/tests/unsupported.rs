@@ -32,7 +32,6 @@ fn they_are_refused_by_name() {
         (cluster("discovery: { dns: users.internal:8080, refresh: 5s }"), "discovery"),
         (top("control_planes: {}"), "control_planes"),
         (top("register: {}"), "register"),
-        (top("tracing: {}"), "tracing"),
         (top("metrics: {}"), "metrics"),
         (top("tests: []"), "tests"),
         (top("sinks: { a: { otlp: 127.0.0.1:4317 } }"), "otlp"),

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::telemetry::FilterMetricKind;
 
 /// Most labels of a family.
-pub const MOST_LABELS: usize = 16;
+pub const MOST_LABELS: usize = 32;
 /// Most buckets of a histogram.
 pub const MOST_BUCKETS: usize = 64;
 /// Longest name of a metric or a label, in bytes.

@@ -106,7 +106,8 @@ pub fn of_failure(policy: &RetryPolicy, error: &UpstreamError, sent: bool) -> Ve
                 Verdict::Stands
             }
         }
-        UpstreamError::RequestBody { .. }
+        UpstreamError::NoExtendedConnect { .. }
+        | UpstreamError::RequestBody { .. }
         | UpstreamError::Timeout { .. }
         | UpstreamError::Idle { .. }
         | UpstreamError::UnknownCluster { .. }
