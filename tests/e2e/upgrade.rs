@@ -141,6 +141,22 @@ async fn a_tunnel_outlives_the_beginning_of_a_drain() {
     assert_eq!(proxy.ended().await, Some(0));
 }
 
+/// Has an HTTP/2 client talk through a tunnel that stands, to its end. Returns what is left of the answer.
+pub async fn converse(
+    response: http::Response<::h2::RecvStream>,
+    body: &mut ::h2::SendStream<bytes::Bytes>,
+) -> ::h2::RecvStream {
+    let fields = ["connection", "upgrade", "sec-websocket-accept"].map(|name| response.headers().contains_key(name));
+    assert_eq!((response.status().as_u16(), fields), (200, [false; 3]));
+    let mut answer = response.into_body();
+    assert_eq!(h2::next(&mut answer).await.unwrap().unwrap(), "welcome");
+    body.send_data("ping".into(), false).unwrap();
+    assert_eq!(h2::next(&mut answer).await.unwrap().unwrap(), "ping");
+    body.send_data("".into(), true).unwrap();
+    assert_eq!(h2::next(&mut answer).await.unwrap().unwrap(), "bye");
+    answer
+}
+
 /// As a browser does on a connection that speaks HTTP/2 (RFC 8441).
 #[tokio::test]
 async fn a_websocket_over_http2_is_an_upgrade_to_everybody_else() {
@@ -155,14 +171,8 @@ async fn a_websocket_over_http2_is_an_upgrade_to_everybody_else() {
     request.extensions_mut().insert(::h2::ext::Protocol::from_static("websocket"));
     let (response, mut body) = client.begin(request, false).await;
     let response = response.await.unwrap();
-    let answered = ["connection", "upgrade", "sec-websocket-accept"].map(|name| response.headers().contains_key(name));
-    assert_eq!((response.status().as_u16(), answered), (200, [false; 3]));
-    let mut answer = response.into_body();
-    assert_eq!(h2::next(&mut answer).await.unwrap().unwrap(), "welcome");
-    body.send_data("ping".into(), false).unwrap();
-    assert_eq!(h2::next(&mut answer).await.unwrap().unwrap(), "ping");
-    body.send_data("".into(), true).unwrap();
-    assert_eq!(h2::next(&mut answer).await.unwrap().unwrap(), "bye");
+    let mut answer = converse(response, &mut body).await;
+    assert_eq!(h2::drain(&mut answer).await.unwrap().0, b"");
     let seen = upstream.last();
     assert_eq!((seen.method(), seen.path()), ("GET", "/chat"));
     assert_eq!((seen.header("upgrade"), seen.header("sec-websocket-version")), (Some("websocket"), Some("13")));

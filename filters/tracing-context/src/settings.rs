@@ -10,7 +10,7 @@ use crate::trust::Judge;
 /// What force a trace where nothing is configured: Envoy's names.
 const FORCE: [&str; 2] = ["x-envoy-force-trace", "x-client-trace-id"];
 /// The headers of the formats themselves, which nothing else may be written to.
-const TAKEN: [&str; 8] = [
+pub(crate) const TAKEN: [&str; 8] = [
     "traceparent",
     "tracestate",
     "b3",
