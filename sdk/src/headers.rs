@@ -154,13 +154,53 @@ impl Headers {
     }
 }
 
+/// Most names are lower-case letters, digits and dashes; eight of them are looked at in one go.
+fn is_plain_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return !bytes.is_empty() && bytes.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    };
+    bytes.as_chunks::<8>().0.iter().chain([last]).all(|eight| {
+        let eight = u64::from_le_bytes(*eight);
+        let wanted = within(eight, b'a', b'z') | within(eight, b'0', b'9') | within(eight, b'-', b'-');
+        wanted & HIGH == HIGH && eight & HIGH == 0
+    })
+}
+
+/// The highest bit of each of eight bytes.
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+const fn each(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+/// For each of eight bytes, whether its lower seven bits lie in a range: its highest bit says so.
+const fn within(eight: u64, low: u8, high: u8) -> u64 {
+    let eight = eight & !HIGH;
+    (eight + each(0x80 - low)) & !(eight + each(0x7f - high))
+}
+
 /// RFC 9110, section 5.6.2. Patterns become a test of bits; a list would be searched for every dash of every name that is written.
 fn is_token(name: &str) -> bool {
+    if is_plain_name(name) {
+        return true;
+    }
     let token = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'A'..=b'Z' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~');
     !name.is_empty() && name.bytes().all(token)
 }
 
 fn fits_a_line(value: &[u8]) -> bool {
+    // Eight in one go, where none of them is below a space or DEL; whatever else there is, is looked at one by one.
+    if let Some(last) = value.last_chunk::<8>() {
+        let plain = |eight: &[u8; 8]| {
+            let eight = u64::from_le_bytes(*eight);
+            let ordinary = within(eight, b' ', 0x7e) | eight;
+            ordinary & HIGH == HIGH
+        };
+        if value.as_chunks::<8>().0.iter().chain([last]).all(plain) {
+            return true;
+        }
+    }
     !value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f)
 }
 
@@ -254,6 +294,25 @@ mod tests {
             assert_eq!(is_token(char::from(byte).encode_utf8(&mut [0; 4])), listed, "{byte}");
         }
         assert!(!is_token("é") && !is_token(""));
+    }
+
+    #[test]
+    fn a_byte_is_judged_alike_wherever_it_stands() {
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let fits = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+        for length in 1..=20 {
+            for at in 0..length {
+                for byte in 0..=255_u8 {
+                    let mut text = vec![b'a'; length];
+                    text[at] = byte;
+                    assert_eq!(fits_a_line(&text), fits(byte), "{byte} at {at} of {length}");
+                    if let Ok(name) = str::from_utf8(&text) {
+                        assert_eq!(is_token(name), token(byte), "{byte} at {at} of {length}");
+                    }
+                }
+            }
+        }
+        assert!(!is_token("aaaaaaa\u{e9}aaaaaaaa") && fits_a_line("aaaaaaa\u{e9}aaaaaaaa".as_bytes()));
     }
 
     #[test]

@@ -25,6 +25,21 @@ pub enum Action {
     Respond(Respond, RouteHandle),
 }
 
+impl Action {
+    /// Whether it draws lots, issues cookies, or changes the request: what must not be done twice.
+    pub fn remembers(&self) -> bool {
+        match self {
+            Self::Forward(forward) => {
+                forward.path.is_some()
+                    || forward.forwarded_host == ForwardedHost::Appended
+                    || !forward.hash.is_empty()
+                    || matches!(forward.to, Destination::Weighted(_))
+            }
+            Self::Redirect(..) | Self::Respond(..) => false,
+        }
+    }
+}
+
 /// An answer.
 #[derive(Debug)]
 pub struct Respond {

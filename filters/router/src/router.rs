@@ -54,6 +54,10 @@ impl HttpFilter for Router {
         self.route(cx, request)
     }
 
+    fn keeps_ctx(&self) -> bool {
+        self.table.remembers()
+    }
+
     fn wants_response(&self) -> bool {
         self.table.changes_responses()
     }

@@ -134,6 +134,17 @@ impl Table {
                 .any(|host| !host.response_headers.is_empty() || host.routes.iter().any(Route::changes_responses))
     }
 
+    /// Whether a second look at a request, or its answer, depends on the first one.
+    pub fn remembers(&self) -> bool {
+        let changes = |host: &VirtualHost| {
+            !host.request_headers.is_empty() || host.routes.iter().any(|route| !route.request_headers.is_empty())
+        };
+        self.changes_responses()
+            || self.envoy_headers == EnvoyHeaders::Honoured
+            || !self.request_headers.is_empty()
+            || self.hosts.iter().any(|host| changes(host) || host.routes.iter().any(|route| route.action.remembers()))
+    }
+
     /// The route at a place, and its virtual host.
     pub fn route(&self, place: Place) -> Option<(&VirtualHost, &Route)> {
         let host = self.hosts.get(place.host)?;

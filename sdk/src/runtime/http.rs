@@ -194,6 +194,16 @@ impl<F: HttpFilter + Present> Runtime<F> {
         if function != 1 {
             return;
         }
+        if F::CALLBACKS.sees_heads_only()
+            && let Some(filter) = self.plugins.filter(context)
+        {
+            // Of no stream, as in `on_headers`.
+            let result = filter.on_reroute(&mut F::Ctx::default(), &mut Request::new(false));
+            if !matches!(result, Ok(Flow::Continue)) {
+                self.end(context, Side::Request, result);
+            }
+            return;
+        }
         let Some((filter, mut cx)) = self.with_stream(context, Stream::borrow_idle).flatten() else {
             return;
         };

@@ -302,3 +302,30 @@ fn what_is_too_long_for_an_expression_is_refused_and_not_taken_for_no_match() {
     assert_eq!(sent(&format!("/{long}"), ""), Some((414, true)));
     assert_eq!(sent("/e", ""), Some((403, false)));
 }
+
+/// Of a table that changes nothing, the host need not keep what streams remember.
+#[test]
+fn only_a_table_that_does_things_once_needs_a_memory() {
+    let remembers = |configuration: &str| {
+        let _host = router(configuration);
+        let skipped = World::with(|world| world.skipped.take()).unwrap_or_default();
+        !skipped.split(',').any(|callback| callback == "context_create")
+    };
+    for plain in [
+        r#"{"routes": [{"cluster": "app"}]}"#,
+        r#"{"routes": [{"match": {"path": "/a"}, "redirect": {"path": "/b"}}, {"match": {"path": "/c"}, "respond": {"status": 200}}]}"#,
+        r#"{"routes": [{"cluster_header": "x-to", "timeout": "1s", "retry": {"on": ["5xx"]}}]}"#,
+    ] {
+        assert!(!remembers(plain), "{plain}");
+    }
+    for busy in [
+        r#"{"routes": [{"cluster": "app", "request_headers": {"add": {"x-n": "1"}}}]}"#,
+        r#"{"routes": [{"cluster": "app", "response_headers": {"add": {"x-n": "1"}}}]}"#,
+        r#"{"routes": [{"cluster": "app"}, {"match": {"path_prefix": "/a"}, "cluster": "app", "rewrite": {"prefix": "/b"}}]}"#,
+        r#"{"routes": [{"weighted_clusters": [{"cluster": "app", "weight": 1, "response_headers": {"set": {"x-n": "1"}}}, {"cluster": "b", "weight": 1}]}]}"#,
+        r#"{"envoy_headers": {}, "routes": [{"cluster": "app"}]}"#,
+        r#"{"routes": [{"cluster": "app", "hash": [{"cookie": {"name": "c", "ttl": "1h"}}]}]}"#,
+    ] {
+        assert!(remembers(busy), "{busy}");
+    }
+}

@@ -14,9 +14,9 @@ pub(super) fn tell<F: HttpFilter + Present>(filter: &F, alone: bool) {
     let request_chunks = present.on_request_chunk && !filter.wants_request_chunks();
     let response_chunks = present.on_response_chunk && !filter.wants_response_chunks();
     // A `Ctx` that no second method sees need not be kept.
-    let keeps = TypeId::of::<F::Ctx>() != TypeId::of::<()>()
-        && (present.on_request && !request)
-        && (present.on_response && !response);
+    let methods = [present.on_request && !request, present.on_response && !response, present.on_reroute];
+    let several = methods.into_iter().filter(|called| *called).count() > 1;
+    let keeps = TypeId::of::<F::Ctx>() != TypeId::of::<()>() && several && filter.keeps_ctx();
     let names: Vec<&str> = [
         (request, "request_headers"),
         (request_chunks, "request_body,request_trailers"),

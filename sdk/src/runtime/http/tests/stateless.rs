@@ -70,6 +70,40 @@ impl HttpFilter for Keeping {
     }
 }
 
+#[derive(Default, serde::Deserialize)]
+struct Memory {
+    keeps: bool,
+}
+
+/// Selects again when it is asked, and counts how often in its `Ctx`.
+struct Routing {
+    keeps: bool,
+}
+
+#[http_filter]
+impl HttpFilter for Routing {
+    type Config = Memory;
+    type Ctx = Kept;
+
+    fn configure(config: Memory, _env: &mut Env) -> Result<Self, ConfigError> {
+        Ok(Self { keeps: config.keeps })
+    }
+
+    fn keeps_ctx(&self) -> bool {
+        self.keeps
+    }
+
+    async fn on_request(&self, cx: &mut Kept, request: &mut Request) -> Result<Flow> {
+        self.on_reroute(cx, request)
+    }
+
+    fn on_reroute(&self, cx: &mut Kept, request: &mut Request) -> Result<Flow> {
+        cx.0 += 1;
+        request.set("x-times", cx.0.to_string())?;
+        if request.get("x-refuse").is_some() { Ok(Reply::new(404).into()) } else { Ok(Flow::Continue) }
+    }
+}
+
 fn skipped() -> Option<String> {
     World::with(|world| world.skipped.take())
 }
@@ -104,6 +138,29 @@ fn callbacks_with_the_roots_id_run_without_a_stream() {
         assert_eq!(host.response_header(root, "x-end").unwrap(), "true");
     }
     assert_eq!(host.runtime().streams(), 0);
+}
+
+#[test]
+fn a_filter_that_remembers_nothing_selects_again_without_a_stream() {
+    let host = Host::<Routing>::configure(r#"{"keeps": true}"#).unwrap();
+    assert_eq!(skipped(), None);
+    let stream = host.request(&[(":path", "/")]);
+    host.reroute(stream);
+    assert_eq!(host.request_header(stream, "x-times").unwrap(), "2");
+
+    let host = Host::<Routing>::configure(r#"{"keeps": false}"#).unwrap();
+    assert_eq!(skipped().as_deref(), Some("context_create"));
+    World::with(|world| {
+        world.effective = 1;
+        world.stream_mut(1).set_headers(MapKind::RequestHeaders, &[(":path", "/")]);
+    });
+    assert_eq!(host.runtime().on_headers(Side::Request, 1, true), Action::Continue);
+    host.reroute(1);
+    assert_eq!(host.request_header(1, "x-times").unwrap(), "1");
+    assert!(host.reply(1).is_none());
+    World::with(|world| world.stream_mut(1).set_headers(MapKind::RequestHeaders, &[("x-refuse", "1")]));
+    host.reroute(1);
+    assert_eq!((host.reply(1).unwrap().status, host.runtime().streams()), (404, 0));
 }
 
 #[test]
