@@ -7,11 +7,23 @@ use std::{
 };
 
 use opentelemetry_collector::tonic::{
-    collector::trace::v1::{
-        ExportTraceServiceRequest, ExportTraceServiceResponse,
-        trace_service_server::{TraceService, TraceServiceServer},
+    collector::{
+        logs::v1::{
+            ExportLogsServiceRequest, ExportLogsServiceResponse,
+            logs_service_server::{LogsService, LogsServiceServer},
+        },
+        metrics::v1::{
+            ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+            metrics_service_server::{MetricsService, MetricsServiceServer},
+        },
+        trace::v1::{
+            ExportTraceServiceRequest, ExportTraceServiceResponse,
+            trace_service_server::{TraceService, TraceServiceServer},
+        },
     },
     common::v1::{KeyValue, any_value},
+    logs::v1::LogRecord,
+    metrics::v1::Metric,
     trace::v1::Span,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -21,7 +33,15 @@ use crate::support::eventually;
 
 /// What it was sent.
 #[derive(Clone, Default)]
-struct Received(Arc<Mutex<Vec<Told>>>);
+struct Received(Arc<Mutex<Everything>>);
+
+#[derive(Default)]
+struct Everything {
+    spans: Vec<Told>,
+    /// The last of each name.
+    metrics: BTreeMap<String, Metric>,
+    logs: Vec<LogRecord>,
+}
 
 /// A span, and whose it is.
 #[derive(Debug, Clone)]
@@ -59,16 +79,33 @@ impl Collector {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let received = Received::default();
-        let service = TraceServiceServer::new(received.clone());
+        let traces = TraceServiceServer::new(received.clone());
+        let metrics = MetricsServiceServer::new(received.clone());
+        let logs = LogsServiceServer::new(received.clone());
         let task = tokio::spawn(async move {
             let incoming = TcpIncoming::from(socket);
-            tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
+            tonic::transport::Server::builder()
+                .add_service(traces)
+                .add_service(metrics)
+                .add_service(logs)
+                .serve_with_incoming(incoming)
+                .await
+                .unwrap();
         });
         Self { address, received, task }
     }
 
     pub fn seen(&self) -> Vec<Told> {
-        self.received.0.lock().unwrap().clone()
+        self.received.0.lock().unwrap().spans.clone()
+    }
+
+    /// What it was last told of a metric.
+    pub fn metric(&self, name: &str) -> Option<Metric> {
+        self.received.0.lock().unwrap().metrics.get(name).cloned()
+    }
+
+    pub fn logs(&self) -> Vec<LogRecord> {
+        self.received.0.lock().unwrap().logs.clone()
     }
 
     /// Waits for spans.
@@ -93,13 +130,40 @@ impl TraceService for Received {
         for spans in request.into_inner().resource_spans {
             let resource = spans.resource.map(|resource| attributes(&resource.attributes)).unwrap_or_default();
             let all = spans.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            self.0.lock().unwrap().extend(all.map(|span| Told { resource: resource.clone(), span }));
+            self.0.lock().unwrap().spans.extend(all.map(|span| Told { resource: resource.clone(), span }));
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
-fn attributes(list: &[KeyValue]) -> BTreeMap<String, String> {
+#[tonic::async_trait]
+impl MetricsService for Received {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let metrics = request.into_inner().resource_metrics.into_iter();
+        let metrics = metrics.flat_map(|metrics| metrics.scope_metrics).flat_map(|scope| scope.metrics);
+        let named = metrics.map(|metric| (metric.name.clone(), metric));
+        self.0.lock().unwrap().metrics.extend(named);
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Received {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        let logs = request.into_inner().resource_logs.into_iter();
+        let logs = logs.flat_map(|logs| logs.scope_logs).flat_map(|scope| scope.log_records);
+        self.0.lock().unwrap().logs.extend(logs);
+        Ok(Response::new(ExportLogsServiceResponse::default()))
+    }
+}
+
+pub fn attributes(list: &[KeyValue]) -> BTreeMap<String, String> {
     let text = |pair: &KeyValue| match pair.value.as_ref()?.value.as_ref()? {
         any_value::Value::StringValue(text) => Some(text.clone()),
         any_value::Value::IntValue(number) => Some(number.to_string()),

@@ -1,10 +1,8 @@
 //! Traces: which spans a request leaves at a collector, and what its upstreams hear.
 
-mod collector;
-
-use collector::{Collector, Told};
 use opentelemetry_collector::tonic::trace::v1::{span::SpanKind, status::StatusCode};
 
+use crate::collector::{Collector, Told};
 use crate::support::{Proxy, Reply, Upstream, eventually, upstream::Refusing};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";

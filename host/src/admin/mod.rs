@@ -10,7 +10,7 @@
 //! | `/audit` | who changed what, and how that went |
 //! | `/clusters` | clusters with endpoints, settings and counts |
 //! | `/filters` | filters with module, version, generation, callbacks, counts and canary; `/filters/NAME` is one of them |
-//! | `/metrics` | Prometheus text |
+//! | `/metrics` | Prometheus text, or OpenMetrics with exemplars where `Accept` asks for it |
 //! | `POST /reload` | reads the configuration again; `?dry_run=true` only says what would change |
 //! | `POST /rollback` | has the generation before run again, or `?to=N` |
 //! | `POST /drain` | ends the process as SIGTERM does |
@@ -41,7 +41,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::json;
@@ -52,7 +52,14 @@ pub use self::{
     connections::serve,
     endpoint::{Endpoint, forget_token, token},
 };
-use crate::{reload::keeper::Keeper, telemetry::prometheus};
+use crate::{
+    reload::{keeper::Keeper, proxy::Proxy},
+    telemetry::{
+        gather::Detail,
+        openmetrics::{self, Format, negotiate},
+        prometheus,
+    },
+};
 
 const PATHS: &str = "/ready /live /status /config /generations /audit /clusters /filters /metrics, POST /reload /rollback /drain, PUT /filters/NAME";
 
@@ -99,7 +106,7 @@ async fn answer(
     }
     let allowed: &'static str = match request.method() {
         _ if actions::is_action(path) => "POST",
-        &Method::GET | &Method::HEAD => return page(admin, path),
+        &Method::GET | &Method::HEAD => return page(admin, path, request.headers()),
         _ if path.starts_with("/filters/") => "GET, HEAD, PUT, DELETE, POST",
         _ => "GET, HEAD",
     };
@@ -145,7 +152,7 @@ async fn change(
     response
 }
 
-fn page(admin: &Admin, path: &str) -> Response<Full<Bytes>> {
+fn page(admin: &Admin, path: &str, fields: &HeaderMap) -> Response<Full<Bytes>> {
     let proxy = &admin.keeper.proxy;
     let (snapshot, registry) = (proxy.snapshot(), proxy.registry());
     let draining = admin.draining.load(Ordering::Relaxed);
@@ -172,16 +179,23 @@ fn page(admin: &Admin, path: &str) -> Response<Full<Bytes>> {
                 None => json(StatusCode::NOT_FOUND, &json!({ "error": "there is no such filter" })),
             }
         }
-        "/metrics" => {
-            let mut response = text(StatusCode::OK, prometheus::render(registry, proxy.readings()));
-            response
-                .headers_mut()
-                .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
-            response
-        }
+        "/metrics" => metrics(proxy, fields),
         "/" => text(StatusCode::OK, format!("fyke admin: {PATHS}\n")),
         _ => text(StatusCode::NOT_FOUND, format!("no such page; try {PATHS}\n")),
     }
+}
+
+/// In the format that the scraper asks for.
+fn metrics(proxy: &Proxy, fields: &HeaderMap) -> Response<Full<Bytes>> {
+    let format = negotiate(fields);
+    let body = match format {
+        Format::Text => prometheus::render(proxy.registry(), proxy.metrics().more()),
+        Format::OpenMetrics => openmetrics::render(proxy.metrics().read(Detail::Exposed)),
+    };
+    let mut response = text(StatusCode::OK, body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -407,7 +407,7 @@ impl LocalCluster {
             return;
         }
         endpoint.keep(sender, ends, (served, open), self.sweeps.get());
-        self.metrics.idle.add(1);
+        self.metrics.idle.shift(1);
         if self.metrics.pending.own() > 0 {
             self.freed.notify_one();
         }

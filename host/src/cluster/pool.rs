@@ -206,7 +206,7 @@ impl LocalEndpoint {
             };
             if candidate.sender.is_ready() {
                 let idle = idle.remove(index)?;
-                gauge.sub(1);
+                gauge.shift(-1);
                 return Some((Link::Http1 { sender: idle.sender, served: idle.served, open }, idle.ends));
             }
         }

@@ -22,7 +22,7 @@ use super::units::ByteSize;
 /// Configuration of Fyke, a service proxy. Listeners take requests in, filters look at them, clusters are where they go.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(title = "Fyke", extend("x-fyke-unsupported" = ["control_planes", "register", "metrics", "tests"]))]
+#[schemars(title = "Fyke", extend("x-fyke-unsupported" = ["control_planes", "register", "tests"]))]
 pub struct File {
     /// Where the schema of this file is, for editors. Not used by Fyke.
     #[serde(rename = "$schema", skip_serializing_if = "Option::is_none")]
@@ -60,6 +60,9 @@ pub struct File {
     /// Where the spans of traces go; without it nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracing: Option<Tracing>,
+    /// Where metrics are sent, beside `/metrics` on the admin endpoint, where they always are; without it nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
     /// Whether a change of this file, of what it includes or of a certificate takes effect by itself. Default `manual`.
     #[serde(skip_serializing_if = "Reload::is_manual")]
     pub reload: Reload,
@@ -142,10 +145,11 @@ pub struct ProcessLimits {
 /// Where filters write.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[schemars(extend("x-fyke-unsupported" = ["otlp"]))]
 pub enum Sink {
     /// Standard output.
     Stdout,
     /// Appended to this file, relative to the configuration's.
     File(String),
+    /// A collector of OpenTelemetry: each record is a log record there.
+    Otlp(Collector),
 }

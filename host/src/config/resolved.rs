@@ -40,6 +40,8 @@ pub struct Config {
     pub sinks: BTreeMap<String, Sink>,
     /// Where spans go.
     pub tracing: Option<Arc<Tracing>>,
+    /// Where metrics are sent.
+    pub metrics: Option<Arc<Metrics>>,
     /// What makes a new generation without being asked.
     pub reload: Reload,
     /// Everything but listeners, filters and clusters.
@@ -400,4 +402,6 @@ pub enum Sink {
     Stdout,
     /// Appended to a file.
     File(PathBuf),
+    /// Sent to a collector.
+    Otlp(Arc<LogCollector>),
 }

@@ -235,7 +235,7 @@ impl Pump<'_> {
             Acquired::Wait => return Admitted::Wait,
             Acquired::Unavailable => return Admitted::No,
         };
-        plugin.metrics.streams.inc();
+        plugin.metrics.streams.bump();
         // The route may carry a configuration for this filter: then the stream stands under that one's context.
         let number = exchange
             .selection

@@ -65,7 +65,7 @@ async fn once(stream: &Rc<Stream>, source: Option<Incoming>, expects: bool) -> R
             return nothing();
         }
     };
-    cluster.metrics.active.add(1);
+    cluster.metrics.active.shift(1);
     // Without filters no time has passed since the request's head was complete.
     let (keeps, late) = (stream.keeps_heads(), stream.runtime.chain.reads_response_late);
     let since = if keeps { Instant::now() } else { stream.exchange.borrow().started };
@@ -137,7 +137,7 @@ pub(super) fn failed(stream: &Stream, cluster: &LocalCluster, error: &UpstreamEr
 /// Counts an answer that the client does not see.
 pub(super) fn settle(stream: &Stream, status: StatusCode) {
     let Some((cluster, since)) = stream.cluster.borrow_mut().take() else { return };
-    cluster.metrics.active.sub(1);
+    cluster.metrics.active.shift(-1);
     if let Some(counter) = cluster.metrics.classes.get(usize::from(status.as_u16() / 100).saturating_sub(1)) {
         counter.inc();
     }

@@ -7,6 +7,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -28,9 +29,11 @@ use super::{
     upgrade::Far,
 };
 use crate::{
+    clock,
     cluster::{lease::Lease, local::LocalCluster},
     filter::{finish, flow, pump::Pump, reply},
     listener::activity::{Activity, Busy},
+    telemetry::Histogram,
     upstream::{UpstreamError, dispatch::Purpose},
     wasm::exchange::{Connection, Direction, Exchange, Hold, Reply, Waiting},
 };
@@ -110,21 +113,25 @@ impl Stream {
         let counter = |classes: &[crate::telemetry::registry::Counter; 5],
                        reset: &crate::telemetry::registry::Counter| {
             match class.and_then(|class| classes.get(class.saturating_sub(1))) {
-                Some(counter) if whole => counter.inc(),
-                _ => reset.inc(),
+                Some(counter) if whole => counter.bump(),
+                _ => reset.bump(),
             }
         };
         counter(&metrics.classes, &metrics.reset);
         if let Some((cluster, since)) = self.cluster.borrow_mut().take() {
-            cluster.metrics.active.sub(1);
+            cluster.metrics.active.shift(-1);
             if exchange.details == "via_upstream" {
                 counter(&cluster.metrics.classes, &cluster.metrics.reset);
-                cluster.metrics.duration.observe(now.duration_since(since));
+                let duration = now.duration_since(since);
+                cluster.metrics.duration.note(duration);
+                exemplify(&exchange, &cluster.metrics.duration, duration);
             }
         }
-        metrics.requests_active.sub(1);
-        metrics.worker_active.sub(1);
-        metrics.duration.observe(now.duration_since(exchange.started));
+        metrics.requests_active.shift(-1);
+        metrics.worker_active.shift(-1);
+        let duration = now.duration_since(exchange.started);
+        metrics.duration.note(duration);
+        exemplify(&exchange, &metrics.duration, duration);
         finish::finish(&self.runtime.env, &mut exchange, now);
     }
 
@@ -281,9 +288,9 @@ pub async fn serve(
         purpose = Purpose::Connect;
     }
     let metrics = &runtime.metrics;
-    metrics.requests_active.add(1);
-    metrics.worker_active.add(1);
-    metrics.worker_streams.inc();
+    metrics.requests_active.shift(1);
+    metrics.worker_active.shift(1);
+    metrics.worker_streams.bump();
     // To whoever wants a tunnel, gRPC's way of failing would say that it stands.
     let grpc = !connects && outcome::is_grpc(&head.fields);
     let exchange = Exchange::new(connection, version, head, &runtime.chain.plugins, runtime.limits.buffer);
@@ -361,6 +368,13 @@ pub async fn serve(
         }
     }
     respond(&stream, tail, on_upgrade)
+}
+
+/// Shows a duration as an example of its bucket, where its trace can be looked at.
+fn exemplify(exchange: &Exchange, histogram: &Histogram, duration: Duration) {
+    if let Some(example) = exchange.trace.as_ref().and_then(|trace| trace.example()) {
+        histogram.exemplify(duration, example, clock::wall().into());
+    }
 }
 
 /// The upstream's answer broke off before its head went out: the client can still be told.

@@ -103,6 +103,7 @@ impl Foundation {
             let target = match (records, sink) {
                 (Records::Into(path), _) => SinkTarget::File(path.clone()),
                 (Records::Configured, resolved::Sink::File(path)) => SinkTarget::File(path.clone()),
+                (Records::Configured, resolved::Sink::Otlp(collector)) => SinkTarget::Otlp(Arc::clone(collector)),
                 (Records::Configured, resolved::Sink::Stdout) | (Records::Nowhere, _) => SinkTarget::Stdout,
             };
             (name, target)

@@ -21,7 +21,12 @@ use crate::{
     cluster::{readings::readings, watch::Watches},
     config::{Config, Origin, Problem, Report, resolved::Address},
     snapshot::Snapshot,
-    telemetry::{Gauge, Registry, names, registry::FamilyReading},
+    telemetry::{
+        Gauge, Registry,
+        export::metrics::{Exports, Outcomes, Reader},
+        names,
+        registry::FamilyReading,
+    },
     wasm::tap::Tap,
     worker::{Command, Job, Worker, WorkerParts},
 };
@@ -47,7 +52,7 @@ pub struct Setup {
 /// A running proxy.
 pub struct Proxy {
     foundation: Foundation,
-    snapshot: ArcSwap<Snapshot>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
     workers: Vec<Worker>,
     compilers: Compilers,
     overload: Overload,
@@ -58,6 +63,9 @@ pub struct Proxy {
     facts: Mutex<Facts>,
     /// What the control plane does for clusters.
     watches: Mutex<Watches>,
+    /// Where metrics are sent.
+    exports: Exports,
+    reader: Reader,
 }
 
 /// Gauges live as long as their handles.
@@ -107,9 +115,13 @@ impl Prepared {
         let history = VecDeque::from([Arc::clone(&snapshot)]);
         let mut watches = Watches::default();
         watches.follow(&snapshot.clusters);
+        let exports = Exports::default();
+        let snapshot = Arc::new(ArcSwap::new(snapshot));
+        let reader = reader(registry.clone(), Arc::clone(&snapshot), exports.outcomes());
+        exports.follow(self.config.metrics.as_deref(), &self.config.node, &reader);
         Ok(Proxy {
             foundation: self.foundation,
-            snapshot: ArcSwap::new(snapshot),
+            snapshot,
             workers,
             compilers,
             overload,
@@ -117,6 +129,8 @@ impl Prepared {
             history: Mutex::new(history),
             facts: Mutex::new(Facts::new(&registry)),
             watches: Mutex::new(watches),
+            exports,
+            reader,
         })
     }
 }
@@ -161,13 +175,10 @@ impl Proxy {
         &self.foundation.registry
     }
 
-    /// Metrics that are not in the registry, as they are now.
+    /// Everything that is counted.
     #[must_use]
-    pub fn readings(&self) -> Vec<FamilyReading> {
-        let snapshot = self.snapshot();
-        let mut families = readings(&snapshot.clusters);
-        families.extend(snapshot.tracing.iter().flat_map(|tracing| tracing.readings()));
-        families
+    pub fn metrics(&self) -> &Reader {
+        &self.reader
     }
 
     /// Checks what is written, with changes on top, to the end, as a successor of what runs. Blocks for as long as modules are compiled
@@ -225,6 +236,7 @@ impl Proxy {
         let number = snapshot.generation;
         lock(&self.watches).follow(&snapshot.clusters);
         lock(&self.facts).begin(number);
+        self.exports.follow(prepared.config.metrics.as_deref(), &prepared.config.node, &self.reader);
         self.snapshot.store(Arc::clone(&snapshot));
         let mut history = lock(&self.history);
         history.push_back(snapshot);
@@ -308,6 +320,7 @@ impl Proxy {
             worker.join();
         }
         *lock(&self.watches) = Watches::default();
+        self.exports.close(Duration::from_secs(2));
         // Streams of older generations have written to theirs until now.
         for snapshot in self.history() {
             snapshot.sinks.close(Duration::from_secs(2));
@@ -316,6 +329,18 @@ impl Proxy {
             }
         }
     }
+}
+
+/// Reads what the registry does not have of whichever generation runs.
+fn reader(registry: Registry, snapshot: Arc<ArcSwap<Snapshot>>, outcomes: Outcomes) -> Reader {
+    Reader::new(registry, move || {
+        let snapshot = snapshot.load();
+        let mut families = readings(&snapshot.clusters);
+        FamilyReading::merge(&mut families, snapshot.tracing.iter().flat_map(|tracing| tracing.readings()));
+        FamilyReading::merge(&mut families, outcomes.readings());
+        FamilyReading::merge(&mut families, snapshot.sinks.readings());
+        families
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

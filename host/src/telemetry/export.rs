@@ -1,4 +1,6 @@
-//! Exports as the configuration wants them: what runs on the control plane so that spans get to their collector.
+//! Exports as the configuration wants them: what runs on the control plane so that spans and metrics get to where they are wanted.
+
+pub mod metrics;
 
 use std::{
     io,
@@ -7,7 +9,10 @@ use std::{
 };
 
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::{
+    net::{TcpStream, UnixStream},
+    runtime::Handle,
+};
 use tokio_rustls::TlsConnector;
 
 use super::{
@@ -23,7 +28,7 @@ use super::{
         settings::Protocol,
         span::SpanRecord,
         statistics::{DropReason, FailureReason, Statistics},
-        stop::{self, Stopper},
+        stop::{self, Stop, Stopper},
         value::{Attributes, Value},
     },
     registry::{FamilyReading, Reading},
@@ -96,8 +101,46 @@ impl Drop for Tracing {
     }
 }
 
+/// An exporter that runs. Dropped, it ends without a last flush.
+#[derive(Debug)]
+pub(super) struct Task {
+    stopper: Stopper,
+    /// Closes when it has ended.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Task {
+    /// Runs it on a runtime.
+    pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(
+        runtime: &Handle,
+        run: impl FnOnce(Stop) -> F,
+    ) -> Self {
+        let (stopper, stop) = stop::channel();
+        let (alive, ended) = mpsc::channel();
+        let running = run(stop);
+        runtime.spawn(async move {
+            running.await;
+            drop::<mpsc::Sender<()>>(alive);
+        });
+        Self { stopper, ended }
+    }
+
+    /// Has it flush once more, for as long as `grace`, and end.
+    pub(super) fn stop(&self, grace: Duration) {
+        self.stopper.stop(grace);
+    }
+
+    /// The same; blocks until it has ended, or `deadline`.
+    pub(super) fn end(self, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.stop(left);
+        // Nothing is ever sent: the channel closes when the task has ended.
+        let _ = self.ended.recv_timeout(left);
+    }
+}
+
 /// OpenTelemetry's resource conventions.
-fn resource(service: &str, node: &resolved::Node) -> Attributes {
+pub(super) fn resource(service: &str, node: &resolved::Node) -> Attributes {
     let mut attributes: Attributes = vec![
         ("service.name".into(), Value::from(service.to_owned())),
         ("service.version".into(), env!("CARGO_PKG_VERSION").into()),
@@ -111,7 +154,7 @@ fn resource(service: &str, node: &resolved::Node) -> Attributes {
     attributes
 }
 
-fn environment(collector: &resolved::Collector) -> Environment {
+pub(super) fn environment(collector: &resolved::Collector) -> Environment {
     let connector = Arc::new(Connector { tls: collector.tls.clone() });
     Environment { connector, wall: SystemTime::now, random: || fastrand::u32(..) }
 }

@@ -7,12 +7,24 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::{
+    exemplar::{Exemplar, Exemplars},
+    handle::bump,
+};
+
 /// One decade of bounds, times ten so that they are whole numbers.
 const DECADE: [u64; 10] = [10, 12, 15, 20, 25, 30, 40, 50, 60, 80];
 const NANOSECONDS: [u64; 71] = decades(1_000);
 const NUMBERS: [u64; 78] = with_ones(decades(1));
 /// Buckets of a cell: enough for every table and the one above its last bound.
 const SLOTS: usize = NUMBERS.len() + 1;
+
+/// For each bucket the number of the exposed bucket that it is part of.
+const NANOSECONDS_EXPOSED: [u8; NANOSECONDS.len() + 1] = exposed(&NANOSECONDS);
+const NUMBERS_EXPOSED: [u8; NUMBERS.len() + 1] = exposed(&NUMBERS);
+/// Exposed buckets, of the table that has more: the last number and one.
+#[expect(clippy::indexing_slicing, reason = "evaluated when the program is built")]
+const EXPOSED: u16 = NUMBERS_EXPOSED[NUMBERS.len()] as u16 + 1;
 
 /// Which bounds a histogram has, and in which unit it is exposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +53,27 @@ impl Buckets {
         }
     }
 
+    /// The bucket of an observation.
+    fn slot(self, value: u64) -> usize {
+        self.bounds().partition_point(|bound| *bound < value)
+    }
+
+    /// The number of the exposed bucket of an observation.
+    fn exposed(self, value: u64) -> usize {
+        let table: &[u8] = match self {
+            Self::Seconds => &NANOSECONDS_EXPOSED,
+            Self::Numbers => &NUMBERS_EXPOSED,
+        };
+        // No exemplar has a place there.
+        table.get(self.slot(value)).map_or(usize::MAX, |number| usize::from(*number))
+    }
+
+    /// What an observation adds to the sum.
+    fn summed(self, value: u64) -> u64 {
+        let unit = self.sum_unit();
+        value.saturating_add(unit / 2) / unit
+    }
+
     /// The sum of durations is kept in microseconds: in nanoseconds, ten thousand day-long streams a day would wrap it within weeks.
     fn sum_unit(self) -> u64 {
         match self {
@@ -56,22 +89,35 @@ impl Buckets {
 pub(super) struct HistogramCell {
     sum: AtomicU64,
     slots: [AtomicU64; SLOTS],
+    /// By exposed bucket. At the end: a worker that traces nothing never touches it.
+    exemplars: Exemplars,
 }
 
 impl Default for HistogramCell {
     fn default() -> Self {
-        Self { sum: AtomicU64::new(0), slots: [const { AtomicU64::new(0) }; SLOTS] }
+        Self { sum: AtomicU64::new(0), slots: [const { AtomicU64::new(0) }; SLOTS], exemplars: Exemplars::new(EXPOSED) }
     }
 }
 
 impl HistogramCell {
     pub(super) fn observe(&self, buckets: Buckets, value: u64) {
-        let index = buckets.bounds().partition_point(|bound| *bound < value);
-        if let Some(slot) = self.slots.get(index) {
+        if let Some(slot) = self.slots.get(buckets.slot(value)) {
             slot.fetch_add(1, Ordering::Relaxed);
         }
-        let unit = buckets.sum_unit();
-        self.sum.fetch_add(value.saturating_add(unit / 2) / unit, Ordering::Relaxed);
+        self.sum.fetch_add(buckets.summed(value), Ordering::Relaxed);
+    }
+
+    /// The same, where no other thread observes.
+    pub(super) fn note(&self, buckets: Buckets, value: u64) {
+        if let Some(slot) = self.slots.get(buckets.slot(value)) {
+            bump(slot, 1);
+        }
+        bump(&self.sum, buckets.summed(value));
+    }
+
+    /// Shows an observation that was traced as the example of its bucket. Counts nothing.
+    pub(super) fn exemplify(&self, buckets: Buckets, exemplar: &Exemplar) {
+        self.exemplars.record(buckets.exposed(exemplar.value), exemplar);
     }
 
     pub(super) fn absorb(&self, other: &Self) {
@@ -79,6 +125,7 @@ impl HistogramCell {
         for (mine, theirs) in self.slots.iter().zip(&other.slots) {
             mine.fetch_add(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
         }
+        self.exemplars.absorb(&other.exemplars);
     }
 
     pub(super) fn read(&self, buckets: Buckets) -> HistogramReading {
@@ -87,6 +134,7 @@ impl HistogramCell {
             buckets,
             sum: self.sum.load(Ordering::Relaxed),
             counts: self.slots.iter().take(slots).map(|slot| slot.load(Ordering::Relaxed)).collect(),
+            exemplars: self.exemplars.iter().map(|(_, exemplar)| exemplar).collect(),
         }
     }
 }
@@ -97,9 +145,28 @@ pub struct HistogramReading {
     buckets: Buckets,
     sum: u64,
     counts: Vec<u64>,
+    exemplars: Vec<Exemplar>,
 }
 
 impl HistogramReading {
+    /// Its bounds and the unit of its observations.
+    #[must_use]
+    pub fn buckets(&self) -> Buckets {
+        self.buckets
+    }
+
+    /// Observations per bucket (not cumulative), the last above every bound.
+    #[must_use]
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// Traced observations, at most one of each exposed bucket, in the unit of observation.
+    #[must_use]
+    pub fn exemplars(&self) -> &[Exemplar] {
+        &self.exemplars
+    }
+
     /// Number of observations.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -154,6 +221,7 @@ impl HistogramReading {
             buckets: self.buckets,
             sum: self.sum.saturating_sub(earlier.sum),
             counts: self.counts.iter().zip(&earlier.counts).map(|(now, then)| now.saturating_sub(*then)).collect(),
+            exemplars: self.exemplars.clone(),
         }
     }
 
@@ -173,11 +241,26 @@ impl HistogramReading {
 }
 
 /// Whether a bound is 1, 2.5 or 5 times a power of ten.
-fn is_round(mut bound: u64) -> bool {
+const fn is_round(mut bound: u64) -> bool {
     while bound > 0 && bound.is_multiple_of(10) {
         bound /= 10;
     }
     matches!(bound, 1 | 5 | 25)
+}
+
+/// How many exposed bounds lie below each bucket.
+#[expect(clippy::indexing_slicing, reason = "evaluated when the program is built")]
+const fn exposed<const N: usize, const M: usize>(bounds: &[u64; N]) -> [u8; M] {
+    let mut numbers = [0; M];
+    let (mut index, mut below) = (0, 0);
+    while index < M {
+        numbers[index] = below;
+        if index < N && is_round(bounds[index]) {
+            below += 1;
+        }
+        index += 1;
+    }
+    numbers
 }
 
 /// Bounds from ten times `unit`, ten for each decade.
@@ -262,6 +345,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_exemplar_is_in_the_exposed_bucket_of_its_value(value in any::<u64>(), seconds in any::<bool>()) {
+            let buckets = if seconds { Buckets::Seconds } else { Buckets::Numbers };
+            let cell = HistogramCell::default();
+            let time = crate::telemetry::reading::UnixTime(1);
+            cell.exemplify(buckets, &Exemplar { trace: [1; 16], span: [2; 8], value, time });
+            let exposed = buckets.bounds().iter().filter(|bound| is_round(**bound));
+            let expected = exposed.filter(|bound| **bound < value).count();
+            prop_assert_eq!(cell.exemplars.iter().map(|(bucket, _)| bucket).collect::<Vec<_>>(), [expected]);
+            prop_assert_eq!(cell.read(buckets).count(), 0);
+        }
+
         #[test]
         fn quantiles_are_within_a_bucket_of_the_truth(
             mut values in prop::collection::vec(10_000_u64..90_000_000_000, 1..200),

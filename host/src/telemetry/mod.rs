@@ -8,9 +8,11 @@
 //! * [`names`] is the only place where a metric's name, help, kind and label names are written.
 //! * [`histogram`] fixes the buckets: fine ones inside, for quantiles; a round subset in the exposition.
 //! * [`filter_metrics`] holds what filters define for themselves, found by number, process-wide; [`labelled`] what they define with labels.
-//! * [`prometheus`] writes all of it as text.
+//! * [`gather`] reads all of it as exporters want it. [`exemplar`] holds the traced observations that histograms name.
+//! * [`prometheus`] writes all of it as text, [`openmetrics`] in the newer format, with exemplars.
 //! * [`sink`] takes finished log records from workers and writes them on threads of its own.
-//! * [`otlp`] sends spans, metrics and log records to a collector; [`export`] runs that as the configuration says.
+//! * [`otlp`] sends spans, metrics and log records to a collector, [`statsd`] metrics to a StatsD server; [`export`] runs that as the
+//!   configuration says.
 //! * [`logging`] sets up `tracing` for the process's own messages, which a thread of theirs writes.
 //!
 //! # What this is not
@@ -29,17 +31,23 @@
     allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that fails may panic")
 )]
 
+pub mod exemplar;
 pub mod export;
 pub mod filter_metrics;
+pub mod gather;
 pub mod handle;
 pub mod histogram;
+mod label;
 pub mod labelled;
 pub mod logging;
 pub mod names;
+pub mod openmetrics;
 pub mod otlp;
 pub mod prometheus;
+pub mod reading;
 pub mod registry;
 pub mod sink;
+pub mod statsd;
 
 pub use filter_metrics::{FilterMetricError, FilterMetricKind};
 pub use handle::{Counter, Gauge, Histogram};

@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -40,7 +40,7 @@ struct Inner {
     families: Mutex<Families>,
     filter_metrics: FilterMetrics,
     labelled: LabelledMetrics,
-    limit: usize,
+    limit: AtomicUsize,
     overflows: AtomicU64,
 }
 
@@ -88,10 +88,15 @@ impl Registry {
                 families: Mutex::default(),
                 filter_metrics: FilterMetrics::default(),
                 labelled: LabelledMetrics::default(),
-                limit,
+                limit: AtomicUsize::new(limit),
                 overflows: AtomicU64::new(0),
             }),
         }
+    }
+
+    /// From now on at most `limit` series are made; those that there are stay.
+    pub fn limit(&self, limit: usize) {
+        self.inner.limit.store(limit, Ordering::Relaxed);
     }
 
     /// A new cell in the counter series of `metric` with these labels. `labels` names every label of the metric, in any order.
@@ -177,7 +182,7 @@ impl Registry {
         let Families { by_name, series } = &mut *families;
         let family = by_name.entry(metric.name).or_insert_with(|| Family { metric, series: BTreeMap::new() });
         debug_assert_eq!(family.metric.kind, metric.kind, "{}", metric.name);
-        if *series >= self.inner.limit && !family.series.contains_key(&labels) {
+        if *series >= self.inner.limit.load(Ordering::Relaxed) && !family.series.contains_key(&labels) {
             self.inner.overflows.fetch_add(1, Ordering::Relaxed);
             labels.fill_with(|| OVERFLOW.to_owned());
         }
@@ -210,6 +215,18 @@ pub struct FamilyReading {
     pub metric: &'static Metric,
     /// Label values, in the order of the metric's label names, and what each series shows.
     pub series: Vec<(Vec<String>, Reading)>,
+}
+
+impl FamilyReading {
+    /// Adds readings to others; each metric is in one piece afterwards.
+    pub fn merge(all: &mut Vec<Self>, more: impl IntoIterator<Item = Self>) {
+        for family in more {
+            match all.iter_mut().find(|known| known.metric.name == family.metric.name) {
+                Some(known) => known.series.extend(family.series),
+                None => all.push(family),
+            }
+        }
+    }
 }
 
 impl AnySeries {
@@ -297,6 +314,26 @@ mod tests {
         assert_eq!(read(), None);
         let _ = registry.gather();
         assert_eq!(lock(&registry.inner.families).series, 0);
+    }
+
+    #[test]
+    fn one_threads_way_to_count_reads_like_everybodys() {
+        let registry = Registry::new();
+        let counter = registry.counter(&names::LISTENER_REQUESTS, &[("listener", "a"), ("class", "2xx")]);
+        let gauge = registry.gauge(&names::LISTENER_CONNECTIONS_ACTIVE, WEB);
+        let histogram = registry.histogram(&names::LISTENER_REQUEST_DURATION, WEB);
+        counter.inc();
+        counter.bump();
+        gauge.add(5);
+        gauge.shift(-2);
+        histogram.observe(Duration::from_millis(3));
+        histogram.note(Duration::from_millis(3));
+        assert_eq!((counter.own(), gauge.own()), (2, 3));
+        let Some(Reading::Histogram(reading)) = registry.read(&names::LISTENER_REQUEST_DURATION, WEB) else {
+            panic!("no histogram");
+        };
+        assert_eq!(reading.cumulative().find(|(bound, _)| *bound >= 0.003), Some((0.005, 2)));
+        assert_eq!((reading.count(), reading.sum()), (2, 0.006));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! Nothing waits for a sink. When [`QUEUE_BYTES`] are queued (its handles together), records are dropped and counted. Records of one
 //! handle keep their order; records of two handles are never mixed within a line.
 
+mod collector;
 mod writer;
 
 use std::{
@@ -23,10 +24,13 @@ use std::{
 };
 
 use super::{
+    export::metrics::readings,
     handle::{Counter, lock},
     names,
-    registry::Registry,
+    otlp::statistics::Statistics,
+    registry::{FamilyReading, Registry},
 };
+use crate::config::resolved::LogCollector;
 use writer::{Output, Writer};
 
 /// Most bytes that wait to be written to one sink.
@@ -41,6 +45,8 @@ pub enum SinkTarget {
     Stdout,
     /// Appended to this file, which is made when missing and opened anew when it was moved away.
     File(PathBuf),
+    /// Sent to a collector of OpenTelemetry, each record as a log record.
+    Otlp(Arc<LogCollector>),
 }
 
 /// Why sinks could not be opened.
@@ -55,6 +61,14 @@ pub enum SinkError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// There is no runtime that could send, or the collector's settings cannot be worked with.
+    #[error("sink `{sink}`: cannot send: {reason}")]
+    Send {
+        /// Name of the sink.
+        sink: String,
+        /// Why.
+        reason: String,
     },
     /// The system gives no thread.
     #[error("sink `{sink}`: cannot start its thread: {source}")]
@@ -110,8 +124,7 @@ impl Sinks {
                 continue;
             }
             let written = target.clone();
-            let output =
-                Output::open(target).map_err(|(path, source)| SinkError::Open { sink: name.clone(), path, source })?;
+            let output = Output::open(&name, target)?;
             let sink = Sink::start(&name, written, output, registry)?;
             by_name.insert(name, Arc::new(sink));
         }
@@ -122,6 +135,12 @@ impl Sinks {
     #[must_use]
     pub fn handle(&self, name: &str) -> Option<SinkHandle> {
         self.by_name.get(name).map(SinkHandle::new)
+    }
+
+    /// What became of records that were sent, as metrics; nothing where none are.
+    #[must_use]
+    pub fn readings(&self) -> Vec<FamilyReading> {
+        readings("logs", self.by_name.values().filter_map(|sink| sink.sent.as_deref()))
     }
 
     /// Bytes that are not written yet.
@@ -208,12 +227,15 @@ struct Sink {
     ended: Mutex<mpsc::Receiver<()>>,
     full: Counter,
     closed: Counter,
+    /// Of one that sends.
+    sent: Option<Arc<Statistics>>,
 }
 
 impl Sink {
     fn start(name: &str, target: SinkTarget, output: Output, registry: &Registry) -> Result<Self, SinkError> {
         let shared = Arc::new(Shared::default());
         let (alive, ended) = mpsc::channel::<()>();
+        let sent = output.statistics();
         let dropped = |reason| registry.counter(&names::SINK_DROPPED, &[("sink", name), ("reason", reason)]);
         let writer = Writer {
             sink: name.to_owned(),
@@ -237,6 +259,7 @@ impl Sink {
             ended: Mutex::new(ended),
             full: dropped("full"),
             closed: dropped("closed"),
+            sent,
         })
     }
 

@@ -222,6 +222,12 @@ impl Trace {
         self.recorded
     }
 
+    /// The trace, and the stream's span in it, where somebody can find them: they make a good example.
+    #[must_use]
+    pub fn example(&self) -> Option<([u8; 16], [u8; 8])> {
+        self.recorded.then_some((self.trace_id, self.span_id))
+    }
+
     fn start(&mut self, filter: String, name: &[u8]) -> u32 {
         if !self.recorded || self.spans.len() >= MOST_SPANS {
             return UNRECORDED;

@@ -95,14 +95,15 @@ pub(crate) fn resolve(
     let admin = raw.admin.as_ref().and_then(|admin| resolver.admin(admin, &root.key("admin")));
     let filters = resolver.filters(&raw.filters, &root.key("filters"));
     let clusters = resolver.clusters(&raw.clusters, &root.key("clusters"));
-    let sinks = resolver.sinks(&raw.sinks, &root.key("sinks"));
+    let sinks = resolver.sinks(&raw.sinks, &raw.node, &root.key("sinks"));
     let tracing = raw.tracing.as_ref().and_then(|tracing| resolver.tracing(tracing, &raw.node, &root.key("tracing")));
+    let metrics = raw.metrics.as_ref().and_then(|metrics| resolver.metrics(metrics, &raw.node, &root.key("metrics")));
     let taken = admin.as_ref().map(|admin| &admin.address);
     let listeners = resolver.listeners(&raw.listeners, &filters, taken, &root)?;
     resolver.spoken_there(&listeners, &clusters, &root.key("listeners"));
     let limits = resolver.process_limits(raw.limits.clone().unwrap_or_default(), &root.key("limits"));
     resolver.contents.clear();
-    let rest = (&raw.node, &raw.workers, &raw.state, &raw.admin, &raw.limits, &raw.sinks, &raw.tracing);
+    let rest = (&raw.node, &raw.workers, &raw.state, &raw.admin, &raw.limits, &raw.sinks, &raw.tracing, &raw.metrics);
     let rest = resolver.fingerprint(&rest);
     let mut files: Vec<PathBuf> = sources.file_names().map(PathBuf::from).collect();
     files.append(&mut resolver.files);
@@ -123,6 +124,7 @@ pub(crate) fn resolve(
         clusters,
         sinks,
         tracing: tracing.map(Arc::new),
+        metrics: metrics.map(Arc::new),
         reload: reload(raw.reload),
         rest,
         files,
@@ -169,15 +171,24 @@ impl Resolver<'_, '_> {
         ProcessLimits { connections: raw.connections.unwrap_or(20_000) as usize, memory }
     }
 
-    fn sinks(&mut self, sinks: &BTreeMap<String, raw::Sink>, place: &Place<'_>) -> BTreeMap<String, Sink> {
+    fn sinks(
+        &mut self,
+        sinks: &BTreeMap<String, raw::Sink>,
+        node: &Option<raw::Node>,
+        place: &Place<'_>,
+    ) -> BTreeMap<String, Sink> {
         sinks
             .iter()
-            .map(|(name, sink)| {
+            .filter_map(|(name, sink)| {
+                let place = place.key(name);
                 let sink = match sink {
                     raw::Sink::Stdout => Sink::Stdout,
-                    raw::Sink::File(path) => Sink::File(self.file(&place.key(name).key("file"), path)),
+                    raw::Sink::File(path) => Sink::File(self.file(&place.key("file"), path)),
+                    raw::Sink::Otlp(otlp) => {
+                        Sink::Otlp(Arc::new(self.log_collector(otlp, node, &place.key("otlp"))?))
+                    }
                 };
-                (name.clone(), sink)
+                Some((name.clone(), sink))
             })
             .collect()
     }

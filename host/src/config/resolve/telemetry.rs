@@ -1,4 +1,4 @@
-//! `tracing:`
+//! `tracing:` and `metrics:`
 
 use std::time::Duration;
 
@@ -6,11 +6,16 @@ use super::{Resolver, place::Place};
 use crate::{
     config::{
         raw,
-        resolved::{ClusterProtocol, Collector, Tracing},
+        resolved::{ClusterProtocol, Collector, LogCollector, Metrics, Tracing},
     },
-    telemetry::otlp::{
-        endpoint::{Endpoint, Security},
-        settings::{Compression, Protocol, Settings, header},
+    telemetry::{
+        otlp::{
+            endpoint::{Endpoint, Security},
+            exporter::METRICS_INTERVAL,
+            settings::{Compression, Protocol, Settings, header},
+        },
+        registry::SERIES,
+        statsd::{self, settings::Dialect, settings::Histograms, target::Target},
     },
 };
 
@@ -18,6 +23,12 @@ use crate::{
 const SAMPLE: f64 = 1.0;
 /// What holding a stream for less is not worth a span.
 const FILTER_THRESHOLD: Duration = Duration::from_millis(1);
+
+/// The name of a service that has none of its own: its fleet's.
+fn service_of(node: &Option<raw::Node>) -> String {
+    let fleet = node.as_ref().map(|node| node.cluster.clone());
+    fleet.filter(|name| !name.is_empty()).unwrap_or_else(|| "fyke".to_owned())
+}
 
 impl Resolver<'_, '_> {
     pub(super) fn tracing(
@@ -28,14 +39,108 @@ impl Resolver<'_, '_> {
     ) -> Option<Tracing> {
         self.contents.clear();
         let collector = self.collector(&raw.otlp, &place.key("otlp"))?;
-        let service = raw.service.clone().or_else(|| node.as_ref().map(|node| node.cluster.clone()));
+        let service = raw.service.clone().filter(|name| !name.is_empty());
         Some(Tracing {
             collector,
             sample: raw.sample.map_or(SAMPLE, |sample| sample.0) / 100.0,
             filter_threshold: raw.filter_threshold.map_or(FILTER_THRESHOLD, |threshold| threshold.0),
-            service: service.filter(|name| !name.is_empty()).unwrap_or_else(|| "fyke".to_owned()),
+            service: service.unwrap_or_else(|| service_of(node)),
             fingerprint: self.fingerprint(&(raw, node)),
         })
+    }
+
+    pub(super) fn metrics(
+        &mut self,
+        raw: &raw::Metrics,
+        node: &Option<raw::Node>,
+        place: &Place<'_>,
+    ) -> Option<Metrics> {
+        self.contents.clear();
+        let mut wrong = false;
+        let otlp = raw.otlp.as_ref().and_then(|otlp| {
+            let collector = self.collector(otlp, &place.key("otlp"));
+            wrong |= collector.is_none();
+            collector
+        });
+        let statsd = raw.statsd.as_ref().and_then(|statsd| {
+            let settings = self.statsd(statsd, raw.interval, &place.key("statsd"));
+            wrong |= settings.is_none();
+            settings
+        });
+        let interval = self.timeout(raw.interval, METRICS_INTERVAL, &place.key("interval"));
+        if interval < statsd::settings::LEAST_INTERVAL || interval > statsd::settings::LONGEST {
+            let place = place.key("interval");
+            self.diagnostics.error(place.span, &place.path, "must be from 100ms to 24h");
+            return None;
+        }
+        (!wrong).then(|| Metrics {
+            statsd,
+            otlp,
+            interval,
+            series: raw.series.and_then(|series| usize::try_from(series).ok()).unwrap_or(SERIES),
+            service: service_of(node),
+            fingerprint: self.fingerprint(&(raw, node)),
+        })
+    }
+
+    /// Where a sink's records go.
+    pub(super) fn log_collector(
+        &mut self,
+        raw: &raw::Collector,
+        node: &Option<raw::Node>,
+        place: &Place<'_>,
+    ) -> Option<LogCollector> {
+        self.contents.clear();
+        let collector = self.collector(raw, place)?;
+        let fingerprint = self.fingerprint(&(raw, node));
+        let identity = super::identity(node.clone().unwrap_or_default());
+        Some(LogCollector { collector, service: service_of(node), node: identity, fingerprint })
+    }
+
+    fn statsd(
+        &mut self,
+        raw: &raw::Statsd,
+        interval: Option<crate::config::units::Duration>,
+        place: &Place<'_>,
+    ) -> Option<statsd::Settings> {
+        let (address, full, written) = match raw {
+            raw::Statsd::Address(address) => (address, None, place.clone()),
+            raw::Statsd::Full(full) => (&full.address, Some(full), place.key("address")),
+        };
+        let target: Target = match address.parse() {
+            Ok(target) => target,
+            Err(error) => {
+                self.diagnostics.error(written.span, &written.path, format!("{error}"));
+                return None;
+            }
+        };
+        let dog = full.is_some_and(|full| full.dialect == raw::StatsdDialect::Dogstatsd);
+        let mut settings = if dog { statsd::Settings::dog(target) } else { statsd::Settings::new(target) };
+        debug_assert_eq!(settings.dialect == Dialect::Dog, dog);
+        if let Some(interval) = interval {
+            settings.interval = interval.0;
+        }
+        if let Some(full) = full {
+            if let Some(prefix) = &full.prefix {
+                settings.prefix.clone_from(prefix);
+            }
+            if let Some(histograms) = full.histograms {
+                settings.histograms = match histograms {
+                    raw::StatsdHistograms::Summary => Histograms::Summary,
+                    raw::StatsdHistograms::Timers => Histograms::Timers,
+                    raw::StatsdHistograms::Distributions => Histograms::Distributions,
+                };
+            }
+            if let Some(datagram) = full.datagram {
+                settings.datagram = usize::try_from(datagram.0).unwrap_or(usize::MAX);
+            }
+            settings.refresh = self.timeout(full.refresh, settings.refresh, &place.key("refresh"));
+        }
+        if let Err(error) = settings.check() {
+            self.diagnostics.error(written.span, &place.path, error.to_string());
+            return None;
+        }
+        Some(settings)
     }
 
     fn collector(&mut self, raw: &raw::Collector, place: &Place<'_>) -> Option<Collector> {

@@ -1,9 +1,12 @@
-//! `tracing:`
+//! `tracing:` and `metrics:`
 
 use std::time::Duration;
 
-use super::ClusterTls;
-use crate::{config::fingerprint::Fingerprint, telemetry::otlp::settings::Settings};
+use super::{ClusterTls, Node};
+use crate::{
+    config::fingerprint::Fingerprint,
+    telemetry::{otlp::settings::Settings, statsd},
+};
 
 /// `tracing:`
 #[derive(Debug, Clone)]
@@ -19,6 +22,44 @@ pub struct Tracing {
     /// All of this, and of `node:`.
     pub fingerprint: Fingerprint,
 }
+
+/// `metrics:`
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Where they are sent as StatsD.
+    pub statsd: Option<statsd::Settings>,
+    /// Where they are sent by OTLP.
+    pub otlp: Option<Collector>,
+    /// How often by OTLP. Default 1 min.
+    pub interval: Duration,
+    /// Most series of the proxy's own.
+    pub series: usize,
+    /// `service.name`
+    pub service: String,
+    /// All of this, and of `node:`.
+    pub fingerprint: Fingerprint,
+}
+
+/// Where a sink's records are sent.
+#[derive(Debug, Clone)]
+pub struct LogCollector {
+    /// The collector.
+    pub collector: Collector,
+    /// `service.name`
+    pub service: String,
+    /// Whose records they are.
+    pub node: Node,
+    /// All of this.
+    pub fingerprint: Fingerprint,
+}
+
+impl PartialEq for LogCollector {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+}
+
+impl Eq for LogCollector {}
 
 /// A collector of OpenTelemetry.
 #[derive(Debug, Clone)]

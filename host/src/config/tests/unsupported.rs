@@ -32,10 +32,7 @@ fn they_are_refused_by_name() {
         (cluster("discovery: { dns: users.internal:8080, refresh: 5s }"), "discovery"),
         (top("control_planes: {}"), "control_planes"),
         (top("register: {}"), "register"),
-        (top("metrics: {}"), "metrics"),
         (top("tests: []"), "tests"),
-        (top("sinks: { a: { otlp: 127.0.0.1:4317 } }"), "otlp"),
-        (top("sinks: { a: otlp }"), "otlp"),
     ];
     for (text, word) in cases {
         let (message, help) = problem(&text);

@@ -108,6 +108,31 @@ impl Histogram {
         }
         Ok(Self { bounds, counts, sum })
     }
+
+    /// Inclusive upper bounds, rising.
+    #[must_use]
+    pub fn bounds(&self) -> &[f64] {
+        &self.bounds
+    }
+
+    /// Observations per bucket, one more than bounds.
+    #[must_use]
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// Sum of all observations.
+    #[must_use]
+    pub fn sum(&self) -> f64 {
+        self.sum
+    }
+}
+
+impl Default for Histogram {
+    /// Without bounds and observations.
+    fn default() -> Self {
+        Self { bounds: Arc::default(), counts: vec![0], sum: 0.0 }
+    }
 }
 
 /// Why numbers are no histogram.

@@ -11,8 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Buffer, Shared, SinkTarget};
-use crate::telemetry::handle::{Counter, lock};
+use super::{Buffer, Shared, SinkError, SinkTarget, collector::Sending};
+use crate::telemetry::{
+    handle::{Counter, lock},
+    otlp::statistics::Statistics,
+};
 
 /// How long a record waits at most before it is written.
 const POLL: Duration = Duration::from_millis(100);
@@ -96,16 +99,28 @@ impl Writer {
 pub(super) enum Output {
     Stdout,
     File { path: PathBuf, file: File, checked: Instant },
+    Otlp(Sending),
 }
 
 impl Output {
-    pub(super) fn open(target: SinkTarget) -> Result<Self, (PathBuf, io::Error)> {
+    pub(super) fn open(sink: &str, target: SinkTarget) -> Result<Self, SinkError> {
         match target {
             SinkTarget::Stdout => Ok(Self::Stdout),
             SinkTarget::File(path) => match append_to(&path) {
                 Ok(file) => Ok(Self::File { path, file, checked: Instant::now() }),
-                Err(error) => Err((path, error)),
+                Err(source) => Err(SinkError::Open { sink: sink.to_owned(), path, source }),
             },
+            SinkTarget::Otlp(collector) => Sending::start(sink, &collector)
+                .map(Self::Otlp)
+                .map_err(|reason| SinkError::Send { sink: sink.to_owned(), reason }),
+        }
+    }
+
+    /// What becomes of its records after they are written.
+    pub(super) fn statistics(&self) -> Option<Arc<Statistics>> {
+        match self {
+            Self::Otlp(sending) => Some(sending.statistics()),
+            Self::Stdout | Self::File { .. } => None,
         }
     }
 
@@ -136,6 +151,10 @@ impl Output {
                 stdout.flush()
             }
             Self::File { file, .. } => file.write_all(bytes),
+            Self::Otlp(sending) => {
+                sending.send(bytes);
+                Ok(())
+            }
         }
     }
 
@@ -143,6 +162,7 @@ impl Output {
         match self {
             Self::Stdout => "standard output".to_owned(),
             Self::File { path, .. } => path.display().to_string(),
+            Self::Otlp(sending) => sending.to(),
         }
     }
 }
