@@ -28,13 +28,15 @@ pub struct Options {
 }
 
 /// Nanoseconds that each may take on the machine where Fyke is made.
-const LIMITS: [(&str, f64); 6] = [
+const LIMITS: [(&str, f64); 8] = [
     ("header get", 150.0),
     ("header get, missing", 150.0),
     ("header set", 200.0),
     ("property get", 250.0),
     ("shared data get", 400.0),
     ("shared data set", 400.0),
+    ("counter", 80.0),
+    ("counter with two labels", 80.0),
 ];
 
 /// Measures, prints, writes.

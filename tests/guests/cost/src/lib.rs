@@ -1,7 +1,7 @@
 //! Measures what hostcalls cost, from inside: answers each request with one line for each kind, `name nanoseconds`.
 
 use fyke_sdk::{
-    ConfigError, Env, Flow, HttpFilter, Reply, Request, Result,
+    ConfigError, Counter, Env, Flow, HttpFilter, Reply, Request, Result,
     abi::{self, MapKind},
     http_filter,
 };
@@ -10,15 +10,19 @@ use fyke_sdk::{
 const TIMES: u32 = 20_000;
 
 /// The filter.
-pub struct Cost;
+pub struct Cost {
+    plain: Counter<0>,
+    labelled: Counter<2>,
+}
 
 #[http_filter]
 impl HttpFilter for Cost {
     type Config = ();
     type Ctx = ();
 
-    fn configure((): (), _env: &mut Env) -> Result<Self, ConfigError> {
-        Ok(Self)
+    fn configure((): (), env: &mut Env) -> Result<Self, ConfigError> {
+        let labelled = env.counter("cost_labelled_total", ["method", "route"])?;
+        Ok(Self { plain: env.counter("cost_plain_total", [])?, labelled })
     }
 
     async fn on_request(&self, (): &mut (), request: &mut Request) -> Result<Flow> {
@@ -32,6 +36,8 @@ impl HttpFilter for Cost {
             each("property get", || drop(abi::property(b"source\0address"))),
             each("shared data get", || drop(abi::shared_data("cost"))),
             each("shared data set", || _ = abi::set_shared_data("cost", b"a value of usual length", 0)),
+            each("counter", || self.plain.increment([])),
+            each("counter with two labels", || self.labelled.increment(["GET", "users-by-id"])),
         ];
         Ok(Reply::text(200, lines.concat()).into())
     }
