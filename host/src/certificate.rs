@@ -149,6 +149,14 @@ impl Facts {
     }
 }
 
+/// Whose a certificate is, and when it expires, in seconds since 1970; 0: before that.
+#[must_use]
+pub fn expiry(der: &[u8]) -> Option<(String, u64)> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let expires = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+    Some((subject(certificate.subject()), expires))
+}
+
 fn subject(name: &X509Name<'_>) -> String {
     let mut parts: Vec<String> = name
         .iter_rdn()

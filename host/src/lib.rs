@@ -12,6 +12,7 @@
 //! * [`callout`], [`shared`]: what filters may use besides their stream.
 //! * [`upstream`]: executes route decisions. [`cluster`]: endpoints, balancing, pools.
 //! * [`telemetry`]: metrics, log sinks, the process's own log.
+//! * [`dry_run`]: a configuration on a proxy of its own, for its tests and for explanations: the real parts, with stand-ins for endpoints.
 //! * [`envoy`]: a filter in the words of Envoy. [`testbed`]: a proxy around one filter, for the filter's own tests; driven over a pipe.
 //! * [`config`] and [`snapshot`]: plain data that all may read. [`transport`]: byte streams.
 //!   [`clock`]: the wall clock. [`files`]: whole files or none.
@@ -32,6 +33,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod dry_run;
 pub mod envoy;
 pub mod files;
 pub mod filter;

@@ -88,6 +88,15 @@ pub trait HttpFilter: Sized + 'static {
         Ok(Flow::Continue)
     }
 
+    /// What this filter is about to make of the request whose headers are here, for a person: a line for each thing, in the order in
+    /// which it is looked at. What does not apply is worth a line that says why. For `fyke explain`; called on Fyke only, just before
+    /// the request is shown to [`on_request`](HttpFilter::on_request), on an instance that was made for the question. It decides
+    /// nothing. Of what it says the first 10,000 lines and 1 MiB are kept. Default: nothing.
+    fn explain(&self, request: &Request) -> Vec<String> {
+        let _ = request;
+        Vec::new()
+    }
+
     /// The response's headers are here.
     ///
     /// # Errors
@@ -176,6 +185,7 @@ pub struct Callbacks {
     pub on_request_with_body: bool,
     pub on_request_chunk: bool,
     pub on_reroute: bool,
+    pub explain: bool,
     pub on_response: bool,
     pub on_response_with_body: bool,
     pub on_response_chunk: bool,
@@ -190,7 +200,7 @@ impl Callbacks {
     /// Whether each method is done when it returns, and nothing else of a stream is looked at than its heads.
     pub(crate) const fn sees_heads_only(self) -> bool {
         let Self { on_request_with_body, on_request_chunk, on_response_with_body, on_response_chunk, .. } = self;
-        !(on_request_with_body || on_request_chunk || on_response_with_body || on_response_chunk)
-            && !(self.on_log || self.waits)
+        let sees_bodies = on_request_with_body || on_request_chunk || on_response_with_body || on_response_chunk;
+        !(sees_bodies || self.on_log || self.waits)
     }
 }

@@ -47,6 +47,7 @@
 //! | When | Method | May wait | May reply | Callback |
 //! |---|---|---|---|---|
 //! | at load | [`configure`](HttpFilter::configure) | no | refuses | `proxy_on_configure` |
+//! | before that, when `fyke explain` asks (Fyke only) | [`explain`](HttpFilter::explain) | no | no | `proxy_on_foreign_function` 2 |
 //! | request headers | [`on_request`](HttpFilter::on_request) | yes | yes | `proxy_on_request_headers` |
 //! | request body, whole | [`on_request_with_body`](HttpFilter::on_request_with_body) | yes | yes | `proxy_on_request_headers`, `_body`, `_trailers` |
 //! | request body, each chunk | [`on_request_chunk`](HttpFilter::on_request_chunk) | no | on error | `proxy_on_request_body` |

@@ -1,5 +1,11 @@
 //! The admin endpoint, and the end of a process.
 
+mod api;
+mod bundle;
+mod dashboard;
+mod logging;
+mod rotation;
+mod streams;
 mod tokens;
 
 use std::time::Duration;

@@ -39,7 +39,7 @@ fn every_example_runs_as_written() {
         assert_eq!(ended.code, Some(0), "{name} failed:\n{}{}", ended.stdout, ended.stderr);
         ran.insert(name);
     }
-    for name in ["front-proxy", "hello-filter", "static-site-and-api", "systemd"] {
+    for name in ["front-proxy", "hello-filter", "static-site-and-api", "systemd", "tested-routes"] {
         assert!(ran.contains(name), "the example {name} is missing");
     }
 }

@@ -338,6 +338,6 @@ async fn what_hostcalls_cost_can_be_measured_from_inside() {
     let proxy = Proxy::start(chain(upstream.address, &[("cost", cost)])).await;
     let text = proxy.get("/").await.text();
     let nanoseconds: Vec<f64> = text.lines().map(|line| line.split_once(": ").unwrap().1.parse().unwrap()).collect();
-    assert_eq!(nanoseconds.len(), 6, "{text}");
+    assert_eq!(nanoseconds.len(), 8, "{text}");
     assert!(nanoseconds.iter().all(|each| *each > 0.0), "{text}");
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     collector::{Collector, attributes},
-    support::{Conn, Message, Proxy, Upstream, eventually},
+    support::{Conn, Message, Proxy, Upstream, eventually, long},
 };
 
 /// Lines that a StatsD server got.
@@ -220,4 +220,48 @@ async fn records_of_a_sink_are_log_records_at_a_collector() {
     proxy.signal(rustix::process::Signal::TERM);
     assert_eq!(proxy.ended().await, Some(0));
     assert_eq!(collector.logs().len(), 21);
+}
+
+/// A client that sends ever new values of a label costs what the limit says, and is counted. With `FYKE_LONG=1` there are a million of them.
+#[tokio::test]
+async fn more_values_than_there_may_be_series_share_one() {
+    const SERIES: usize = 1000;
+    let values = if long() { 1_000_000 } else { 20_000 };
+    let proxy = Proxy::start(format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [stats-tags, router] }}\n\
+         filters:\n  router: {{ module: builtin:router, config: {{ routes: [{{ respond: {{ status: 200 }} }}] }} }}\n  \
+         stats-tags:\n    module: builtin:stats-tags\n    limits: {{ series: {SERIES} }}\n    \
+         config:\n      labels: [{{ label: user, from: {{ request_header: x-user }} }}]\n      \
+         metrics: {{ duration: {{ enabled: false }}, request_size: {{ enabled: false }}, response_size: {{ enabled: false }} }}\n\
+         clusters: {{}}\n"
+    ))
+    .await;
+    let mut conn = proxy.connect().await;
+    let mut sent = 0;
+    let mut resident = 0;
+    while sent < values {
+        let many: String = (sent..sent + 100)
+            .map(|user| format!("GET / HTTP/1.1\r\nhost: a\r\nx-user: \"{user}\\\u{e9}\r\n\r\n"))
+            .collect();
+        conn.send(&many).await;
+        for _ in 0..100 {
+            assert_eq!(conn.response("GET").await.status(), 200);
+        }
+        sent += 100;
+        if sent == 2 * SERIES {
+            resident = proxy.resident();
+        }
+    }
+    let grown = proxy.resident().saturating_sub(resident);
+    assert!(grown < 8 << 20, "{grown} bytes more after {values} values than after {}", 2 * SERIES);
+    let text = proxy.ask("/metrics").await.text();
+    let series: Vec<&str> = text.lines().filter(|line| line.starts_with("stats_requests_total{")).collect();
+    assert_eq!(series.len(), SERIES + 1);
+    assert!(
+        series.iter().any(|line| line.starts_with("stats_requests_total{user=\"\\\"7\\\\\u{e9}\"} 1")),
+        "{series:?}"
+    );
+    let over = (values - SERIES) as f64;
+    proxy.metric_reaches("stats_requests_total", &[("user", "_overflow")], over).await;
+    proxy.metric_reaches("fyke_filter_series_overflow_total", &[], over).await;
 }

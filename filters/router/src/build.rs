@@ -82,6 +82,7 @@ fn bare_routes(raw: Vec<config::Route>, scope: &Scope<'_>) -> Result<VirtualHost
     let defaults = Defaults { name: "*".to_owned(), ..Defaults::default() };
     let (routes, index) = self::routes(raw, &defaults, scope)?;
     Ok(VirtualHost {
+        name: defaults.name,
         routes,
         index,
         require_tls: RequireTls::None,
@@ -117,7 +118,8 @@ fn virtual_host(
     let request_headers = changes(raw.request_headers, Of::Request).map_err(under)?;
     let response_headers = changes(raw.response_headers, Of::Response).map_err(under)?;
     let (routes, index) = routes(raw.routes, &defaults, scope)?;
-    Ok(VirtualHost { routes, index, require_tls: raw.require_tls, request_headers, response_headers })
+    let name = defaults.name;
+    Ok(VirtualHost { name, routes, index, require_tls: raw.require_tls, request_headers, response_headers })
 }
 
 fn routes(raw: Vec<config::Route>, defaults: &Defaults, scope: &Scope<'_>) -> Result<(Vec<Route>, Index), ConfigError> {
@@ -135,6 +137,7 @@ fn routes(raw: Vec<config::Route>, defaults: &Defaults, scope: &Scope<'_>) -> Re
 
 fn route(mut raw: config::Route, place: &str, defaults: &Defaults, scope: &Scope<'_>) -> Result<Route, ConfigError> {
     one_action(&raw)?;
+    let name = raw.name.as_deref().unwrap_or(place).into();
     if raw.connect.is_some() && raw.r#match.connect != Some(true) {
         return Err(ConfigError::at("connect", "means nothing without `match: { connect: true }`"));
     }
@@ -150,7 +153,7 @@ fn route(mut raw: config::Route, place: &str, defaults: &Defaults, scope: &Scope
     } else {
         Action::Forward(Box::new(forward::forward(raw, &matcher, place, defaults, scope)?))
     };
-    Ok(Route { matcher, action, request_headers, response_headers })
+    Ok(Route { name, matcher, action, request_headers, response_headers })
 }
 
 /// A route that goes nowhere: logs and later filters read its name and metadata.

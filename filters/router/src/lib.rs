@@ -26,6 +26,7 @@
 //! | `headers.rs` | changes to headers |
 //! | `hash.rs`, `weighted.rs` | the number that picks an endpoint, and the cluster that the router picks itself |
 //! | `envoy.rs` | what requests ask for in `x-envoy-*` and `grpc-timeout` headers |
+//! | `explain.rs` | why a route matches a request or does not, in words |
 //! | `router.rs` | the filter |
 //!
 //! Invariants: the table never changes; an input that the configuration accepted cannot fail later; a request that matches
@@ -39,6 +40,7 @@ mod build;
 mod case;
 mod config;
 mod envoy;
+mod explain;
 mod hash;
 mod headers;
 mod index;

@@ -16,6 +16,10 @@ use crate::subject::Subject;
 use crate::uri_template::UriTemplate;
 use crate::values::{Condition, query_value};
 
+mod explain;
+
+pub use explain::{Chance, shown};
+
 /// All conditions of one route.
 #[derive(Debug)]
 pub struct Matcher {
@@ -95,34 +99,57 @@ impl Matcher {
     }
 
     fn kind_matches(&self, subject: &Subject<'_>) -> bool {
-        let request = subject.request;
-        (self.methods.is_empty() || self.methods.iter().any(|method| method.as_bytes() == request.method()))
-            && self.connect.is_none_or(|wanted| (request.method() == b"CONNECT") == wanted)
-            && self.scheme.as_ref().is_none_or(|scheme| request.scheme().eq_ignore_ascii_case(scheme.as_bytes()))
-            && self.grpc.is_none_or(|wanted| is_grpc(request.get("content-type")) == wanted)
-            && self
-                .certificate
-                .as_ref()
-                .is_none_or(|(mtls, wanted)| matches!(mtls.read(), Some(Value::Boolean(true))) == *wanted)
+        self.method_matches(subject)
+            && self.connect_matches(subject)
+            && self.scheme_matches(subject)
+            && self.grpc_matches(subject)
+            && self.certificate_matches()
+    }
+
+    fn method_matches(&self, subject: &Subject<'_>) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|method| method.as_bytes() == subject.request.method())
+    }
+
+    fn connect_matches(&self, subject: &Subject<'_>) -> bool {
+        self.connect.is_none_or(|wanted| (subject.request.method() == b"CONNECT") == wanted)
+    }
+
+    fn scheme_matches(&self, subject: &Subject<'_>) -> bool {
+        self.scheme.as_ref().is_none_or(|scheme| subject.request.scheme().eq_ignore_ascii_case(scheme.as_bytes()))
+    }
+
+    fn grpc_matches(&self, subject: &Subject<'_>) -> bool {
+        self.grpc.is_none_or(|wanted| is_grpc(subject.request.get("content-type")) == wanted)
+    }
+
+    fn certificate_matches(&self) -> bool {
+        self.certificate
+            .as_ref()
+            .is_none_or(|(mtls, wanted)| matches!(mtls.read(), Some(Value::Boolean(true))) == *wanted)
     }
 
     fn values_match(&self, subject: &Subject<'_>) -> bool {
-        let scan = &subject.scan;
-        let header =
-            |condition: &Condition| subject.header(&condition.name, |value| condition.holds(value, scan, Part::Header));
-        let query = |condition: &Condition| {
-            condition.holds(query_value(subject.query, &condition.name).as_deref(), scan, Part::Target)
-        };
-        let cookie =
-            |condition: &Condition| subject.cookie(&condition.name, |value| condition.holds(value, scan, Part::Header));
-        let property = |(property, condition): &(Typed, Condition)| {
-            condition.holds(property.read().map(Value::into_text).as_deref(), scan, Part::Header)
-        };
-        self.headers.iter().all(header)
-            && self.query.iter().all(query)
-            && self.cookies.iter().all(cookie)
-            && self.properties.iter().all(property)
+        self.headers.iter().all(|condition| header_holds(condition, subject))
+            && self.query.iter().all(|condition| query_holds(condition, subject))
+            && self.cookies.iter().all(|condition| cookie_holds(condition, subject))
+            && self.properties.iter().all(|(property, condition)| property_holds(property, condition, subject))
     }
+}
+
+fn header_holds(condition: &Condition, subject: &Subject<'_>) -> bool {
+    subject.header(&condition.name, |value| condition.holds(value, &subject.scan, Part::Header))
+}
+
+fn query_holds(condition: &Condition, subject: &Subject<'_>) -> bool {
+    condition.holds(query_value(subject.query, &condition.name).as_deref(), &subject.scan, Part::Target)
+}
+
+fn cookie_holds(condition: &Condition, subject: &Subject<'_>) -> bool {
+    subject.cookie(&condition.name, |value| condition.holds(value, &subject.scan, Part::Header))
+}
+
+fn property_holds(property: &Typed, condition: &Condition, subject: &Subject<'_>) -> bool {
+    condition.holds(property.read().map(Value::into_text).as_deref(), &subject.scan, Part::Header)
 }
 
 /// `application/grpc`, and its kinds such as `application/grpc+proto`.
@@ -193,9 +220,9 @@ enum PathKind {
     /// Those that begin so and end there or go on with a slash.
     SeparatedPrefix(String),
     /// Those that a template matches.
-    Template(Rc<UriTemplate>),
+    Template(Rc<UriTemplate>, Box<str>),
     /// Those that an expression matches from end to end.
-    Regex(PathRegex),
+    Regex(PathRegex, Box<str>),
 }
 
 impl PathMatch {
@@ -215,11 +242,11 @@ impl PathMatch {
             }
         }
         let regex = raw.path_regex.take().map(|pattern| match PathRegex::build(&pattern) {
-            Ok(regex) => Ok(PathKind::Regex(regex)),
+            Ok(regex) => Ok(PathKind::Regex(regex, pattern.into())),
             Err(error) => Err(error.under("path_regex")),
         });
         let template = raw.path_template.take().map(|text| match UriTemplate::parse(&text) {
-            Ok(template) => Ok(PathKind::Template(Rc::new(template))),
+            Ok(template) => Ok(PathKind::Template(Rc::new(template), text.into())),
             Err(error) => Err(error.under("path_template")),
         });
         let mut all = [
@@ -240,7 +267,7 @@ impl PathMatch {
         if raw.ignore_case {
             match &kind {
                 PathKind::Any => return Err(ConfigError::at("ignore_case", "means nothing without a path")),
-                PathKind::Regex(_) => {
+                PathKind::Regex(..) => {
                     return Err(ConfigError::at("ignore_case", "is (?i) at the beginning of the expression"));
                 }
                 _ => {}
@@ -257,7 +284,7 @@ impl PathMatch {
     /// The template, if it is one.
     pub fn template(&self) -> Option<Rc<UriTemplate>> {
         match &self.kind {
-            PathKind::Template(template) => Some(Rc::clone(template)),
+            PathKind::Template(template, _) => Some(Rc::clone(template)),
             _ => None,
         }
     }
@@ -268,8 +295,8 @@ impl PathMatch {
             PathKind::Any => Key::Beginning(String::new(), Case::Counts),
             PathKind::Exact(text) => Key::Whole(text.clone(), self.case),
             PathKind::Prefix(text) | PathKind::SeparatedPrefix(text) => Key::Beginning(text.clone(), self.case),
-            PathKind::Template(template) => Key::Beginning(template.beginning(), self.case),
-            PathKind::Regex(regex) => Key::Beginning(regex.beginning().to_owned(), Case::Counts),
+            PathKind::Template(template, _) => Key::Beginning(template.beginning(), self.case),
+            PathKind::Regex(regex, _) => Key::Beginning(regex.beginning().to_owned(), Case::Counts),
         }
     }
 
@@ -283,8 +310,8 @@ impl PathMatch {
                 let rest = self.case.after(path, text.as_bytes())?;
                 (rest.is_empty() || rest.starts_with(b"/")).then_some(text.len())
             }
-            PathKind::Template(template) => template.matches(path, self.case).then_some(path.len()),
-            PathKind::Regex(regex) => regex.matches(path, scan).then_some(path.len()),
+            PathKind::Template(template, _) => template.matches(path, self.case).then_some(path.len()),
+            PathKind::Regex(regex, _) => regex.matches(path, scan).then_some(path.len()),
         }
     }
 }

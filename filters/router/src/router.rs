@@ -58,6 +58,10 @@ impl HttpFilter for Router {
         self.table.remembers()
     }
 
+    fn explain(&self, request: &Request) -> Vec<String> {
+        self.table.explain(&Subject::new(request, request.path()))
+    }
+
     fn wants_response(&self) -> bool {
         self.table.changes_responses()
     }

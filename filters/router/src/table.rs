@@ -35,6 +35,7 @@ pub enum EnvoyHeaders {
 /// Routes in order.
 #[derive(Debug)]
 pub struct VirtualHost {
+    pub name: String,
     pub routes: Vec<Route>,
     pub index: Index,
     pub require_tls: RequireTls,
@@ -45,6 +46,7 @@ pub struct VirtualHost {
 /// A condition and what follows from it.
 #[derive(Debug)]
 pub struct Route {
+    pub name: Box<str>,
     pub matcher: Matcher,
     pub action: Action,
     pub request_headers: HeaderChanges,
@@ -82,13 +84,7 @@ pub enum Lookup<'t> {
 impl Table {
     /// The first route that matches.
     pub fn find(&self, subject: &Subject<'_>) -> Lookup<'_> {
-        let number = match self.domains.only {
-            Some(host) => Some(host),
-            None => self.domains.find(subject.request.authority()),
-        };
-        let Some((number, host)) = number.and_then(|number| Some((number, self.hosts.get(number)?))) else {
-            return Lookup::Nothing;
-        };
+        let Some((number, host)) = self.host(subject) else { return Lookup::Nothing };
         if host.needs_tls(subject.request) {
             return Lookup::NeedsTls(host);
         }
@@ -98,6 +94,15 @@ impl Table {
             Some(Found { place: Place { host: number, route: at }, host, route, matched })
         });
         found.map_or(Lookup::Nothing, Lookup::Found)
+    }
+
+    /// The virtual host of a request, and its number.
+    pub fn host(&self, subject: &Subject<'_>) -> Option<(usize, &VirtualHost)> {
+        let number = match self.domains.only {
+            Some(host) => host,
+            None => self.domains.find(subject.request.authority())?,
+        };
+        Some((number, self.hosts.get(number)?))
     }
 
     /// Makes the changes to a request that `route` and everything around it want. `first` are those of its weighted
@@ -153,7 +158,7 @@ impl Table {
 }
 
 impl VirtualHost {
-    fn needs_tls(&self, request: &Request) -> bool {
+    pub fn needs_tls(&self, request: &Request) -> bool {
         let inside = || request.get("x-envoy-internal") == Some(b"true");
         let wanted = match self.require_tls {
             RequireTls::None => false,

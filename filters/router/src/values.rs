@@ -110,6 +110,27 @@ impl Condition {
     }
 }
 
+/// What has to be of the value.
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.invert {
+            f.write_str("anything but ")?;
+        }
+        match &self.test {
+            Test::Exact(text) => write!(f, "{text:?}"),
+            Test::AnyOf(texts) => write!(f, "one of {texts:?}"),
+            Test::Prefix(text) => write!(f, "something that begins with {text:?}"),
+            Test::Suffix(text) => write!(f, "something that ends with {text:?}"),
+            Test::Contains(text) => write!(f, "something with {text:?} in it"),
+            Test::Regex(regex) => write!(f, "a match of {:?}", regex.as_str()),
+            Test::Range(range) => write!(f, "a number from {} to below {}", range.start, range.end),
+            Test::Present(true) => f.write_str("something"),
+            Test::Present(false) => f.write_str("nothing"),
+        }?;
+        if self.case == Case::Ignored { f.write_str(", whatever its case") } else { Ok(()) }
+    }
+}
+
 /// An expression that must match from the first byte to the last.
 pub fn whole_match(pattern: &str) -> Result<Regex, ConfigError> {
     // Alone first, so that an error speaks of what was written, and so that a stray parenthesis cannot pair with ours.

@@ -51,6 +51,11 @@ impl Access {
         Self { token, strangers: Mutex::default() }
     }
 
+    /// The token, to keep it out of what is shown.
+    pub(super) fn secret(&self) -> &str {
+        &self.token
+    }
+
     /// Whether a request may be answered.
     ///
     /// # Errors
@@ -80,17 +85,31 @@ impl Access {
         match given {
             Some(token) if !token.is_empty() && is_same(token.as_bytes(), self.token.as_bytes()) => Ok(()),
             Some(_) => {
-                if let Peer::Address(address) = peer
-                    && self.is_news(address, Instant::now())
-                {
-                    tracing::warn!(target: "fyke::audit", peer = %address, "somebody asked with a wrong token");
-                }
+                self.note_stranger(peer);
                 Err((StatusCode::FORBIDDEN, "this is not the token"))
             }
             None if free => {
                 Err((StatusCode::FORBIDDEN, "only an address, or localhost, may be the Host; or give the token"))
             }
             None => Err((StatusCode::UNAUTHORIZED, "this needs the token: `authorization: Bearer TOKEN`")),
+        }
+    }
+
+    /// Whether this is the token, for one that is not in a header. An endpoint without a token knows none.
+    #[must_use]
+    pub fn is_token(&self, peer: Peer, token: &str) -> bool {
+        let is_it = !token.is_empty() && is_same(token.as_bytes(), self.token.as_bytes());
+        if !is_it {
+            self.note_stranger(peer);
+        }
+        is_it
+    }
+
+    fn note_stranger(&self, peer: Peer) {
+        if let Peer::Address(address) = peer
+            && self.is_news(address, Instant::now())
+        {
+            tracing::warn!(target: "fyke::audit", peer = %address, "somebody asked with a wrong token");
         }
     }
 

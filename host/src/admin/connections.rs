@@ -19,7 +19,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    task::AbortHandle,
+    task::{AbortHandle, JoinSet},
 };
 
 use super::{Admin, access::Peer, endpoint::Endpoint, patience::Patient};
@@ -36,6 +36,9 @@ struct Open {
 
 /// Serves until it is aborted.
 pub async fn serve(admin: Arc<Admin>, endpoint: Endpoint) {
+    // It ends with this.
+    let mut board = JoinSet::new();
+    board.spawn(super::board::run(Arc::clone(&admin)));
     let mut open = VecDeque::with_capacity(MOST);
     loop {
         let accepted = match &endpoint {

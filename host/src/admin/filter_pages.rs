@@ -39,6 +39,25 @@ pub fn filter(snapshot: &Snapshot, registry: &Registry, name: &str) -> Option<Va
     Some(with(value, own))
 }
 
+/// Those that have trapped, or are not called for now.
+pub fn trouble(snapshot: &Snapshot, registry: &Registry) -> Vec<Value> {
+    let one = |(name, settings): (&String, &std::sync::Arc<resolved::Filter>)| {
+        let vm = settings.vm.as_deref().unwrap_or(name);
+        let traps: i64 = TRAP_REASONS
+            .iter()
+            .map(|reason| count(registry, &names::FILTER_TRAPS, &[("filter", vm), ("reason", reason)]))
+            .sum();
+        let failed: i64 = ["close", "open"]
+            .iter()
+            .map(|policy| count(registry, &names::FILTER_FAILED_STREAMS, &[("filter", name), ("policy", policy)]))
+            .sum();
+        let breaker_open = count(registry, &names::FILTER_BREAKER, &[("filter", vm)]) > 0;
+        (traps > 0 || breaker_open)
+            .then(|| json!({ "filter": name, "traps": traps, "failed_streams": failed, "breaker_open": breaker_open }))
+    };
+    snapshot.config.filters.iter().filter_map(one).collect()
+}
+
 fn canary(snapshot: &Snapshot, registry: &Registry, trial: &Trial) -> Option<Value> {
     let settings = &trial.settings;
     let value = version(registry, &settings.version, &snapshot.blueprint.facts(&settings.version.name)?);

@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use super::{
     Admin,
     actions::{Answer, applied, refused},
+    dashboard::action::{Load, Module},
 };
 use crate::{
     config::{
@@ -90,7 +91,6 @@ pub(super) async fn run(
         Ok(parameters) => parameters,
         Err(error) => return bad(error),
     };
-    let dry_run = parameters.dry_run;
     let version = if wish == Wish::Load {
         // Two at a time are enough, and bound what they hold.
         let Ok(_turn) = admin.uploads.acquire().await else { return bad("the process ends".to_owned()) };
@@ -101,6 +101,18 @@ pub(super) async fn run(
     } else {
         None
     };
+    change(admin, (name, wish), parameters, version, who).await
+}
+
+/// Fulfils a wish of somebody whose module, if there is one, has arrived.
+pub(super) async fn change(
+    admin: &Arc<Admin>,
+    (name, wish): (String, Wish),
+    parameters: Parameters,
+    version: Option<Upload>,
+    who: String,
+) -> Answer {
+    let dry_run = parameters.dry_run;
     let keeper = Arc::clone(&admin.keeper);
     let changed = keeper::aside(move || {
         let what = parameters.what(&wish, &name, version.as_ref());
@@ -142,7 +154,7 @@ fn bad(error: String) -> Answer {
 
 /// What a body brings.
 #[derive(Debug, Default)]
-struct Upload {
+pub(super) struct Upload {
     module: Option<ModuleSource>,
     configuration: Option<Vec<u8>>,
 }
@@ -161,6 +173,19 @@ struct Written {
 }
 
 impl Upload {
+    /// What is filled in on the dashboard.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub(super) fn filled_in(load: Load) -> Result<Self, String> {
+        let module = match load.module {
+            Some(Module::Named(source)) => Some(builtin(&source).map_err(|error| format!("{error} into the file"))?),
+            Some(Module::Uploaded(bytes)) => Some(wasm(bytes.into(), None)?),
+            None => None,
+        };
+        Ok(Self { module, configuration: load.configuration.map(String::into_bytes) })
+    }
+
     /// The version that it makes of a filter that has this module.
     fn version(self, now: Option<&ModuleSource>) -> Result<Version, ChangeError> {
         let module = self.module.or_else(|| now.cloned());
@@ -169,24 +194,32 @@ impl Upload {
     }
 }
 
-async fn upload(request: Request<Incoming>) -> Result<Upload, Answer> {
-    let is_json = is_json(request.headers());
-    let mut signature = request.headers().get(SIGNATURE).map(|value| value.as_bytes().to_vec());
-    let most = if is_json { BODY } else { MODULE };
+/// A whole body of at most so many bytes.
+///
+/// # Errors
+/// 400 when it breaks off, 408 when it takes too long, 413 when it is larger.
+pub(super) async fn received(body: Incoming, most: usize) -> Result<Bytes, Answer> {
     let too_large = || {
         let error = format!("an upload may have {most} bytes");
         (StatusCode::PAYLOAD_TOO_LARGE, json!({ "error": error }))
     };
     // What is announced need not be sent.
-    if request.body().size_hint().lower() > most as u64 {
+    if body.size_hint().lower() > most as u64 {
         return Err(too_large());
     }
-    let body = match tokio::time::timeout(PATIENCE, Limited::new(request.into_body(), most).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Ok(Err(error)) => return Err(bad(format!("the upload broke off: {error}"))),
-        Err(_) => return Err((StatusCode::REQUEST_TIMEOUT, json!({ "error": "the upload took too long" }))),
-    };
+    match tokio::time::timeout(PATIENCE, Limited::new(body, most).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(bad(format!("the upload broke off: {error}"))),
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, json!({ "error": "the upload took too long" }))),
+    }
+}
+
+async fn upload(request: Request<Incoming>) -> Result<Upload, Answer> {
+    let is_json = is_json(request.headers());
+    let mut signature = request.headers().get(SIGNATURE).map(|value| value.as_bytes().to_vec());
+    let most = if is_json { BODY } else { MODULE };
+    let body = received(request.into_body(), most).await?;
     let invalid = |error: String| (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": error }));
     if !is_json {
         return Ok(Upload { module: Some(wasm(body, signature).map_err(invalid)?), configuration: None });
@@ -201,10 +234,10 @@ async fn upload(request: Request<Incoming>) -> Result<Upload, Answer> {
             signature = written.signature.map(String::into_bytes).or(signature);
             Some(wasm(bytes.into(), signature).map_err(invalid)?)
         }
-        (None, Some(source)) => match source.strip_prefix("builtin:") {
-            Some(name) => Some(ModuleSource::Builtin(name.to_owned())),
-            None => return Err(invalid("`module` is builtin:NAME; the bytes of any other go into `wasm`".to_owned())),
-        },
+        (None, Some(source)) => {
+            let module = builtin(&source).map_err(|error| invalid(format!("{error} into `wasm`")))?;
+            Some(module)
+        }
         (None, None) => None,
     };
     let configuration = written.config.map(|config| match config {
@@ -213,6 +246,12 @@ async fn upload(request: Request<Incoming>) -> Result<Upload, Answer> {
         config => config.to_string().into_bytes(),
     });
     Ok(Upload { module, configuration })
+}
+
+fn builtin(source: &str) -> Result<ModuleSource, String> {
+    let name = source.strip_prefix("builtin:");
+    let name = name.ok_or_else(|| "`module` is builtin:NAME; the bytes of any other go".to_owned())?;
+    Ok(ModuleSource::Builtin(name.to_owned()))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -229,7 +268,7 @@ fn wasm(bytes: Bytes, signature: Option<Vec<u8>>) -> Result<ModuleSource, String
 
 /// What a query says.
 #[derive(Debug, Default)]
-struct Parameters {
+pub(super) struct Parameters {
     dry_run: bool,
     share: Option<f64>,
     min_streams: Option<u64>,
@@ -238,6 +277,11 @@ struct Parameters {
 }
 
 impl Parameters {
+    /// What is filled in on the dashboard.
+    pub(super) fn filled_in(load: &Load) -> Self {
+        Self { share: load.canary, min_streams: load.min_streams, ..Self::default() }
+    }
+
     fn read(query: &str) -> Result<Self, String> {
         let mut parameters = Self::default();
         let (mut listener, mut before) = (None, None);

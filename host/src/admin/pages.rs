@@ -8,8 +8,9 @@ use std::{
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
+use super::filter_pages;
 use crate::{
-    cluster::{choice::Priority, endpoint::SharedEndpoint, shared::SharedCluster},
+    cluster::{balance::Health, choice::Priority, endpoint::SharedEndpoint, shared::SharedCluster},
     reload::audit::{Entry, Outcome},
     snapshot::Snapshot,
     telemetry::{Metric, Reading, Registry, names},
@@ -35,12 +36,33 @@ pub fn config(snapshot: &Snapshot) -> Value {
     json!({ "generation": snapshot.generation, "since": since, "bound": listeners, "config": snapshot.config.sources.as_written() })
 }
 
-fn seconds(moment: SystemTime) -> u64 {
+pub(super) fn seconds(moment: SystemTime) -> u64 {
     moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// What the status says besides the snapshot.
+pub struct Circumstances {
+    /// Whether the process drains.
+    pub draining: bool,
+    /// What is used of its limits.
+    pub overload: Value,
+    /// The last entry of the audit.
+    pub last_change: Option<Entry>,
+    /// Targets of the log whose level is changed.
+    pub log_levels: usize,
+}
+
+/// Endpoints that the status names.
+const NAMED: usize = 100;
+
 /// `/status`
-pub fn status(snapshot: &Snapshot, draining: bool, overload: Value) -> Value {
+pub fn status(snapshot: &Snapshot, registry: &Registry, now: &Circumstances) -> Value {
+    let mut unhealthy = endpoints(snapshot, |endpoint| endpoint.status.health() != Health::Healthy);
+    let trouble = filter_pages::trouble(snapshot, registry);
+    let warnings = warnings(snapshot, registry, now, unhealthy.len(), &trouble);
+    unhealthy.truncate(NAMED);
+    let started = count(registry, &names::PROCESS_START, &[]);
+    let uptime = u64::try_from(started).map_or(0, |started| seconds(SystemTime::now()).saturating_sub(started));
     let listeners: serde_json::Map<_, _> =
         snapshot.listeners.iter().map(|(name, address)| (name.clone(), json!(address))).collect();
     json!({
@@ -48,13 +70,65 @@ pub fn status(snapshot: &Snapshot, draining: bool, overload: Value) -> Value {
         "pid": std::process::id(),
         "generation": snapshot.generation,
         "since": seconds(snapshot.since),
-        "draining": draining,
+        "uptime_seconds": uptime,
+        "healthy": warnings.is_empty() && !now.draining,
+        "draining": now.draining,
         "workers": snapshot.config.workers,
         "listeners": listeners,
         "filters": snapshot.config.filters.len(),
         "clusters": snapshot.config.clusters.len(),
-        "overload": overload,
+        "warnings": warnings,
+        "unhealthy": unhealthy,
+        "trouble": trouble,
+        "canaries": snapshot.trials.keys().collect::<Vec<_>>(),
+        "last_change": now.last_change.as_ref().map(audited),
+        "log_levels": now.log_levels,
+        "overload": now.overload,
     })
+}
+
+/// What an operator should look at, in words.
+fn warnings(
+    snapshot: &Snapshot,
+    registry: &Registry,
+    now: &Circumstances,
+    unhealthy: usize,
+    trouble: &[Value],
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (name, cluster) in snapshot.clusters.iter() {
+        let membership = cluster.membership();
+        if !membership.endpoints.is_empty() && !membership.endpoints.iter().any(|one| one.status.is_usable()) {
+            warnings.push(format!("cluster {name} has no endpoint that is usable"));
+        }
+    }
+    if unhealthy > 0 {
+        warnings.push(format!("{unhealthy} endpoint{} not healthy", if unhealthy == 1 { " is" } else { "s are" }));
+    }
+    let open = trouble.iter().filter(|one| one.get("breaker_open").is_some_and(|open| open == true));
+    for filter in open.filter_map(|one| one.get("filter").and_then(Value::as_str)) {
+        warnings.push(format!("filter {filter} keeps trapping: its policy applies to every stream of a worker"));
+    }
+    if let Some(Entry { what, outcome: Outcome::Refused(why), .. }) = &now.last_change {
+        warnings.push(format!("the last change ({what}) was refused: {why}"));
+    }
+    let actions = now.overload.get("actions").and_then(Value::as_object);
+    for (action, level) in actions.into_iter().flatten() {
+        if let Some(level) = level.as_f64().filter(|level| *level > 0.0) {
+            warnings.push(format!("overloaded: {action} is at {:.0}%", level * 100.0));
+        }
+    }
+    let lost: i64 = snapshot
+        .config
+        .sinks
+        .keys()
+        .flat_map(|sink| ["full", "error"].map(|reason| (sink, reason)))
+        .map(|(sink, reason)| count(registry, &names::SINK_DROPPED, &[("sink", sink), ("reason", reason)]))
+        .sum();
+    if lost > 0 {
+        warnings.push(format!("{lost} log records were lost since the start"));
+    }
+    warnings
 }
 
 /// `/generations`, oldest first
@@ -71,25 +145,26 @@ pub fn generations(history: &[Arc<Snapshot>], running: &Snapshot) -> Value {
 
 /// `/audit`, oldest first
 pub fn audit(entries: &[Entry]) -> Value {
-    let one = |entry: &Entry| {
-        let (generation, why) = match &entry.outcome {
-            Outcome::Applied(generation) | Outcome::Unchanged(generation) | Outcome::RolledBack(generation) => {
-                (Some(*generation), None)
-            }
-            Outcome::Refused(why) => (None, Some(why)),
-            Outcome::Drains => (None, None),
-        };
-        json!({
-            "when": seconds(entry.when),
-            "who": entry.who,
-            "what": entry.what,
-            "changes": entry.changes,
-            "outcome": entry.outcome.label(),
-            "generation": generation,
-            "error": why,
-        })
+    entries.iter().map(audited).collect()
+}
+
+fn audited(entry: &Entry) -> Value {
+    let (generation, why) = match &entry.outcome {
+        Outcome::Applied(generation) | Outcome::Unchanged(generation) | Outcome::RolledBack(generation) => {
+            (Some(*generation), None)
+        }
+        Outcome::Refused(why) => (None, Some(why)),
+        Outcome::Drains | Outcome::Done => (None, None),
     };
-    entries.iter().map(one).collect()
+    json!({
+        "when": seconds(entry.when),
+        "who": entry.who,
+        "what": entry.what,
+        "changes": entry.changes,
+        "outcome": entry.outcome.label(),
+        "generation": generation,
+        "error": why,
+    })
 }
 
 /// An endpoint, and why it is not healthy if it is not.
@@ -113,6 +188,21 @@ fn endpoint(endpoint: &SharedEndpoint) -> Value {
         fields.insert("last_check".to_owned(), finding.into());
     }
     value
+}
+
+/// Endpoints of all clusters that fit, with their cluster.
+pub(super) fn endpoints(snapshot: &Snapshot, fits: impl Fn(&SharedEndpoint) -> bool) -> Vec<Value> {
+    let mut all = Vec::new();
+    for (name, cluster) in snapshot.clusters.iter() {
+        for one in cluster.membership().endpoints.iter().filter(|one| fits(one)) {
+            let mut value = endpoint(one);
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("cluster".to_owned(), name.as_str().into());
+            }
+            all.push(value);
+        }
+    }
+    all
 }
 
 /// `/clusters`. Written one by one: there may be many, and all of them as values would take more memory than they do.

@@ -17,10 +17,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{BAD_CONFIGURATION, FAILED, Output, complain, print, process};
-use crate::config::{self, Format, resolved::Address};
+use crate::{
+    config::{self, Format, resolved::Address},
+    telemetry::logging::Control,
+};
 
 /// Runs the demo until Ctrl-C, or for `duration`.
-pub fn run(duration: Option<Duration>, port: u16) -> u8 {
+pub fn run(duration: Option<Duration>, port: u16, log: Control) -> u8 {
     let runtime = match process::control_plane() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -46,7 +49,7 @@ pub fn run(duration: Option<Duration>, port: u16) -> u8 {
     };
     let started = {
         let _entered = runtime.enter();
-        process::Process::start(config, None, false)
+        process::Process::start(config, None, false, log)
     };
     let process = match started {
         Ok(process) => process,

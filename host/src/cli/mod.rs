@@ -1,15 +1,24 @@
 //! The command line: one file per subcommand.
 //!
-//! Exit codes: 0 done, 1 something failed while running, 2 the configuration (or the command line) is wrong.
+//! Exit codes: 0 done, 1 something failed while running, 2 the configuration (or the command line) is wrong, 3 tests failed, or `status` has
+//! found something that is not well.
 //! `--output json` makes machine-readable what a command prints; errors go to standard error.
 
+mod bundle;
 mod demo;
+mod explain;
 mod filter;
 mod process;
 mod remote;
 mod run;
 mod schema;
+mod status;
+mod stream;
+mod tap;
+mod test;
+mod top;
 mod validate;
+mod words;
 
 use std::{
     io::{IsTerminal, Write},
@@ -28,6 +37,10 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 /// The configuration is wrong.
 const BAD_CONFIGURATION: u8 = 2;
+/// `fyke test` ran, and something was not as expected.
+const TESTS_FAILED: u8 = 3;
+/// A proxy runs and is not well.
+const UNHEALTHY: u8 = 3;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -60,6 +73,8 @@ enum LogFormat {
 enum Output {
     Text,
     Json,
+    /// JUnit XML; of `test` only
+    Junit,
 }
 
 #[derive(Debug, Subcommand)]
@@ -80,6 +95,10 @@ enum Command {
         /// Configuration: YAML, or JSON or TOML by extension
         file: PathBuf,
     },
+    /// Run the tests of a configuration against that configuration: no upstream, no network, no port of its own. Exits with 3 when one fails
+    Test(test::Arguments),
+    /// Say which listener, chain, filters, route and cluster a request would meet, and why others do not match. Sends nothing
+    Explain(explain::Arguments),
     /// Start sample services, the proxy before them and some traffic, and say what to try
     Demo {
         /// End by itself after this time, such as 30s
@@ -93,6 +112,12 @@ enum Command {
     Schema,
     #[command(flatten)]
     Remote(remote::Remote),
+    /// Show requests of a running proxy as they finish, and what each filter did
+    Tap(tap::Arguments),
+    /// Show rates of a running proxy each second: listeners, clusters, endpoints, filters, workers
+    Top(top::Arguments),
+    /// Write what helps to understand a problem into one archive, without secrets
+    SupportBundle(bundle::Arguments),
     /// Print what a shell needs to complete commands and options
     Completion {
         /// The shell
@@ -116,6 +141,8 @@ pub fn main() -> ExitCode {
         (None, _) if std::env::var_os("FYKE_LOG").is_some() => None,
         // The demo's own words should not drown.
         (None, Command::Demo { .. } | Command::Validate { .. }) => Some("warn".to_owned()),
+        // What failed is said in the results.
+        (None, Command::Test(_) | Command::Explain(_)) => Some("off".to_owned()),
         (None, Command::Filter(command)) => Some(command.log().to_owned()),
         (None, _) => None,
     };
@@ -123,6 +150,10 @@ pub fn main() -> ExitCode {
         // Its log is for the test to look at.
         testbed::logs::capture();
         return ExitCode::from(filter::run(command, arguments.output));
+    }
+    if arguments.output == Output::Junit && !matches!(arguments.command, Command::Test(_)) {
+        eprintln!("error: --output junit is for `fyke test`; take text or json");
+        return ExitCode::from(BAD_CONFIGURATION);
     }
     let log = match logging::init(level.as_deref(), format) {
         Ok(log) => log,
@@ -132,11 +163,18 @@ pub fn main() -> ExitCode {
         }
     };
     let code = match arguments.command {
-        Command::Run { file, take_over, resume } => run::run(&file, take_over, resume, arguments.output),
+        Command::Run { file, take_over, resume } => {
+            run::run(&file, take_over, resume, arguments.output, &log.control())
+        }
         Command::Validate { file } => validate::run(&file, arguments.output),
-        Command::Demo { duration, port } => demo::run(duration, port),
+        Command::Test(test) => test::run(&test, arguments.output),
+        Command::Explain(explain) => explain::run(&explain, arguments.output),
+        Command::Demo { duration, port } => demo::run(duration, port, log.control()),
         Command::Schema => schema::run(),
         Command::Remote(remote) => remote::run(&remote, arguments.output),
+        Command::Tap(tap) => tap::run(&tap, arguments.output),
+        Command::Top(top) => top::run(&top, arguments.output),
+        Command::SupportBundle(bundle) => bundle::run(&bundle, arguments.output),
         Command::Completion { shell } => completion(shell),
         Command::Filter(command) => filter::run(command, arguments.output),
     };
@@ -177,7 +215,7 @@ fn complain(report: &Report, output: Output) -> u8 {
             // Whatever becomes of the words, the configuration is wrong.
             print(format_args!("{:#}", report.to_json()));
         }
-        Output::Text => eprintln!("{}", report.render(std::io::stderr().is_terminal())),
+        Output::Text | Output::Junit => eprintln!("{}", report.render(std::io::stderr().is_terminal())),
     }
     BAD_CONFIGURATION
 }

@@ -19,19 +19,20 @@ use tokio::{
 
 use super::run::tell_service_manager;
 use crate::{
-    admin::{self, Admin, Endpoint, access::Access},
+    admin::{self, Admin, Board, Endpoint, access::Access},
     config::{
         Config, Origin, Problem, Report, Sources,
         resolved::{self, Address},
     },
     reload::{
-        self, canary,
+        self, canary, expiry,
         handover::{self, AdminSocket, Door, Inherited},
         keeper::{self, Keeper},
         prepare::{self, Records},
         proxy::Setup,
         watch,
     },
+    telemetry::{event_kinds, logging::Control},
 };
 
 /// Below `state`, where the next process takes over.
@@ -63,9 +64,10 @@ impl Process {
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn start(config: Config, file: Option<&Path>, take_over: bool) -> Result<Self, Report> {
-        // From here on it does not end the process: who sends it early is served when there is something to reload.
+    pub fn start(config: Config, file: Option<&Path>, take_over: bool, log: Control) -> Result<Self, Report> {
+        // From here on they do not end the process: who sends one early is served when there is something to reload, or to open anew.
         let hangup = signal(SignalKind::hangup());
+        let rotate = signal(SignalKind::user_defined1());
         let settings = config.admin.clone();
         let sources = Arc::clone(&config.sources);
         let door = config.state.as_ref().filter(|_| file.is_some()).map(|state| state.join(DOOR));
@@ -103,18 +105,33 @@ impl Process {
                 Err(error) => tracing::error!("SIGHUP cannot be waited for, it ends the process: {error}"),
             }
         }
+        match rotate {
+            Ok(rotate) => drop(tokio::spawn(on_rotate(Arc::clone(&keeper), rotate))),
+            Err(error) => tracing::error!("SIGUSR1 cannot be waited for, it ends the process: {error}"),
+        }
         tokio::spawn(canary::judge(Arc::clone(&keeper)));
+        tokio::spawn(expiry::watch(Arc::clone(&keeper)));
+        tokio::spawn(log.levels.clone().keep());
         let (endpoint, token) = endpoint.unzip();
         let access = Access::new(token.unwrap_or_default());
+        let streams = admin::Streams::new(keeper.proxy.registry());
+        let admin_address = endpoint.as_ref().map(Endpoint::address);
+        let board = Board::new(admin_address.as_ref().and_then(Address::port)).map_err(|error| {
+            let message = format!("the system gives no random numbers: {error}");
+            Report::single(Arc::clone(&sources), Problem::new(Origin::default(), message))
+        })?;
         let admin = Arc::new(Admin {
             keeper,
+            streams,
             access,
             draining: AtomicBool::new(false),
             drain: Notify::new(),
+            log,
             changes: Semaphore::new(admin::CHANGES),
             uploads: Semaphore::new(2),
+            explanations: Semaphore::new(1),
+            board,
         });
-        let admin_address = endpoint.as_ref().map(Endpoint::address);
         if let Some(door) = door {
             // As it was written: the successor knows it by that.
             let written = settings.map(|settings| settings.address);
@@ -240,6 +257,16 @@ async fn on_hangup(keeper: Arc<Keeper>, mut hangup: Signal) {
         if let Err(error) = reloaded.await {
             tracing::error!("cannot reload: {error}");
         }
+    }
+}
+
+/// Has the files of sinks opened anew at every SIGUSR1.
+async fn on_rotate(keeper: Arc<Keeper>, mut rotate: Signal) {
+    while rotate.recv().await.is_some() {
+        keeper.proxy.reopen_files();
+        let message = "files of sinks are opened anew";
+        tracing::info!("SIGUSR1: {message}");
+        keeper.proxy.registry().events().tell(&event_kinds::FILES_REOPENED, "", message, serde_json::Value::Null);
     }
 }
 

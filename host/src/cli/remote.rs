@@ -5,13 +5,17 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::AbortHandle,
+};
 
-use super::{BAD_CONFIGURATION, FAILED, Output, print};
+use super::{BAD_CONFIGURATION, DONE, FAILED, Output, UNHEALTHY, print, status, words::time};
 use crate::admin::token::{self, Places};
 
 /// How long it may take until somebody answers at an address.
@@ -20,7 +24,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// What a running process can be asked for.
 #[derive(Debug, Subcommand)]
 pub(super) enum Remote {
-    /// Say what a running proxy runs
+    /// Say what a running proxy runs, and what of it is not well (then the exit code is 3)
     Status(Target),
     /// Have a running proxy read its configuration again
     Reload(Target),
@@ -30,6 +34,23 @@ pub(super) enum Remote {
     Rollback {
         /// The generation (default: the one before)
         generation: Option<u64>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Have a running proxy log more, or less, for a while; without a target, show its levels
+    LogLevel {
+        /// Such as fyke::http, with all below it; `all` is everything that has no level of its own
+        #[arg(value_name = "TARGET")]
+        log_target: Option<String>,
+        /// off, error, warn, info, debug or trace
+        #[arg(conflicts_with = "reset")]
+        level: Option<String>,
+        /// How long: at most an hour
+        #[arg(long = "for", value_name = "TIME", value_parser = super::duration, default_value = "5m")]
+        time: Duration,
+        /// Go back to what the process was started with, at once
+        #[arg(long, requires = "log_target")]
+        reset: bool,
         #[command(flatten)]
         target: Target,
     },
@@ -53,18 +74,37 @@ pub(super) struct Target {
 
 /// Asks, prints the answer and says how it went.
 pub(super) fn run(remote: &Remote, output: Output) -> u8 {
+    let mut body = None;
     let (target, method, path) = match remote {
-        Remote::Status(target) => (target, Method::GET, "/status".to_owned()),
+        Remote::Status(target) => (target, Method::GET, "/v1/status".to_owned()),
         Remote::Reload(target) => (target, Method::POST, "/reload".to_owned()),
         Remote::Diff(target) => (target, Method::POST, "/reload?dry_run=true".to_owned()),
         Remote::Rollback { generation: None, target } => (target, Method::POST, "/rollback".to_owned()),
         Remote::Rollback { generation: Some(generation), target } => {
             (target, Method::POST, format!("/rollback?to={generation}"))
         }
+        Remote::LogLevel { log_target: None, target, .. } => (target, Method::GET, "/v1/logging".to_owned()),
+        Remote::LogLevel { log_target: Some(_), level: None, reset: false, .. } => {
+            eprintln!("error: a level is missing: off, error, warn, info, debug or trace; or --reset");
+            return BAD_CONFIGURATION;
+        }
+        Remote::LogLevel { log_target: Some(name), level, time, target, .. } => {
+            let name = if name == "all" { "" } else { name };
+            let mut wish = serde_json::json!({ "target": name });
+            if let (Some(level), Some(fields)) = (level, wish.as_object_mut()) {
+                fields.insert("level".to_owned(), level.as_str().into());
+                fields.insert("for".to_owned(), format!("{}ms", time.as_millis()).into());
+            }
+            body = Some(("application/json", Bytes::from(wish.to_string())));
+            (target, Method::POST, "/v1/logging".to_owned())
+        }
         Remote::Drain(target) => (target, Method::POST, "/drain".to_owned()),
     };
-    match answer(target, Question { method, path, body: None }, output) {
-        Ok(value) => told(&value, output, || words(remote, &value)),
+    match answer(target, Question { method, path, body }, output) {
+        Ok(value) => match (told(&value, output, || words(remote, &value)), remote) {
+            (DONE, Remote::Status(_)) if value.get("healthy") == Some(&Value::Bool(false)) => UNHEALTHY,
+            (code, _) => code,
+        },
         Err(code) => code,
     }
 }
@@ -100,7 +140,7 @@ pub(super) fn answer(target: &Target, question: Question, output: Output) -> Res
         Output::Json => {
             print(format_args!("{value:#}"));
         }
-        Output::Text => eprintln!("error: {why}"),
+        Output::Text | Output::Junit => eprintln!("error: {why}"),
     }
     Err(if status == StatusCode::UNPROCESSABLE_ENTITY { BAD_CONFIGURATION } else { FAILED })
 }
@@ -109,7 +149,7 @@ pub(super) fn answer(target: &Target, question: Question, output: Output) -> Res
 pub(super) fn told(value: &Value, output: Output, words: impl FnOnce() -> String) -> u8 {
     match output {
         Output::Json => print(format_args!("{value:#}")),
-        Output::Text => print(format_args!("{}", words())),
+        Output::Text | Output::Junit => print(format_args!("{}", words())),
     }
 }
 
@@ -120,26 +160,29 @@ fn words(remote: &Remote, value: &Value) -> String {
         Some(value) => value.to_string(),
         None => String::new(),
     };
-    let generation = text("generation");
     match (remote, text("outcome").as_str()) {
-        (Remote::Status(_), _) => {
-            let listeners = value.get("listeners").and_then(Value::as_object).into_iter().flatten();
-            let listeners =
-                listeners.map(|(name, address)| format!("\n  {name}: {}", address.as_str().unwrap_or_default()));
-            format!(
-                "generation {generation}{}, version {}, process {}; workers: {}, filters: {}, clusters: {}; listeners:{}",
-                if text("draining") == "true" { ", draining" } else { "" },
-                text("version"),
-                text("pid"),
-                text("workers"),
-                text("filters"),
-                text("clusters"),
-                listeners.collect::<String>(),
-            )
-        }
+        (Remote::Status(_), _) => status::words(value),
+        (Remote::LogLevel { .. }, _) => levels(value),
         (_, "draining") => "it drains, and ends".to_owned(),
         _ => outcome(value),
     }
+}
+
+/// Levels of the log, in words.
+fn levels(value: &Value) -> String {
+    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut words = format!("level: {}", text(value, "level"));
+    for change in value.get("changes").and_then(Value::as_array).into_iter().flatten() {
+        let target = Some(text(change, "target")).filter(|target| !target.is_empty());
+        let left = change.get("seconds_left").and_then(Value::as_u64).unwrap_or_default();
+        words.push_str(&format!(
+            "\n  {} {} for {} more",
+            target.as_deref().unwrap_or("all"),
+            text(change, "level"),
+            time(Duration::from_secs(left))
+        ));
+    }
+    words
 }
 
 /// What became of a change, in words.
@@ -157,11 +200,16 @@ pub(super) fn outcome(value: &Value) -> String {
 }
 
 async fn ask(target: &Target, question: Question) -> anyhow::Result<(StatusCode, Value)> {
+    open(target, &question).await?.whole().await
+}
+
+/// Asks, and gives the answer as it comes.
+pub(super) async fn open(target: &Target, question: &Question) -> anyhow::Result<Open> {
     let changes = question.method != Method::GET;
     if let Some(socket) = target.admin.strip_prefix("unix:") {
         let stream = soon(tokio::net::UnixStream::connect(socket)).await;
         let stream = stream.with_context(|| format!("nobody answers at {}", target.admin))?;
-        return exchange(stream, request(target, &question, "localhost", None)?).await;
+        return exchange(stream, request(target, question, "localhost", None)?).await;
     }
     let address: SocketAddr =
         target.admin.parse().with_context(|| format!("{} is not an address such as 127.0.0.1:9900", target.admin))?;
@@ -169,12 +217,12 @@ async fn ask(target: &Target, question: Question) -> anyhow::Result<(StatusCode,
         let stream = soon(tokio::net::TcpStream::connect(address)).await.with_context(|| {
             format!("nobody answers at {address}; name the endpoint with --admin, as it is in the configuration")
         })?;
-        exchange(stream, request(target, &question, &address.to_string(), token)?).await
+        exchange(stream, request(target, question, &address.to_string(), token)?).await
     };
     // The token is for those who need it, and only they are given it.
     if !changes {
         let answer = once(None).await?;
-        if answer.0 != StatusCode::UNAUTHORIZED {
+        if answer.response.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
     }
@@ -182,11 +230,39 @@ async fn ask(target: &Target, question: Question) -> anyhow::Result<(StatusCode,
     for token in others {
         let answer = once(Some(&token)).await?;
         // Left behind by a process that has not ended well.
-        if answer.0 != StatusCode::FORBIDDEN {
+        if answer.response.status() != StatusCode::FORBIDDEN {
             return Ok(answer);
         }
     }
     once(Some(&last)).await
+}
+
+/// An answer whose body is still to come. The connection ends with it.
+pub(super) struct Open {
+    pub response: Response<Incoming>,
+    driver: AbortHandle,
+    /// The connection ends when nobody can ask any more.
+    _sender: SendRequest<Full<Bytes>>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Open {
+    /// All of it; `null` when it is not JSON.
+    pub async fn whole(mut self) -> anyhow::Result<(StatusCode, Value)> {
+        let status = self.response.status();
+        let body = self.bytes().await?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+
+    /// All of its body.
+    pub async fn bytes(&mut self) -> anyhow::Result<Bytes> {
+        Ok(self.response.body_mut().collect().await?.to_bytes())
+    }
 }
 
 async fn soon<T>(connects: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -248,13 +324,9 @@ fn request(
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-) -> anyhow::Result<(StatusCode, Value)> {
+) -> anyhow::Result<Open> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let driver = tokio::spawn(connection);
+    let driver = tokio::spawn(connection).abort_handle();
     let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    drop(sender);
-    driver.abort();
-    Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    Ok(Open { response, driver, _sender: sender })
 }

@@ -8,6 +8,7 @@ use super::{DONE, FAILED, Output, complain, process};
 use crate::{
     config::{self, Config, Report},
     reload::last_good,
+    telemetry::logging::Control,
 };
 
 /// Tells the service manager how it goes, where there is one (`NOTIFY_SOCKET`).
@@ -39,7 +40,7 @@ fn last_good(file: &Path, report: &Report) -> Option<Config> {
 }
 
 /// Runs the proxy until it is asked to end.
-pub fn run(file: &Path, take_over: bool, resume: bool, output: Output) -> u8 {
+pub fn run(file: &Path, take_over: bool, resume: bool, output: Output, log: &Control) -> u8 {
     let runtime = match process::control_plane() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -49,7 +50,7 @@ pub fn run(file: &Path, take_over: bool, resume: bool, output: Output) -> u8 {
     };
     let started = {
         let _entered = runtime.enter();
-        let start = |config| process::Process::start(config, Some(file), take_over);
+        let start = |config| process::Process::start(config, Some(file), take_over, log.clone());
         match config::load(file).and_then(start) {
             Err(report) if resume => last_good(file, &report)
                 .and_then(|config| {

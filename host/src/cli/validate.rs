@@ -20,7 +20,7 @@ pub fn run(file: &Path, output: Output) -> u8 {
                 "{}",
                 serde_json::json!({ "valid": true, "listeners": listeners, "filters": filters, "clusters": clusters })
             )),
-            Output::Text => print(format_args!(
+            Output::Text | Output::Junit => print(format_args!(
                 "{}: valid ({}, {}, {})",
                 file.display(),
                 counted(listeners, "listener"),

@@ -11,6 +11,7 @@ use super::{
     shared::SharedCluster,
     view::milliseconds,
 };
+use crate::telemetry::event_kinds;
 
 impl SharedCluster {
     /// A request to an endpoint has ended so, on this worker.
@@ -54,10 +55,12 @@ impl SharedCluster {
             match &change.verdict {
                 Verdict::Ejected { .. } => {
                     tracing::warn!(cluster, "outlier: {change}");
+                    self.tell(&event_kinds::ENDPOINT_EJECTED, change.host, format!("outlier: {change}"), "unhealthy");
                     moved |= status.mark(Mark::Ejected, true);
                 }
                 Verdict::Unejected { .. } => {
                     tracing::info!(cluster, "outlier: {change}");
+                    self.tell(&event_kinds::ENDPOINT_UNEJECTED, change.host, format!("outlier: {change}"), "healthy");
                     status.recovered(milliseconds());
                     moved |= status.mark(Mark::Ejected, false);
                 }

@@ -18,7 +18,10 @@ use super::{
     health::{self, outlier::Detector},
     membership::Membership,
 };
-use crate::config::resolved;
+use crate::{
+    config::resolved,
+    telemetry::{Events, event_kinds::Kind},
+};
 
 /// Labels that filters may publish of one endpoint.
 const MOST_LABELS: usize = 64;
@@ -44,6 +47,8 @@ pub struct SharedCluster {
     pub(super) detector: Option<Arc<Detector<SocketAddr>>>,
     /// Somebody's health has changed, and the plan is still the old one.
     pub(super) unbalanced: Notify,
+    /// Where what happens to its endpoints is told, once it is watched.
+    pub(super) events: OnceLock<Events>,
     /// Health checks so far, of its predecessors too.
     pub checks: Arc<Checks>,
     /// Some worker has sent a request to it.
@@ -85,12 +90,21 @@ impl SharedCluster {
             high: OnceLock::new(),
             detector,
             unbalanced: Notify::new(),
+            events: OnceLock::new(),
             checks,
             used: AtomicBool::new(false),
             starving: AtomicUsize::new(0),
             labels: RwLock::default(),
             settings,
         })
+    }
+
+    /// Tells of an endpoint.
+    pub(super) fn tell(&self, kind: &'static Kind, address: SocketAddr, message: String, health: &str) {
+        if let Some(events) = self.events.get() {
+            let fields = serde_json::json!({ "address": address, "health": health });
+            events.tell(kind, &self.settings.name, message, fields);
+        }
     }
 
     /// A cluster in place of one of the same name: what is known of its endpoints stays known.

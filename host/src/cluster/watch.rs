@@ -24,7 +24,11 @@ use super::{
     shared::SharedCluster,
     view::milliseconds,
 };
-use crate::{config::resolved, transport::Transport};
+use crate::{
+    config::resolved,
+    telemetry::{Events, event_kinds},
+    transport::Transport,
+};
 
 /// Everything that is watched. Dropped, nothing is any more.
 #[derive(Default)]
@@ -40,13 +44,13 @@ struct Watched {
 }
 
 impl Watches {
-    /// From now on these are watched, and others no more. Must be called inside the control plane's runtime.
-    pub fn follow(&mut self, clusters: &SharedClusters) {
+    /// From now on these are watched, and others no more; what is found is told to `events`. Must be called inside the control plane's runtime.
+    pub fn follow(&mut self, clusters: &SharedClusters, events: &Events) {
         self.running
             .retain(|name, watched| clusters.get(name).is_some_and(|cluster| Arc::ptr_eq(cluster, &watched.cluster)));
         for (name, cluster) in clusters {
             if !self.running.contains_key(name)
-                && let Some(watched) = Watched::begin(cluster)
+                && let Some(watched) = Watched::begin(cluster, events)
             {
                 self.running.insert(name.clone(), watched);
             }
@@ -56,11 +60,13 @@ impl Watches {
 
 impl Watched {
     /// Nothing where there is nothing to watch: most clusters of many.
-    fn begin(cluster: &Arc<SharedCluster>) -> Option<Self> {
+    fn begin(cluster: &Arc<SharedCluster>, events: &Events) -> Option<Self> {
         let settings = &cluster.settings;
         if settings.health_check.is_none() && settings.outlier_detection.is_none() {
             return None;
         }
+        // Whoever watches it again is of the same process.
+        let _ = cluster.events.set(events.clone());
         let mut tasks = JoinSet::new();
         let (stop, stopped) = watch::channel(());
         tasks.spawn(rebalance(Arc::clone(cluster)));
@@ -191,10 +197,16 @@ impl Report for Findings {
                 status.recovered(milliseconds());
             }
             match status.health().label() {
-                "healthy" => tracing::info!(cluster, %address, "endpoint is healthy"),
+                "healthy" => {
+                    tracing::info!(cluster, %address, "endpoint is healthy");
+                    let message = format!("endpoint {address} is healthy");
+                    self.cluster.tell(&event_kinds::ENDPOINT_RECOVERED, address, message, "healthy");
+                }
                 health => {
                     let why = if words.is_empty() { "it says so itself" } else { &words };
                     tracing::warn!(cluster, %address, "endpoint is {health}: {why}");
+                    let message = format!("endpoint {address} is {health}: {why}");
+                    self.cluster.tell(&event_kinds::ENDPOINT_HEALTH, address, message, health);
                 }
             }
             // Many may change at once: one plan serves all of them.

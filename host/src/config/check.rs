@@ -237,6 +237,7 @@ impl<'a> Checker<'a, '_, '_> {
         let words: Vec<&str> = branches.iter().filter_map(|branch| self.schema.all_choices(branch)).flatten().collect();
         let fitting = match &node.value {
             Value::Int(_) => branches.iter().find(|branch| is_type(branch, "integer")),
+            Value::Seq(_) => branches.iter().find(|branch| is_type(branch, "array")),
             Value::String(text) if words.contains(&text.as_str()) => return Keep,
             Value::String(text) => match branches.iter().find(|branch| is_free_string(branch)) {
                 None if refused.contains(&text.as_str()) => {

@@ -10,19 +10,20 @@ mod filter;
 mod health;
 mod listener;
 mod telemetry;
+mod test;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::{balancing::*, cluster::*, filter::*, health::*, listener::*, telemetry::*};
+pub use self::{balancing::*, cluster::*, filter::*, health::*, listener::*, telemetry::*, test::*};
 use super::units::ByteSize;
 
 /// Configuration of Fyke, a service proxy. Listeners take requests in, filters look at them, clusters are where they go.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(title = "Fyke", extend("x-fyke-unsupported" = ["control_planes", "register", "tests"]))]
+#[schemars(title = "Fyke", extend("x-fyke-unsupported" = ["control_planes", "register"]))]
 pub struct File {
     /// Where the schema of this file is, for editors. Not used by Fyke.
     #[serde(rename = "$schema", skip_serializing_if = "Option::is_none")]
@@ -66,6 +67,9 @@ pub struct File {
     /// Whether a change of this file, of what it includes or of a certificate takes effect by itself. Default `manual`.
     #[serde(skip_serializing_if = "Reload::is_manual")]
     pub reload: Reload,
+    /// Requests and what is to become of them, for `fyke test`. Those that run a proxy only check that they make sense.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<Test>,
 }
 
 /// What makes a new generation.

@@ -7,10 +7,11 @@ mod filter;
 mod listener;
 mod target;
 mod telemetry;
+mod test;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-pub use self::{filter::*, listener::*, target::*, telemetry::*};
+pub use self::{filter::*, listener::*, target::*, telemetry::*, test::*};
 use super::fingerprint::Fingerprint;
 pub use super::resolve::Certificates;
 use crate::cluster::{balance, health};
@@ -44,6 +45,8 @@ pub struct Config {
     pub metrics: Option<Arc<Metrics>>,
     /// What makes a new generation without being asked.
     pub reload: Reload,
+    /// What `fyke test` sends and expects.
+    pub tests: Vec<Test>,
     /// Everything but listeners, filters and clusters.
     pub rest: Fingerprint,
     /// The files that it was read from: itself, what it includes, certificates and keys.

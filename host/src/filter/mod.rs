@@ -18,6 +18,7 @@
 //! (`on_failure: open`), later it cannot.
 
 pub mod chain;
+mod explain;
 mod failure;
 pub mod finish;
 pub mod flow;

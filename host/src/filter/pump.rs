@@ -165,6 +165,9 @@ impl Pump<'_> {
             }
         }
         exchange.enters(direction, index);
+        if direction == Direction::Request {
+            super::explain::ask(self.env, exchange, index);
+        }
         let action = if wants(exchange, index, callbacks(exchange.kind, direction).begin) {
             if let Some(filter) = exchange.filters.get_mut(index) {
                 // A continue that came before there was anything to hold is for nothing.

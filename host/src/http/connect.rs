@@ -57,7 +57,7 @@ pub(super) async fn terminate(stream: &Rc<Stream>, cluster: &Rc<LocalCluster>) -
     let choice = policy::choice(stream).map(|choice| *choice).unwrap_or_default();
     let (host, client) = {
         let mut exchange = stream.exchange.borrow_mut();
-        tap::asking(&mut exchange);
+        tap::asking(&stream.runtime.env, &mut exchange);
         (String::from_utf8_lossy(exchange.request_head.authority()).into_owned(), exchange.connection.client())
     };
     let asks = Asks { host: Some(&host), client };

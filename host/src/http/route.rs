@@ -210,7 +210,7 @@ fn prepare(stream: &Rc<Stream>, cluster: &LocalCluster, source: Option<Incoming>
     // What was fed to filters on the way can only be had from them.
     let filtered = chain.request_body || exchange.was_fed(Direction::Request);
     let edits = chain.edits_request || exchange.request.lossy;
-    tap::asking(exchange);
+    tap::asking(&stream.runtime.env, exchange);
     let head = &mut exchange.request_head;
     // Filters may still ask for the request's headers when they see the answer, or log.
     let mut fields = if stream.keeps_heads() { head.pack() } else { std::mem::take(&mut head.fields) };

@@ -6,7 +6,9 @@ use std::{
     time::SystemTime,
 };
 
-use crate::telemetry::{Counter, Registry, names};
+use serde_json::json;
+
+use crate::telemetry::{Counter, Events, Registry, event_kinds, names};
 
 /// Entries that are kept.
 const KEPT: usize = 200;
@@ -39,6 +41,8 @@ pub enum Outcome {
     RolledBack(u64),
     /// The process takes no more and ends.
     Drains,
+    /// It was done; what runs is the same.
+    Done,
 }
 
 impl Outcome {
@@ -51,6 +55,7 @@ impl Outcome {
             Self::Refused(_) => "refused",
             Self::RolledBack(_) => "rolled_back",
             Self::Drains => "drains",
+            Self::Done => "done",
         }
     }
 }
@@ -63,6 +68,7 @@ pub struct Audit {
     unchanged: Counter,
     refused: Counter,
     rolled_back: Counter,
+    events: Events,
 }
 
 impl Audit {
@@ -76,6 +82,7 @@ impl Audit {
             unchanged: counter("unchanged"),
             refused: counter("refused"),
             rolled_back: counter("rolled_back"),
+            events: registry.events().clone(),
         }
     }
 
@@ -101,12 +108,41 @@ impl Audit {
                 tracing::warn!(target: "fyke::audit", who, what, generation, changes, "an older generation runs again");
             }
             Outcome::Drains => tracing::info!(target: "fyke::audit", who, what, "no more is accepted"),
+            Outcome::Done => tracing::info!(target: "fyke::audit", who, what, "done"),
         }
+        self.tell(&entry);
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.push_back(entry);
         if entries.len() > KEPT {
             entries.pop_front();
         }
+    }
+
+    fn tell(&self, entry: &Entry) {
+        let Entry { who, what, changes, .. } = entry;
+        let told = match &entry.outcome {
+            Outcome::Applied(generation) => {
+                Some((&event_kinds::RELOADED, Some(generation), format!("generation {generation} runs")))
+            }
+            Outcome::RolledBack(generation) => {
+                let message = format!("an older generation runs again, as generation {generation}");
+                Some((&event_kinds::ROLLED_BACK, Some(generation), message))
+            }
+            Outcome::Refused(why) => Some((&event_kinds::RELOAD_REFUSED, None, format!("{what} was refused: {why}"))),
+            Outcome::Drains => Some((&event_kinds::DRAIN, None, "no more is accepted".to_owned())),
+            Outcome::Unchanged(_) | Outcome::Done => None,
+        };
+        if let Some((kind, generation, message)) = told {
+            let fields = json!({ "who": who, "what": what, "generation": generation, "changes": changes });
+            self.events.tell(kind, "", message, fields);
+        }
+    }
+
+    /// The last attempt to change what runs.
+    #[must_use]
+    pub fn last_change(&self) -> Option<Entry> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().rev().find(|entry| entry.outcome != Outcome::Done).cloned()
     }
 
     /// What is kept, oldest first.

@@ -6,6 +6,8 @@ use std::{
     time::SystemTime,
 };
 
+use serde_json::json;
+
 use super::{
     audit::{Audit, Entry, Outcome},
     difference, last_good,
@@ -16,7 +18,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, Origin, Problem, Report, fingerprint::Fingerprint},
-    telemetry::names,
+    telemetry::{event_kinds, names},
     wasm::source,
 };
 
@@ -153,6 +155,13 @@ impl Keeper {
         self.note(who, "drain", Vec::new(), Outcome::Drains);
     }
 
+    /// A target of the log has another level for a while; `what` says it in the words of the command line.
+    pub fn note_level(&self, who: &str, target: &str, what: &str) {
+        self.note(who, what, Vec::new(), Outcome::Done);
+        let fields = json!({ "who": who, "what": what });
+        self.proxy.registry().events().tell(&event_kinds::LOG_LEVEL, target, what, fields);
+    }
+
     fn note(&self, who: &str, what: &str, changes: Vec<String>, outcome: Outcome) {
         let (who, what) = (who.to_owned(), what.to_owned());
         self.audit.write(Entry { when: SystemTime::now(), who, what, changes, outcome });
@@ -195,6 +204,13 @@ impl Keeper {
             let labels = [("filter", filter)];
             self.proxy.registry().counter(&names::FILTER_CANARIES_ROLLED_BACK, &labels).inc();
             tracing::error!(filter, "the canary was taken back: {why}");
+            let message = format!("the canary was taken back: {why}");
+            self.proxy.registry().events().tell(
+                &event_kinds::CANARY_ROLLED_BACK,
+                filter,
+                message,
+                json!({ "why": why }),
+            );
         }
     }
 

@@ -26,6 +26,7 @@ pub mod audit;
 pub mod canary;
 mod compilers;
 pub mod difference;
+pub mod expiry;
 pub mod handover;
 pub mod keeper;
 pub mod last_good;

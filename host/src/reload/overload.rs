@@ -20,7 +20,7 @@ use crate::{
             memory::{MemoryUse, Statm, SystemFiles, control_group_limit, effective_limit},
         },
     },
-    telemetry::{Gauge, Registry, names},
+    telemetry::{Events, Gauge, Registry, event_kinds, names},
 };
 
 /// How often.
@@ -55,7 +55,8 @@ impl Overload {
         let usage = Arc::new(usage);
         let manager = Manager::new(&Rules::default());
         let flags = manager.flags();
-        let task = tokio::spawn(look(manager, Arc::clone(&usage), Gauges::new(registry))).abort_handle();
+        let task = tokio::spawn(look(manager, Arc::clone(&usage), Gauges::new(registry), registry.events().clone()))
+            .abort_handle();
         let overload = Self { flags, usage, task };
         overload.follow(config);
         overload
@@ -127,7 +128,7 @@ impl Gauges {
     }
 }
 
-async fn look(mut manager: Manager, usage: Arc<Usage>, gauges: Gauges) {
+async fn look(mut manager: Manager, usage: Arc<Usage>, gauges: Gauges, events: Events) {
     let flags = manager.flags();
     let statm = Statm::of_this_process();
     let (mut granted, mut looks) = (None, 0_u32);
@@ -153,7 +154,7 @@ async fn look(mut manager: Manager, usage: Arc<Usage>, gauges: Gauges) {
             connections: Some(Pressure::of(open as u64, Some(most as u64))),
         };
         for change in manager.update(Instant::now(), readings) {
-            tell(&change, &usage);
+            tell(&change, &usage, &events);
         }
         gauges.memory.set(percent(readings.memory.unwrap_or_default().value()));
         gauges.connections.set(percent(readings.connections.unwrap_or_default().value()));
@@ -167,7 +168,7 @@ async fn look(mut manager: Manager, usage: Arc<Usage>, gauges: Gauges) {
 }
 
 /// Says in the log what begins and what ends; what only goes further is in the metrics.
-fn tell(change: &Change, usage: &Usage) {
+fn tell(change: &Change, usage: &Usage, events: &Events) {
     let action = word(change.action);
     let because = match change.by {
         Resource::Memory => format!(
@@ -182,8 +183,10 @@ fn tell(change: &Change, usage: &Usage) {
     };
     if change.from == Level::OFF {
         tracing::warn!(action, "overloaded: {because}; raise `limits`, or give it less to do");
+        events.tell(&event_kinds::OVERLOAD, action, format!("overloaded: {because}"), Value::Null);
     } else if change.to == Level::OFF {
         tracing::info!(action, "no longer overloaded: {because}");
+        events.tell(&event_kinds::OVERLOAD_OVER, action, format!("no longer overloaded: {because}"), Value::Null);
     }
 }
 

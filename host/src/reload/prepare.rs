@@ -29,6 +29,14 @@ pub enum Records {
     Into(PathBuf),
 }
 
+impl Records {
+    /// What is written is not kept.
+    #[must_use]
+    pub fn discarded() -> Self {
+        Self::Into(PathBuf::from("/dev/null"))
+    }
+}
+
 /// What all generations of a process share.
 #[derive(Clone)]
 pub struct Foundation {
@@ -96,23 +104,7 @@ impl Foundation {
         compilers: Option<&Compilers>,
     ) -> Result<Prepared, Report> {
         let config = Arc::new(overlay.apply(&written));
-        let records = &self.records;
-        let unnamed = matches!(records, Records::Into(_)).then_some((String::new(), &resolved::Sink::Stdout));
-        let named = config.sinks.iter().map(|(name, sink)| (name.clone(), sink));
-        let targets = named.chain(unnamed).map(|(name, sink)| {
-            let target = match (records, sink) {
-                (Records::Into(path), _) => SinkTarget::File(path.clone()),
-                (Records::Configured, resolved::Sink::File(path)) => SinkTarget::File(path.clone()),
-                (Records::Configured, resolved::Sink::Otlp(collector)) => SinkTarget::Otlp(Arc::clone(collector)),
-                (Records::Configured, resolved::Sink::Stdout) | (Records::Nowhere, _) => SinkTarget::Stdout,
-            };
-            (name, target)
-        });
-        let sinks = match before {
-            Some(before) => before.next(targets, &self.registry),
-            None => Sinks::open(targets, &self.registry),
-        };
-        let sinks = Arc::new(sinks.map_err(|error| whole(&config, error.to_string()))?);
+        let sinks = Arc::new(self.sinks(&config, before)?);
         let surroundings = Surroundings {
             engine: self.engine.clone(),
             modules: self.modules.clone(),
@@ -140,6 +132,38 @@ impl Foundation {
             blueprint: Arc::new(blueprint),
         })
     }
+
+    /// Opens sinks; those that `before` has open stay open.
+    fn sinks(&self, config: &Config, before: Option<&Sinks>) -> Result<Sinks, Report> {
+        let records = &self.records;
+        let unnamed = matches!(records, Records::Into(_)).then_some((String::new(), &resolved::Sink::Stdout));
+        let named = config.sinks.iter().map(|(name, sink)| (name.clone(), sink));
+        let targets = named.chain(unnamed).map(|(name, sink)| {
+            let target = match (records, sink) {
+                (Records::Into(path), _) => SinkTarget::File(path.clone()),
+                (Records::Configured, resolved::Sink::File(path)) => SinkTarget::File(path.clone()),
+                (Records::Configured, resolved::Sink::Otlp(collector)) => SinkTarget::Otlp(Arc::clone(collector)),
+                (Records::Configured, resolved::Sink::Stdout) | (Records::Nowhere, _) => SinkTarget::Stdout,
+            };
+            (name, target)
+        });
+        let sinks = match before {
+            Some(before) => before.next(targets, &self.registry),
+            None => Sinks::open(targets, &self.registry),
+        };
+        sinks.map_err(|error| whole(config, error.to_string()))
+    }
+
+    /// One that shares nothing with this one but the compiler, and writes nothing.
+    pub(super) fn apart(&self) -> Self {
+        Self {
+            engine: self.engine.clone(),
+            modules: self.modules.clone(),
+            registry: Registry::new(),
+            shared: Arc::default(),
+            records: Records::discarded(),
+        }
+    }
 }
 
 impl Prepared {
@@ -147,6 +171,17 @@ impl Prepared {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.foundation.registry
+    }
+
+    /// The same with nothing counted, shared or remembered yet, and nothing written: filters are configured anew when it starts.
+    ///
+    /// # Errors
+    /// Sinks that cannot be opened.
+    pub fn afresh(&self) -> Result<Self, Report> {
+        let foundation = self.foundation.apart();
+        let sinks = Arc::new(foundation.sinks(&self.config, None)?);
+        let blueprint = self.blueprint.afresh(foundation.registry.clone(), Arc::clone(&sinks));
+        Ok(Self { foundation, sinks, blueprint: Arc::new(blueprint), ..self.clone() })
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use serde_json::json;
 
 use super::{
     addresses::Addresses,
@@ -22,12 +23,12 @@ use crate::{
     config::{Config, Origin, Problem, Report, resolved::Address},
     snapshot::Snapshot,
     telemetry::{
-        Gauge, Registry,
+        Gauge, Registry, event_kinds,
         export::metrics::{Exports, Outcomes, Reader},
         names,
         registry::FamilyReading,
     },
-    wasm::tap::Tap,
+    wasm::{tap::Tap, trial::Trial},
     worker::{Command, Job, Worker, WorkerParts},
 };
 
@@ -40,7 +41,7 @@ const SWAP: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Setup {
     /// Is told what filters do.
-    pub tap: Option<Tap>,
+    pub tap: Tap,
     /// Time stands still.
     pub stopped: bool,
     /// Sockets that another process has bound.
@@ -56,6 +57,8 @@ pub struct Proxy {
     workers: Vec<Worker>,
     compilers: Compilers,
     overload: Overload,
+    /// Who watches streams.
+    tap: Tap,
     /// Changed by one generation at a time. `None`: the process drains, and there will be no other one.
     addresses: Mutex<Option<Addresses>>,
     /// The newest is last.
@@ -114,7 +117,15 @@ impl Prepared {
         let snapshot = Arc::new(snapshot);
         let history = VecDeque::from([Arc::clone(&snapshot)]);
         let mut watches = Watches::default();
-        watches.follow(&snapshot.clusters);
+        watches.follow(&snapshot.clusters, registry.events());
+        let version = env!("CARGO_PKG_VERSION");
+        registry.events().tell(
+            &event_kinds::STARTED,
+            "",
+            format!("version {version} has started"),
+            json!({ "pid": std::process::id() }),
+        );
+        tell_of_canaries(&registry, None, &snapshot);
         let exports = Exports::default();
         let snapshot = Arc::new(ArcSwap::new(snapshot));
         let reader = reader(registry.clone(), Arc::clone(&snapshot), exports.outcomes());
@@ -125,6 +136,7 @@ impl Prepared {
             workers,
             compilers,
             overload,
+            tap: setup.tap,
             addresses: Mutex::new(Some(addresses)),
             history: Mutex::new(history),
             facts: Mutex::new(Facts::new(&registry)),
@@ -203,6 +215,15 @@ impl Proxy {
         foundation.prepare(written, overlay, Some(&before.sinks), Some(&self.compilers))
     }
 
+    /// Checks a configuration to the end, apart from all that runs: on the same compiler, and nothing else is shared. Blocks.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn prepare_apart(&self, config: Config) -> Result<Prepared, Report> {
+        let foundation = self.foundation.apart();
+        foundation.prepare(Arc::new(config), Overlay::default(), None, Some(&self.compilers))
+    }
+
     /// Everything new begins on this generation; what has begun ends on its own. Returns once every worker is on it. Blocks; must be
     /// called inside the control plane's runtime, by one of its threads that may, and by one at a time.
     ///
@@ -234,7 +255,8 @@ impl Proxy {
         self.overload.follow(&prepared.config);
         let snapshot = Arc::new(snapshot);
         let number = snapshot.generation;
-        lock(&self.watches).follow(&snapshot.clusters);
+        lock(&self.watches).follow(&snapshot.clusters, self.registry().events());
+        tell_of_canaries(self.registry(), Some(&before), &snapshot);
         lock(&self.facts).begin(number);
         self.exports.follow(prepared.config.metrics.as_deref(), &prepared.config.node, &self.reader);
         self.snapshot.store(Arc::clone(&snapshot));
@@ -262,6 +284,12 @@ impl Proxy {
         })
     }
 
+    /// Who watches streams.
+    #[must_use]
+    pub fn tap(&self) -> &Tap {
+        &self.tap
+    }
+
     /// What is used of the process's limits, and what is done about it.
     #[must_use]
     pub fn overload(&self) -> serde_json::Value {
@@ -272,6 +300,13 @@ impl Proxy {
     #[must_use]
     pub fn listeners(&self) -> Vec<(String, Address)> {
         self.snapshot().listeners.clone()
+    }
+
+    /// Has every file of a sink opened anew, of older generations too.
+    pub fn reopen_files(&self) {
+        for snapshot in self.history() {
+            snapshot.sinks.reopen();
+        }
     }
 
     /// How many bytes of records are not written yet.
@@ -345,6 +380,36 @@ fn reader(registry: Registry, snapshot: Arc<ArcSwap<Snapshot>>, outcomes: Outcom
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells which canaries have begun with a generation, and which have ended.
+fn tell_of_canaries(registry: &Registry, before: Option<&Snapshot>, now: &Snapshot) {
+    let events = registry.events();
+    let is_in = |snapshot: &Snapshot, name: &str, trial: &Trial| {
+        snapshot.trials.get(name).is_some_and(|known| known.identity == trial.identity)
+    };
+    for (name, trial) in before.iter().flat_map(|before| &before.trials) {
+        if !is_in(now, name, trial) {
+            events.tell(
+                &event_kinds::CANARY_ENDED,
+                name,
+                "the canary has ended",
+                json!({ "generation": now.generation }),
+            );
+        }
+    }
+    for (name, trial) in &now.trials {
+        if !before.is_some_and(|before| is_in(before, name, trial)) {
+            let percent = trial.settings.share * 100.0;
+            let fields = json!({ "generation": now.generation, "percent": percent });
+            events.tell(
+                &event_kinds::CANARY_STARTED,
+                name,
+                format!("a canary meets {percent}% of the streams"),
+                fields,
+            );
+        }
+    }
 }
 
 /// Whether a generation would be no other one.

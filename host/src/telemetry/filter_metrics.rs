@@ -95,6 +95,8 @@ struct Index {
 #[derive(Debug)]
 struct Entry {
     name: String,
+    /// The filter that was the first to define it.
+    owner: Box<str>,
     value: Value,
 }
 
@@ -115,7 +117,7 @@ impl Default for FilterMetrics {
             let mut index = lock(&metrics.index);
             for kind in FilterMetricKind::ALL {
                 // The first numbers: see `overflow`.
-                metrics.append(&mut index, kind, format!("filter_metrics.overflow.{}", kind.word()));
+                metrics.append(&mut index, kind, "", format!("filter_metrics.overflow.{}", kind.word()));
             }
         }
         metrics
@@ -137,7 +139,7 @@ impl FilterMetrics {
             return overflow(kind);
         }
         *index.by_owner.entry(owner.to_owned()).or_default() += 1;
-        self.append(&mut index, kind, key.1)
+        self.append(&mut index, kind, owner, key.1)
     }
 
     /// `proxy_record_metric`: a counter is added to, a gauge set, a histogram observes.
@@ -192,13 +194,21 @@ impl FilterMetrics {
         (first..length).filter_map(|position| self.entry(position)).map(Entry::read).collect()
     }
 
+    /// The same of those that one filter was the first to define.
+    #[must_use]
+    pub fn gather_of(&self, owner: &str) -> Vec<FilterMetricReading> {
+        let length = lock(&self.index).length;
+        let entries = (FilterMetricKind::ALL.len()..length).filter_map(|position| self.entry(position));
+        entries.filter(|entry| &*entry.owner == owner).map(Entry::read).collect()
+    }
+
     /// How many definitions did not fit.
     #[must_use]
     pub fn overflows(&self) -> u64 {
         self.overflows.load(Ordering::Relaxed)
     }
 
-    fn append(&self, index: &mut Index, kind: FilterMetricKind, name: String) -> u32 {
+    fn append(&self, index: &mut Index, kind: FilterMetricKind, owner: &str, name: String) -> u32 {
         let position = index.length;
         let chunk = self
             .chunks
@@ -216,7 +226,7 @@ impl FilterMetrics {
         let id = number(position, kind);
         index.by_name.insert((kind, name.clone()), id);
         index.length += 1;
-        slot.get_or_init(|| Entry { name, value });
+        slot.get_or_init(|| Entry { name, owner: owner.into(), value });
         id
     }
 

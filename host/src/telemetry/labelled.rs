@@ -125,11 +125,26 @@ impl LabelledMetrics {
     /// All families by name, each with its series by label values. Of those of one name, which differ, the newest that counts.
     #[must_use]
     pub fn gather(&self) -> Vec<FamilyReading> {
-        let newest =
-            |known: &Vec<Arc<Family>>| known.iter().rev().find(|family| is_used(family)).or(known.last()).cloned();
-        let families: Vec<_> = lock(&self.index).families.values().filter_map(newest).collect();
+        let families: Vec<_> = lock(&self.index).families.values().filter_map(|known| newest(known)).collect();
         families.iter().map(|family| family.read()).collect()
     }
+
+    /// The same of those that one filter has defined.
+    #[must_use]
+    pub fn gather_of(&self, owner: &str) -> Vec<FamilyReading> {
+        let families: Vec<_> = {
+            let index = lock(&self.index);
+            let Some(owner) = index.owners.get(owner) else { return Vec::new() };
+            let is_its = |family: &Arc<Family>| Arc::ptr_eq(&family.owned, &owner.series);
+            index.families.values().filter_map(|known| newest(known)).filter(is_its).collect()
+        };
+        families.iter().map(|family| family.read()).collect()
+    }
+}
+
+/// Of families of one name, which differ, the newest that counts.
+fn newest(known: &[Arc<Family>]) -> Option<Arc<Family>> {
+    known.iter().rev().find(|family| is_used(family)).or(known.last()).cloned()
 }
 
 /// Whether some instance has it.

@@ -3,13 +3,16 @@
 //! Levels: ERROR means that a human must act; WARN that something failed and the proxy coped; INFO what an operator wants to have
 //! seen (started, reloaded, drained); DEBUG what one needs to find out why; TRACE every step of a stream.
 
+pub mod levels;
 mod writer;
 
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
-pub use writer::Log;
+use self::levels::Levels;
+
+pub use writer::{Control, Log};
 
 /// The environment variable that holds the level when the command line gives none.
 pub const VARIABLE: &str = "FYKE_LOG";
@@ -66,19 +69,34 @@ pub enum LoggingError {
 /// # Errors
 /// When the level cannot be read, or logging was set up before.
 pub fn init(level: Option<&str>, format: Format) -> Result<Log, LoggingError> {
-    let filter = filter(level, std::env::var(VARIABLE).ok().as_deref())?;
-    let log = writer::start(format).map_err(LoggingError::Thread)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.queue());
-    match format {
-        Format::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
-        Format::Json => builder.json().flatten_event(true).try_init(),
-    }
-    .map_err(|_| LoggingError::Twice)?;
-    Ok(log)
+    let variable = std::env::var(VARIABLE).ok();
+    let base = given(level, variable.as_deref());
+    let filter = filter(base)?;
+    let queue = writer::start(format).map_err(LoggingError::Thread)?;
+    let builder = tracing_subscriber::fmt();
+    let levels = match format {
+        Format::Text => {
+            let builder = builder.with_ansi(io::stderr().is_terminal());
+            let builder = builder.with_env_filter(filter).with_writer(queue.clone()).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.try_init().map(|()| Levels::new(base.to_owned(), move |filter| handle.reload(filter).is_ok()))
+        }
+        Format::Json => {
+            let builder = builder.json().flatten_event(true);
+            let builder = builder.with_env_filter(filter).with_writer(queue.clone()).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.try_init().map(|()| Levels::new(base.to_owned(), move |filter| handle.reload(filter).is_ok()))
+        }
+    };
+    Ok(Log::new(queue, levels.map_err(|_| LoggingError::Twice)?))
 }
 
-fn filter(level: Option<&str>, variable: Option<&str>) -> Result<EnvFilter, LoggingError> {
-    let given = level.or(variable.filter(|value| !value.trim().is_empty())).unwrap_or(DEFAULT);
+/// The command line wins over the environment over the default.
+fn given<'a>(level: Option<&'a str>, variable: Option<&'a str>) -> &'a str {
+    level.or(variable.filter(|value| !value.trim().is_empty())).unwrap_or(DEFAULT)
+}
+
+fn filter(given: &str) -> Result<EnvFilter, LoggingError> {
     let unknown = given.split(',').map(str::trim).find(|word| {
         let plain = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
         plain
@@ -99,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_command_line_wins_over_the_environment_over_the_default() {
-        let text = |level, variable| filter(level, variable).unwrap().to_string();
+        let text = |level, variable| filter(given(level, variable)).unwrap().to_string();
         assert_eq!(text(Some("debug"), Some("trace")), "debug");
         assert_eq!(text(None, Some("warn,fyke::cluster=debug")), "fyke::cluster=debug,warn");
         assert_eq!(text(None, Some(" ")), "info");
@@ -108,10 +126,10 @@ mod tests {
 
     #[test]
     fn a_wrong_level_is_named_with_what_to_try() {
-        let message = filter(Some("fyke=loud"), None).unwrap_err().to_string();
+        let message = filter("fyke=loud").unwrap_err().to_string();
         assert!(message.contains("`fyke=loud`") && message.contains("try error, warn"), "{message}");
-        let message = filter(Some("warn,inof"), None).unwrap_err().to_string();
+        let message = filter("warn,inof").unwrap_err().to_string();
         assert!(message.contains("there is no level \"inof\"; did you mean \"info\"?"), "{message}");
-        assert!(filter(Some("fyke,WARN"), None).is_ok());
+        assert!(filter("fyke,WARN").is_ok());
     }
 }

@@ -13,6 +13,7 @@
 //! * [`sink`] takes finished log records from workers and writes them on threads of its own.
 //! * [`otlp`] sends spans, metrics and log records to a collector, [`statsd`] metrics to a StatsD server; [`export`] runs that as the
 //!   configuration says.
+//! * [`events`] keeps what happened lately, for whoever watches; [`event_kinds`] is the only place where kinds of events are written.
 //! * [`logging`] sets up `tracing` for the process's own messages, which a thread of theirs writes.
 //!
 //! # What this is not
@@ -31,6 +32,8 @@
     allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that fails may panic")
 )]
 
+pub mod event_kinds;
+pub mod events;
 pub mod exemplar;
 pub mod export;
 pub mod filter_metrics;
@@ -49,6 +52,7 @@ pub mod registry;
 pub mod sink;
 pub mod statsd;
 
+pub use events::Events;
 pub use filter_metrics::{FilterMetricError, FilterMetricKind};
 pub use handle::{Counter, Gauge, Histogram};
 pub use histogram::HistogramReading;

@@ -144,6 +144,10 @@ metrics! {
     EXPORT_RECORDS: COUNTER "fyke_export_records_total" ["signal", "outcome"] "Records for a collector, by signal (traces) and what became of them (exported, rejected by it, or dropped: queue_full, bytes, failed, shutdown).";
     EXPORT_REQUESTS: COUNTER "fyke_export_requests_total" ["signal", "outcome"] "Requests to a collector: all that were sent, and those that failed, by reason.";
 
+    // The admin endpoint.
+    ADMIN_STREAMS: GAUGE "fyke_admin_streams_open" ["stream"] "Streams of the admin endpoint that are open now (events, live, tap).";
+    ADMIN_STREAMS_DROPPED: COUNTER "fyke_admin_streams_dropped_total" ["stream"] "Streams of the admin endpoint that were ended because nobody read them fast enough.";
+
     // Metrics about metrics.
     SERIES_OVERFLOWS: COUNTER "fyke_metrics_series_overflow_total" [] "Registrations that were sent to an overflow series because there were too many.";
     FILTER_METRICS_OVERFLOWS: COUNTER "fyke_filter_metrics_overflow_total" [] "Definitions of metrics by filters that were sent to an overflow metric because there were too many.";

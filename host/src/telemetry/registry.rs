@@ -16,6 +16,7 @@ use std::{
 
 pub use super::handle::{Counter, Gauge, Histogram};
 use super::{
+    events::Events,
     filter_metrics::FilterMetrics,
     handle::{CounterCell, GaugeCell, Handle, Series, lock},
     histogram::{Buckets, HistogramCell, HistogramReading},
@@ -40,6 +41,7 @@ struct Inner {
     families: Mutex<Families>,
     filter_metrics: FilterMetrics,
     labelled: LabelledMetrics,
+    events: Events,
     limit: AtomicUsize,
     overflows: AtomicU64,
 }
@@ -88,6 +90,7 @@ impl Registry {
                 families: Mutex::default(),
                 filter_metrics: FilterMetrics::default(),
                 labelled: LabelledMetrics::default(),
+                events: Events::default(),
                 limit: AtomicUsize::new(limit),
                 overflows: AtomicU64::new(0),
             }),
@@ -134,13 +137,42 @@ impl Registry {
         families.by_name.get(metric.name)?.series.get(&labels)?.read()
     }
 
+    /// The sum of all series of a counter whose first label has this value.
+    #[must_use]
+    pub fn sum(&self, metric: &Metric, first: &str) -> u64 {
+        let families = lock(&self.inner.families);
+        let Some(family) = families.by_name.get(metric.name) else { return 0 };
+        let begins = family.series.range(vec![first.to_owned()]..);
+        let own = begins.take_while(|(labels, _)| labels.first().is_some_and(|label| label == first));
+        let each = own.map(|(_, series)| match series.read() {
+            Some(Reading::Counter(value)) => value,
+            _ => 0,
+        });
+        each.fold(0, u64::saturating_add)
+    }
+
     /// Every family that has a series, by name. Series of gauges whose handles are all gone are forgotten on the way.
     #[must_use]
     pub fn gather(&self) -> Vec<FamilyReading> {
+        let mut gathered = self.gather_only(|_| true);
+        let own = [
+            (&names::SERIES_OVERFLOWS, self.inner.overflows.load(Ordering::Relaxed)),
+            (&names::FILTER_METRICS_OVERFLOWS, self.inner.filter_metrics.overflows()),
+            (&names::FILTER_SERIES_OVERFLOWS, self.inner.labelled.overflows()),
+        ];
+        gathered.extend(
+            own.map(|(metric, count)| FamilyReading { metric, series: vec![(Labels::new(), Reading::Counter(count))] }),
+        );
+        gathered
+    }
+
+    /// The same of some metrics, without those that the registry counts itself.
+    #[must_use]
+    pub fn gather_only(&self, wanted: impl Fn(&Metric) -> bool) -> Vec<FamilyReading> {
         let mut families = lock(&self.inner.families);
         let mut gathered = Vec::with_capacity(families.by_name.len() + 1);
         let mut forgotten = 0;
-        for family in families.by_name.values_mut() {
+        for family in families.by_name.values_mut().filter(|family| wanted(family.metric)) {
             let before = family.series.len();
             family.series.retain(|_, series| !series.is_abandoned());
             forgotten += before - family.series.len();
@@ -151,15 +183,6 @@ impl Registry {
             }
         }
         families.series = families.series.saturating_sub(forgotten);
-        drop(families);
-        let own = [
-            (&names::SERIES_OVERFLOWS, self.inner.overflows.load(Ordering::Relaxed)),
-            (&names::FILTER_METRICS_OVERFLOWS, self.inner.filter_metrics.overflows()),
-            (&names::FILTER_SERIES_OVERFLOWS, self.inner.labelled.overflows()),
-        ];
-        gathered.extend(
-            own.map(|(metric, count)| FamilyReading { metric, series: vec![(Labels::new(), Reading::Counter(count))] }),
-        );
         gathered
     }
 
@@ -173,6 +196,12 @@ impl Registry {
     #[must_use]
     pub fn labelled(&self) -> &LabelledMetrics {
         &self.inner.labelled
+    }
+
+    /// What happens to the process: whoever may count may also tell.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.inner.events
     }
 
     /// Finds or makes the series.
@@ -347,6 +376,20 @@ mod tests {
             registry.read(&names::LISTENER_REQUESTS, &[("listener", "a"), ("class", "2xx")]),
             Some(Reading::Counter(2))
         );
+    }
+
+    #[test]
+    fn a_sum_is_that_of_one_first_label() {
+        let registry = Registry::new();
+        let counter = |listener, class| {
+            let counter = registry.counter(&names::LISTENER_REQUESTS, &[("listener", listener), ("class", class)]);
+            counter.inc();
+            counter
+        };
+        let _held = [counter("a", "2xx"), counter("a", "5xx"), counter("ab", "2xx"), counter("A", "2xx")];
+        let sum = |listener| registry.sum(&names::LISTENER_REQUESTS, listener);
+        assert_eq!((sum("a"), sum("ab"), sum(""), sum("b")), (2, 1, 0, 0));
+        assert_eq!(registry.sum(&names::LISTENER_SENT, "a"), 0);
     }
 
     #[test]

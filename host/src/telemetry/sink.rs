@@ -143,6 +143,15 @@ impl Sinks {
         readings("logs", self.by_name.values().filter_map(|sink| sink.sent.as_deref()))
     }
 
+    /// Has every file opened anew at once, after what was queued until now is in the old one: for whoever has moved it away. Waits for
+    /// nothing; records that come meanwhile are in one of the two.
+    pub fn reopen(&self) {
+        for sink in self.by_name.values() {
+            sink.shared.reopen.store(true, Ordering::Relaxed);
+            sink.thread.unpark();
+        }
+    }
+
     /// Bytes that are not written yet.
     #[must_use]
     pub fn queued(&self) -> usize {
@@ -280,6 +289,8 @@ struct Shared {
     queues: Mutex<Vec<Arc<Queue>>>,
     /// Bytes in all buffers, and in the batch that is being written.
     queued: AtomicUsize,
+    /// The thread is asked to open its file anew.
+    reopen: AtomicBool,
     /// The thread is asked to end.
     ending: AtomicBool,
     /// The thread takes the buffers for the last time.

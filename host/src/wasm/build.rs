@@ -186,6 +186,19 @@ impl Blueprint {
         if refusals.is_empty() { Ok(blueprint) } else { Err(refusals) }
     }
 
+    /// The same filters without anything that one of them remembers: modules stay compiled, and every instance will be a new one.
+    #[must_use]
+    pub fn afresh(&self, registry: Registry, sinks: Arc<Sinks>) -> Self {
+        let shared = Arc::default();
+        Self {
+            surroundings: Surroundings { registry, shared, sinks, ..self.surroundings.clone() },
+            vms: self.vms.clone(),
+            filters: self.filters.clone(),
+            spares: Mutex::default(),
+            copied: Mutex::default(),
+        }
+    }
+
     /// Lets instances go that were made while this was checked and that nobody has asked for.
     pub fn forget_spares(&self) {
         let spares = self.spares.lock().map(|mut spares| std::mem::take(&mut *spares));

@@ -22,7 +22,7 @@ pub struct Env {
     /// Where spans go, if anywhere.
     pub tracer: Option<Tracer>,
     /// Who watches what filters do; usually nobody.
-    pub tap: Option<Tap>,
+    pub tap: Tap,
     /// Zero of the guests' monotonic clock.
     pub epoch: Instant,
 }

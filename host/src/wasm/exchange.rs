@@ -321,6 +321,8 @@ pub struct Exchange {
     pub trace: Option<Box<Trace>>,
     /// For whoever watches what filters do.
     pub watch: Option<Box<Watch>>,
+    /// Whether anybody watches has been decided.
+    pub passed_by: bool,
     wakers: [Option<Waker>; 3],
 }
 
@@ -383,6 +385,7 @@ impl Exchange {
             limit,
             trace: None,
             watch: None,
+            passed_by: false,
             wakers: [None, None, None],
         }
     }

@@ -12,7 +12,7 @@ use super::{
     maps::RequestHead,
     protobuf,
     route::Selection,
-    trace, zlib,
+    tap, trace, zlib,
 };
 use crate::config::resolved;
 use crate::shared::{NoSum, Scope};
@@ -27,6 +27,7 @@ pub const FEATURES: &[&str] = &[
     "fyke.route.define.v1",
     "fyke.route.select.v1",
     "fyke.route.again.v1",
+    "fyke.explain.v1",
     "fyke.log.open.v1",
     "fyke.log.write.v1",
     "fyke.callbacks.skip.v1",
@@ -53,6 +54,8 @@ pub const FEATURES: &[&str] = &[
 
 /// Function id of `fyke.route.again.v1` in `proxy_on_foreign_function`.
 pub const ROUTE_AGAIN: u32 = 1;
+/// The same of `fyke.explain.v1`, which is also the name of the function that answers it.
+pub const EXPLAIN: u32 = 2;
 
 /// Reads little-endian arguments.
 pub struct Arguments<'a>(pub &'a [u8]);
@@ -98,6 +101,11 @@ pub fn list<'a>(out: &mut Vec<u8>, values: impl Iterator<Item = &'a [u8]> + Clon
 pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Status {
     match name {
         b"fyke.route.select.v1" => select(host, cx, args).unwrap_or(Status::BadArgument),
+        b"fyke.explain.v1" => match host.stream(cx, |exchange, index| tap::explains(exchange, index, args)) {
+            Some(true) => Status::Ok,
+            // Nobody has asked.
+            _ => Status::BadArgument,
+        },
         b"fyke.log.write.v1" => {
             let mut args = Arguments(args);
             let Some(handle) = args.u32() else { return Status::BadArgument };

@@ -7,7 +7,7 @@ use super::schema::{self, Mistake};
 use crate::config::resolved::HeadersPause;
 
 /// The parts that the host reads; others may be there.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Manifest {
     #[serde(default)]
     headers_pause: Option<String>,

@@ -25,6 +25,7 @@ pub(super) struct PluginConfiguration {
 }
 
 /// One VM of a generation.
+#[derive(Clone)]
 pub(super) struct VmPlan {
     pub(super) name: String,
     pub(super) module: Module,

@@ -19,6 +19,7 @@ use std::{
 };
 
 use fyke_engine::{CallbackSet, ContextId, Instance, Trap};
+use serde_json::json;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::Instant,
@@ -34,7 +35,7 @@ use super::{
 };
 
 pub use super::slot::{Root, Slot};
-use crate::config::resolved;
+use crate::{config::resolved, telemetry::event_kinds};
 
 /// Instances in a row that trapped before they had served one stream: from here on there is a pause.
 const FAILURES: u32 = 20;
@@ -372,6 +373,8 @@ impl Vm {
             filter = &*self.name, worker = env.worker, callback = trap.callback, kind = ?trap.kind,
             "filter trapped: {}\n{}", trap.message, trap.backtrace
         );
+        let fields = json!({ "worker": env.worker, "callback": trap.callback, "reason": trap.kind.label() });
+        env.registry.events().tell(&event_kinds::TRAP, &self.name, format!("filter trapped: {}", trap.message), fields);
         slot.condemn();
         let current = matches!(&*self.state.borrow(), State::Ready(now) if Rc::ptr_eq(now, slot));
         if !current {
@@ -388,6 +391,9 @@ impl Vm {
                 ?pause,
                 "filter keeps trapping: its policy applies to every stream for a while"
             );
+            let fields = json!({ "worker": env.worker, "pause_seconds": pause.as_secs_f64() });
+            let message = "it keeps trapping: its policy applies to every stream for a while";
+            env.registry.events().tell(&event_kinds::BREAKER_OPEN, &self.name, message, fields);
             self.pause(pause);
         } else {
             self.replace(since);

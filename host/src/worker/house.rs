@@ -44,7 +44,7 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(super) struct House {
     number: usize,
     registry: Registry,
-    tap: Option<Tap>,
+    tap: Tap,
     overload: Arc<Flags>,
     stock: Rc<Stock>,
     epoch: Instant,
@@ -93,7 +93,7 @@ impl Drop for Tenant {
 
 impl House {
     /// An empty one.
-    pub fn new(number: usize, registry: Registry, tap: Option<Tap>, overload: Arc<Flags>) -> Self {
+    pub fn new(number: usize, registry: Registry, tap: Tap, overload: Arc<Flags>) -> Self {
         let (gone, leaving) = mpsc::unbounded_channel();
         tokio::task::spawn_local(keep::say_goodbye(leaving, GOODBYE));
         Self {

@@ -90,7 +90,7 @@ pub struct WorkerParts {
     /// Metrics.
     pub registry: Registry,
     /// Who watches what filters do.
-    pub tap: Option<Tap>,
+    pub tap: Tap,
     /// What to do less of.
     pub overload: Arc<Flags>,
     /// Time stands still but for `tokio::time::advance`. Then the clock and the timers' begin at the same moment, so that what is due after

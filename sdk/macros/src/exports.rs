@@ -25,7 +25,7 @@ pub fn http(methods: &Methods, filter: &Type, both: bool) -> TokenStream {
         (response_body, body("proxy_on_response_body", "Response")),
         (response_trailers, trailers("proxy_on_response_trailers", "Response")),
         (methods.tasks || both, tasks()),
-        (methods.on_reroute, foreign_function()),
+        (methods.on_reroute || methods.explain, foreign_function()),
         (methods.on_log || both, log()),
     ]
     .into_iter()

@@ -234,6 +234,16 @@ impl<F: HttpFilter + Present> Host<F> {
         }
     }
 
+    /// What the filter says it would make of a stream's request.
+    #[must_use]
+    pub fn explain(&self, stream: u32) -> Vec<String> {
+        World::with(|world| world.effective = stream);
+        if F::CALLBACKS.explain {
+            self.runtime.on_foreign_function(stream, 2);
+        }
+        self.stream(stream, |stream| std::mem::take(&mut stream.explained))
+    }
+
     /// The end of a stream: log, then delete.
     pub fn finish(&self, stream: u32) {
         World::with(|world| world.effective = stream);

@@ -307,6 +307,12 @@ pub fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, St
                 world.skipped = Some(String::from_utf8_lossy(arguments).into_owned());
                 Ok(Vec::new())
             }
+            "fyke.explain.v1" => {
+                let lines = String::from_utf8_lossy(arguments).lines().map(str::to_owned).collect();
+                let effective = world.effective;
+                world.stream_mut(effective).explained = lines;
+                Ok(Vec::new())
+            }
             "fyke.stream.write.v1" => {
                 let (stream, bytes) = split(arguments)?;
                 let effective = world.effective;

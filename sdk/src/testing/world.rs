@@ -91,6 +91,8 @@ pub struct StreamState {
     pub closed: Vec<Side>,
     /// The last selected route: handle, flags, and the override fields' bytes.
     pub route: Option<(u32, u32, Vec<u8>)>,
+    /// What the filter said of it when it was asked to explain itself.
+    pub explained: Vec<String>,
     /// The trace that it is part of.
     pub trace: Option<StreamTrace>,
 }

@@ -5,6 +5,7 @@ use fyke_sdk::testing::{Host, World};
 use crate::Router;
 
 mod conditions;
+mod explain;
 mod headers;
 mod many;
 mod policies;

@@ -29,7 +29,7 @@ pub fn check(module: &str, output: Output) -> u8 {
             let facts = facts(module, &loaded);
             match output {
                 Output::Json => print(format_args!("{facts:#}")),
-                Output::Text => print(format_args!("{}", text(&facts))),
+                Output::Text | Output::Junit => print(format_args!("{}", text(&facts))),
             }
         }
         Err(reason) => {

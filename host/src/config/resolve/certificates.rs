@@ -30,6 +30,12 @@ impl Certificates {
         self.choose(name, |_| true)
     }
 
+    /// All of them, in the order of the configuration.
+    #[must_use]
+    pub fn all(&self) -> &[Arc<CertifiedKey>] {
+        &self.certificates
+    }
+
     fn choose(&self, name: Option<&str>, usable: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<CertifiedKey>> {
         let name = name.and_then(|name| ServerName::try_from(name).ok());
         let valid: Vec<_> = self

@@ -11,6 +11,7 @@ mod listener;
 mod names;
 mod place;
 mod telemetry;
+mod test;
 mod tls;
 
 pub use certificates::Certificates;
@@ -101,6 +102,7 @@ pub(crate) fn resolve(
     let taken = admin.as_ref().map(|admin| &admin.address);
     let listeners = resolver.listeners(&raw.listeners, &filters, taken, &root)?;
     resolver.spoken_there(&listeners, &clusters, &root.key("listeners"));
+    let tests = resolver.tests(&raw.tests, &listeners, &filters, &root.key("tests"));
     let limits = resolver.process_limits(raw.limits.clone().unwrap_or_default(), &root.key("limits"));
     resolver.contents.clear();
     let rest = (&raw.node, &raw.workers, &raw.state, &raw.admin, &raw.limits, &raw.sinks, &raw.tracing, &raw.metrics);
@@ -126,6 +128,7 @@ pub(crate) fn resolve(
         tracing: tracing.map(Arc::new),
         metrics: metrics.map(Arc::new),
         reload: reload(raw.reload),
+        tests,
         rest,
         files,
         sources: Arc::clone(sources),

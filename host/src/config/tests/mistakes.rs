@@ -84,13 +84,13 @@ fn slips_get_a_suggestion() {
         ),
         (
             "sinks: { a: stdot }\n",
-            "expected \"stdout\" or { file: ... }, found the string \"stdot\"",
+            "expected \"stdout\" or { file: ... } or { otlp: ... }, found the string \"stdot\"",
             "did you mean \"stdout\"?",
         ),
         (
             "upstreams: {}\n",
             "unknown key \"upstreams\"",
-            "expected one of: include, node, workers, state, admin, limits, listeners, filters, clusters, sinks, tracing, reload",
+            "expected one of: include, node, workers, state, admin, limits, listeners, filters, clusters, sinks, tracing, metrics, reload, tests",
         ),
     ] {
         let (found, found_help) = problem(&with(&format!("{APP}{extra}")));
@@ -119,7 +119,7 @@ fn types_are_named_as_people_name_them() {
         ("sinks: { a: { file: x, stdout: y } }", "\"stdout\" takes nothing", "write just `stdout`"),
         (
             "sinks: { a: file }",
-            "expected \"stdout\" or { file: ... }, found the string \"file\"",
+            "expected \"stdout\" or { file: ... } or { otlp: ... }, found the string \"file\"",
             "write { file: ... }",
         ),
         ("sinks: { \"\": stdout }", "a name cannot be empty", ""),

@@ -6,6 +6,7 @@ mod formats;
 mod include;
 mod listeners;
 mod mistakes;
+mod requests;
 mod robustness;
 mod secrets;
 mod tls;

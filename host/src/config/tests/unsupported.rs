@@ -32,7 +32,6 @@ fn they_are_refused_by_name() {
         (cluster("discovery: { dns: users.internal:8080, refresh: 5s }"), "discovery"),
         (top("control_planes: {}"), "control_planes"),
         (top("register: {}"), "register"),
-        (top("tests: []"), "tests"),
     ];
     for (text, word) in cases {
         let (message, help) = problem(&text);

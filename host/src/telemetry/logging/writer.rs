@@ -4,11 +4,12 @@
 //! streams; so lines are queued, and where [`QUEUE_BYTES`] of them wait, more are dropped and counted.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, Write},
     os::fd::AsFd as _,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
@@ -18,12 +19,14 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::Format;
+use super::{Format, levels::Levels};
 
 /// Most bytes that wait to be written.
 const QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes that are written at once, where so many wait.
 const BATCH: usize = 64 * 1024;
+/// Bytes of the last lines that are kept, for a support bundle.
+const RECENT: usize = 256 * 1024;
 /// How long the end of the process waits for its last lines.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -47,12 +50,33 @@ pub(super) struct Queue {
 struct Shared {
     queued: AtomicUsize,
     dropped: AtomicU64,
+    recent: Mutex<Recent>,
+}
+
+/// The last lines.
+#[derive(Debug, Default)]
+struct Recent {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn push(&mut self, line: &[u8]) {
+        self.bytes += line.len();
+        self.lines.push_back(line.to_vec());
+        while self.bytes > RECENT
+            && let Some(oldest) = self.lines.pop_front()
+        {
+            self.bytes -= oldest.len();
+        }
+    }
 }
 
 /// The log of this process. Dropped, it waits for a moment until what is queued was written.
 #[derive(Debug)]
 pub struct Log {
     queue: Queue,
+    levels: Levels,
 }
 
 impl Drop for Log {
@@ -65,19 +89,42 @@ impl Drop for Log {
 }
 
 impl Log {
-    pub(super) fn queue(&self) -> Queue {
-        self.queue.clone()
+    pub(super) fn new(queue: Queue, levels: Levels) -> Self {
+        Self { queue, levels }
+    }
+
+    /// What the admin endpoint changes and shows of it.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control { levels: self.levels.clone(), shared: Arc::clone(&self.queue.shared) }
+    }
+}
+
+/// What can be changed of a log, and seen, while the process runs.
+#[derive(Debug, Clone)]
+pub struct Control {
+    /// Its levels.
+    pub levels: Levels,
+    shared: Arc<Shared>,
+}
+
+impl Control {
+    /// The last lines that were written, oldest first: 256 KiB at most.
+    #[must_use]
+    pub fn recent(&self) -> String {
+        let recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.lines.iter().map(|line| String::from_utf8_lossy(line)).collect()
     }
 }
 
 /// Starts the thread on standard error.
-pub(super) fn start(format: Format) -> io::Result<Log> {
+pub(super) fn start(format: Format) -> io::Result<Queue> {
     // A descriptor of its own: the lock of `io::stderr` would be held as long as a write blocks.
     let output = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     start_on(output, format)
 }
 
-fn start_on(mut output: impl Write + Send + 'static, format: Format) -> io::Result<Log> {
+fn start_on(mut output: impl Write + Send + 'static, format: Format) -> io::Result<Queue> {
     let (lines, received) = mpsc::channel();
     let shared = Arc::new(Shared::default());
     let queue = Queue { lines, shared: Arc::clone(&shared) };
@@ -87,7 +134,10 @@ fn start_on(mut output: impl Write + Send + 'static, format: Format) -> io::Resu
             let mut flushed = None;
             for message in std::iter::once(first).chain(std::iter::from_fn(|| received.try_recv().ok())) {
                 match message {
-                    Message::Line(line) => batch.extend_from_slice(&line),
+                    Message::Line(line) => {
+                        batch.extend_from_slice(&line);
+                        shared.recent.lock().unwrap_or_else(PoisonError::into_inner).push(&line);
+                    }
                     Message::Flush(written) => flushed = Some(written),
                 }
                 if flushed.is_some() || batch.len() >= BATCH {
@@ -106,7 +156,7 @@ fn start_on(mut output: impl Write + Send + 'static, format: Format) -> io::Resu
             drop(flushed);
         }
     })?;
-    Ok(Log { queue })
+    Ok(queue)
 }
 
 /// Also to a pipe that somebody made non-blocking, as shells and supervisors do: this thread may wait.
@@ -192,8 +242,8 @@ mod tests {
     #[test]
     fn a_pipe_that_nobody_reads_holds_nobody_up_and_the_loss_is_said() {
         let (mut read, write) = io::pipe().unwrap();
-        let log = start_on(write, Format::Json).unwrap();
-        let mut queue = log.queue();
+        let mut queue = start_on(write, Format::Json).unwrap();
+        let log = Log::new(queue.clone(), Levels::new(String::new(), |_| true));
         let line = [&[b'x'; 1023][..], b"\n"].concat();
         // Ten times what is kept: were any of these writes to wait, the test would not end.
         for _ in 0..10 * QUEUE_BYTES / line.len() {

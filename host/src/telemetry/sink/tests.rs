@@ -86,6 +86,40 @@ fn a_moved_file_is_opened_anew() {
 }
 
 #[test]
+fn a_file_is_opened_anew_at_once_when_somebody_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+    let (sinks, registry) = file(&path);
+    let handle = sinks.handle("log").unwrap();
+    handle.write(b"old");
+    fs::rename(&path, &moved).unwrap();
+    let asked = Instant::now();
+    sinks.reopen();
+    wait_until(|| path.exists());
+    assert!(asked.elapsed() < Duration::from_millis(900), "that was not at once: {:?}", asked.elapsed());
+    // What was queued when somebody asked is in the old one.
+    assert_eq!(fs::read_to_string(&moved).unwrap(), "old\n");
+    handle.write(b"new");
+    assert_eq!(sinks.close(PATIENCE), Flush::Complete);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "new\n");
+    assert_eq!(read(&registry, &names::SINK_RECORDS, &[("sink", "log")]), 2);
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_anew_goes_on_in_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = folder.path().join("logs");
+    fs::create_dir(&inside).unwrap();
+    let (sinks, _) = file(&inside.join("access.log"));
+    let moved = folder.path().join("moved");
+    fs::rename(&inside, &moved).unwrap();
+    sinks.reopen();
+    sinks.handle("log").unwrap().write(b"kept");
+    assert_eq!(sinks.close(PATIENCE), Flush::Complete);
+    assert_eq!(fs::read_to_string(moved.join("access.log")).unwrap(), "kept\n");
+}
+
+#[test]
 fn a_full_sink_drops_and_counts_and_never_waits() {
     let folder = tempfile::tempdir().unwrap();
     // Nobody reads the pipe: once its 64 KiB are full, its writer blocks.

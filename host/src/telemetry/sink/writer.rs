@@ -43,8 +43,19 @@ impl Writer {
             thread::park_timeout(POLL);
             ending = self.shared.ending.load(Ordering::Relaxed);
             self.shared.closed.store(ending, Ordering::Relaxed);
-            self.output.follow();
+            if self.shared.reopen.swap(false, Ordering::Relaxed) {
+                self.drain(&mut spare, &mut reported);
+                self.reopen();
+            } else {
+                self.output.follow();
+            }
             self.drain(&mut spare, &mut reported);
+        }
+    }
+
+    fn reopen(&mut self) {
+        if let Err(error) = self.output.reopen() {
+            tracing::error!(sink = %self.sink, output = %self.output.name(), %error, "cannot open the file anew; records go on into the old one");
         }
     }
 
@@ -141,6 +152,15 @@ impl Output {
         if !same && let Ok(reopened) = append_to(path) {
             *file = reopened;
         }
+    }
+
+    /// Opens the file anew whatever has become of the old one, which stays where that fails.
+    fn reopen(&mut self) -> io::Result<()> {
+        if let Self::File { path, file, checked } = self {
+            *checked = Instant::now();
+            *file = append_to(path)?;
+        }
+        Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 
 /// One condition, under the name that Envoy has for it in `x-envoy-retry-on` and `x-envoy-retry-grpc-on`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
     /// A status of 500 and above, or no answer at all.

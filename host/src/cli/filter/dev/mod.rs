@@ -8,7 +8,7 @@ mod watch;
 use std::{
     io::IsTerminal as _,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::Arc,
     time::Instant,
 };
 
@@ -26,7 +26,7 @@ use crate::{
         prepare::{self, Records},
         proxy::{Applied, Proxy, Setup},
     },
-    wasm::tap::{Report, Tap},
+    wasm::tap::{Report, Tap, Wish},
 };
 
 #[derive(Debug, Args)]
@@ -60,13 +60,18 @@ fn develop(arguments: &Arguments) -> Result<(), Failure> {
         process::asked_to_end(None).await;
         std::process::exit(0);
     });
-    let (tap, reports) = mpsc::channel();
-    std::thread::spawn(move || reports.into_iter().for_each(|report| show(&report)));
+    let tap = Tap::default();
+    let mut watching = tap.watch(Wish::default());
+    std::thread::spawn(move || {
+        while let Some(report) = watching.wait() {
+            show(&report);
+        }
+    });
     let mut bench = Bench {
         project,
         file,
         profile: arguments.profile.clone(),
-        tap: Some(tap),
+        tap,
         proxy: None,
         echoes: echo::Echoes::default(),
         written: Vec::new(),
@@ -90,7 +95,7 @@ struct Bench {
     project: PathBuf,
     file: PathBuf,
     profile: String,
-    tap: Option<Tap>,
+    tap: Tap,
     proxy: Option<Proxy>,
     echoes: echo::Echoes,
     /// What the proxy itself writes: no reason to build again.

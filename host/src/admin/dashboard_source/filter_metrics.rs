@@ -1,0 +1,100 @@
+//! What a filter counts for itself.
+
+use super::Host;
+use crate::{
+    admin::dashboard::model::{MetricKind, MetricRow},
+    config::resolved::canary_name,
+    telemetry::{Reading, filter_metrics::FilterMetricKind, labelled::Shown},
+};
+
+/// Series that are listed.
+const MOST: usize = 200;
+
+/// Its series, and how many more there are.
+pub(super) fn rows(host: &Host<'_>, name: &str) -> (Vec<MetricRow>, usize) {
+    let mut rows = Vec::new();
+    let mut all = 0;
+    let canary = canary_name(name);
+    for owner in [name, &canary] {
+        for metric in host.registry().filter_metrics().gather_of(owner) {
+            all += 1;
+            if rows.len() < MOST {
+                rows.push(plain(metric.name, metric.kind, &metric.reading));
+            }
+        }
+        for family in host.registry().labelled().gather_of(owner) {
+            all += family.series.len();
+            let room = MOST.saturating_sub(rows.len());
+            rows.extend(family.series.into_iter().take(room).map(|(values, shown)| MetricRow {
+                labels: family.labels.iter().cloned().zip(values).collect(),
+                ..labelled(family.name.clone(), family.kind, &shown)
+            }));
+        }
+    }
+    let left_out = all - rows.len();
+    (rows, left_out)
+}
+
+fn kind(kind: FilterMetricKind) -> MetricKind {
+    match kind {
+        FilterMetricKind::Counter => MetricKind::Counter,
+        FilterMetricKind::Gauge => MetricKind::Gauge,
+        FilterMetricKind::Histogram => MetricKind::Histogram,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn plain(name: String, of: FilterMetricKind, reading: &Reading) -> MetricRow {
+    let (value, quantiles) = match reading {
+        Reading::Counter(value) => (*value as f64, None),
+        Reading::Time(nanoseconds) => (*nanoseconds as f64 / 1e9, None),
+        Reading::Gauge(value) => (*value as f64, None),
+        Reading::Histogram(seen) => (seen.count() as f64, seen.quantile(0.5).zip(seen.quantile(0.99))),
+    };
+    MetricRow { name, kind: kind(of), labels: Vec::new(), value, rate: None, quantiles }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn labelled(name: String, of: FilterMetricKind, shown: &Shown) -> MetricRow {
+    let (value, quantiles) = match shown {
+        Shown::Number(value) => (*value as f64, None),
+        Shown::Histogram { buckets, count, .. } => {
+            (*count as f64, quantile(buckets, *count, 0.5).zip(quantile(buckets, *count, 0.99)))
+        }
+    };
+    MetricRow { name, kind: kind(of), labels: Vec::new(), value, rate: None, quantiles }
+}
+
+/// Interpolated within its bucket; the last bound for what is above it.
+#[expect(clippy::cast_precision_loss, reason = "a quantile is an estimate")]
+fn quantile(cumulative: &[(i64, u64)], count: u64, quantile: f64) -> Option<f64> {
+    if count == 0 {
+        return None;
+    }
+    let rank = quantile * count as f64;
+    let (mut lower, mut below) = (0.0_f64, 0.0);
+    for (bound, total) in cumulative {
+        let (upper, total) = (*bound as f64, *total as f64);
+        if total > below && total >= rank {
+            let lower = lower.min(upper);
+            return Some(lower + (upper - lower) * ((rank - below) / (total - below)).clamp(0.0, 1.0));
+        }
+        (lower, below) = (upper, total);
+    }
+    Some(lower)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_of_labelled_histograms_lie_in_their_buckets() {
+        let buckets = [(10, 5), (100, 9), (1_000, 9)];
+        assert_eq!(quantile(&buckets, 10, 0.5), Some(10.0));
+        assert_eq!(quantile(&buckets, 10, 0.7), Some(55.0));
+        assert_eq!(quantile(&buckets, 10, 0.99), Some(1_000.0));
+        assert_eq!(quantile(&buckets, 0, 0.5), None);
+        assert_eq!(quantile(&[], 3, 0.5), Some(0.0));
+    }
+}

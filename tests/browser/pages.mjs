@@ -1,0 +1,15 @@
+export const PAGES = [
+  ["overview", "/dashboard"],
+  ["service", "/dashboard/services/cluster/payments"],
+  ["flow", "/dashboard/flow"],
+  ["endpoints", "/dashboard/endpoints"],
+  ["filters", "/dashboard/filters"],
+  ["filter", "/dashboard/filters/rate-limit"],
+  ["filter-traps", "/dashboard/filters/billing"],
+  ["panels", "/dashboard/filters/billing/panels"],
+  ["explain", "/dashboard/explain?url=https%3A%2F%2Fapi.example.com%2Forders%2F7"],
+  ["tap", "/dashboard/tap"],
+  ["certificates", "/dashboard/certificates"],
+  ["events", "/dashboard/events"],
+  ["find", "/dashboard/find?q=pay"],
+];
