@@ -194,6 +194,8 @@ pub struct Callbacks {
     pub waits: bool,
     /// Whether the module is told of timers and answers: a method waits, or the filter has tasks of its own.
     pub tasks: bool,
+    /// Whether the module exports `proxy_on_foreign_function`.
+    pub answers: bool,
 }
 
 impl Callbacks {

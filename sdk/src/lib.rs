@@ -61,10 +61,11 @@
 //! [`wants_request`](HttpFilter::wants_request), [`wants_response`](HttpFilter::wants_response),
 //! [`wants_request_chunks`](HttpFilter::wants_request_chunks), [`wants_response_chunks`](HttpFilter::wants_response_chunks).
 //!
-//! Filters of TCP connections have a chart of their own, at [`TcpFilter`]; one type may be a filter of both. Beside the streams there are tasks: [`Env::every`].
+//! Filters of TCP connections have a chart of their own, at [`TcpFilter`]; one type may be a filter of both. A filter of connections may let many clients
+//! share a few connections to the server: [`lease`]. Beside the streams there are tasks: [`Env::every`].
 //!
 //! # Waiting
-//! Calls ([`Cluster::call`]), gRPC ([`Cluster::grpc`]) and [`sleep`] are futures. [`join`], [`join_all`], [`select`] and [`timeout`] run
+//! Calls ([`Cluster::call`]), gRPC ([`Cluster::grpc`]), derived keys ([`crypto::pbkdf2`]) and [`sleep`] are futures. [`join`], [`join_all`], [`select`] and [`timeout`] run
 //! several at once; what is dropped is cancelled. Futures of other crates work too, as long as what they wait for is one of these: nothing
 //! else wakes a filter.
 //!
@@ -101,6 +102,8 @@ pub mod guide {}
 mod callout;
 mod configure;
 mod cookie;
+pub mod crypto;
+mod endpoint;
 mod env;
 mod error;
 mod filter;
@@ -108,6 +111,7 @@ mod flow;
 mod future;
 mod hash;
 mod headers;
+pub mod lease;
 pub mod log;
 mod metric;
 mod owner;
@@ -121,7 +125,7 @@ pub mod routes;
 pub mod runtime;
 mod schema;
 mod shared;
-mod tcp;
+pub mod tcp;
 mod template;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -136,6 +140,7 @@ pub use callout::{
     PendingCall, PendingGrpc,
 };
 pub use cookie::{SameSite, SetCookie};
+pub use endpoint::Endpoint;
 pub use env::Env;
 pub use error::{ConfigError, Error, Result};
 pub use filter::HttpFilter;
@@ -149,6 +154,7 @@ struct Readme;
 
 pub use fyke_sdk_macros::{FilterConfig, http_filter, tcp_filter};
 pub use headers::{Headers, header_name, header_value};
+pub use lease::{LeaseRefused, LeaseRequest, LeaseToken, Leased, Opened};
 pub use log::{LogSink, StreamLog};
 pub use metric::{Counter, DynamicCounter, DynamicGauge, DynamicHistogram, Gauge, Histogram, MetricDefinition};
 pub use query::Query;

@@ -1,14 +1,21 @@
-//! Filters of TCP connections.
+//! Filters of TCP connections, and what any of their methods may do: [`write()`], [`show_again`], [`close`].
 
-use std::cell::OnceCell;
+mod conn;
+pub(crate) mod current;
+mod data;
 
 use serde::de::DeserializeOwned;
 
-use crate::abi::{self, BufferKind, Status};
+pub use conn::Conn;
+pub use current::{close, show_again, write};
+pub use data::Data;
+pub(crate) use data::Outcome;
+
+use crate::abi::BufferKind;
 use crate::env::Env;
-use crate::error::{ConfigError, Error, Result};
+use crate::error::{ConfigError, Result};
+use crate::lease::{LeaseRefused, Leased, Opened};
 use crate::log::StreamLog;
-use crate::property;
 
 /// A filter of TCP connections. The value is one configuration: immutable, shared by the connections of a worker; what belongs to
 /// a connection is in `Ctx`.
@@ -22,6 +29,8 @@ use crate::property;
 /// | a client has connected, no upstream is picked yet | [`on_connect`](TcpFilter::on_connect) | yes | `proxy_on_new_connection` |
 /// | bytes of the client | [`on_downstream`](TcpFilter::on_downstream) | no | `proxy_on_downstream_data` |
 /// | bytes of the server | [`on_upstream`](TcpFilter::on_upstream) | no | `proxy_on_upstream_data` |
+/// | what was asked for is lent, or not (Fyke only) | [`on_leased`](TcpFilter::on_leased) | no | `proxy_on_foreign_function` 3 |
+/// | a new connection is to be made fit to be lent (Fyke only) | [`on_opened`](TcpFilter::on_opened) | yes | `proxy_on_foreign_function` 4, `proxy_on_upstream_data` |
 /// | one side is gone | [`on_close`](TcpFilter::on_close) | no | `proxy_on_downstream_connection_close`, `_upstream_` |
 /// | connection over | [`on_log`](TcpFilter::on_log) | no | `proxy_on_log` |
 ///
@@ -135,7 +144,33 @@ pub trait TcpFilter: Sized + 'static {
         Ok(TcpFlow::Continue)
     }
 
-    /// One side is gone.
+    /// What this connection has asked for ([`LeaseRequest::ask`](crate::LeaseRequest::ask)) is lent, or it is not, and why. `data` is what the host holds of
+    /// the client, perhaps nothing: [`TcpFlow::Continue`] lets all of it go, [`TcpFlow::NeedMore`] leaves what [`Data::pass`] has not let go.
+    ///
+    /// Without this method a connection cannot borrow. More in [`lease`](crate::lease).
+    ///
+    /// # Errors
+    /// Closes the connection; so does the refusal itself, with `let lease = lease?;`.
+    fn on_leased(&self, cx: &mut Self::Ctx, lease: Result<Leased, LeaseRefused>, data: &mut Data) -> Result<TcpFlow> {
+        let _ = (cx, data);
+        lease?;
+        Ok(TcpFlow::Continue)
+    }
+
+    /// A new connection to an endpoint, before it is lent to anybody: the handshake, within the cluster's `connect_timeout`. It belongs to no client, so
+    /// `cx` is a value of its own, dropped afterwards. Without this method connections are fit as they are.
+    ///
+    /// # Errors
+    /// The connection is closed and not lent; whoever waits for one learns the error's text
+    /// ([`Reason::Handshake`](crate::lease::Reason::Handshake)). So it is where the endpoint has said more than was read.
+    async fn on_opened(&self, cx: &mut Self::Ctx, upstream: &mut Opened) -> Result<()> {
+        let _ = (cx, upstream);
+        Ok(())
+    }
+
+    /// One side is gone. Of a connection that borrows, [`Side::Upstream`] is the connection that was lent: it has ended or broken and the lease is over,
+    /// what was on its way is dropped, and the client's connection goes on. That may happen several times. There, a filter without this
+    /// method has its connection closed, since its client would wait for an answer that does not come.
     fn on_close(&self, cx: &mut Self::Ctx, side: Side) {
         let _ = (cx, side);
     }
@@ -159,9 +194,13 @@ pub struct TcpCallbacks {
     pub on_connect: bool,
     pub on_downstream: bool,
     pub on_upstream: bool,
+    pub on_leased: bool,
+    pub on_opened: bool,
     pub on_close: bool,
     pub on_log: bool,
     pub tasks: bool,
+    /// Whether the module exports `proxy_on_foreign_function`.
+    pub answers: bool,
 }
 
 /// What happens to the connection after a method.
@@ -170,7 +209,8 @@ pub enum TcpFlow {
     /// What was shown goes on to the next filter, and in the end to the other side.
     Continue,
     /// What was shown is held until more is here, and is then shown again together with it. The host holds at most its
-    /// `limits.buffer` (1 MiB) and makes the sender wait beyond it. At the end of a direction there is no more: what is there goes on.
+    /// `limits.buffer` (1 MiB) and makes the sender wait beyond it. At the end of a direction there is no more: what is there goes on. Of a client
+    /// whose connection borrows, it is held as long as something is lent or asked for, and dropped otherwise.
     NeedMore,
     /// The connection is closed, on both sides; what was shown goes nowhere.
     Close,
@@ -198,149 +238,6 @@ impl Side {
         match self {
             Self::Downstream => BufferKind::DownstreamData,
             Self::Upstream => BufferKind::UpstreamData,
-        }
-    }
-}
-
-/// A connection that begins.
-#[derive(Debug)]
-pub struct Conn {
-    _private: (),
-}
-
-impl Conn {
-    pub(crate) fn new() -> Self {
-        Self { _private: () }
-    }
-
-    /// The client's address and port; empty when the host does not say.
-    #[must_use]
-    pub fn source_address(&self) -> String {
-        property::text(&["source", "address"]).unwrap_or_default()
-    }
-
-    /// A property of the connection, raw; see [`crate::property`] for typed reading.
-    #[must_use]
-    pub fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
-        property::read(path)
-    }
-
-    /// Sets a property that filters behind this one can read.
-    ///
-    /// # Errors
-    /// When the host refuses it.
-    pub fn set_property(&mut self, path: &[&str], value: impl AsRef<[u8]>) -> Result<()> {
-        property::set(path, value)
-    }
-
-    /// Sends the connection to another cluster than the listener's. Fyke only.
-    ///
-    /// # Errors
-    /// When the host refuses it.
-    pub fn set_cluster(&mut self, cluster: &str) -> Result<()> {
-        self.set_property(&["fyke", "cluster"], cluster)
-    }
-}
-
-/// Bytes of one direction that are here now and were not passed on yet. Untouched, they pass without being copied into the filter.
-#[derive(Debug)]
-pub struct Data {
-    side: Side,
-    /// Where they begin in the host's buffer; what is before it is skipped.
-    start: usize,
-    length: usize,
-    end: bool,
-    skip: u64,
-    bytes: OnceCell<Vec<u8>>,
-}
-
-impl Data {
-    pub(crate) fn new(side: Side, skipped: usize, size: usize, end: bool) -> Self {
-        let start = skipped.min(size);
-        Self { side, start, length: size - start, end, skip: 0, bytes: OnceCell::new() }
-    }
-
-    pub(crate) fn into_skip(self) -> u64 {
-        self.skip
-    }
-
-    /// All of them; copied out of the host at the first call.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        if self.length == 0 {
-            return &[];
-        }
-        self.bytes.get_or_init(|| self.read(0, self.length))
-    }
-
-    /// At most `length` of them from `start` on: what it takes to look at a head, and to leave a body where it is.
-    #[must_use]
-    pub fn read(&self, start: usize, length: usize) -> Vec<u8> {
-        let length = length.min(self.length.saturating_sub(start));
-        if length == 0 {
-            return Vec::new();
-        }
-        abi::buffer(self.side.buffer(), self.start + start, length).unwrap_or_default()
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
-    /// Whether there are none, as at an end that comes alone.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
-    /// Whether this direction ends here.
-    #[must_use]
-    pub fn end_of_stream(&self) -> bool {
-        self.end
-    }
-
-    /// Sends other bytes in their place.
-    ///
-    /// # Errors
-    /// When the host refuses it.
-    pub fn replace(&mut self, bytes: impl AsRef<[u8]>) -> Result<()> {
-        let bytes = bytes.as_ref();
-        self.bytes.take();
-        abi::set_buffer(self.side.buffer(), self.start, self.length, bytes)?;
-        self.length = bytes.len();
-        Ok(())
-    }
-
-    /// The next `count` bytes of this direction, after those that are here, pass without being shown. On Fyke without a call;
-    /// elsewhere the SDK lets them pass.
-    ///
-    /// # Errors
-    /// When the host refuses it.
-    pub fn skip(&mut self, count: u64) -> Result<()> {
-        let mut arguments = self.side.stream().to_le_bytes().to_vec();
-        arguments.extend_from_slice(&count.to_le_bytes());
-        match abi::call_foreign_function("fyke.stream.skip.v1", &arguments) {
-            Err(Status::NOT_FOUND) => self.skip = self.skip.saturating_add(count),
-            other => drop(other?),
-        }
-        Ok(())
-    }
-
-    /// Writes bytes of the filter's own towards a side, behind what has passed and before what is held. Fyke only.
-    ///
-    /// # Errors
-    /// When the host cannot: it is not Fyke, that direction is over, or too much waits already.
-    pub fn write(&mut self, to: Side, bytes: impl AsRef<[u8]>) -> Result<()> {
-        let mut arguments = to.stream().to_le_bytes().to_vec();
-        arguments.extend_from_slice(bytes.as_ref());
-        match abi::call_foreign_function("fyke.stream.write.v1", &arguments) {
-            Err(Status::NOT_FOUND) => Err(Error::new("this host cannot write to a connection (fyke.stream.write.v1)")),
-            other => {
-                other?;
-                Ok(())
-            }
         }
     }
 }

@@ -52,6 +52,7 @@ mod hostile;
 mod http1;
 mod http2;
 mod isolation;
+mod leases;
 mod limits;
 mod metrics;
 mod mirrors;

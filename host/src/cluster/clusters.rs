@@ -23,6 +23,8 @@ pub struct Clusters {
     worker: usize,
     /// Looks after a new one for as long as it is there.
     tend: fn(&Rc<LocalCluster>),
+    /// Those of the next generation.
+    newer: RefCell<Option<Rc<Self>>>,
 }
 
 impl Clusters {
@@ -34,7 +36,7 @@ impl Clusters {
         worker: usize,
         tend: fn(&Rc<LocalCluster>),
     ) -> Rc<Self> {
-        Rc::new(Self { shared, local: RefCell::default(), registry, worker, tend })
+        Rc::new(Self { shared, local: RefCell::default(), registry, worker, tend, newer: RefCell::default() })
     }
 
     /// Those of the next generation. What has not changed keeps its connections; the rest keeps none any more.
@@ -50,7 +52,10 @@ impl Clusters {
             }
         }
         let local = RefCell::new(kept);
-        Rc::new(Self { shared, local, registry: self.registry.clone(), worker: self.worker, tend: self.tend })
+        let (registry, newer) = (self.registry.clone(), RefCell::default());
+        let next = Rc::new(Self { shared, local, registry, worker: self.worker, tend: self.tend, newer });
+        self.newer.replace(Some(Rc::clone(&next)));
+        next
     }
 
     /// A cluster of this generation.
@@ -64,6 +69,18 @@ impl Clusters {
         (self.tend)(&cluster);
         self.local.borrow_mut().insert(name.to_owned(), Rc::clone(&cluster));
         Some(cluster)
+    }
+
+    /// A cluster of the newest generation that has it, for whoever outlives many.
+    #[must_use]
+    pub fn newest(&self, name: &str) -> Option<Rc<LocalCluster>> {
+        let mut newest = self.newer.borrow().clone();
+        while let Some(newer) = newest.as_ref().and_then(|one| one.newer.borrow().clone()) {
+            newest = Some(newer);
+        }
+        // The way there is not gone twice, and nothing between is kept alive.
+        self.newer.replace(newest.clone());
+        newest.and_then(|newest| newest.get(name)).or_else(|| self.get(name))
     }
 
     /// Whether there is one, without bringing it into being.

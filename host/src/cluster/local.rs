@@ -22,6 +22,7 @@ use super::{
     error::{ClusterError, Limit},
     health::outlier::{LocalOriginFailure, Outcome},
     lease::{Lease, Link},
+    lending::Lending,
     metrics::ClusterMetrics,
     pool::{LocalEndpoint, Multiplexed, Opening, Room, Sweep},
     shared::SharedCluster,
@@ -48,6 +49,8 @@ pub struct LocalCluster {
     sweeps: Cell<u64>,
     /// No generation that is to come has it: connections are not kept.
     retired: Cell<bool>,
+    /// Connections that are lent for exchanges of bytes.
+    pub(super) lending: Lending,
 }
 
 /// Counts an open connection for as long as it lives.
@@ -111,6 +114,7 @@ impl LocalCluster {
             freed: Notify::new(),
             sweeps: Cell::new(0),
             retired: Cell::new(false),
+            lending: Lending::default(),
         })
     }
 
@@ -375,6 +379,12 @@ impl LocalCluster {
             return Err(self.overflow(priority, Limit::Pending, Duration::ZERO));
         };
         let _pending = Pending::begin(&self.metrics.pending);
+        self.granted(priority).await
+    }
+
+    /// The same for whoever opens connections for those who wait, and counts as none of them.
+    pub(super) async fn granted(&self, priority: Priority) -> Result<OwnedSemaphorePermit, ClusterError> {
+        let breakers = self.breakers(priority);
         let _starving = self.shared.starve();
         self.close_one_idle();
         match Arc::clone(&breakers.connections).acquire_owned().await {
@@ -385,6 +395,10 @@ impl LocalCluster {
     }
 
     fn close_one_idle(&self) {
+        if self.lending.close_one_idle() {
+            self.metrics.idle.sub(1);
+            return;
+        }
         self.view.borrow().endpoints().iter().any(|endpoint| endpoint.close_one_idle(&self.metrics.idle));
     }
 
@@ -450,6 +464,10 @@ impl LocalCluster {
         for endpoint in self.view().endpoints() {
             endpoint.sweep(sweep, &self.shared.settings.pool, &self.metrics.idle);
         }
+        let view = self.view();
+        let gone =
+            self.lending.sweep(|kept| kept.may_stay(sweep) && view.endpoints().iter().any(|one| kept.is_to(one)));
+        self.metrics.idle.sub(gone);
     }
 
     /// Only streams that have begun still use it: keeps no connection any more.
@@ -463,6 +481,17 @@ impl LocalCluster {
         for endpoint in self.view.borrow().endpoints() {
             endpoint.close_idle(&self.metrics.idle);
         }
+        self.metrics.idle.sub(self.lending.close_idle());
+    }
+
+    /// Sweeps so far.
+    pub(super) fn sweeps(&self) -> u64 {
+        self.sweeps.get()
+    }
+
+    /// Whether no generation that is to come has it.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.get()
     }
 }
 

@@ -28,6 +28,10 @@ pub struct ClusterMetrics {
     pub retries: Retries,
     pub stale_retries: Counter,
     pub no_endpoint: Counter,
+    pub leases_active: Gauge,
+    pub lease_wait: Histogram,
+    pub leases_dirty: Counter,
+    pub leases_refused: Words,
 }
 
 impl ClusterMetrics {
@@ -54,6 +58,10 @@ impl ClusterMetrics {
             retries: Retries::new(registry, cluster),
             stale_retries: counter(&names::CLUSTER_STALE_RETRIES),
             no_endpoint: counter(&names::CLUSTER_NO_ENDPOINT),
+            leases_active: gauge(&names::CLUSTER_LEASES_ACTIVE),
+            lease_wait: registry.histogram(&names::CLUSTER_LEASE_WAIT, &[("cluster", cluster)]),
+            leases_dirty: counter(&names::CLUSTER_LEASES_DIRTY),
+            leases_refused: Words::new(registry, &names::CLUSTER_LEASES_REFUSED, cluster, "reason"),
         }
     }
 }
@@ -111,7 +119,7 @@ impl Retries {
 
 /// Counters of one metric by a word out of few.
 #[derive(Debug)]
-struct Words {
+pub struct Words {
     registry: Registry,
     metric: &'static names::Metric,
     cluster: String,
@@ -125,7 +133,8 @@ impl Words {
         Self { registry, metric, cluster, label, counters: RefCell::default() }
     }
 
-    fn inc(&self, word: &'static str) {
+    /// One more of a word.
+    pub fn inc(&self, word: &'static str) {
         let mut counters = self.counters.borrow_mut();
         let counter = counters
             .entry(word)

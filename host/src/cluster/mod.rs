@@ -20,6 +20,7 @@ pub mod error;
 mod happy_eyeballs;
 pub mod health;
 pub mod lease;
+pub mod lending;
 pub mod local;
 pub mod membership;
 pub mod metrics;

@@ -16,6 +16,7 @@ use super::{
     choice::Priority,
     endpoint::{SharedEndpoint, Status},
     health::{self, outlier::Detector},
+    lending::Shares,
     membership::Membership,
 };
 use crate::{
@@ -55,6 +56,10 @@ pub struct SharedCluster {
     used: AtomicBool,
     /// Workers' requests that wait for a permit: while there are any, connections that come free are closed, not kept.
     starving: AtomicUsize,
+    /// Workers of the process.
+    pub(super) workers: usize,
+    /// Connections that are lent, by what they are for.
+    pub(super) shares: Shares,
     /// What filters have learned of endpoints.
     labels: RwLock<BTreeMap<SocketAddr, BTreeMap<String, String>>>,
 }
@@ -94,6 +99,8 @@ impl SharedCluster {
             checks,
             used: AtomicBool::new(false),
             starving: AtomicUsize::new(0),
+            workers,
+            shares: Shares::default(),
             labels: RwLock::default(),
             settings,
         })

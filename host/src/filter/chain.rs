@@ -109,7 +109,7 @@ pub(super) const fn callbacks(kind: Kind, direction: Direction) -> Callbacks {
 }
 
 /// What a filter wants of a stream that is its own.
-pub(super) fn wants(exchange: &Exchange, index: usize, callback: impl Into<Option<Callback>>) -> bool {
+pub(crate) fn wants(exchange: &Exchange, index: usize, callback: impl Into<Option<Callback>>) -> bool {
     let Some(callback) = callback.into() else { return false };
     exchange
         .filters
@@ -119,10 +119,10 @@ pub(super) fn wants(exchange: &Exchange, index: usize, callback: impl Into<Optio
 
 /// The instance is gone: it trapped now or before.
 #[derive(Debug)]
-pub(super) struct Gone;
+pub(crate) struct Gone;
 
 /// Runs `f` with the filter's instance on behalf of the stream.
-pub(super) fn enter<T>(
+pub(crate) fn enter<T>(
     env: &Rc<Env>,
     exchange: &mut Exchange,
     index: usize,

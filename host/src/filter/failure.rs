@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Applies `on_failure` to a stream whose filter is gone.
-pub(super) fn fail(exchange: &mut Exchange, index: usize) {
+pub(crate) fn fail(exchange: &mut Exchange, index: usize) {
     let sent = exchange.response_sent;
     let Some(filter) = exchange.filters.get_mut(index) else { return };
     filter.plugin.metrics.failures.inc();

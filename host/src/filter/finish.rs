@@ -83,13 +83,15 @@ fn finish_tcp(env: &Rc<Env>, exchange: &mut Exchange) {
             let by = if exchange.closed_by_upstream { PeerKind::Remote } else { PeerKind::Local };
             close_upstream(env, exchange, index, by);
         }
-        if wants(exchange, index, Callback::DownstreamConnectionClose) {
+        // A connection to an endpoint that was made fit to be lent had no client.
+        let opening = exchange.opening.is_some();
+        if !opening && wants(exchange, index, Callback::DownstreamConnectionClose) {
             let _ = enter(env, exchange, index, |instance, call, context| {
                 instance.on_downstream_connection_close(call, context, peer)
             });
         }
         exchange.logging = true;
-        let wants_log = wants(exchange, index, Callback::Log);
+        let wants_log = !opening && wants(exchange, index, Callback::Log);
         let _ = enter(env, exchange, index, |instance, call, context| {
             if !stateless {
                 instance.on_done(call, context)?;

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`chain`] says which filters there are; [`pump`] moves headers, bytes and trailers from one to the next, holds them where
-//! a filter pauses; [`flow`] says what may come in, `failure` turns a filter's failure into its policy; [`reply`] sends a filter's own answer through the filters
+//! a filter pauses, and `pass` says what goes on; [`flow`] says what may come in, `failure` turns a filter's failure into its policy; [`reply`] sends a filter's own answer through the filters
 //! outside of it; [`finish`] ends the stream. Nothing here awaits and nothing here knows a socket or the ABI: whoever has
 //! bytes pushes them, takes what has come through, and is woken when a filter lets go.
 //!
@@ -19,8 +19,9 @@
 
 pub mod chain;
 mod explain;
-mod failure;
+pub(crate) mod failure;
 pub mod finish;
 pub mod flow;
+mod pass;
 pub mod pump;
 pub mod reply;

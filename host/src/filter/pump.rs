@@ -17,12 +17,14 @@ use http::HeaderMap;
 use super::{
     chain::{self, Gone, callbacks, wants},
     failure::{fail, release_head, too_large},
+    pass::{forward, pass_on, pass_unseen, resume, show_again},
 };
 use crate::{
     config::resolved::HeadersPause,
     wasm::{
         env::Env,
         exchange::{BodyHold, Direction, Exchange, Hold, Kind},
+        foreign,
         trial::Side,
         vm::Acquired,
     },
@@ -40,12 +42,12 @@ pub struct Pump<'a> {
 
 /// A filter's place in the walk.
 #[derive(Clone, Copy)]
-struct Place {
-    direction: Direction,
+pub(super) struct Place {
+    pub direction: Direction,
     /// Number in the direction's order.
-    position: usize,
+    pub position: usize,
     /// Number in the chain.
-    index: usize,
+    pub index: usize,
 }
 
 impl Pump<'_> {
@@ -205,6 +207,14 @@ impl Pump<'_> {
     }
 
     fn show_headers(&self, exchange: &mut Exchange, direction: Direction, index: usize) -> Result<HeadersAction, Gone> {
+        if let Some(opening) = &exchange.opening {
+            // It is no client's.
+            let event = opening.event.clone();
+            return chain::enter(self.env, exchange, index, |instance, call, context| {
+                instance.on_foreign_function(call, context, foreign::OPENED, &event)
+            })
+            .map(|()| HeadersAction::Continue);
+        }
         if exchange.kind == Kind::Tcp {
             let action = chain::enter(self.env, exchange, index, |instance, call, context| {
                 instance.on_new_connection(call, context)
@@ -289,7 +299,9 @@ impl Pump<'_> {
             // What it let go was shown to it already: it must not be counted again with what is new.
             forward(exchange, place);
         }
+        pass_on(exchange, place);
         pass_unseen(exchange, place);
+        show_again(exchange, place);
         let Some(filter) = exchange.filters.get_mut(index) else { return };
         let gone = filter.slot.as_ref().is_some_and(|slot| slot.is_condemned());
         let stage = filter.stage(direction);
@@ -314,6 +326,9 @@ impl Pump<'_> {
             let stage = filter.stage(direction);
             match action {
                 Ok(DataAction::Continue) => {
+                    // All of it goes on; what it has let go beyond that goes on unseen.
+                    let more = std::mem::take(&mut stage.pass).saturating_sub(stage.held.len() as u64);
+                    stage.skip = stage.skip.saturating_add(more);
                     stage.body_hold = BodyHold::None;
                     stage.resume = false;
                     release_head(exchange, direction, index);
@@ -338,6 +353,7 @@ impl Pump<'_> {
             return;
         }
         resume(exchange, place);
+        pass_on(exchange, place);
         let Some(filter) = exchange.filters.get_mut(index) else { return };
         let stateless = filter.stateless;
         let stage = filter.stage(direction);
@@ -402,78 +418,10 @@ fn choose(exchange: &mut Exchange, index: usize) {
 }
 
 /// Tells a filter who closed the upstream connection. What a trap means, whoever comes next finds out.
-pub(super) fn close_upstream(env: &Rc<Env>, exchange: &mut Exchange, index: usize, peer: PeerKind) {
+pub(crate) fn close_upstream(env: &Rc<Env>, exchange: &mut Exchange, index: usize, peer: PeerKind) {
     if wants(exchange, index, Callback::UpstreamConnectionClose) {
         let _ = chain::enter(env, exchange, index, |instance, call, context| {
             instance.on_upstream_connection_close(call, context, peer)
-        });
-    }
-}
-
-/// Lets go of what a filter held and was told to let go. Returns whether there was such a thing.
-fn resume(exchange: &mut Exchange, Place { direction, index, .. }: Place) -> bool {
-    let Some(filter) = exchange.filters.get_mut(index) else { return false };
-    let stage = filter.stage(direction);
-    let held = stage.body_hold != BodyHold::None && std::mem::take(&mut stage.resume);
-    if held {
-        stage.body_hold = BodyHold::None;
-        release_head(exchange, direction, index);
-    }
-    held
-}
-
-/// Passes on what the filter does not want to see, unless it holds something that comes first.
-fn pass_unseen(exchange: &mut Exchange, place: Place) {
-    if exchange.half(place.direction).outlet.head <= place.position {
-        return;
-    }
-    let Some(filter) = exchange.filters.get_mut(place.index) else { return };
-    let stage = filter.stage(place.direction);
-    if stage.skip > 0 && stage.body_hold == BodyHold::None && !stage.inbox.is_empty() {
-        let mut inbox = std::mem::take(&mut stage.inbox);
-        stage.skip -= inbox.move_front(stage.skip, &mut stage.held);
-        stage.inbox = inbox;
-        forward(exchange, place);
-    }
-}
-
-/// Passes on what the filter does not hold.
-fn forward(exchange: &mut Exchange, Place { direction, position, index }: Place) {
-    if exchange.half(direction).outlet.head <= position {
-        return;
-    }
-    let wanted = wants(exchange, index, callbacks(exchange.kind, direction).body);
-    let last = position + 1 >= exchange.filters.len();
-    let made_trailers = exchange.half(direction).trailers.is_some();
-    let Some(filter) = exchange.filters.get_mut(index) else { return };
-    let stage = filter.stage(direction);
-    if stage.body_hold != BodyHold::None || stage.finished {
-        return;
-    }
-    stage.resume = false;
-    let mut bytes = std::mem::take(&mut stage.held);
-    if !wanted {
-        bytes.append(&mut stage.inbox);
-        stage.end_seen = stage.end;
-    }
-    let through = stage.end
-        && stage.inbox.is_empty()
-        && (stage.end_seen || stage.trailers)
-        && (!stage.trailers || stage.trailers_seen);
-    if through {
-        stage.finished = true;
-    }
-    if last {
-        let outlet = &mut exchange.half(direction).outlet;
-        outlet.body.append(&mut bytes);
-        outlet.end |= through;
-    } else {
-        exchange.push_into(direction, position + 1, |stage| {
-            stage.inbox.append(&mut bytes);
-            if through {
-                stage.end = true;
-                stage.trailers = made_trailers;
-            }
         });
     }
 }

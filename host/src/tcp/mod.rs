@@ -7,11 +7,17 @@
 //! 3. Two [`way::Way`]s move bytes, one in each direction. Where no filter looks at a direction, bytes go from socket to socket over the
 //!    worker's scratch buffer and no guest is called; otherwise they are pushed through the chain ([`crate::filter::pump`]).
 //!
+//! A filter may say that a connection has no upstream of its own (`fyke.upstream.none.v1`). Then [`leased`] moves its bytes, to and from the
+//! connections that the filter borrows ([`crate::cluster::lending`]); [`handshake`] has the filter make new ones fit to be lent.
+//!
 //! # Invariants
 //! - A way reads only when everything it read before is written (or, with filters, while they hold less than `limits.buffer`): whoever is
 //!   slow is waited for by the other side. An idle connection holds no buffer.
 //! - The end of one direction is passed on as a half-close once its last byte is written; the other direction goes on.
 //! - A peer that reset its connection, and a filter that failed, reset the other side too: a cut is never mistaken for an end.
 
+mod far;
+mod handshake;
+mod leased;
 pub mod serve;
 mod way;

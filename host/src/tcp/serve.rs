@@ -14,7 +14,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::way::{Broken, Step, Way};
+use super::{
+    leased,
+    way::{Broken, Step, Way},
+};
 use crate::{
     cluster::{
         Choice,
@@ -31,11 +34,11 @@ use crate::{
 };
 
 /// How long what has passed the filters may take to be written, when a filter closes the connection.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 /// How long a peer may take to notice that the connection is over.
 const LINGER: Duration = Duration::from_secs(1);
 /// Parts of the idle timeout after which it is looked at.
-const LOOKS: u32 = 4;
+pub(super) const LOOKS: u32 = 4;
 
 /// A connection and its end: whoever drops the last reference ends it.
 pub(super) struct Session {
@@ -53,7 +56,7 @@ impl Session {
         exchange.wait(Waiting::Main, cx.waker());
     }
 
-    fn details(&self, details: &'static str) {
+    pub(super) fn details(&self, details: &'static str) {
         let mut exchange = self.exchange.borrow_mut();
         if exchange.details.is_empty() {
             exchange.details = details.into();
@@ -61,7 +64,7 @@ impl Session {
     }
 
     /// Counts the bytes that have moved since the last time.
-    fn report(&self, io: &Io) {
+    pub(super) fn report(&self, io: &Io) {
         let metrics = &self.runtime.metrics;
         let (received, sent) = io.activity.bytes();
         let before = self.reported.replace((received, sent));
@@ -78,7 +81,7 @@ impl Drop for Session {
 }
 
 /// How a connection ends.
-enum End {
+pub(super) enum End {
     /// Both directions came to their end, or a filter closed it and all was written.
     Whole,
     /// It must not look like an end: what is missing is lost.
@@ -153,6 +156,9 @@ async fn run(session: &Rc<Session>, io: &mut Io, line: &mut Option<Line>) -> End
             session.details("idle_timeout");
             return End::Whole;
         }
+    }
+    if session.exchange.borrow().leasing.is_some() {
+        return leased::exchange_bytes(session, io).await;
     }
     *line = connect(session, io).await;
     let Some(line) = line else {
@@ -343,7 +349,7 @@ async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Transport
     .await
 }
 
-fn broken(session: &Session, client: bool, error: &std::io::Error) -> End {
+pub(super) fn broken(session: &Session, client: bool, error: &std::io::Error) -> End {
     session.details(if client { "downstream_reset" } else { "upstream_reset" });
     let mut exchange = session.exchange.borrow_mut();
     exchange.closed_by_client |= client;

@@ -55,6 +55,15 @@ pub(super) enum Broken {
     Writing(io::Error),
 }
 
+impl Broken {
+    /// The error, whichever side it is of.
+    pub fn into_error(self) -> io::Error {
+        match self {
+            Self::Reading(error) | Self::Writing(error) => error,
+        }
+    }
+}
+
 impl Way {
     pub fn new(direction: Direction, filtered: bool) -> Self {
         Self {
@@ -87,6 +96,12 @@ impl Way {
     /// Its sender has reset the connection.
     pub fn distrust(&mut self) {
         self.distrusted = true;
+    }
+
+    /// What was read and not written belongs to nobody.
+    pub fn discard(&mut self) {
+        self.unsent = Bytes::new();
+        self.dirty = false;
     }
 
     /// Nobody takes what it carries: it is over, and reads no more.

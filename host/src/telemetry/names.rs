@@ -89,6 +89,10 @@ metrics! {
     CLUSTER_RETRIES: COUNTER "fyke_cluster_retries_total" ["cluster", "reason"] "Requests sent again because a route's policy said so.";
     CLUSTER_RETRIES_REFUSED: COUNTER "fyke_cluster_retries_refused_total" ["cluster", "reason"] "Further attempts that a route's policy wanted and that were not made, by reason (attempts, budget, body).";
     CLUSTER_NO_ENDPOINT: COUNTER "fyke_cluster_no_endpoint_total" ["cluster"] "Requests for which the cluster had no endpoint.";
+    CLUSTER_LEASES_ACTIVE: GAUGE "fyke_cluster_leases_active" ["cluster"] "Upstream connections that filters have borrowed now.";
+    CLUSTER_LEASE_WAIT: SECONDS "fyke_cluster_lease_wait_seconds" ["cluster"] "How long filters have waited for an upstream connection that they borrowed.";
+    CLUSTER_LEASES_REFUSED: COUNTER "fyke_cluster_leases_refused_total" ["cluster", "reason"] "Upstream connections that filters asked for and did not get (no_endpoint, full, timeout, connect, handshake).";
+    CLUSTER_LEASES_DIRTY: COUNTER "fyke_cluster_leases_dirty_total" ["cluster"] "Borrowed upstream connections that were closed because something was left on them when they were given back.";
     CLUSTER_ENDPOINTS: GAUGE "fyke_cluster_endpoints" ["cluster", "health"] "Endpoints, by health (healthy, degraded, draining, unhealthy); ejected ones are unhealthy too.";
     CLUSTER_CHECKS: COUNTER "fyke_cluster_health_checks_total" ["cluster", "outcome"] "Active health checks, by outcome (passed, failed).";
     CLUSTER_OUTLIERS: COUNTER "fyke_cluster_outliers_detected_total" ["cluster", "reason"] "Endpoints that were found to be outliers, by reason, ejected or not.";

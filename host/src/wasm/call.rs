@@ -89,6 +89,12 @@ impl<'a> Call<'a> {
         self.env
     }
 
+    /// Where it stands.
+    #[must_use]
+    pub fn vm(&self) -> &'a Rc<Vm> {
+        self.vm
+    }
+
     /// The instance.
     #[must_use]
     pub fn slot(&self) -> &'a Rc<Slot> {

@@ -4,7 +4,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{entropy::Entropy, scribe::Scribe, tap::Tap, trace::Tracer};
+use super::{entropy::Entropy, scribe::Scribe, stretch::Keys, tap::Tap, trace::Tracer};
 use crate::{cluster::Clusters, config::resolved, telemetry::Registry};
 
 /// A worker's surroundings. One per worker and generation; parts receive it, nothing is global.
@@ -34,6 +34,8 @@ pub struct Stock {
     pub scribe: Scribe,
     /// Random bytes for guests.
     pub entropy: Entropy,
+    /// Keys that guests had derived.
+    pub keys: Keys,
     /// Where bytes of TCP connections lie between one socket and the other.
     pub scratch: Scratch,
 }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 pub use super::peer::{Connection, Peer};
 use super::{
+    leasing::{Leasing, Opening},
     maps::{RequestHead, ResponseHead},
     rope::Rope,
     route::Selection,
@@ -111,6 +112,10 @@ pub struct Stage {
     pub resume: bool,
     /// Bytes that the filter does not want to see, before it is shown any again.
     pub skip: u64,
+    /// Bytes that go on, of those that it holds first.
+    pub pass: u64,
+    /// It is to be shown again what it holds.
+    pub again: bool,
 }
 
 impl Stage {
@@ -319,6 +324,10 @@ pub struct Exchange {
     pub limit: usize,
     /// The trace that it belongs to, once a filter has said so.
     pub trace: Option<Box<Trace>>,
+    /// Of a TCP connection without an upstream of its own: what a filter borrows.
+    pub leasing: Option<Box<Leasing>>,
+    /// It is no client's connection, but a new one to an endpoint.
+    pub opening: Option<Box<Opening>>,
     /// For whoever watches what filters do.
     pub watch: Option<Box<Watch>>,
     /// Whether anybody watches has been decided.
@@ -384,6 +393,8 @@ impl Exchange {
             finished: false,
             limit,
             trace: None,
+            leasing: None,
+            opening: None,
             watch: None,
             passed_by: false,
             wakers: [None, None, None],

@@ -9,10 +9,11 @@ use super::{
     call::{Call, direction},
     endpoints,
     exchange::Exchange,
+    leasing,
     maps::RequestHead,
     protobuf,
     route::Selection,
-    tap, trace, zlib,
+    stretch, tap, trace, zlib,
 };
 use crate::config::resolved;
 use crate::shared::{NoSum, Scope};
@@ -39,6 +40,14 @@ pub const FEATURES: &[&str] = &[
     "fyke.shared.expire.v1",
     "fyke.stream.skip.v1",
     "fyke.stream.write.v1",
+    "fyke.stream.pass.v1",
+    "fyke.stream.show.v1",
+    "fyke.upstream.none.v1",
+    "fyke.upstream.lease.v1",
+    "fyke.upstream.release.v1",
+    "fyke.upstream.close.v1",
+    "fyke.upstream.opened.v1",
+    "fyke.crypto.pbkdf2.v1",
     "fyke.endpoint.list.v1",
     "fyke.endpoint.label.v1",
     "fyke.span.stream.v1",
@@ -56,6 +65,14 @@ pub const FEATURES: &[&str] = &[
 pub const ROUTE_AGAIN: u32 = 1;
 /// The same of `fyke.explain.v1`, which is also the name of the function that answers it.
 pub const EXPLAIN: u32 = 2;
+
+/// The same of the event that ends waiting for a lease.
+pub const LEASED: u32 = 3;
+/// The same of `fyke.upstream.opened.v1`.
+pub const OPENED: u32 = 4;
+
+/// The same of the key that `fyke.crypto.pbkdf2.v1` has derived.
+pub const STRETCHED: u32 = 5;
 
 /// Reads little-endian arguments.
 pub struct Arguments<'a>(pub &'a [u8]);
@@ -150,6 +167,13 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &
         }
         b"fyke.stream.skip.v1" | b"fyke.stream.write.v1" => {
             bytes_of(host, cx, name, args).unwrap_or(Status::BadArgument)
+        }
+        b"fyke.crypto.pbkdf2.v1" => stretch::call(host, cx, args, out).unwrap_or(Status::BadArgument),
+        b"fyke.stream.pass.v1" | b"fyke.stream.show.v1" => {
+            leasing::of_stream(host, cx, name, args).unwrap_or(Status::BadArgument)
+        }
+        name if name.starts_with(b"fyke.upstream.") => {
+            leasing::call(host, cx, name, args, out).unwrap_or(Status::BadArgument)
         }
         b"fyke.endpoint.list.v1" | b"fyke.endpoint.label.v1" => endpoints::call(host, cx, name, args, out),
         name if name.starts_with(b"fyke.span.") => {

@@ -25,7 +25,7 @@ pub fn http(methods: &Methods, filter: &Type, both: bool) -> TokenStream {
         (response_body, body("proxy_on_response_body", "Response")),
         (response_trailers, trailers("proxy_on_response_trailers", "Response")),
         (methods.tasks || both, tasks()),
-        (methods.on_reroute || methods.explain, foreign_function()),
+        (methods.answers, foreign_function()),
         (methods.on_log || both, log()),
     ]
     .into_iter()
@@ -50,9 +50,14 @@ pub fn tcp(methods: &TcpMethods, filter: &Type, both: bool) -> TokenStream {
     let optional: TokenStream = [
         (true, new_connection()),
         (methods.on_downstream, data("proxy_on_downstream_data", "Downstream")),
-        (methods.on_upstream, data("proxy_on_upstream_data", "Upstream")),
-        (methods.on_close || methods.tasks, close("proxy_on_downstream_connection_close", "Downstream")),
-        (methods.on_close, close("proxy_on_upstream_connection_close", "Upstream")),
+        // Of a new connection, what the endpoint says in the handshake.
+        (methods.on_upstream || methods.on_opened, data("proxy_on_upstream_data", "Upstream")),
+        (
+            methods.on_close || methods.tasks || methods.on_leased,
+            close("proxy_on_downstream_connection_close", "Downstream"),
+        ),
+        (methods.on_close || methods.on_leased, close("proxy_on_upstream_connection_close", "Upstream")),
+        (methods.answers && !both, foreign_function()),
         (methods.tasks && !both, tasks()),
         (methods.on_log && !both, log()),
     ]
@@ -263,8 +268,8 @@ fn close(export: &str, side: &str) -> TokenStream {
 fn foreign_function() -> TokenStream {
     quote! {
         #[unsafe(no_mangle)]
-        extern "C" fn proxy_on_foreign_function(context: u32, function: u32, _size: u32) {
-            RUNTIME.with(|runtime| runtime.on_foreign_function(context, function));
+        extern "C" fn proxy_on_foreign_function(context: u32, function: u32, size: usize) {
+            RUNTIME.with(|runtime| runtime.on_foreign_function(context, function, size));
         }
     }
 }
@@ -275,5 +280,154 @@ fn log() -> TokenStream {
         extern "C" fn proxy_on_log(context: u32) {
             RUNTIME.with(|runtime| runtime.on_log(context));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Given;
+
+    const ALWAYS: [&str; 6] = [
+        "_initialize",
+        "proxy_abi_version_0_2_1",
+        "proxy_on_configure",
+        "proxy_on_context_create",
+        "proxy_on_delete",
+        "proxy_on_memory_allocate",
+    ];
+    const TASKS: [&str; 6] = [
+        "proxy_on_grpc_close",
+        "proxy_on_grpc_receive",
+        "proxy_on_grpc_receive_initial_metadata",
+        "proxy_on_grpc_receive_trailing_metadata",
+        "proxy_on_http_call_response",
+        "proxy_on_tick",
+    ];
+
+    fn names(exports: TokenStream) -> Vec<String> {
+        let text = exports.to_string();
+        let mut names: Vec<String> = text
+            .split("extern \"C\" fn ")
+            .skip(1)
+            .filter_map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().map(str::to_owned))
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn of_tcp(methods: TokenStream, given: &Given) -> Vec<String> {
+        let item = syn::parse_quote!(impl TcpFilter for X { #methods });
+        let filter: Type = syn::parse_quote!(X);
+        names(tcp(&TcpMethods::of(&item, given).unwrap(), &filter, given.both))
+    }
+
+    fn of_http(methods: TokenStream, given: &Given) -> Vec<String> {
+        let item = syn::parse_quote!(impl HttpFilter for X { #methods });
+        let filter: Type = syn::parse_quote!(X);
+        names(http(&Methods::of(&item, given).unwrap(), &filter, given.both))
+    }
+
+    fn and<'a>(more: impl IntoIterator<Item = &'a [&'a str]>) -> Vec<String> {
+        let mut all: Vec<String> = more.into_iter().flatten().map(|name| (*name).to_owned()).collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn a_filter_exports_what_its_methods_need_and_nothing_else() {
+        let plain = Given::default();
+        let (connection, down, up) = ("proxy_on_new_connection", "proxy_on_downstream_data", "proxy_on_upstream_data");
+        let closes = ["proxy_on_downstream_connection_close", "proxy_on_upstream_connection_close"];
+        assert_eq!(of_tcp(quote!(), &plain), and([&ALWAYS[..], &[connection]]));
+        let data = quote!(
+            fn on_downstream() {}
+            fn on_upstream() {}
+        );
+        assert_eq!(of_tcp(data, &plain), and([&ALWAYS[..], &[connection, down, up]]));
+        let waits = quote!(
+            async fn on_connect() {
+                call().await
+            }
+            fn on_close() {}
+            fn on_log() {}
+        );
+        let expected = and([&ALWAYS[..], &TASKS, &closes, &[connection, "proxy_on_log"]]);
+        assert_eq!(of_tcp(waits, &plain), expected);
+        assert_eq!(
+            of_http(
+                quote!(
+                    async fn on_request() {}
+                ),
+                &plain
+            ),
+            and([&ALWAYS[..], &["proxy_on_request_headers"]])
+        );
+    }
+
+    #[test]
+    fn what_borrows_is_told_of_it() {
+        let plain = Given::default();
+        let told = ["proxy_on_foreign_function", "proxy_on_new_connection"];
+        let closes = ["proxy_on_downstream_connection_close", "proxy_on_upstream_connection_close"];
+        assert_eq!(
+            of_tcp(
+                quote!(
+                    fn on_leased() {}
+                ),
+                &plain
+            ),
+            and([&ALWAYS[..], &told, &closes])
+        );
+        let both = quote!(
+            fn on_leased() {}
+            async fn on_opened() {
+                upstream.read(1).await
+            }
+        );
+        let expected = and([&ALWAYS[..], &TASKS, &told, &closes, &["proxy_on_upstream_data"]]);
+        assert_eq!(of_tcp(both, &plain), expected);
+        let error = TcpMethods::of(&syn::parse_quote!(impl TcpFilter for X { async fn on_opened() {} }), &plain);
+        assert!(error.err().unwrap().to_string().contains("on_leased"));
+    }
+
+    #[test]
+    fn keys_are_told_where_they_are_asked_for() {
+        let foreign = ["proxy_on_foreign_function"];
+        let asks = quote!(
+            async fn on_request() {
+                crypto::pbkdf2(a, b, c, 1).await
+            }
+        );
+        let expected = and([&ALWAYS[..], &TASKS, &foreign, &["proxy_on_request_headers"]]);
+        assert_eq!(of_http(asks, &Given::default()), expected);
+        let given = Given { answers: true, ..Given::default() };
+        assert_eq!(of_http(quote!(), &given), and([&ALWAYS[..], &foreign]));
+        assert_eq!(of_tcp(quote!(), &given), and([&ALWAYS[..], &foreign, &["proxy_on_new_connection"]]));
+    }
+
+    #[test]
+    fn a_module_of_both_kinds_exports_each_callback_once() {
+        let given = Given { both: true, answers: true, ..Given::default() };
+        let mut all = of_http(
+            quote!(
+                fn on_reroute() {}
+            ),
+            &given,
+        );
+        all.extend(of_tcp(
+            quote!(
+                fn on_leased() {}
+                fn on_log() {}
+            ),
+            &Given { both: true, ..Given::default() },
+        ));
+        let count = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!((all.len(), all.contains(&"proxy_on_foreign_function".to_owned())), (count, true));
+        // As before, where nobody needs it.
+        let given = Given { both: true, ..Given::default() };
+        assert!(!of_http(quote!(), &given).contains(&"proxy_on_foreign_function".to_owned()));
     }
 }

@@ -16,13 +16,14 @@ use syn::{ItemImpl, parse_macro_input};
 use methods::{Methods, TcpMethods};
 
 /// Makes a Proxy-Wasm module of an `impl HttpFilter for X`: exports the callbacks of the methods that are there, and no others.
-/// One per crate. `#[http_filter(tasks)]` says that the filter has tasks where the attribute cannot see a call of `every`.
+/// One per crate. `#[http_filter(tasks)]` says that the filter has tasks where the attribute cannot see a call of `every`, and `answers` that it derives keys
+/// where it cannot see a call of `pbkdf2`.
 /// `#[http_filter(with_tcp)]` goes with `#[tcp_filter(with_http)]` on an `impl TcpFilter` of the same type: the module then serves streams
-/// and connections, and `HttpFilter::configure` makes the one value for both.
+/// and connections, and `HttpFilter::configure` makes the one value for both. Where its connections borrow or derive keys, `answers` belongs there too.
 #[proc_macro_attribute]
 pub fn http_filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
     attribute("http_filter", "with_tcp", arguments, item, |item, given| {
-        let methods = Methods::of(item, given.tasks)?;
+        let methods = Methods::of(item, given)?;
         let filter = &*item.self_ty;
         let present = methods.present(filter);
         let exports = exports::http(&methods, filter, given.both);
@@ -34,9 +35,9 @@ pub fn http_filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn tcp_filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
     attribute("tcp_filter", "with_http", arguments, item, |item, given| {
-        let methods = TcpMethods::of(item, given.tasks)?;
+        let methods = TcpMethods::of(item, given)?;
         let filter = &*item.self_ty;
-        let present = methods.present(filter);
+        let present = methods.present(filter, given.both);
         let exports = exports::tcp(&methods, filter, given.both);
         Ok(quote!(#present #exports))
     })
@@ -53,6 +54,8 @@ pub fn filter_config(item: TokenStream) -> TokenStream {
 #[derive(Default)]
 struct Given {
     tasks: bool,
+    /// The host says something by `proxy_on_foreign_function`.
+    answers: bool,
     /// The module is a filter of the other kind too.
     both: bool,
 }
@@ -70,10 +73,12 @@ fn attribute(
     for word in arguments.to_string().split(',').map(str::trim).filter(|word| !word.is_empty()) {
         if word == "tasks" {
             given.tasks = true;
+        } else if word == "answers" {
+            given.answers = true;
         } else if word == other {
             given.both = true;
         } else {
-            let message = format!("#[{name}] takes no arguments but `tasks` and `{other}`");
+            let message = format!("#[{name}] takes no arguments but `tasks`, `answers` and `{other}`");
             return syn::Error::new_spanned(arguments, message).to_compile_error().into();
         }
     }

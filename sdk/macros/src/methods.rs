@@ -4,6 +4,8 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::{ImplItem, ImplItemFn, ItemImpl, Type};
 
+use crate::Given;
+
 /// Macros that are known not to wait. Any other one might hide an `.await`.
 const NEVER_WAIT: &[&str] = &[
     "format",
@@ -35,6 +37,8 @@ pub struct Methods {
     pub waits: bool,
     /// Whether something may: a method, or a task.
     pub tasks: bool,
+    /// Whether the host says something by `proxy_on_foreign_function`.
+    pub answers: bool,
 }
 
 #[derive(Default)]
@@ -42,41 +46,68 @@ pub struct TcpMethods {
     pub on_connect: bool,
     pub on_downstream: bool,
     pub on_upstream: bool,
+    pub on_leased: bool,
+    pub on_opened: bool,
     pub on_close: bool,
     pub on_log: bool,
     pub tasks: bool,
+    /// Whether the host says something by `proxy_on_foreign_function`.
+    pub answers: bool,
 }
 
 impl TcpMethods {
-    pub fn of(item: &ItemImpl, tasks: bool) -> syn::Result<Self> {
+    pub fn of(item: &ItemImpl, given: &Given) -> syn::Result<Self> {
         check(item, "TcpFilter", "tcp_filter")?;
-        let mut methods = Self { tasks: tasks || mentions_every(item), ..Self::default() };
+        let mut methods = Self { tasks: given.tasks || mentions(item, "every"), ..Self::default() };
         for method in functions(item) {
             match method.sig.ident.to_string().as_str() {
                 "on_connect" => methods.on_connect = true,
                 "on_downstream" => methods.on_downstream = true,
                 "on_upstream" => methods.on_upstream = true,
+                "on_leased" => methods.on_leased = true,
+                "on_opened" => methods.on_opened = true,
                 "on_close" => methods.on_close = true,
                 "on_log" => methods.on_log = true,
                 _ => {}
             }
             methods.tasks |= may_wait(method);
         }
+        if methods.on_opened && !methods.on_leased {
+            let message = "on_opened makes connections fit to be lent: without on_leased, nothing borrows them";
+            return Err(syn::Error::new_spanned(&item.self_ty, message));
+        }
+        methods.answers = given.answers || methods.on_leased || mentions(item, "pbkdf2");
         Ok(methods)
     }
 
-    /// The constant that the runtime reads.
-    pub fn present(&self, filter: &Type) -> TokenStream {
-        let Self { on_connect, on_downstream, on_upstream, on_close, on_log, tasks } = self;
+    /// The constant that the runtime reads. `both`: the module has streams too.
+    pub fn present(&self, filter: &Type, both: bool) -> TokenStream {
+        let Self { on_connect, on_downstream, on_upstream, on_leased, on_opened, on_close, on_log, tasks, answers } =
+            self;
+        // Each attribute sees its own `impl`, and the other one exports what both kinds share.
+        let told = (both && *answers).then(|| {
+            quote! {
+                const _: () = ::core::assert!(
+                    <#filter as ::fyke_sdk::Present>::CALLBACKS.answers,
+                    "connections borrow, or derive keys: say #[http_filter(with_tcp, answers)]",
+                );
+            }
+        });
         quote! {
+            #told
+
+
             impl ::fyke_sdk::TcpPresent for #filter {
                 const CALLBACKS: ::fyke_sdk::TcpCallbacks = ::fyke_sdk::TcpCallbacks {
                     on_connect: #on_connect,
                     on_downstream: #on_downstream,
                     on_upstream: #on_upstream,
+                    on_leased: #on_leased,
+                    on_opened: #on_opened,
                     on_close: #on_close,
                     on_log: #on_log,
                     tasks: #tasks,
+                    answers: #answers,
                 };
             }
         }
@@ -107,20 +138,20 @@ fn functions(item: &ItemImpl) -> impl Iterator<Item = &ImplItemFn> {
     })
 }
 
-/// Whether the filter asks for tasks: `env.every(...)`.
-fn mentions_every(item: &ItemImpl) -> bool {
-    fn inside(tokens: TokenStream) -> bool {
+/// Whether a method says this word: that of a function which needs more than methods, such as `env.every(...)`.
+fn mentions(item: &ItemImpl, word: &str) -> bool {
+    fn inside(tokens: TokenStream, word: &str) -> bool {
         tokens.into_iter().any(|token| match token {
-            TokenTree::Ident(name) => name == "every",
-            TokenTree::Group(group) => inside(group.stream()),
+            TokenTree::Ident(name) => name == word,
+            TokenTree::Group(group) => inside(group.stream(), word),
             _ => false,
         })
     }
-    functions(item).any(|method| inside(method.block.to_token_stream()))
+    functions(item).any(|method| inside(method.block.to_token_stream(), word))
 }
 
 impl Methods {
-    pub fn of(item: &ItemImpl, tasks: bool) -> syn::Result<Self> {
+    pub fn of(item: &ItemImpl, given: &Given) -> syn::Result<Self> {
         check(item, "HttpFilter", "http_filter")?;
         let mut methods = Self::default();
         for method in functions(item) {
@@ -148,7 +179,8 @@ impl Methods {
                 return Err(syn::Error::new_spanned(&item.self_ty, message));
             }
         }
-        methods.tasks = tasks || methods.waits || mentions_every(item);
+        methods.tasks = given.tasks || methods.waits || mentions(item, "every");
+        methods.answers = given.answers || methods.on_reroute || methods.explain || mentions(item, "pbkdf2");
         Ok(methods)
     }
 
@@ -166,6 +198,7 @@ impl Methods {
             on_log,
             waits,
             tasks,
+            answers,
         } = self;
         quote! {
             impl ::fyke_sdk::Present for #filter {
@@ -181,6 +214,7 @@ impl Methods {
                     on_log: #on_log,
                     waits: #waits,
                     tasks: #tasks,
+                    answers: #answers,
                 };
             }
         }

@@ -7,6 +7,7 @@
 //! Invariants: no function here panics, whatever the host answers; a status that the ABI does not name is carried, not interpreted.
 
 pub mod allocator;
+mod fields;
 mod pairs;
 
 #[cfg(target_arch = "wasm32")]
@@ -17,6 +18,7 @@ pub use guest::*;
 #[cfg(not(target_arch = "wasm32"))]
 pub use crate::testing::hostcalls::*;
 
+pub(crate) use fields::{Fields, foreign_arguments, push_field};
 pub use pairs::{Pairs, encode_pairs};
 
 #[cfg(all(target_arch = "wasm32", feature = "allocator"))]
@@ -121,6 +123,8 @@ pub enum BufferKind {
     GrpcMessage = 5,
     /// The plugin's configuration.
     PluginConfiguration = 7,
+    /// What the host says with `proxy_on_foreign_function`.
+    ForeignArguments = 8,
 }
 
 impl Side {

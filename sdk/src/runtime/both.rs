@@ -79,8 +79,19 @@ impl<F: HttpFilter + Present + TcpFilter + TcpPresent> BothRuntime<F> {
     }
 
     /// `proxy_on_foreign_function`.
-    pub fn on_foreign_function(&self, context: u32, function: u32) {
-        self.http.on_foreign_function(context, function);
+    pub fn on_foreign_function(&self, context: u32, function: u32, size: usize) {
+        match function {
+            // A new connection to an endpoint: it is no stream either.
+            4 => {
+                if let Some(root) = self.http.forget(context) {
+                    self.tcp.on_context_create(context, root);
+                }
+                self.tcp.on_foreign_function(context, function, size);
+            }
+            3 => self.tcp.on_foreign_function(context, function, size),
+            5 => self.on_key(size),
+            _ => self.http.on_foreign_function(context, function, size),
+        }
     }
 
     /// `proxy_on_log`.

@@ -17,6 +17,7 @@ use std::cell::Cell;
 use crate::abi::{self, Level};
 use crate::callout;
 pub use crate::callout::Received;
+use crate::crypto;
 use crate::error::Error;
 use crate::owner::Owner;
 use crate::timer;
@@ -59,6 +60,13 @@ pub trait Waking {
     /// `proxy_on_grpc_close`.
     fn on_grpc_close(&self, token: u32, status: u32) {
         if let Some(owner) = callout::grpc_closed(token, status) {
+            self.wake(owner);
+        }
+    }
+
+    /// `proxy_on_foreign_function` 5: a key was derived.
+    fn on_key(&self, size: usize) {
+        if let Some(owner) = crypto::derived(&abi::foreign_arguments(size)) {
             self.wake(owner);
         }
     }

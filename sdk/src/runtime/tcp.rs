@@ -2,6 +2,9 @@
 //!
 //! The rules: [`on_connect`](crate::TcpFilter::on_connect) may wait; what arrives meanwhile is held by the host and shown when it is done. A
 //! method that wants more bytes leaves them with the host and is shown all of them again. After a close nothing is shown.
+//!
+//! A connection may borrow its upstream (`leases.rs`). A context may turn out to be a new connection to an endpoint, which a filter makes fit to be
+//! lent (`opening.rs`): then it is that and nothing else.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -16,8 +19,14 @@ use crate::owner::{self, Owner};
 use crate::runtime::contexts::Contexts;
 use crate::runtime::plugins::Plugins;
 use crate::runtime::{Loan, Waking, log_failure};
-use crate::tcp::{Conn, Data, Side, TcpFilter, TcpFlow, TcpPresent};
+use crate::tcp::current::{self, Standing};
+use crate::tcp::{Conn, Data, Outcome, Side, TcpFilter, TcpFlow, TcpPresent};
 
+use leases::Answer;
+use opening::Opening;
+
+mod leases;
+mod opening;
 #[cfg(test)]
 mod tests;
 
@@ -32,11 +41,19 @@ type Connecting = Pin<Box<dyn Future<Output = Result<TcpFlow>>>>;
 struct Connection<F: TcpFilter> {
     /// The value with which it began.
     filter: Rc<F>,
+    /// It is a client's.
+    begun: bool,
     /// `None` before the first method, and while one has it.
     cx: Option<F::Ctx>,
     /// `on_connect`, which waits.
     connecting: Option<(Connecting, Lent<F>)>,
-    closed: bool,
+    /// It is no client's, but a new connection to an endpoint.
+    opening: Option<Opening>,
+    standing: Standing,
+    /// What came of a lease while `on_connect` waited.
+    answer: Option<Answer>,
+    /// The client is gone.
+    gone: bool,
     downstream: Half,
     upstream: Half,
 }
@@ -53,6 +70,8 @@ struct Half {
     skip: u64,
     /// How many of those are in front of what the host holds now.
     skipped: usize,
+    /// The direction has ended.
+    ended: bool,
 }
 
 impl<F: TcpFilter> Connection<F> {
@@ -88,9 +107,13 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
         };
         let connection = Connection {
             filter,
+            begun: false,
             cx: None,
             connecting: None,
-            closed: false,
+            opening: None,
+            standing: Standing::default(),
+            answer: None,
+            gone: false,
             downstream: Half::default(),
             upstream: Half::default(),
         };
@@ -100,6 +123,7 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
 
     /// `proxy_on_configure`.
     pub fn on_configure(&self, root: u32, size: usize) -> bool {
+        crate::crypto::heard(F::CALLBACKS.answers);
         self.plugins.configure(root, size, F::CALLBACKS.tasks, F::configure, |_| {})
     }
 
@@ -115,14 +139,17 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
 
     /// `proxy_on_new_connection`.
     pub fn on_new_connection(&self, context: u32) -> Action {
-        let Some((filter, cx)) = self.with(context, |connection| (connection.filter.clone(), connection.cx.take()))
-        else {
+        let Some((filter, cx)) = self.with(context, |connection| {
+            connection.begun = true;
+            (connection.filter.clone(), connection.cx.take())
+        }) else {
             abi::close_connection(Side::Downstream);
             return Action::Pause;
         };
         let lent: Lent<F> = Rc::new(Cell::new(None));
-        let mut connecting: Connecting = Box::pin(connect(filter, cx.unwrap_or_default(), lent.clone()));
-        match poll(context, &mut connecting) {
+        let mut connecting: Connecting =
+            Box::pin(connect(filter, cx.unwrap_or_default(), lent.clone(), F::CALLBACKS.on_leased));
+        match self.poll_connect(context, &mut connecting) {
             Poll::Ready(result) => {
                 self.with(context, |connection| connection.cx = lent.take());
                 self.act(context, result)
@@ -136,63 +163,100 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
 
     /// `proxy_on_downstream_data` and `proxy_on_upstream_data`; `size` counts what the host holds.
     pub fn on_data(&self, side: Side, context: u32, size: usize, end: bool) -> Action {
+        if self.said(side, context, size, end) {
+            return Action::Continue;
+        }
         let waits = self.with(context, |connection| {
             let waits = connection.connecting.is_some();
             if waits {
                 connection.half(side).held = Some((size, end));
             }
-            waits || connection.closed
+            waits || connection.standing.closed
         });
         if waits != Some(false) {
             return Action::Pause;
         }
-        self.data(side, context, size, end)
+        self.data(side, context, size, end).0
     }
 
-    fn data(&self, side: Side, context: u32, size: usize, end: bool) -> Action {
+    /// Shows data; what the host is to do with it, and what became of it.
+    fn data(&self, side: Side, context: u32, size: usize, end: bool) -> (Action, Option<Outcome>) {
+        let looks = match side {
+            Side::Downstream => F::CALLBACKS.on_downstream,
+            Side::Upstream => F::CALLBACKS.on_upstream,
+        };
+        if !looks {
+            // Exported for other connections than this one.
+            return (Action::Continue, None);
+        }
         let Some((filter, cx, skipped)) = self.with(context, |connection| {
             let half = connection.half(side);
             let fresh = u64::try_from(size.saturating_sub(half.skipped)).unwrap_or(u64::MAX).min(half.skip);
             half.skip -= fresh;
             half.skipped += usize::try_from(fresh).unwrap_or(usize::MAX);
+            half.ended |= end;
             let skipped = half.skipped;
             (connection.filter.clone(), connection.cx.take(), skipped)
         }) else {
-            return Action::Pause;
+            return (Action::Pause, None);
         };
         if skipped >= size && !end {
             self.with(context, |connection| {
                 connection.cx = cx;
                 connection.half(side).skipped = 0;
             });
-            return Action::Continue;
+            return (Action::Continue, None);
         }
         let mut cx = cx.unwrap_or_default();
         let mut data = Data::new(side, skipped, size, end);
-        let result = match side {
+        let mut result = self.within(context, || match side {
             Side::Downstream => filter.on_downstream(&mut cx, &mut data),
             Side::Upstream => filter.on_upstream(&mut cx, &mut data),
-        };
-        let skip = data.into_skip();
+        });
+        if end && matches!(result, Ok(TcpFlow::NeedMore)) {
+            result = self.last(side, context, &mut data);
+        }
+        let outcome = data.outcome();
+        self.with(context, |connection| connection.cx = Some(cx));
+        self.keep(side, context, outcome, &result);
+        (self.act(context, result), Some(outcome))
+    }
+
+    /// A filter wants more, and there is no more.
+    fn last(&self, side: Side, context: u32, data: &mut Data) -> Result<TcpFlow> {
+        let standing = self.with(context, |connection| connection.standing).unwrap_or_default();
+        if side == Side::Upstream || !standing.borrows || data.outcome().left == 0 {
+            return Ok(TcpFlow::Continue);
+        }
+        if standing.expects() {
+            return Ok(TcpFlow::NeedMore);
+        }
+        // It would wait for a lease that nobody asks for.
+        data.drop_rest();
+        Ok(TcpFlow::Continue)
+    }
+
+    /// Remembers what became of data.
+    fn keep(&self, side: Side, context: u32, outcome: Outcome, result: &Result<TcpFlow>) {
         self.with(context, |connection| {
-            connection.cx = Some(cx);
             let half = connection.half(side);
-            half.skip += skip;
-            if !matches!(result, Ok(TcpFlow::NeedMore)) {
+            half.skip = half.skip.saturating_add(outcome.skip);
+            if outcome.passed || !matches!(result, Ok(TcpFlow::NeedMore)) {
                 half.skipped = 0;
             }
         });
-        if end && matches!(result, Ok(TcpFlow::NeedMore)) {
-            // There is no more: what is there goes on.
-            return Action::Continue;
-        }
-        self.act(context, result)
     }
 
     /// `proxy_on_downstream_connection_close` and `proxy_on_upstream_connection_close`.
     pub fn on_close(&self, side: Side, context: u32) {
+        if self.said_its_last(context) {
+            return;
+        }
         if side == Side::Downstream {
             self.cancel(context);
+            self.with(context, |connection| connection.gone = true);
+        } else if self.loses_lease(context) {
+            return;
         }
         if self.with(context, |connection| connection.connecting.is_none()) == Some(true) {
             self.tell(context, |filter, cx| filter.on_close(cx, side));
@@ -212,7 +276,7 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
             return;
         };
         let mut cx = cx.unwrap_or_default();
-        method(&filter, &mut cx);
+        self.within(context, || method(&filter, &mut cx));
         self.with(context, |connection| connection.cx = Some(cx));
     }
 
@@ -242,15 +306,35 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
     }
 
     fn act(&self, context: u32, result: Result<TcpFlow>) -> Action {
+        let closed = self.with(context, |connection| connection.standing.closed).unwrap_or(false);
         match result {
-            Ok(TcpFlow::Continue) => return Action::Continue,
-            Ok(TcpFlow::NeedMore) => return Action::Pause,
-            Ok(TcpFlow::Close) => {}
+            Ok(TcpFlow::Continue) if !closed => return Action::Continue,
+            Ok(TcpFlow::NeedMore) if !closed => return Action::Pause,
+            Ok(_) => {}
             Err(error) => log_failure(&error),
         }
-        self.with(context, |connection| connection.closed = true);
-        abi::close_connection(Side::Downstream);
+        if !closed {
+            self.close(context);
+        }
         Action::Pause
+    }
+
+    fn close(&self, context: u32) {
+        self.with(context, |connection| connection.standing.closed = true);
+        abi::close_connection(Side::Downstream);
+    }
+
+    /// Runs a method of a connection.
+    fn within<T>(&self, context: u32, method: impl FnOnce() -> T) -> T {
+        let standing = self.with(context, |connection| connection.standing).unwrap_or_default();
+        let (result, standing) = current::within(context, standing, method);
+        self.with(context, |connection| connection.standing = standing);
+        result
+    }
+
+    /// Polls `on_connect`.
+    fn poll_connect(&self, context: u32, connecting: &mut Connecting) -> Poll<Result<TcpFlow>> {
+        self.within(context, || poll(context, connecting.as_mut()))
     }
 
     fn with<T>(&self, context: u32, look: impl FnOnce(&mut Connection<F>) -> T) -> Option<T> {
@@ -264,12 +348,16 @@ impl<F: TcpFilter + TcpPresent> Waking for TcpRuntime<F> {
             Owner::Stream(context) => context,
             Owner::Task(number) => return self.plugins.background.poll(number),
         };
+        if self.with(context, |connection| connection.opening.is_some()) == Some(true) {
+            abi::set_effective_context(context);
+            return self.shake(context);
+        }
         let Some((mut connecting, lent)) = self.with(context, |connection| connection.connecting.take()).flatten()
         else {
             return;
         };
         abi::set_effective_context(context);
-        let Poll::Ready(result) = poll(context, &mut connecting) else {
+        let Poll::Ready(result) = self.poll_connect(context, &mut connecting) else {
             self.with(context, |connection| connection.connecting = Some((connecting, lent)));
             return;
         };
@@ -280,22 +368,26 @@ impl<F: TcpFilter + TcpPresent> Waking for TcpRuntime<F> {
         // In the order in which a connection lives: its first bytes, then what the server says.
         for side in [Side::Downstream, Side::Upstream] {
             let held = self.with(context, |connection| connection.half(side).held.take()).flatten();
-            let action = held.map_or(Action::Continue, |(size, end)| self.data(side, context, size, end));
-            if action == Action::Continue {
-                abi::continue_connection(side);
+            match held.map(|(size, end)| self.data(side, context, size, end)) {
+                Some((Action::Continue, Some(outcome))) => outcome.let_go(),
+                Some((Action::Pause, _)) => {}
+                Some((Action::Continue, None)) | None => abi::continue_connection(side),
             }
+        }
+        if let Some(answer) = self.with(context, |connection| connection.answer.take()).flatten() {
+            self.tell_of_lease(context, answer);
         }
     }
 }
 
-async fn connect<F: TcpFilter>(filter: Rc<F>, cx: F::Ctx, lent: Lent<F>) -> Result<TcpFlow> {
+async fn connect<F: TcpFilter>(filter: Rc<F>, cx: F::Ctx, lent: Lent<F>, leases: bool) -> Result<TcpFlow> {
     let mut loan = Loan { cx: Some(cx), lender: &lent };
     match &mut loan.cx {
-        Some(cx) => filter.on_connect(cx, &mut Conn::new()).await,
+        Some(cx) => filter.on_connect(cx, &mut Conn::new(leases)).await,
         None => Ok(TcpFlow::Continue),
     }
 }
 
-fn poll(context: u32, connecting: &mut Connecting) -> Poll<Result<TcpFlow>> {
-    owner::with(Owner::Stream(context), || connecting.as_mut().poll(&mut Context::from_waker(Waker::noop())))
+fn poll<T>(context: u32, future: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Poll<T> {
+    owner::with(Owner::Stream(context), || future.poll(&mut Context::from_waker(Waker::noop())))
 }

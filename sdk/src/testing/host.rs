@@ -67,6 +67,21 @@ pub(super) fn advance(runtime: &impl Waking, duration: Duration) {
     World::with(|world| world.now = end);
 }
 
+/// Gives the keys that were derived to whoever waits for them. Whether there were any.
+pub(crate) fn answer_keys(runtime: &impl Waking) -> bool {
+    let mut any = false;
+    while let Some((token, context, key)) = World::with(|world| world.keys.pop_front()) {
+        any = true;
+        let size = World::with(|world| {
+            world.effective = context;
+            world.arguments = [&token.to_le_bytes()[..], &key].concat();
+            world.arguments.len()
+        });
+        runtime.on_key(size);
+    }
+    any
+}
+
 /// What the filter told the host when it refused its configuration.
 pub(super) fn refusal() -> ConfigError {
     let refusal = World::with(|world| world.refusal.take()).unwrap_or_default();
@@ -221,6 +236,11 @@ impl<F: HttpFilter + Present> Host<F> {
         grpc_close(&self.runtime, token, code, message);
     }
 
+    /// Gives the keys that were derived to whoever waits for them.
+    pub fn answer_keys(&self) {
+        answer_keys(&self.runtime);
+    }
+
     /// Time passes; timers fire on the way.
     pub fn advance(&self, duration: Duration) {
         advance(&self.runtime, duration);
@@ -230,7 +250,7 @@ impl<F: HttpFilter + Present> Host<F> {
     pub fn reroute(&self, stream: u32) {
         World::with(|world| world.effective = stream);
         if F::CALLBACKS.on_reroute {
-            self.runtime.on_foreign_function(stream, 1);
+            self.runtime.on_foreign_function(stream, 1, 0);
         }
     }
 
@@ -239,7 +259,7 @@ impl<F: HttpFilter + Present> Host<F> {
     pub fn explain(&self, stream: u32) -> Vec<String> {
         World::with(|world| world.effective = stream);
         if F::CALLBACKS.explain {
-            self.runtime.on_foreign_function(stream, 2);
+            self.runtime.on_foreign_function(stream, 2, 0);
         }
         self.stream(stream, |stream| std::mem::take(&mut stream.explained))
     }

@@ -1,6 +1,7 @@
 //! The same functions as `abi/guest.rs`, served by the [`World`].
 
 use crate::abi::{BufferKind, Level, MapKind, MetricKind, Pairs, Side, Status, encode_pairs};
+use crate::testing::borrowing;
 use crate::testing::properties;
 use crate::testing::spans;
 use crate::testing::world::{Call, GrpcRecord, Labelled, Pair, SentReply, World};
@@ -51,6 +52,7 @@ fn with_buffer<T>(kind: BufferKind, look: impl FnOnce(&mut Vec<u8>) -> T) -> Opt
         let buffer = match kind {
             BufferKind::PluginConfiguration => &mut world.configuration,
             BufferKind::CallBody | BufferKind::GrpcMessage => &mut world.answer.1,
+            BufferKind::ForeignArguments => &mut world.arguments,
             body => world.streams.get_mut(&effective)?.bodies.get_mut(body as usize)?,
         };
         Some(look(buffer))
@@ -131,7 +133,12 @@ pub fn close_stream(side: Side) {
 pub fn continue_connection(side: crate::tcp::Side) {
     World::with(|world| {
         let effective = world.effective;
-        world.stream_mut(effective).resumed_sides.push(side);
+        let stream = world.stream_mut(effective);
+        stream.begun |= side == crate::tcp::Side::Downstream;
+        stream.resumed_sides.push(side);
+        if let Some((_, passage)) = stream.way(side.stream()) {
+            passage.resume = true;
+        }
     });
 }
 
@@ -386,7 +393,7 @@ pub fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, St
                 Ok(Vec::new())
             }
             name if name.starts_with("fyke.span.") => spans::call(world, name, arguments),
-            _ => Err(Status::NOT_FOUND),
+            name => borrowing::call(world, name, arguments),
         }
     })
 }

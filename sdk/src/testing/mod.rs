@@ -28,6 +28,7 @@
 
 #![allow(clippy::panic, reason = "a test kit fails by panicking; nothing of it is in a module")]
 
+mod borrowing;
 mod host;
 #[doc(hidden)]
 pub mod hostcalls;
@@ -40,13 +41,14 @@ mod tcp;
 mod world;
 mod yaml;
 
+pub use borrowing::{LeaseRecord, LeaseState, Passage, Verdict};
 pub use host::Host;
 #[cfg(test)]
-pub(crate) use host::answer;
+pub(crate) use host::{answer, answer_keys};
 pub use kit::{
     Connection, Flight, Got, GrpcAnswer, GrpcReceived, Outcome, Received, Ring, TcpTestHost, TestHost, TestRequest,
     TestResponse, Text,
 };
 pub use spans::{RecordedSpan, StreamTrace, TagValue, Tracing};
 pub use tcp::TcpHost;
-pub use world::{Call, GrpcRecord, Labelled, Pair, SentReply, StreamState, World};
+pub use world::{Call, GrpcRecord, Labelled, Labels, Pair, SentReply, StreamState, World};

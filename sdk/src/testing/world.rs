@@ -1,10 +1,14 @@
 //! The state behind the hostcalls.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::abi::{Level, MapKind, MetricKind, Side};
+use crate::testing::borrowing::{LeaseRecord, Passage, Verdict};
 use crate::testing::spans::{RecordedSpan, StreamTrace, Tracing};
+
+/// The address of an endpoint, and its labels.
+pub type Labels = (String, BTreeMap<String, String>);
 
 /// A header.
 pub type Pair = (Vec<u8>, Vec<u8>);
@@ -40,6 +44,13 @@ pub struct World {
     pub calls: Vec<Call>,
     /// The answer that `proxy_on_http_call_response` is about.
     pub answer: (Vec<Pair>, Vec<u8>),
+    /// What `proxy_on_foreign_function` says.
+    pub arguments: Vec<u8>,
+    /// Keys that are derived: the token, the context that asked, and the key.
+    pub keys: VecDeque<(u32, u32, Vec<u8>)>,
+    pub(super) keys_begun: u32,
+    /// Endpoints by cluster, with their labels; see [`World::add_endpoint`].
+    pub endpoints: BTreeMap<String, Vec<Labels>>,
     /// Routes that were defined, as JSON. The handle is the position.
     pub routes: Vec<serde_json::Value>,
     /// Sinks that are known, and what was written to each. The handle is the position. The first is standard output.
@@ -81,6 +92,18 @@ pub struct StreamState {
     pub resumed_sides: Vec<crate::tcp::Side>,
     /// Calls of `close_stream` of a TCP connection.
     pub closed_sides: Vec<crate::tcp::Side>,
+    /// By side of a TCP connection: what has gone on, and what is to.
+    pub passages: [Passage; 2],
+    /// The filter has let the TCP connection begin.
+    pub begun: bool,
+    /// The TCP connection has no upstream of its own.
+    pub borrows: bool,
+    /// What it has asked for, in order.
+    pub leases: Vec<LeaseRecord>,
+    /// It is a new connection to an endpoint.
+    pub opening: bool,
+    /// What the filter has said of that.
+    pub verdict: Option<Verdict>,
     /// Properties by dotted path.
     pub properties: HashMap<String, Vec<u8>>,
     /// The local reply, if one was sent.
@@ -188,6 +211,10 @@ impl World {
             required: Vec::new(),
             calls: Vec::new(),
             answer: (Vec::new(), Vec::new()),
+            arguments: Vec::new(),
+            keys: VecDeque::new(),
+            keys_begun: 0,
+            endpoints: BTreeMap::new(),
             routes: Vec::new(),
             sinks: vec![(String::new(), Vec::new())],
             grpc: Vec::new(),

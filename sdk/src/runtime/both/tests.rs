@@ -4,8 +4,8 @@ use super::*;
 use crate::abi::Level;
 use crate::testing::World;
 use crate::{
-    Cluster, ConfigError, Conn, Data, Env, Flow, HttpRequest, Reply, Request, Result, StreamLog, TcpFlow, http_filter,
-    tcp_filter,
+    Cluster, ConfigError, Conn, Data, Env, Flow, HttpRequest, LeaseRefused, Leased, Opened, Reply, Request, Result,
+    StreamLog, TcpFlow, http_filter, tcp_filter,
 };
 
 /// Says of everything that comes what it is; connections ask first.
@@ -127,4 +127,97 @@ fn a_root_that_is_gone_has_neither() {
     open(&runtime, 2);
     assert_eq!(runtime.on_new_connection(2), Action::Pause);
     assert_eq!(World::with(|world| world.stream_mut(2).closed_sides.clone()), [Side::Downstream]);
+}
+
+/// Streams pass; connections borrow.
+struct Borrower(Cluster);
+
+#[http_filter(with_tcp, answers)]
+impl HttpFilter for Borrower {
+    type Config = ();
+    type Ctx = ();
+
+    fn configure((): (), env: &mut Env) -> Result<Self, ConfigError> {
+        Ok(Self(env.cluster("servers")?))
+    }
+
+    async fn on_request(&self, (): &mut (), request: &mut Request) -> Result<Flow> {
+        let key = crate::crypto::pbkdf2(crate::crypto::Hash::Sha1, b"password", b"salt", 1).await?;
+        request.set("x-key", format!("{:02x}", key[0]))?;
+        Ok(Flow::Continue)
+    }
+}
+
+#[tcp_filter(with_http)]
+impl TcpFilter for Borrower {
+    type Config = ();
+    type Ctx = ();
+
+    fn configure((): (), env: &mut Env) -> Result<Self, ConfigError> {
+        <Self as HttpFilter>::configure((), env)
+    }
+
+    async fn on_connect(&self, (): &mut (), connection: &mut Conn) -> Result<TcpFlow> {
+        connection.borrows_upstream()?;
+        self.0.lease().ask()?;
+        Ok(TcpFlow::Continue)
+    }
+
+    fn on_leased(&self, (): &mut (), lease: Result<Leased, LeaseRefused>, data: &mut Data) -> Result<TcpFlow> {
+        data.write(Side::Upstream, lease?.endpoint)?;
+        Ok(TcpFlow::Continue)
+    }
+
+    async fn on_opened(&self, (): &mut (), upstream: &mut Opened) -> Result<()> {
+        upstream.read(1).await.map(drop)
+    }
+}
+
+fn say(runtime: &BothRuntime<Borrower>, context: u32, function: u32, arguments: &[u8]) {
+    World::with(|world| {
+        world.effective = context;
+        world.arguments = arguments.to_vec();
+    });
+    runtime.on_foreign_function(context, function, arguments.len());
+}
+
+#[test]
+fn what_the_host_says_reaches_the_kind_that_it_is_for() {
+    World::reset();
+    let runtime = BothRuntime::<Borrower>::new();
+    runtime.on_context_create(1, 0);
+    assert!(runtime.on_configure(1, 0));
+    for context in [2, 3, 4] {
+        World::with(|world| {
+            world.stream_mut(context).opening = context == 3;
+            world.effective = context;
+        });
+        runtime.on_context_create(context, 1);
+    }
+    // A connection, a new connection to an endpoint, and a stream.
+    World::with(|world| world.effective = 2);
+    assert_eq!(runtime.on_new_connection(2), Action::Continue);
+    say(&runtime, 3, 4, &[0; 16]);
+    World::with(|world| world.effective = 4);
+    assert_eq!(runtime.on_headers(abi::Side::Request, 4, true), Action::Pause);
+    assert_eq!((runtime.http.streams(), runtime.tcp.connections()), (1, 2));
+
+    say(&runtime, 2, 3, &[&[1, 0, 0, 0][..], &[0; 16], b"here"].concat());
+    assert_eq!(World::with(|world| world.stream_mut(2).written[1].clone()), b"here");
+    World::with(|world| {
+        world.effective = 3;
+        world.stream_mut(3).bodies[3] = b"x".to_vec();
+    });
+    assert_eq!(runtime.on_data(Side::Upstream, 3, 1, false), Action::Continue);
+    assert_eq!(World::with(|world| world.stream_mut(3).verdict.clone()), Some(Ok(())));
+    assert!(crate::testing::answer_keys(&runtime));
+    let key = World::with(|world| world.stream_mut(4).header(abi::MapKind::RequestHeaders, "x-key"));
+    assert_eq!(key.unwrap(), "0c");
+    for function in [1, 2, 6] {
+        say(&runtime, 4, function, b"");
+    }
+    for context in [2, 3, 4] {
+        runtime.on_delete(context);
+    }
+    assert_eq!((runtime.http.streams(), runtime.tcp.connections()), (0, 0));
 }

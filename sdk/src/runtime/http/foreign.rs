@@ -1,17 +1,19 @@
-//! What the host asks by foreign functions: to route again, to explain.
+//! What the host says by foreign functions: to route again, to explain, that a key is here.
 
 use super::{Runtime, Stream};
 use crate::abi::{self, Side};
 use crate::filter::{HttpFilter, Present};
 use crate::flow::Flow;
 use crate::request::Request;
+use crate::runtime::Waking;
 
 impl<F: HttpFilter + Present> Runtime<F> {
-    /// `proxy_on_foreign_function`; 1 is `fyke.route.again.v1`, 2 is `fyke.explain.v1`.
-    pub fn on_foreign_function(&self, context: u32, function: u32) {
+    /// `proxy_on_foreign_function`; 1 is `fyke.route.again.v1`, 2 is `fyke.explain.v1`, 5 brings a key of `fyke.crypto.pbkdf2.v1`.
+    pub fn on_foreign_function(&self, context: u32, function: u32, size: usize) {
         match function {
-            1 => self.reroute(context),
-            2 => self.explain(context),
+            1 if F::CALLBACKS.on_reroute => self.reroute(context),
+            2 if F::CALLBACKS.explain => self.explain(context),
+            5 => self.on_key(size),
             _ => {}
         }
     }

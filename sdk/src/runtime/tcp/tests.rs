@@ -6,6 +6,9 @@ use crate::{
     Cluster, ConfigError, Conn, Data, Env, HttpRequest, Result, Side, StreamLog, TcpFilter, TcpFlow, tcp_filter,
 };
 
+mod handshakes;
+mod leases;
+
 /// Frames of one length byte and a body; the client must say a word first, which a cluster judges.
 struct Frames {
     gate: Cluster,
@@ -78,6 +81,10 @@ fn log(host: &TcpHost<Frames>, connection: u32) -> String {
 }
 
 fn closed(host: &TcpHost<Frames>, connection: u32) -> Vec<Side> {
+    closed_by_filter(host, connection)
+}
+
+fn closed_by_filter<F: TcpFilter + crate::TcpPresent>(host: &TcpHost<F>, connection: u32) -> Vec<Side> {
     host.connection(connection, |state| state.closed_sides.clone())
 }
 

@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::*;
 use crate::{
-    Body, CallError, Chunk, Cluster, ConfigError, Counter, Env, Flow, HttpFilter, HttpRequest, Reply, Request,
-    Response, Result, http_filter, sleep,
+    Body, CallError, Chunk, Cluster, ConfigError, Counter, Data, Env, Flow, HttpFilter, HttpRequest, Reply, Request,
+    Response, Result, TcpFilter, TcpFlow, http_filter, sleep, tcp_filter,
 };
 
 #[derive(Deserialize)]
@@ -244,4 +244,34 @@ fn grpc_is_answered_message_by_message() {
     let flight = host.start(TestRequest::get("/"));
     host.advance(Duration::from_secs(10));
     assert_eq!(host.finish(flight).status(), 200);
+}
+
+/// Lines pass whole.
+struct WholeLines;
+
+#[tcp_filter]
+impl TcpFilter for WholeLines {
+    type Config = ();
+    type Ctx = ();
+
+    fn configure((): (), _env: &mut Env) -> Result<Self, ConfigError> {
+        Ok(Self)
+    }
+
+    fn on_downstream(&self, (): &mut (), data: &mut Data) -> Result<TcpFlow> {
+        let end = data.bytes().iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        data.pass(end as u64)?;
+        Ok(TcpFlow::NeedMore)
+    }
+}
+
+#[test]
+fn what_a_filter_passes_comes_out_while_it_holds_the_rest() {
+    let mut host = TcpTestHost::<WholeLines>::configure("").unwrap();
+    host.every_chunking("one\ntwo\nth", |host, connection| {
+        assert_eq!(host.upstream_got(connection), "one\ntwo\n");
+        host.client_sends(connection, "ree\n");
+        assert_eq!(host.upstream_got(connection), "one\ntwo\nthree\n");
+        host.client_ends(connection);
+    });
 }

@@ -1,7 +1,7 @@
 //! Callouts: those that are answered at once, and those that wait for time.
 
 use crate::runtime::Waking;
-use crate::testing::host::{answer, answer_pairs, grpc_close, grpc_message};
+use crate::testing::host::{answer, answer_keys, answer_pairs, grpc_close, grpc_message};
 use crate::testing::kit::{Fate, GrpcReceived, Message, Received, Services};
 use crate::testing::world::{Call, World};
 
@@ -33,7 +33,7 @@ impl Outstanding {
     /// Lets the services answer what the filter asked since the last time. Whether there was anything.
     #[track_caller]
     pub fn serve(&mut self, runtime: &impl Waking, services: &mut Services) -> bool {
-        let mut moved = false;
+        let mut moved = answer_keys(runtime);
         while let Some(call) = World::with(|world| world.calls.get(self.http).cloned()) {
             moved = true;
             let number = token(self.http);

@@ -132,6 +132,7 @@ impl Connection {
         if !self.open {
             return false;
         }
+        host.settle(id);
         let (resumed, closed, written) = host.connection(id, |state| {
             (
                 std::mem::take(&mut state.resumed_sides),
@@ -145,8 +146,8 @@ impl Connection {
             moved |= !written.is_empty();
             got.extend(written);
         }
-        for side in resumed {
-            self.pass(host, id, side);
+        for side in SIDES {
+            moved |= self.pass(host, id, side);
         }
         if closed {
             self.open = false;
@@ -165,11 +166,13 @@ impl Connection {
         moved
     }
 
-    /// What the filter held of a side comes out at the other one.
-    fn pass<F: TcpFilter + TcpPresent>(&mut self, host: &TcpHost<F>, id: u32, from: Side) {
+    /// What has gone on of a side comes out at the other one. Whether there was anything.
+    fn pass<F: TcpFilter + TcpPresent>(&mut self, host: &TcpHost<F>, id: u32, from: Side) -> bool {
         let bytes = host.take(from, id);
+        let any = !bytes.is_empty();
         if let Some(got) = self.got.get_mut(at(other(from))) {
             got.extend(bytes);
         }
+        any
     }
 }

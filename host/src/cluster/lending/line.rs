@@ -1,0 +1,187 @@
+//! A connection that is lent.
+
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::Key;
+use crate::{
+    cluster::{
+        choice::Priority,
+        connect::Ends,
+        health::outlier::{LocalOriginFailure, Outcome},
+        local::{LocalCluster, Open},
+        pool::{LocalEndpoint, Sweep},
+    },
+    telemetry::Gauge,
+    transport::Transport,
+};
+
+/// An open connection, lent or not.
+pub struct Kept {
+    pub(super) transport: Transport,
+    pub(super) ends: Ends,
+    pub(super) endpoint: Rc<LocalEndpoint>,
+    pub(super) key: Rc<Key>,
+    pub(super) open: Open,
+    /// Exchanges so far.
+    pub(super) served: u64,
+    /// The sweep before it became idle.
+    pub(super) since: u64,
+    pub(super) _share: Option<ShareSlot>,
+}
+
+impl Kept {
+    /// Whether it goes to an endpoint.
+    #[must_use]
+    pub fn is_to(&self, endpoint: &Rc<LocalEndpoint>) -> bool {
+        Rc::ptr_eq(&self.endpoint, endpoint)
+    }
+
+    /// Whether it may be idle for longer.
+    #[must_use]
+    pub fn may_stay(&mut self, sweep: Sweep) -> bool {
+        !sweep.everything
+            && self.open.until > sweep.now
+            && sweep.now - self.since < sweep.sweeps
+            && self.endpoint.shared.status.is_usable()
+            && self.is_quiet()
+    }
+
+    /// Whether nothing has happened on it that nobody has asked for: neither bytes nor an end.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let read = Pin::new(&mut self.transport).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer);
+        read.is_pending()
+    }
+}
+
+/// A connection, lent for one exchange. Dropped, it is closed.
+pub struct Lent {
+    cluster: Rc<LocalCluster>,
+    line: Option<Kept>,
+    /// It has served before.
+    pub reused: bool,
+    /// How long its borrower has waited for it.
+    pub waited: Duration,
+}
+
+impl Lent {
+    pub(super) fn new(cluster: Rc<LocalCluster>, mut line: Kept, waited: Duration) -> Self {
+        let reused = line.served > 0;
+        line.served += 1;
+        line.endpoint.count(1);
+        cluster.metrics.leases_active.shift(1);
+        Self { cluster, line: Some(line), reused, waited }
+    }
+
+    /// What bytes go through; `None` never, but for one that is given back.
+    pub fn transport(&mut self) -> Option<&mut Transport> {
+        self.line.as_mut().map(|line| &mut line.transport)
+    }
+
+    /// The endpoint's address.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.line.as_ref().map(|line| line.endpoint.address())
+    }
+
+    /// What else is known of the connection.
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        self.line.as_ref().map(|line| line.ends.clone()).unwrap_or_default()
+    }
+
+    /// It broke, or ended, in the middle of an exchange.
+    pub fn broke(&self) {
+        if let Some(line) = &self.line {
+            self.cluster.record(&line.endpoint, Outcome::LocalOrigin(LocalOriginFailure::Reset));
+        }
+    }
+
+    /// The exchange is over and nothing is left of it: somebody else may have the connection.
+    pub fn give_back(mut self) {
+        let line = self.line.take();
+        let cluster = Rc::clone(&self.cluster);
+        if let Some(line) = &line {
+            line.endpoint.count(-1);
+        }
+        drop(self);
+        if let Some(line) = line {
+            cluster.take_back(line);
+        }
+    }
+
+    /// Nobody wanted it: it is as it was.
+    pub(super) fn unwanted(mut self) -> Option<Kept> {
+        let mut line = self.line.take()?;
+        line.endpoint.count(-1);
+        line.served -= 1;
+        Some(line)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.cluster.metrics.leases_active.shift(-1);
+        if let Some(line) = self.line.take() {
+            line.endpoint.count(-1);
+            // An ordinary close would let the endpoint believe that all was said.
+            line.transport.cut();
+        }
+    }
+}
+
+/// How many connections each share of a cluster has in the process.
+#[derive(Debug, Default, Clone)]
+pub struct Shares(Arc<dashmap::DashMap<Key, Arc<AtomicU32>>>);
+
+/// A connection counts in its share.
+#[derive(Debug)]
+pub struct ShareSlot(Arc<AtomicU32>);
+
+impl Shares {
+    /// Room for one more connection of a share that may have `most`.
+    pub fn enter(&self, key: &Key, most: u32) -> Option<ShareSlot> {
+        let count = Arc::clone(&self.0.entry(key.clone()).or_default());
+        let slot = ShareSlot(count);
+        // Dropped at once, it takes itself back.
+        (slot.0.fetch_add(1, Ordering::Relaxed) < most).then_some(slot)
+    }
+}
+
+impl Drop for ShareSlot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts in a gauge for as long as it lives.
+pub struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    pub fn begin(gauge: &'a Gauge) -> Self {
+        gauge.add(1);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.sub(1);
+    }
+}
+
+/// Which circuit breakers count lent connections.
+pub const PRIORITY: Priority = Priority::Default;

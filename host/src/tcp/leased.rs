@@ -1,0 +1,318 @@
+//! A connection without an upstream of its own: a filter borrows one for each exchange.
+//!
+//! What passes the filters towards upstream is written to the borrowed connection, and what that one says comes to the filters; while there is
+//! none, the client waits. Nothing of one exchange ever reaches the connection of another one.
+
+use std::{future::poll_fn, pin::pin, rc::Rc, sync::Arc, task::Context, time::Duration};
+
+use futures_util::future::LocalBoxFuture;
+use fyke_engine::{Callback, PeerKind};
+use tokio::time::Instant;
+use xxhash_rust::xxh64::xxh64;
+
+use super::{
+    far::Far,
+    handshake::Handshakes,
+    serve::{End, FAREWELL, LOOKS, Session, broken},
+    way::{Broken, Step, Way},
+};
+use crate::{
+    cluster::{
+        Choice,
+        lending::{Ask, Key, Lent, Reason, Refusal},
+    },
+    filter::{chain, pump},
+    listener::io::Io,
+    wasm::{
+        exchange::{Direction, Waiting},
+        foreign,
+        leasing::{self, Leasing, Phase, Wanted},
+    },
+};
+
+/// Leases that begin and end before others get their turn.
+const TURNS: usize = 16;
+
+type Borrowing = LocalBoxFuture<'static, Result<Lent, Refusal>>;
+
+/// What moves the bytes of such a connection.
+struct Mover<'a> {
+    session: &'a Rc<Session>,
+    up: Way,
+    down: Way,
+    far: Far,
+    borrowing: Option<Borrowing>,
+}
+
+/// Moves bytes until the client has ended and nothing is borrowed any more, or somebody breaks it off.
+pub(super) async fn exchange_bytes(session: &Rc<Session>, io: &mut Io) -> End {
+    let (up, down) = (Way::new(Direction::Request, true), Way::new(Direction::Response, true));
+    let mut mover = Mover { session, up, down, far: Far::default(), borrowing: None };
+    let period = (session.runtime.limits.idle_timeout / LOOKS).max(Duration::from_millis(1));
+    let mut timer = pin!(tokio::time::sleep(period));
+    let mut quiet = 0;
+    let mut farewell = false;
+    poll_fn(|cx| {
+        if timer.as_mut().poll(cx).is_ready() {
+            session.report(io);
+            let moved = mover.up.has_moved() | mover.down.has_moved();
+            quiet = if moved { 0 } else { quiet + 1 };
+            if farewell || quiet >= LOOKS {
+                if !farewell {
+                    session.runtime.metrics.idle_timeouts.inc();
+                    session.details("idle_timeout");
+                }
+                let clear = !farewell && mover.is_clear();
+                return std::task::Poll::Ready(if clear { End::Whole } else { End::Cut });
+            }
+            timer.as_mut().reset(Instant::now() + period);
+            let _ = timer.as_mut().poll(cx);
+        }
+        let stepped = mover.step(cx, io, farewell);
+        {
+            let mut exchange = session.exchange.borrow_mut();
+            exchange.wait(Waiting::Main, cx.waker());
+            if exchange.reset {
+                return std::task::Poll::Ready(End::Cut);
+            }
+            if exchange.closing && !farewell {
+                farewell = true;
+                timer.as_mut().reset(Instant::now() + FAREWELL);
+                cx.waker().wake_by_ref();
+                return std::task::Poll::Pending;
+            }
+            exchange.closed_by_client = mover.up.has_ended();
+        }
+        match stepped {
+            Err(error) => std::task::Poll::Ready(broken(session, true, &error)),
+            Ok(Step::Done) => {
+                session.details(if farewell { "closed_by_filter" } else { "closed" });
+                std::task::Poll::Ready(End::Whole)
+            }
+            Ok(Step::Yields) => {
+                cx.waker().wake_by_ref();
+                std::task::Poll::Pending
+            }
+            Ok(Step::Waits) => std::task::Poll::Pending,
+        }
+    })
+    .await
+}
+
+impl Mover<'_> {
+    /// Moves what can be moved now. An error is the client's.
+    fn step(&mut self, cx: &mut Context<'_>, io: &mut Io, farewell: bool) -> std::io::Result<Step> {
+        if farewell && !self.with(|leasing| matches!(leasing.phase, Phase::Ends { clean: true, .. })).unwrap_or(false) {
+            // What the filter has not seen off is for nobody.
+            self.up.discard();
+            self.session.exchange.borrow_mut().request.outlet.body.clear();
+        }
+        for _ in 0..TURNS {
+            let up = self.up.step(self.session, cx, io, &mut self.far, farewell).map_err(Broken::into_error)?;
+            let down = self.down.step(self.session, cx, &mut self.far, io, farewell).map_err(Broken::into_error)?;
+            if self.advance(cx) {
+                // There is something new to move.
+                continue;
+            }
+            return Ok(match (up, down) {
+                (Step::Done, Step::Done) if farewell => Step::Done,
+                (Step::Done, _) if !farewell && self.is_over() => Step::Done,
+                (Step::Yields, _) | (_, Step::Yields) => Step::Yields,
+                _ => Step::Waits,
+            });
+        }
+        Ok(Step::Yields)
+    }
+
+    /// Whether nothing is borrowed, asked for or on its way to the client. Asked once the client has ended.
+    fn is_over(&self) -> bool {
+        let none = self.with(|leasing| matches!(leasing.phase, Phase::None) && leasing.next.is_none());
+        none.unwrap_or(true) && self.is_clear()
+    }
+
+    fn is_clear(&self) -> bool {
+        let mut exchange = self.session.exchange.borrow_mut();
+        self.up.is_clear()
+            && self.down.is_clear()
+            && exchange.buffered(Direction::Request) == 0
+            && exchange.buffered(Direction::Response) == 0
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Leasing) -> T) -> Option<T> {
+        self.session.exchange.borrow_mut().leasing.as_mut().map(|leasing| f(leasing))
+    }
+
+    /// Acts on what the filter has asked for, and on what has become of it. Returns whether something has changed.
+    fn advance(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.far.over().is_some() {
+            self.lose();
+            return true;
+        }
+        let asked = self.with(|leasing| match std::mem::take(&mut leasing.phase) {
+            Phase::Asked(wanted) => {
+                leasing.phase = Phase::Waits { token: wanted.token };
+                Some(wanted)
+            }
+            other => {
+                leasing.phase = other;
+                None
+            }
+        });
+        if let Some(wanted) = asked.flatten() {
+            self.borrowing = Some(self.borrow(&wanted));
+        }
+        let ends = self.with(|leasing| match leasing.phase {
+            Phase::Ends { clean, .. } => Some(clean),
+            _ => None,
+        });
+        if let Some(clean) = ends.flatten() {
+            return self.end(clean);
+        }
+        let Some(borrowing) = &mut self.borrowing else { return false };
+        match borrowing.as_mut().poll(cx) {
+            std::task::Poll::Pending => false,
+            std::task::Poll::Ready(result) => {
+                self.borrowing = None;
+                self.granted(result);
+                true
+            }
+        }
+    }
+
+    /// Begins to wait for a connection.
+    fn borrow(&self, wanted: &Wanted) -> Borrowing {
+        let runtime = &self.session.runtime;
+        let exchange = self.session.exchange.borrow();
+        let Some(filter) = exchange.leasing.as_ref().and_then(|leasing| exchange.filters.get(leasing.by)) else {
+            return Box::pin(std::future::pending());
+        };
+        let Some(cluster) = runtime.env.clusters.newest(&wanted.cluster) else {
+            let text = format!("there is no cluster \"{}\"", wanted.cluster);
+            return Box::pin(std::future::ready(Err(Refusal { reason: Reason::UnknownCluster, text })));
+        };
+        let key = Rc::new(Key {
+            owner: filter.plugin.settings.name.as_str().into(),
+            identity: wanted.identity.clone(),
+            share: wanted.share.as_str().into(),
+        });
+        let client = match exchange.connection.client() {
+            _ if !wanted.client.is_empty() => xxh64(&wanted.client, 0),
+            Some((client, _)) => xxh64(client.ip().to_string().as_bytes(), 0),
+            None => 0,
+        };
+        let labels = wanted.label.clone().map(|label| Arc::from([label]));
+        let choice = Choice { endpoint: wanted.endpoint, labels, ..Choice::default() };
+        let prepare = Rc::new(Handshakes {
+            env: Rc::clone(&runtime.env),
+            plugin: Rc::clone(&filter.plugin),
+            cluster: wanted.cluster.clone(),
+            key: Rc::clone(&key),
+            connection: Rc::clone(&exchange.connection),
+            limit: runtime.limits.buffer,
+        });
+        let ask = Ask { key, choice, client, most: wanted.most, timeout: wanted.timeout, prepare };
+        Box::pin(async move { cluster.borrow_line(ask).await })
+    }
+
+    /// Tells the filter what has come of it.
+    fn granted(&mut self, result: Result<Lent, Refusal>) {
+        let mut exchange = self.session.exchange.borrow_mut();
+        let Some(leasing) = &mut exchange.leasing else { return };
+        let Phase::Waits { token } = leasing.phase else { return };
+        let by = leasing.by;
+        let event = match result {
+            Ok(lent) => {
+                leasing.phase = Phase::Held { token };
+                let address = lent.address();
+                exchange.upstream = address;
+                exchange.ends = lent.ends();
+                exchange.attempts += 1;
+                for (index, filter) in exchange.filters.iter_mut().enumerate() {
+                    filter.upstream_closed = index != by;
+                }
+                let text = address.map(|address| address.to_string()).unwrap_or_default();
+                let event = leasing::granted(token, None, lent.waited, lent.reused, &text);
+                self.far.put(lent);
+                event
+            }
+            Err(refusal) => {
+                leasing.phase = Phase::None;
+                tracing::debug!(listener = &*exchange.connection.listener, "nothing is lent: {}", refusal.text);
+                leasing::granted(token, Some(refusal.reason), Duration::ZERO, false, &refusal.text)
+            }
+        };
+        let env = &self.session.runtime.env;
+        if chain::wants(&exchange, by, Callback::ForeignFunction) {
+            let told = chain::enter(env, &mut exchange, by, |instance, call, context| {
+                instance.on_foreign_function(call, context, foreign::LEASED, &event)
+            });
+            if told.is_err() {
+                crate::filter::failure::fail(&mut exchange, by);
+            }
+        }
+        exchange.unsettle();
+    }
+
+    /// The filter is done with the connection. Returns whether something has changed.
+    fn end(&mut self, clean: bool) -> bool {
+        if !clean {
+            self.borrowing = None;
+            drop(self.far.take());
+            self.forget();
+            return true;
+        }
+        let at_rest = {
+            let mut exchange = self.session.exchange.borrow_mut();
+            exchange.is_at_rest() && exchange.request.outlet.body.is_empty()
+        };
+        // What is under way still belongs to it.
+        if !at_rest || !self.up.is_clear() {
+            return false;
+        }
+        let lent = self.far.take();
+        if !self.forget()
+            && let Some(lent) = lent
+        {
+            lent.give_back();
+        }
+        true
+    }
+
+    /// The connection has ended, or broken, under the filter's hands.
+    fn lose(&mut self) {
+        let over = self.far.over().map(|over| over.as_ref().err().map(ToString::to_string));
+        let Some(lent) = self.far.take() else { return };
+        let released = self.with(|leasing| matches!(leasing.phase, Phase::Ends { .. })).unwrap_or(false);
+        if !released {
+            lent.broke();
+            tracing::debug!(address = ?lent.address(), error = ?over, "a borrowed connection has ended");
+        }
+        drop(lent);
+        self.forget();
+        if released {
+            return;
+        }
+        let mut exchange = self.session.exchange.borrow_mut();
+        let Some(by) = exchange.leasing.as_ref().map(|leasing| leasing.by) else { return };
+        if let Some(filter) = exchange.filters.get_mut(by) {
+            filter.upstream_closed = true;
+        }
+        pump::close_upstream(&self.session.runtime.env, &mut exchange, by, PeerKind::Remote);
+        exchange.unsettle();
+    }
+
+    /// There is no lease any more, and nothing of its exchange. Returns whether something of the answer was left.
+    fn forget(&mut self) -> bool {
+        self.up.discard();
+        let mut exchange = self.session.exchange.borrow_mut();
+        let left = exchange.clear_lease();
+        for filter in &mut exchange.filters {
+            filter.upstream_closed = true;
+        }
+        if let Some(leasing) = &mut exchange.leasing {
+            leasing.phase = leasing.next.take().map_or(Phase::None, Phase::Asked);
+        }
+        exchange.unsettle();
+        left
+    }
+}
