@@ -89,6 +89,10 @@ fn filters(folder: &Path) -> Result<Vec<Filter>, String> {
     let entries = fs::read_dir(folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
     for entry in entries.flatten() {
         let Ok(manifest) = fs::read_to_string(entry.path().join("Cargo.toml")) else { continue };
+        // What makes no module is a library of several filters.
+        if !manifest.lines().any(|line| line.starts_with("crate-type") && line.contains("\"cdylib\"")) {
+            continue;
+        }
         let package = manifest
             .lines()
             .find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))

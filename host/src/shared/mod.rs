@@ -1,10 +1,11 @@
 //! What filters share: data in a sharded map for the whole process, scoped by VM, and queues ([`queue`]).
 
+pub mod limiter;
 pub mod queue;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -33,6 +34,8 @@ pub struct Scope {
     pub name: String,
     /// Queues of the process, those of other scopes among them.
     pub queues: Arc<Queues>,
+    /// Limits; hardly any scope has some.
+    limits: OnceLock<limiter::Limits>,
     values: DashMap<Vec<u8>, Value>,
     bytes: AtomicUsize,
     next: AtomicU32,
@@ -90,6 +93,7 @@ impl SharedData {
             Arc::new(Scope {
                 name: vm.to_owned(),
                 queues: Arc::clone(&self.queues),
+                limits: OnceLock::new(),
                 values: DashMap::new(),
                 bytes: AtomicUsize::new(0),
                 next: AtomicU32::new(0),
@@ -101,6 +105,11 @@ impl SharedData {
 }
 
 impl Scope {
+    /// The limits of this scope.
+    pub fn limits(&self) -> &limiter::Limits {
+        self.limits.get_or_init(limiter::Limits::default)
+    }
+
     /// The id of a queue that a VM registered: one of this scope where no VM is named, else of the VM or filter of that name.
     #[must_use]
     pub fn resolve_queue(&self, vm: &[u8], name: &[u8]) -> Option<u32> {
