@@ -1,0 +1,23 @@
+//! Shares of operations.
+
+use fyke_sdk::random;
+use fyke_sdk::units::Percent;
+
+/// A share of all.
+#[derive(Debug, Clone, Copy)]
+pub struct Chance(f64);
+
+impl Chance {
+    /// Default: all.
+    #[must_use]
+    pub fn new(share: Option<Percent>) -> Self {
+        Self(share.map_or(1.0, Percent::fraction))
+    }
+
+    /// Draws a lot.
+    #[must_use]
+    pub fn is_drawn(self) -> bool {
+        // 53 random bits: every double in steps of 2^-53, below one.
+        self.0 >= 1.0 || (self.0 > 0.0 && ((random::number() >> 11) as f64) < self.0 * (1_u64 << 53) as f64)
+    }
+}

@@ -1,0 +1,140 @@
+//! The configuration of the pool.
+
+use std::time::Duration;
+
+use fyke_sdk::units::optional_duration;
+use fyke_sdk::{ConfigError, FilterConfig};
+use serde::Deserialize;
+
+use super::handshake::Credential;
+use super::hello;
+use super::scram::{self, Hash};
+
+/// Clients share connections to the servers.
+#[derive(Deserialize, FilterConfig)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// The cluster whose connections are shared. `allow: { clusters: [...] }` of the filter has to grant it.
+    pub cluster: String,
+    /// What clients take the proxy for. Default: `auto`.
+    #[serde(default)]
+    pub persona: Persona,
+    /// As whom the proxy logs in. Default: as nobody.
+    #[serde(default)]
+    pub user: String,
+    /// Its password.
+    #[serde(default)]
+    pub password: String,
+    /// The database that knows the user. Default: `admin`.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// How it proves the password. Default: `SCRAM-SHA-256` where the server knows it for the user, else `SCRAM-SHA-1`.
+    #[serde(default)]
+    pub mechanism: Option<Mechanism>,
+    /// How clients prove who they are. Default: `trusted`.
+    #[serde(default)]
+    pub clients: Clients,
+    /// How long an operation waits for a connection. Default: the cluster's `connect_timeout`.
+    #[config(schema = r#""anyOf":[{"type":"string"},{"type":"null"}]"#)]
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub queue_timeout: Option<Duration>,
+    /// Connections that cursors which wait for news may have, 0 to 65535; 0: no limit of their own. Default: 0.
+    #[serde(default)]
+    pub long_lived: u16,
+    /// Whether writes go on. Default: `allow`.
+    #[serde(default)]
+    pub writes: Writes,
+}
+
+/// What clients take the proxy for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, FilterConfig)]
+#[serde(rename_all = "snake_case")]
+pub enum Persona {
+    /// A load balancer for those that say `loadBalanced=true`, a mongos for others.
+    #[default]
+    Auto,
+    /// A load balancer; who does not say `loadBalanced=true` is refused.
+    LoadBalanced,
+    /// A mongos.
+    Mongos,
+}
+
+/// A mechanism of authentication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, FilterConfig)]
+pub enum Mechanism {
+    /// Users that were made since MongoDB 4.0.
+    #[serde(rename = "SCRAM-SHA-256")]
+    Sha256,
+    /// Older ones.
+    #[serde(rename = "SCRAM-SHA-1")]
+    Sha1,
+}
+
+/// How clients prove who they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, FilterConfig)]
+#[serde(rename_all = "snake_case")]
+pub enum Clients {
+    /// Not to this filter: whoever reaches the listener is a client, by TLS with certificates or because it is on loopback.
+    #[default]
+    Trusted,
+}
+
+/// What becomes of writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, FilterConfig)]
+#[serde(rename_all = "snake_case")]
+pub enum Writes {
+    /// They go on.
+    #[default]
+    Allow,
+    /// They are answered with an error upon which drivers try again.
+    Deny,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the password.
+        f.debug_struct("Pool").field("cluster", &self.cluster).field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// As whom the proxy logs in, if it does.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn credential(&self) -> Result<Option<Credential>, ConfigError> {
+        if self.user.is_empty() {
+            let is_set = [
+                (!self.password.is_empty(), "password"),
+                (self.source.is_some(), "source"),
+                (self.mechanism.is_some(), "mechanism"),
+            ];
+            return match is_set.into_iter().find(|(is, _)| *is) {
+                Some((_, key)) => Err(ConfigError::at(key, "is of no use without `user`")),
+                None => Ok(None),
+            };
+        }
+        if self.password.is_empty() {
+            return Err(ConfigError::at("password", "is missing"));
+        }
+        let mechanism = self.mechanism.map(|mechanism| match mechanism {
+            Mechanism::Sha256 => Hash::Sha256,
+            Mechanism::Sha1 => Hash::Sha1,
+        });
+        if mechanism != Some(Hash::Sha1) && scram::prepared_password(Hash::Sha256, &self.user, &self.password).is_err()
+        {
+            return Err(ConfigError::at("password", "has characters that SASLprep (RFC 4013) does not allow"));
+        }
+        let source = self.source.clone().unwrap_or_else(|| "admin".to_owned());
+        Ok(Some(Credential { user: self.user.clone(), source, mechanism }))
+    }
+
+    /// What clients take the proxy for.
+    pub const fn persona(&self) -> hello::Persona {
+        match self.persona {
+            Persona::Auto => hello::Persona::Auto,
+            Persona::LoadBalanced => hello::Persona::LoadBalanced,
+            Persona::Mongos => hello::Persona::Mongos,
+        }
+    }
+}

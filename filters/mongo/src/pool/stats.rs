@@ -1,0 +1,104 @@
+//! What is counted of the pool.
+
+use fyke_sdk::{ConfigError, Counter, Env, Histogram, Leased};
+
+use super::failure::LeaseFailure;
+use super::pins::{PinCounts, PinReason};
+
+/// Metrics of the pool.
+pub struct Stats {
+    prefix: String,
+    checkouts: Counter<3>,
+    queue_time: Histogram<1>,
+    pinned: Counter<2>,
+    refused: Counter<2>,
+    broken: Counter<2>,
+    handshakes: Counter<2>,
+    here: Counter<1>,
+    pins: Counter<2>,
+}
+
+impl Stats {
+    /// Defines them.
+    ///
+    /// # Errors
+    /// The host refuses one.
+    pub fn define(prefix: &str, env: &mut Env) -> Result<Self, ConfigError> {
+        Ok(Self {
+            prefix: prefix.to_owned(),
+            checkouts: env.counter("mongo_pool_checkouts_total", ["mongo_prefix", "server", "reused"])?,
+            queue_time: env.histogram("mongo_pool_queue_time_microseconds", ["mongo_prefix"])?,
+            pinned: env.counter("mongo_pool_pinned_total", ["mongo_prefix", "reason"])?,
+            refused: env.counter("mongo_pool_refused_total", ["mongo_prefix", "reason"])?,
+            broken: env.counter("mongo_pool_broken_total", ["mongo_prefix", "reason"])?,
+            handshakes: env.counter("mongo_pool_handshakes_total", ["mongo_prefix", "outcome"])?,
+            pins: env.counter("mongo_pool_pins_total", ["mongo_prefix", "event"])?,
+            here: env.counter("mongo_pool_answered_total", ["mongo_prefix"])?,
+        })
+    }
+
+    /// A connection was lent for an exchange.
+    pub fn checkout(&self, lease: &Leased, server: &str, pinned: Option<PinReason>) {
+        self.checkouts.increment([&*self.prefix, server, if lease.reused { "true" } else { "false" }]);
+        let waited = u64::try_from(lease.waited.as_micros()).unwrap_or(u64::MAX);
+        self.queue_time.record(waited, [&self.prefix]);
+        match pinned {
+            Some(PinReason::Cursor) => self.pinned.increment([&*self.prefix, "cursor"]),
+            Some(PinReason::Transaction) => self.pinned.increment([&*self.prefix, "transaction"]),
+            None => {}
+        }
+    }
+
+    /// None was lent.
+    pub fn refused(&self, why: LeaseFailure) {
+        let reason = match why {
+            LeaseFailure::QueueTimeout => "timeout",
+            LeaseFailure::QueueFull => "queue_full",
+            LeaseFailure::NoEndpoint => "no_endpoint",
+            LeaseFailure::Connect => "connect",
+            LeaseFailure::Authentication => "authentication",
+            LeaseFailure::Draining => "draining",
+        };
+        self.refused.increment([&*self.prefix, reason]);
+    }
+
+    /// Writes are denied.
+    pub fn denied(&self) {
+        self.refused.increment([&*self.prefix, "writes_denied"]);
+    }
+
+    /// A connection was of no use any more in the middle of an exchange.
+    pub fn broken(&self, reason: &str) {
+        self.broken.increment([&*self.prefix, reason]);
+    }
+
+    /// A handshake is over.
+    pub fn handshake(&self, outcome: &str) {
+        self.handshakes.increment([&*self.prefix, outcome]);
+    }
+
+    /// What has happened to pins.
+    pub fn pins(&self, before: PinCounts, now: PinCounts) {
+        if before == now {
+            return;
+        }
+        for (event, before, now) in [
+            ("cursor", before.cursors, now.cursors),
+            ("transaction", before.transactions, now.transactions),
+            ("evicted", before.evicted, now.evicted),
+            ("expired", before.expired, now.expired),
+            ("missing", before.missing, now.missing),
+            ("oversized", before.oversized, now.oversized),
+        ] {
+            let more = u32::try_from(now.saturating_sub(before)).unwrap_or(u32::MAX);
+            if more > 0 {
+                self.pins.add(more, [&*self.prefix, event]);
+            }
+        }
+    }
+
+    /// A command was answered by the proxy.
+    pub fn answered(&self) {
+        self.here.increment([&self.prefix]);
+    }
+}

@@ -1,0 +1,155 @@
+//! Who may do what.
+
+use fyke_sdk::ConfigError;
+
+use crate::config::{Action, Match, Rule, known};
+use crate::message::command::Command;
+use crate::message::request::Request;
+
+/// Rules in order.
+#[derive(Debug)]
+pub struct Rules {
+    rules: Vec<(Action, String, Pattern)>,
+    otherwise: Action,
+}
+
+/// Which operations are meant.
+#[derive(Debug, Default)]
+pub struct Pattern {
+    databases: Vec<Text>,
+    collections: Vec<Text>,
+    commands: Vec<&'static str>,
+    applications: Vec<Text>,
+}
+
+#[derive(Debug)]
+enum Text {
+    Whole(Box<[u8]>),
+    Beginning(Box<[u8]>),
+}
+
+/// What was decided, and by which rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision<'a> {
+    /// What.
+    pub action: Action,
+    /// The rule's name; `otherwise` where none fitted.
+    pub by: &'a str,
+}
+
+/// A database and a collection that an operation is about.
+type Place<'a> = (&'a [u8], &'a [u8]);
+
+impl Rules {
+    /// Of the configuration.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn new(rules: &[Rule], otherwise: Action) -> Result<Self, ConfigError> {
+        let mut all = Vec::with_capacity(rules.len());
+        for (at, rule) in rules.iter().enumerate() {
+            let place = format!("rules[{at}]");
+            let matches = Match {
+                databases: rule.databases.clone(),
+                collections: rule.collections.clone(),
+                commands: rule.commands.clone(),
+                applications: rule.applications.clone(),
+            };
+            let pattern = Pattern::new(&matches).map_err(|error| error.under(&place))?;
+            all.push((rule.action, rule.name.clone().unwrap_or(place), pattern));
+        }
+        Ok(Self { rules: all, otherwise })
+    }
+
+    /// Whether anything could be denied.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.otherwise == Action::Allow && self.rules.iter().all(|(action, ..)| *action == Action::Allow)
+    }
+
+    /// Decides. Of several collections (`bulkWrite`) one that is denied is enough.
+    #[must_use]
+    pub fn judge(&self, request: &Request, application: &str) -> Decision<'_> {
+        let command = request.command();
+        if request.namespaces.is_empty() {
+            return self.judge_one(command, (request.database.bytes(), request.collection.bytes()), application);
+        }
+        let mut decision = Decision { action: Action::Allow, by: "otherwise" };
+        for namespace in &request.namespaces {
+            let bytes = namespace.bytes();
+            let dot = bytes.iter().position(|byte| *byte == b'.').unwrap_or(bytes.len());
+            let place = (bytes.get(..dot).unwrap_or_default(), bytes.get(dot + 1..).unwrap_or_default());
+            decision = self.judge_one(command, place, application);
+            if decision.action == Action::Deny {
+                break;
+            }
+        }
+        decision
+    }
+
+    fn judge_one(&self, command: &Command, place: Place<'_>, application: &str) -> Decision<'_> {
+        let found = self.rules.iter().find(|(_, _, pattern)| pattern.fits(command, place, application));
+        match found {
+            Some((action, name, _)) => Decision { action: *action, by: name },
+            None if command.handshake => Decision { action: Action::Allow, by: "otherwise" },
+            None => Decision { action: self.otherwise, by: "otherwise" },
+        }
+    }
+}
+
+impl Pattern {
+    /// Of the configuration.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn new(matches: &Match) -> Result<Self, ConfigError> {
+        let texts = |key: &str, texts: &[String]| -> Result<Vec<Text>, ConfigError> {
+            texts
+                .iter()
+                .enumerate()
+                .map(|(at, text)| Text::new(text).map_err(|error| error.under(format!("{key}[{at}]"))))
+                .collect()
+        };
+        let commands = matches.commands.iter().enumerate().map(|(at, name)| {
+            known(name).map(|command| command.name).map_err(|error| error.under(format!("commands[{at}]")))
+        });
+        Ok(Self {
+            databases: texts("databases", &matches.databases)?,
+            collections: texts("collections", &matches.collections)?,
+            commands: commands.collect::<Result<_, _>>()?,
+            applications: texts("applications", &matches.applications)?,
+        })
+    }
+
+    /// Whether an operation is meant.
+    #[must_use]
+    pub fn fits(&self, command: &Command, (database, collection): Place<'_>, application: &str) -> bool {
+        let is_named = self.commands.contains(&command.name);
+        (is_named || (self.commands.is_empty() && !command.handshake))
+            && one_of(&self.databases, database)
+            && one_of(&self.collections, collection)
+            && one_of(&self.applications, application.as_bytes())
+    }
+}
+
+fn one_of(texts: &[Text], value: &[u8]) -> bool {
+    texts.is_empty()
+        || texts.iter().any(|text| match text {
+            Text::Whole(whole) => **whole == *value,
+            Text::Beginning(beginning) => value.starts_with(beginning),
+        })
+}
+
+impl Text {
+    fn new(text: &str) -> Result<Self, ConfigError> {
+        let beginning = text.strip_suffix('*');
+        let name = beginning.unwrap_or(text);
+        if text.is_empty() || name.contains('*') {
+            return Err(ConfigError::new(format!(
+                "\"{text}\" is neither a name nor the beginning of one with a star behind it"
+            )));
+        }
+        let bytes = name.as_bytes().into();
+        Ok(if beginning.is_some() { Self::Beginning(bytes) } else { Self::Whole(bytes) })
+    }
+}

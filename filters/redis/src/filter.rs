@@ -1,0 +1,116 @@
+//! The filter.
+
+use fyke_sdk::{
+    ConfigError, Conn, Data, Env, LeaseRefused, Leased, Opened, Result, Side, StreamLog, TcpFilter, TcpFlow, tcp_filter,
+};
+
+use crate::commands::Commands;
+use crate::config::Config;
+use crate::facts::Facts;
+use crate::plain::Plain;
+use crate::pool::{Link, Pool, log_in};
+use crate::prefix::Prefixes;
+use crate::resp::Head;
+use crate::stats::Stats;
+
+/// One configuration.
+pub struct Redis {
+    pub(crate) stats: Stats,
+    pub(crate) in_flight: usize,
+    commands: Commands,
+    prefixes: Prefixes,
+    pool: Option<Pool>,
+}
+
+/// One connection of a client.
+#[derive(Default)]
+pub enum Client {
+    /// It has not begun.
+    #[default]
+    New,
+    /// It has a connection of its own.
+    Plain(Box<Plain>),
+    /// It borrows.
+    Linked(Box<Link>),
+}
+
+impl Redis {
+    /// What is to be known of a command.
+    pub(crate) fn facts(&self, head: &Head) -> Facts {
+        Facts::of(head, &self.commands, &self.prefixes)
+    }
+}
+
+#[tcp_filter]
+impl TcpFilter for Redis {
+    type Config = Config;
+    type Ctx = Client;
+
+    fn configure(config: Config, env: &mut Env) -> Result<Self, ConfigError> {
+        config.check()?;
+        Ok(Self {
+            stats: Stats::define(env)?,
+            in_flight: config.in_flight.into(),
+            commands: Commands::new(),
+            prefixes: Prefixes::new(config.prefix.as_ref()),
+            pool: match &config.pool {
+                Some(pool) => Some(Pool::new(pool, env).map_err(|error| error.under("pool"))?),
+                None => None,
+            },
+        })
+    }
+
+    async fn on_connect(&self, client: &mut Client, connection: &mut Conn) -> Result<TcpFlow> {
+        *client = match &self.pool {
+            Some(pool) => {
+                connection.borrows_upstream()?;
+                Client::Linked(Box::new(Link::new(pool)))
+            }
+            None => Client::Plain(Box::default()),
+        };
+        self.stats.connected();
+        Ok(TcpFlow::Continue)
+    }
+
+    fn on_downstream(&self, client: &mut Client, data: &mut Data) -> Result<TcpFlow> {
+        match (client, &self.pool) {
+            (Client::Plain(plain), _) => plain.on_downstream(self, data),
+            (Client::Linked(link), Some(pool)) => link.on_downstream(self, pool, data),
+            _ => Ok(TcpFlow::Close),
+        }
+    }
+
+    fn on_upstream(&self, client: &mut Client, data: &mut Data) -> Result<TcpFlow> {
+        match client {
+            Client::Plain(plain) => plain.on_upstream(self, data),
+            Client::Linked(link) => link.on_upstream(self, data),
+            Client::New => Ok(TcpFlow::Close),
+        }
+    }
+
+    fn on_leased(&self, client: &mut Client, lease: Result<Leased, LeaseRefused>, data: &mut Data) -> Result<TcpFlow> {
+        match (client, &self.pool) {
+            (Client::Linked(link), Some(pool)) => link.on_leased(self, pool, lease, data),
+            _ => Ok(TcpFlow::Close),
+        }
+    }
+
+    async fn on_opened(&self, _: &mut Client, upstream: &mut Opened) -> Result<()> {
+        match &self.pool {
+            Some(pool) => log_in(pool, upstream).await,
+            None => Ok(()),
+        }
+    }
+
+    fn on_close(&self, client: &mut Client, side: Side) {
+        if let (Client::Linked(link), Side::Upstream) = (client, side) {
+            link.on_lost(self);
+        }
+    }
+
+    fn on_log(&self, client: &mut Client, _: &StreamLog) {
+        if !matches!(client, Client::New) {
+            self.stats.disconnected();
+        }
+    }
+}

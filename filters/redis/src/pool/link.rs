@@ -1,0 +1,296 @@
+//! One client, and the connection that it borrows.
+
+mod lost;
+mod replies;
+
+use fyke_sdk::tcp::show_again;
+use fyke_sdk::{Data, LeaseRefused, LeaseToken, Leased, Result, Side, TcpFlow, time};
+
+use super::queue::{Queue, Ready, drop_front};
+use super::session::{Answer, Holds, Session};
+use super::{LONG_LIVED, Pool, errors};
+use crate::commands::Kind;
+use crate::dialogue::Dialogue;
+use crate::facts::Facts;
+use crate::filter::Redis;
+use crate::resp::{Head, Replies};
+
+/// From how many bytes on answers of the filter go before there are more.
+const MOST_SAID: usize = 64 << 10;
+
+/// One client.
+pub struct Link {
+    session: Session,
+    lease: Lease,
+    queue: Queue,
+    dialogue: Dialogue,
+    replies: Replies,
+}
+
+/// The connection of an exchange.
+#[derive(Debug, Default)]
+enum Lease {
+    #[default]
+    None,
+    Asked,
+    Held(LeaseToken),
+}
+
+/// Whether the client's connection goes on.
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    GoOn,
+    /// Not before it is shown again what is left.
+    Later,
+    Over,
+}
+
+impl Link {
+    /// A client that has said nothing.
+    pub fn new(pool: &Pool) -> Self {
+        Self {
+            session: Session::new(pool),
+            lease: Lease::None,
+            queue: Queue::default(),
+            dialogue: Dialogue::default(),
+            replies: Replies::default(),
+        }
+    }
+
+    /// Bytes of the client, or what of them is held.
+    ///
+    /// # Errors
+    /// The connection has to be closed.
+    pub fn on_downstream(&mut self, redis: &Redis, pool: &Pool, data: &mut Data) -> Result<TcpFlow> {
+        let mut gone = 0;
+        if !self.queue.finish(redis, data, &mut gone)? {
+            return Ok(TcpFlow::NeedMore);
+        }
+        self.queue.scan(redis, pool.batch, data, gone);
+        match self.answer(redis, pool, data, gone)? {
+            Turn::GoOn => {}
+            Turn::Later => return Ok(TcpFlow::NeedMore),
+            Turn::Over => return Ok(TcpFlow::Close),
+        }
+        match self.lease {
+            Lease::None => self.ask(redis, pool)?,
+            Lease::Asked => {}
+            Lease::Held(_) => self.send(redis, pool, data)?,
+        }
+        if self.queue.ready.is_empty()
+            && self.is_quiet()
+            && !matches!(self.lease, Lease::Asked)
+            && let Some(bad) = self.queue.bad
+        {
+            data.write(Side::Downstream, errors::error(&format!("ERR Protocol error: {bad}")))?;
+            return Ok(TcpFlow::Close);
+        }
+        Ok(TcpFlow::NeedMore)
+    }
+
+    /// What was asked for is lent, or not.
+    ///
+    /// # Errors
+    /// The connection has to be closed.
+    pub fn on_leased(
+        &mut self,
+        redis: &Redis,
+        pool: &Pool,
+        lease: Result<Leased, LeaseRefused>,
+        data: &mut Data,
+    ) -> Result<TcpFlow> {
+        match lease {
+            Ok(leased) => {
+                redis.stats.leased(leased.waited);
+                self.lease = Lease::Held(leased.token);
+                self.dialogue.resp3 = self.session.resp3;
+            }
+            Err(refused) => {
+                redis.stats.unserved(refused.reason);
+                self.lease = Lease::None;
+                if self.refuse(redis, &errors::refused(&refused), data)? == Turn::Over {
+                    return Ok(TcpFlow::Close);
+                }
+            }
+        }
+        self.on_downstream(redis, pool, data)
+    }
+
+    /// Whether nobody waits for anything, so that something can be said to the client.
+    fn is_quiet(&self) -> bool {
+        self.dialogue.is_empty() && self.replies.is_idle()
+    }
+
+    fn is_local(&self, facts: Option<&Facts>, head: bool) -> bool {
+        let in_transaction =
+            |facts: &Facts| matches!(facts.kind, Kind::Subscribe(_) | Kind::Unsubscribe(_) | Kind::Monitor);
+        !self.session.admitted || head || facts.is_none_or(|facts| self.dialogue.is_multi() && in_transaction(facts))
+    }
+
+    fn is_local_next(&self) -> bool {
+        self.queue.ready.front().is_some_and(|front| self.is_local(front.facts.as_ref(), front.head.is_some()))
+    }
+
+    /// Answers what stands in front and goes nowhere.
+    fn answer(&mut self, redis: &Redis, pool: &Pool, data: &mut Data, gone: usize) -> Result<Turn> {
+        if !self.is_quiet() || matches!(self.lease, Lease::Asked) {
+            return Ok(Turn::GoOn);
+        }
+        let mut dropped = 0;
+        let mut said = Vec::new();
+        let mut turn = Turn::GoOn;
+        while turn == Turn::GoOn && said.len() < MOST_SAID && self.is_local_next() {
+            if gone > 0 {
+                // What passes and what is dropped are told to the host one after the other.
+                show_again(Side::Downstream)?;
+                return Ok(Turn::Later);
+            }
+            let Some(Ready { bytes, facts, head }) = self.queue.pop() else { break };
+            dropped += bytes;
+            if let Some(facts) = facts {
+                turn = self.answer_one(redis, pool, &facts, &head.unwrap_or_default(), &mut said);
+            }
+            if self.queue.ready.is_empty() {
+                self.queue.scan(redis, pool.batch, data, dropped);
+            }
+        }
+        if turn == Turn::GoOn
+            && gone == 0
+            && let Some((facts, head)) = self.queue.large(redis)
+            && self.is_local(Some(&facts), super::session::is_local(&facts, &head))
+        {
+            turn = self.answer_one(redis, pool, &facts, &head, &mut said);
+            drop_front(data, dropped)?;
+            dropped = 0;
+            self.queue.drop_large(data)?;
+        }
+        if !said.is_empty() {
+            data.write(Side::Downstream, said)?;
+        }
+        drop_front(data, dropped)?;
+        if dropped > 0 && turn == Turn::GoOn {
+            // There may be more of them.
+            show_again(Side::Downstream)?;
+        }
+        Ok(turn)
+    }
+
+    fn answer_one(&mut self, redis: &Redis, pool: &Pool, facts: &Facts, head: &Head, said: &mut Vec<u8>) -> Turn {
+        let holds = match () {
+            () if self.dialogue.is_multi() => Holds::Transaction,
+            () if self.dialogue.is_pinned() => Holds::State,
+            () => Holds::Nothing,
+        };
+        let answer = self.session.answer(pool, facts, head, holds);
+        redis.stats.command(facts);
+        let (bytes, turn) = match answer {
+            Answer::Say(bytes) | Answer::Refuse(bytes) => (bytes, Turn::GoOn),
+            Answer::Last(bytes) => (bytes, Turn::Over),
+            Answer::Fresh(bytes) => {
+                if let Lease::Held(token) = std::mem::take(&mut self.lease) {
+                    token.close("the client has reset its connection");
+                }
+                self.dialogue.clear();
+                (bytes, Turn::GoOn)
+            }
+        };
+        redis.stats.local(facts.name, bytes.starts_with(b"-"));
+        said.extend_from_slice(&bytes);
+        turn
+    }
+
+    /// Asks for a connection, if something is to go.
+    fn ask(&mut self, redis: &Redis, pool: &Pool) -> Result<()> {
+        let kind = match self.queue.ready.front() {
+            Some(Ready { facts: Some(facts), head: None, .. }) => facts.kind,
+            Some(_) => return Ok(()),
+            None => match self.queue.large(redis) {
+                Some((facts, _)) => facts.kind,
+                None => return Ok(()),
+            },
+        };
+        if !self.session.admitted {
+            return Ok(());
+        }
+        let mut request = pool.cluster.lease().identity(self.session.identity());
+        if is_long(kind) {
+            request = request.share(LONG_LIVED, pool.long_lived);
+        }
+        if let Some(timeout) = pool.queue_timeout {
+            request = request.timeout(timeout);
+        }
+        request.ask()?;
+        self.lease = Lease::Asked;
+        Ok(())
+    }
+
+    /// The next command that may go in this exchange, of which `count` were taken.
+    fn next(&mut self, redis: &Redis, pinned: bool, count: usize) -> Option<(Facts, usize)> {
+        let front = self.queue.ready.front()?;
+        let facts = front.facts.as_ref()?;
+        if self.is_local(Some(facts), front.head.is_some()) || !self.may_go(redis, facts, pinned, count) {
+            return None;
+        }
+        let ready = self.queue.pop()?;
+        Some((ready.facts?, ready.bytes))
+    }
+
+    fn may_go(&self, redis: &Redis, facts: &Facts, pinned: bool, count: usize) -> bool {
+        // What may take long begins an exchange, and is alone in it.
+        let alone = is_long(facts.kind) && count > 0;
+        // And what subscribes never begins inside of a transaction, where nobody would see it happen.
+        let begins = matches!(facts.kind, Kind::Subscribe(_) | Kind::Unsubscribe(_) | Kind::Monitor)
+            && self.dialogue.waiting().any(|waiting| waiting.facts.kind == Kind::Multi);
+        let behind = self.dialogue.waiting().last().is_some_and(|last| is_long(last.facts.kind));
+        self.dialogue.len() < redis.in_flight && !begins && (pinned || (!alone && !behind))
+    }
+
+    fn send(&mut self, redis: &Redis, pool: &Pool, data: &mut Data) -> Result<()> {
+        let pinned = self.dialogue.is_pinned();
+        if !pinned && !self.dialogue.is_empty() {
+            return Ok(());
+        }
+        let now = time::now();
+        let (mut count, mut bytes) = (0, 0_u64);
+        while let Some((facts, length)) = self.next(redis, pinned, count) {
+            redis.stats.command(&facts);
+            redis.stats.request(&facts, length as u64);
+            self.dialogue.send(facts, now);
+            bytes += length as u64;
+            count += 1;
+        }
+        if let Some((facts, head)) = self.queue.large(redis)
+            && !self.is_local(Some(&facts), super::session::is_local(&facts, &head))
+            && self.may_go(redis, &facts, pinned, count)
+        {
+            redis.stats.command(&facts);
+            let length = self.queue.send_large(facts.clone());
+            redis.stats.request(&facts, length);
+            self.dialogue.send(facts, now);
+            bytes = bytes.saturating_add(length);
+            count += 1;
+        }
+        data.pass(bytes)?;
+        if pinned && count >= pool.batch {
+            show_again(Side::Downstream)?;
+        }
+        self.release_if_done()
+    }
+
+    /// Gives the connection back once nobody waits and it is as it was.
+    fn release_if_done(&mut self) -> Result<()> {
+        if !self.is_quiet() || self.dialogue.is_pinned() || self.queue.is_sending() {
+            return Ok(());
+        }
+        if let Lease::Held(token) = std::mem::take(&mut self.lease) {
+            token.release();
+            show_again(Side::Downstream)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a command may keep its connection for long.
+fn is_long(kind: Kind) -> bool {
+    matches!(kind, Kind::Blocking | Kind::Subscribe(_) | Kind::Unsubscribe(_) | Kind::Monitor)
+}

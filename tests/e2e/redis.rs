@@ -1,0 +1,154 @@
+//! `builtin:redis` before a real Redis.
+
+use std::{
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+};
+
+use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::support::{Conn, Launch, Proxy, eventually, soon};
+
+/// A Redis of its own, ended when this is dropped.
+struct Redis {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Redis {
+    async fn start() -> Self {
+        // Redis picks no port by itself.
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let port = address.port().to_string();
+        let arguments =
+            ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--maxclients", "1000"];
+        let process = Command::new("redis-server").args(arguments).stdout(Stdio::null()).spawn().unwrap();
+        eventually("Redis listens", async || tokio::net::TcpStream::connect(address).await.ok()).await;
+        Self { process, address }
+    }
+
+    /// Clients that it has, the one that asks among them.
+    async fn clients(&self) -> usize {
+        let mut conn = Conn::to(self.address).await;
+        let info = ask(&mut conn, &["INFO", "clients"]).await;
+        let line = info.lines().find_map(|line| line.strip_prefix("connected_clients:")).unwrap();
+        line.trim().parse().unwrap()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+async fn proxy(redis: &Redis, config: &str, connections: usize) -> Proxy {
+    let yaml = format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', protocol: tcp, cluster: redis, filters: [redis] }}\n\
+         filters:\n  redis: {{ module: builtin:redis, allow: {{ clusters: [redis] }}, config: {config} }}\n\
+         clusters:\n  redis: {{ endpoints: ['{}'], circuit_breakers: {{ connections: {connections}, pending: 10000 }} }}\n",
+        redis.address
+    );
+    Launch::new(yaml).workers(2).start().await
+}
+
+fn command(words: &[&str]) -> String {
+    let mut text = format!("*{}\r\n", words.len());
+    for word in words {
+        text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+    }
+    text
+}
+
+/// A reply that is no aggregate.
+async fn reply(conn: &mut Conn) -> String {
+    let head = conn.line().await.expect("a reply");
+    match head.strip_prefix('$').map(|length| length.parse::<i64>().unwrap()) {
+        None => head,
+        Some(length) if length < 0 => "nil".to_owned(),
+        Some(length) => {
+            let body = conn.bytes(usize::try_from(length).unwrap() + 2).await;
+            String::from_utf8_lossy(&body[..body.len() - 2]).into_owned()
+        }
+    }
+}
+
+async fn ask(conn: &mut Conn, words: &[&str]) -> String {
+    conn.send(command(words)).await;
+    reply(conn).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_passes_is_counted_and_unchanged() {
+    let redis = Redis::start().await;
+    let proxy = proxy(&redis, "{ prefix: {} }", 100).await;
+    let mut conn = proxy.connect().await;
+    assert_eq!(ask(&mut conn, &["SET", "user:1", "a"]).await, "+OK");
+    assert_eq!(ask(&mut conn, &["GET", "user:1"]).await, "a");
+    let large = "x".repeat(300_000);
+    assert_eq!(ask(&mut conn, &["SET", "user:2", &large]).await, "+OK");
+    assert_eq!(ask(&mut conn, &["GET", "user:2"]).await, large);
+    assert!(ask(&mut conn, &["LPUSH", "user:1", "b"]).await.starts_with("-WRONGTYPE"));
+    for (name, count) in [("set", 2.0), ("get", 2.0), ("lpush", 1.0)] {
+        let labels = [("command", name), ("prefix", "user")];
+        assert_eq!(proxy.metric("redis_commands_total", &labels).await, count, "{name}");
+    }
+    assert_eq!(proxy.metric("redis_errors_total", &[("command", "lpush"), ("error", "WRONGTYPE")]).await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_clients_share_few_connections_and_get_their_own_replies() {
+    let redis = Redis::start().await;
+    let proxy = proxy(&redis, "{ pool: { cluster: redis } }", 4).await;
+    let mut tasks = JoinSet::new();
+    for number in 0..40 {
+        let mut conn = proxy.connect().await;
+        tasks.spawn(async move {
+            for round in 0..25 {
+                let (key, value) = (format!("k:{number}"), format!("{number}/{round}"));
+                conn.send(command(&["SET", &key, &value]) + &command(&["GET", &key]) + &command(&["ECHO", &value]))
+                    .await;
+                assert_eq!(reply(&mut conn).await, "+OK");
+                assert_eq!(reply(&mut conn).await, value);
+                assert_eq!(reply(&mut conn).await, value);
+            }
+        });
+    }
+    let most = redis.clients().await;
+    soon("everybody is served", async {
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+    })
+    .await;
+    assert!(most <= 5 && redis.clients().await <= 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_and_subscriptions_keep_their_connection() {
+    let redis = Redis::start().await;
+    let proxy = proxy(&redis, "{ pool: { cluster: redis, long_lived: 2 } }", 4).await;
+    let (mut one, mut other, mut listener) = (proxy.connect().await, proxy.connect().await, proxy.connect().await);
+    assert_eq!(ask(&mut one, &["MULTI"]).await, "+OK");
+    assert_eq!(ask(&mut other, &["SET", "t:1", "between"]).await, "+OK");
+    assert_eq!(ask(&mut one, &["SET", "t:1", "inside"]).await, "+QUEUED");
+    assert_eq!(ask(&mut other, &["GET", "t:1"]).await, "between");
+    assert_eq!(ask(&mut one, &["EXEC"]).await, "*1");
+    assert_eq!(reply(&mut one).await, "+OK");
+    assert_eq!(ask(&mut other, &["GET", "t:1"]).await, "inside");
+    listener.send(command(&["SUBSCRIBE", "news"])).await;
+    for expected in ["*3", "subscribe", "news", ":1"] {
+        assert_eq!(reply(&mut listener).await, expected);
+    }
+    assert_eq!(ask(&mut other, &["PUBLISH", "news", "hello"]).await, ":1");
+    for expected in ["*3", "message", "news", "hello"] {
+        assert_eq!(reply(&mut listener).await, expected);
+    }
+    // Another database is another connection.
+    assert_eq!(ask(&mut one, &["SELECT", "3"]).await, "+OK");
+    assert_eq!(ask(&mut one, &["GET", "t:1"]).await, "nil");
+    assert_eq!(ask(&mut other, &["GET", "t:1"]).await, "inside");
+}
