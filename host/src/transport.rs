@@ -1,4 +1,4 @@
-//! Byte streams: a socket or TLS over it, and one that sends small messages in one piece.
+//! Byte streams: a socket or TLS over it, one that sends small messages in one piece, and two of them joined ([`both`]).
 //!
 //! hyper hands over head and body as separate slices. For small messages one copy and a plain `send` cost less than a vectored write.
 
@@ -11,6 +11,8 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
+pub mod both;
+pub mod way;
 mod wire;
 
 pub use self::wire::{End, Socket, Wire};
@@ -37,6 +39,14 @@ impl Transport {
         }
     }
 
+    /// See [`Wire::poll_broken`].
+    pub fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Plain(wire) => wire.poll_broken(cx),
+            Self::Tls(stream) => stream.get_mut().0.poll_broken(cx),
+        }
+    }
+
     /// Makes its end look like the accident that it is: dropped, it is reset.
     pub fn cut(&self) {
         self.wire().cut();
@@ -45,6 +55,12 @@ impl Transport {
     /// Makes its end an ordinary close again.
     pub fn spare(&self) {
         self.wire().spare();
+    }
+}
+
+impl both::Side for Transport {
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Self::poll_broken(self, cx)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::env::Env;
 use crate::error::{ConfigError, Result};
 use crate::flow::Flow;
 use crate::log::StreamLog;
+use crate::panel::Panel;
 use crate::request::Request;
 use crate::response::Response;
 
@@ -26,6 +27,10 @@ pub trait HttpFilter: Sized + 'static {
     type Config: DeserializeOwned + 'static;
     /// State of one stream, from its first callback to its last; `()` if there is none.
     type Ctx: Default + 'static;
+
+    /// Charts of the metrics that it defines, for a page of its own in Fyke's dashboard: at most 24. They are part of the module; what is
+    /// wrong with one does not compile. Default: none.
+    const PANELS: &'static [Panel] = &[];
 
     /// Makes a filter of its configuration. Called at load, once for every configuration and worker, never on the way of a request.
     ///

@@ -33,6 +33,7 @@ pub struct Reply {
     headers: Vec<(String, Vec<u8>)>,
     body: Vec<u8>,
     details: String,
+    grpc_status: Option<u32>,
 }
 
 impl Reply {
@@ -40,7 +41,7 @@ impl Reply {
     /// and the log says why.
     #[must_use]
     pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), details: String::new() }
+        Self { status, headers: Vec::new(), body: Vec::new(), details: String::new(), grpc_status: None }
     }
 
     /// An answer of plain text.
@@ -70,6 +71,14 @@ impl Reply {
         self
     }
 
+    /// The status of gRPC, for callers that speak it: hosts answer them in its own form, with the body as message. Default: what the host makes of
+    /// the status of HTTP, which is UNAVAILABLE (14) of 429.
+    #[must_use]
+    pub fn grpc_status(mut self, code: u32) -> Self {
+        self.grpc_status = Some(code);
+        self
+    }
+
     /// The status.
     #[must_use]
     pub fn status(&self) -> u16 {
@@ -87,6 +96,6 @@ impl Reply {
     /// Hands it to the host, which sends it when the callback has returned.
     pub(crate) fn send(&self) -> Result<(), abi::Status> {
         let pairs = abi::encode_pairs(self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())));
-        abi::send_local_response(u32::from(self.status), &self.details, &self.body, &pairs)
+        abi::send_local_response(u32::from(self.status), &self.details, &self.body, &pairs, self.grpc_status)
     }
 }

@@ -115,6 +115,7 @@ pub mod lease;
 pub mod log;
 mod metric;
 mod owner;
+mod panel;
 pub mod property;
 mod query;
 pub mod random;
@@ -157,6 +158,9 @@ pub use headers::{Headers, header_name, header_value};
 pub use lease::{LeaseRefused, LeaseRequest, LeaseToken, Leased, Opened};
 pub use log::{LogSink, StreamLog};
 pub use metric::{Counter, DynamicCounter, DynamicGauge, DynamicHistogram, Gauge, Histogram, MetricDefinition};
+pub use panel::{Chart, Panel, Unit};
+#[doc(hidden)]
+pub use panel::{bytes as panel_bytes, check as check_panels, length as panel_length};
 pub use query::Query;
 pub use request::Request;
 pub use response::Response;

@@ -111,6 +111,10 @@ pub trait TcpFilter: Sized + 'static {
     /// State of one connection; `()` if there is none.
     type Ctx: Default + 'static;
 
+    /// Charts of the metrics that it defines; see [`HttpFilter::PANELS`](crate::HttpFilter::PANELS), which counts where one type is a
+    /// filter of both. Default: none.
+    const PANELS: &'static [crate::Panel] = &[];
+
     /// Makes a filter of its configuration; see [`HttpFilter::configure`](crate::HttpFilter::configure).
     ///
     /// # Errors

@@ -3,17 +3,11 @@
 // FYKE_SERVE: the program (default: ../../target/debug/examples/dashboard); CHROMIUM: the browser (default: /usr/bin/chromium).
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
+import { LOOKS, isGood, isLive, launch, ticks, visit } from "./helpers.mjs";
 import { PAGES } from "./pages.mjs";
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const program = process.env.FYKE_SERVE ?? new URL("../../target/debug/examples/dashboard", import.meta.url).pathname;
-const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const DESKTOP = { width: 1440, height: 900 };
-const NARROW = { width: 420, height: 860 };
 
 let base, browser;
 const servers = [];
@@ -30,7 +24,7 @@ async function serve(...options) {
 
 before(async () => {
   ({ base } = await serve());
-  browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  browser = await launch();
 });
 
 after(async () => {
@@ -38,51 +32,15 @@ after(async () => {
   servers.forEach((server) => server.kill());
 });
 
-// A page that fails the test when anything is written to its console, or refused by the policy.
-async function open(path, options = {}, work) {
-  const context = await browser.newContext({ viewport: DESKTOP, ...options });
-  const troubles = [];
-  try {
-    const page = await context.newPage();
-    page.setDefaultTimeout(5000);
-    page.on("console", (message) => { if (["error", "warning"].includes(message.type())) troubles.push(message.text()); });
-    page.on("pageerror", (error) => troubles.push(String(error)));
-    page.on("response", (answer) => { if (answer.status() >= 400 && !options.mayFail) troubles.push(`${answer.status()} ${answer.url()}`); });
-    await page.goto((options.base ?? base) + path);
-    await work(page);
-    if (!options.mayFail) assert.deepEqual(troubles, []);
-  } finally {
-    await context.close();
-  }
-}
-
-// Waits until the page has been told so often that it is up to date.
-async function ticks(page, count) {
-  for (let left = count; left > 0; left -= 1) {
-    const before = await page.locator("#live").innerText();
-    await page.waitForFunction((old) => document.getElementById("live").textContent !== old, before);
-  }
-}
+const open = (path, options, work) => visit(browser, (options.base ?? base) + path, options, work);
 
 const pretend = async (path) => assert.equal((await fetch(base + path, { method: "POST" })).status, 204);
 
 for (const [name, path] of PAGES) {
-  for (const colorScheme of ["light", "dark"]) {
-    for (const [size, viewport] of [["wide", DESKTOP], ["narrow", NARROW]]) {
-      test(`${name} has no error and nothing serious for axe, ${colorScheme} and ${size}`, async () => {
-        await open(path, { colorScheme, viewport, reducedMotion: "reduce" }, async (page) => {
-          await page.waitForFunction(() => !document.body.dataset.live || document.getElementById("live").classList.contains("on"));
-          await page.evaluate(() => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
-          // By the protocol of the browser: the page's own policy would not let it in.
-          await page.evaluate(axe);
-          const { violations } = await page.evaluate(() => axe.run());
-          const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
-          assert.deepEqual(serious.map(({ id, nodes }) => [id, nodes.slice(0, 3).map((node) => node.html + " " + node.failureSummary)]), []);
-          const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-          assert.ok(overflow <= 0, `the page is ${overflow} pixels wider than its window`);
-        });
-      });
-    }
+  for (const { colorScheme, size, viewport } of LOOKS) {
+    test(`${name} has no error and nothing serious for axe, ${colorScheme} and ${size}`, async () => {
+      await open(path, { colorScheme, viewport, reducedMotion: "reduce" }, (page) => isGood(page, `pretended-${name}-${colorScheme}-${size}`));
+    });
   }
 
   test(`${name} can be read without JavaScript`, async () => {

@@ -4,9 +4,11 @@ mod api;
 mod bundle;
 mod dashboard;
 mod logging;
+mod operators;
 mod rotation;
 mod streams;
 mod tokens;
+mod told;
 
 use std::time::Duration;
 

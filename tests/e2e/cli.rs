@@ -50,6 +50,36 @@ fn a_module_is_checked_without_running_it() {
     assert!(ended.stderr.contains("Cargo.toml would not load: not a valid WebAssembly module"), "{}", ended.stderr);
 }
 
+#[tokio::test]
+async fn a_module_whose_panels_are_wrong_is_refused_by_check_and_serves_all_the_same() {
+    let ended = run(["filter", "check", "builtin:stats-tags"]);
+    assert!(ended.code == Some(0) && ended.stdout.contains("Requests (stats_requests_total)"), "{}", ended.stdout);
+    let module = wat::parse_str(
+        r#"(module
+            (@custom "fyke.manifest" "{\"name\":\"m\",\"panels\":[{\"title\":\"a\",\"metric\":\"m\"},{\"title\":\"b\",\"metric\":\"m\",\"chart\":\"pie\"}]}")
+            (memory (export "memory") 1)
+            (func (export "proxy_abi_version_0_2_1"))
+            (func (export "proxy_on_memory_allocate") (param i32) (result i32) i32.const 1024))"#,
+    )
+    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("m.wasm");
+    fs::write(&file, &module).unwrap();
+    let ended = run(["filter", "check", file.to_str().unwrap()]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stdout);
+    assert!(ended.stderr.contains("its manifest is wrong: panels[1].chart"), "{}", ended.stderr);
+    let upstream = crate::support::Upstream::says("x").await;
+    let yaml = format!(
+        "listeners: {{ web: {{ address: '127.0.0.1:0', filters: [m], cluster: app }} }}\nfilters: {{ m: {{ module: m.wasm }} }}\n\
+         clusters: {{ app: {{ endpoints: ['{}'] }} }}\n",
+        upstream.address
+    );
+    let proxy = crate::support::Launch::new(yaml).file("m.wasm", &module).start().await;
+    assert_eq!(proxy.get("/").await.status(), 200);
+    proxy.logged(&["the module's panels", "panels[1].chart"]).await;
+    assert_eq!(proxy.ask("/dashboard/filters/m/panels").await.status(), 404);
+}
+
 #[test]
 fn nobody_who_reads_is_no_failure_and_a_full_disk_is() {
     let folder = tempfile::tempdir().unwrap();

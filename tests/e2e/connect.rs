@@ -9,7 +9,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::{Conn, Proxy, Reply, Upstream, endpoints, eventually, h2, noise, soon};
+use crate::{
+    chain::official,
+    support::{Conn, Proxy, Reply, Upstream, endpoints, eventually, h2, noise, soon},
+};
 
 const CONNECT: &str = "CONNECT db.internal:5432 HTTP/1.1\r\nhost: db.internal:5432\r\n\r\n";
 
@@ -283,6 +286,48 @@ async fn another_endpoint_is_tried_where_one_refuses() {
         assert_eq!(client.head().await.unwrap().status(), 200);
         assert_eq!(client.bytes(7).await, b"welcome");
     }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_full_is_passed_over() {
+    let upstreams = [chat().await, chat().await, chat().await];
+    let cluster = ", circuit_breakers: { connections_per_endpoint: 1 }";
+    let addresses: Vec<_> = upstreams.iter().map(|upstream| upstream.address).collect();
+    let proxy = Proxy::start(configuration(", connect: {}", &endpoints(&addresses), cluster)).await;
+    let mut tunnels = Vec::new();
+    for number in 0..3 {
+        let mut client = proxy.connect().await;
+        client.send(CONNECT).await;
+        assert_eq!(client.head().await.unwrap().status(), 200, "tunnel {number}");
+        assert_eq!(client.bytes(7).await, b"welcome");
+        tunnels.push(client);
+    }
+    assert!(upstreams.iter().all(|upstream| upstream.open() == 1));
+    let answer = proxy.connect().await.exchange(CONNECT).await;
+    assert_eq!(answer.status(), 503);
+    assert!(answer.text().contains("upstream_endpoint_connections_exceeded"), "{}", answer.text());
+    proxy.metric_reaches("fyke_cluster_overflows_total", &[("cluster", "app")], 1.0).await;
+}
+
+/// What a filter makes of the answer decides.
+#[tokio::test]
+async fn a_filter_may_say_no_to_a_tunnel_that_stands() {
+    let upstream = chat().await;
+    let yaml = configuration(", connect: {}", &endpoints(&[upstream.address]), "")
+        .replace("filters: [router]", "filters: [no, router]")
+        .replace("filters:\n  router", &format!("filters:\n  no: {}\n  router", official("status 403", "")));
+    let proxy = Proxy::start(yaml).await;
+    let mut client = proxy.connect().await;
+    client.send(CONNECT).await;
+    let answer = client.head().await.unwrap();
+    let told = (answer.status(), answer.header("content-length"), answer.header("connection"));
+    assert_eq!(told, (403, Some("0"), Some("close")));
+    assert!(client.closed().await);
+    let mut client = h2::Client::to(proxy.web()).await;
+    let (response, _body) = client.begin(connect(), false).await;
+    let answer = h2::whole(response).await.unwrap();
+    assert_eq!((answer.status, answer.body), (403, Vec::new()));
+    eventually("the upstream's connections to be closed", async || (upstream.open() == 0).then_some(())).await;
 }
 
 #[tokio::test]

@@ -110,6 +110,10 @@ async fn server(go: &Arc<Notify>) -> Upstream {
                         go.notified().await;
                         let _ = conn.conn.try_send(format!("{number} {name} {line}\n")).await;
                     }
+                    ["cut", count] => {
+                        conn.bytes(count.parse::<usize>().unwrap() / 2).await;
+                        return;
+                    }
                     ["die"] => return,
                     ["half"] => {
                         conn.send("no end").await;
@@ -250,6 +254,19 @@ async fn a_connection_that_ends_in_an_exchange_is_told_of_and_the_client_goes_on
     // Half of an answer is none: it was held, and goes with its connection.
     assert_eq!(client.ask("half").await, "lost");
     assert_eq!(client.ask("c").await, "2  c");
+}
+
+#[tokio::test]
+async fn the_rest_of_a_request_whose_connection_is_gone_goes_nowhere() {
+    let server = server(&Arc::default()).await;
+    let proxy = Launch::new(yaml(&[server.address], 1, 5000, "")).workers(1).start().await;
+    let mut client = Talk::to(&proxy).await;
+    // The server reads the first half and hangs up.
+    client.send("cut 200000\n").await;
+    client.send(noise(100_000, 1)).await;
+    assert_eq!(client.line().await, "lost");
+    client.send(noise(100_000, 2)).await;
+    assert_eq!(client.ask("a").await, "1  a");
 }
 
 #[tokio::test]

@@ -143,3 +143,22 @@ async fn a_filter_that_asks_only_for_the_upstreams_end_is_told_when_it_comes_and
     client.finish().await;
     assert!(client.closed().await);
 }
+
+#[tokio::test]
+async fn a_client_that_is_gone_behind_its_end_takes_the_upstream_with_it() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for filters in [&[][..], &[("a", "")]] {
+        let proxy = Proxy::start(listener(socket.local_addr().unwrap(), filters, "")).await;
+        let mut client = tokio::net::TcpStream::connect(proxy.web()).await.unwrap();
+        client.write_all(b"that is all").await.unwrap();
+        client.shutdown().await.unwrap();
+        let (mut server, _) = soon("the connection", socket.accept()).await.unwrap();
+        let mut heard = Vec::new();
+        soon("the end", server.read_to_end(&mut heard)).await.unwrap();
+        assert_eq!(heard, b"that is all");
+        client.set_zero_linger().unwrap();
+        drop(client);
+        // Nobody says anything any more, and the idle timeout is far away.
+        soon("the reset", server.ready(Interest::ERROR)).await.unwrap();
+    }
+}

@@ -200,3 +200,70 @@ async fn a_collector_may_be_written_in_many_ways_and_mistakes_are_told() {
         assert!(ended.stderr.contains(reason) && ended.stderr.contains("proxy.yaml:1:"), "{}", ended.stderr);
     }
 }
+
+/// Certificates are renewed in place: what is written is the same, and what it means is not.
+#[tokio::test]
+async fn a_renewed_certificate_of_a_collector_is_another_generation() {
+    use crate::support::{Launch, tls::Authority};
+    let yaml = "tracing: { otlp: { address: 'https://127.0.0.1:1', tls: { ca: ca.pem } } }\nlisteners: { web: { address: '127.0.0.1:0', cluster: app } }\nclusters: { app: { endpoints: ['127.0.0.1:1'] } }\n";
+    let mut proxy = Launch::new(yaml).file("ca.pem", Authority::new().pem()).start().await;
+    assert_eq!(proxy.reload(yaml).await, 1);
+    std::fs::write(proxy.path("ca.pem"), Authority::new().pem()).unwrap();
+    assert_eq!(proxy.reload(yaml).await, 2);
+    assert_eq!(proxy.reload(yaml).await, 2);
+}
+
+#[tokio::test]
+async fn what_was_exported_stays_counted_when_the_configuration_changes() {
+    let collector = Collector::new().await;
+    let upstream = Upstream::says("x").await;
+    let endpoints = format!("'{}'", upstream.address);
+    // Filters have no spans, whatever the machine does meanwhile.
+    let before = yaml(collector.address, ", filter_threshold: 10s", "sample: 100%", "", &endpoints);
+    let mut proxy = Proxy::start(before.clone()).await;
+    proxy.get("/").await;
+    let exported = [("signal", "traces"), ("outcome", "exported")];
+    proxy.metric_reaches("fyke_export_records_total", &exported, 2.0).await;
+    let after = yaml(collector.address, ", filter_threshold: 20s", "sample: 100%", "", &endpoints);
+    assert_eq!(proxy.reload(&after).await, 2);
+    assert_eq!(proxy.metric("fyke_export_records_total", &exported).await, 2.0);
+    proxy.get("/").await;
+    proxy.metric_reaches("fyke_export_records_total", &exported, 4.0).await;
+}
+
+/// Nobody has waited for its end: it is told where it went, and why it came to nothing.
+#[tokio::test]
+async fn an_attempt_that_is_dropped_has_an_endpoint_and_an_error() {
+    let collector = Collector::new().await;
+    let silent = crate::support::faulty::silent().await;
+    let endpoints = format!("'{}'", silent.address);
+    let proxy = Proxy::start(yaml(collector.address, "", "sample: 100%", ", timeout: 300ms", &endpoints)).await;
+    assert_eq!(proxy.get("/").await.status(), 504);
+    let told = eventually("the attempt", async || {
+        collector.seen().into_iter().find(|told| told.span.kind() == SpanKind::Client)
+    })
+    .await;
+    assert_eq!(told.attribute("server.port"), Some(silent.address.port().to_string()));
+    assert_eq!(told.attribute("error.type").as_deref(), Some("upstream_timeout"));
+}
+
+/// The span of a filter that replies is over when it has.
+#[tokio::test]
+async fn a_filter_that_replies_holds_the_stream_no_longer() {
+    let collector = Collector::new().await;
+    let upstream = Upstream::says("x").await;
+    let endpoints = format!("'{}'", upstream.address);
+    let text = yaml(collector.address, ", filter_threshold: 0s", "sample: 100%", "", &endpoints).replace(
+        "{ routes: [{ name: all, cluster: app }] }",
+        "{ routes: [{ name: all, respond: { status: 200, body: hello } }] }",
+    );
+    let proxy = Proxy::start(text).await;
+    assert_eq!(proxy.get("/").await.text(), "hello");
+    let told = eventually("the router's span", async || {
+        let seen = collector.seen();
+        let of = |name: &str| seen.iter().find(|told| told.span.name == name).map(|told| told.span.clone());
+        Some((of("GET all").or_else(|| of("GET"))?, of("filter router request")?))
+    })
+    .await;
+    assert!(told.1.end_time_unix_nano < told.0.end_time_unix_nano, "{told:?}");
+}

@@ -1,6 +1,9 @@
 //! `101 Switching Protocols`: WebSocket and the like.
 
-use crate::support::{Proxy, Reply, Upstream, eventually, h2};
+use crate::{
+    chain::{chain, official},
+    support::{Proxy, Reply, Upstream, eventually, h2},
+};
 
 /// Greets, and says again what it hears.
 async fn chat() -> Upstream {
@@ -68,6 +71,37 @@ async fn a_101_that_nobody_asked_for_is_a_bad_gateway() {
     .await;
     let proxy = Proxy::plain(upstream.address).await;
     assert_eq!(proxy.get("/").await.status(), 502);
+}
+
+#[tokio::test]
+async fn a_101_that_does_not_say_to_what_is_a_bad_gateway() {
+    let upstream = Upstream::scripted(|mut conn, _, _| async move {
+        conn.head().await.unwrap();
+        conn.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\r\nwelcome").await;
+        conn.rest().await;
+    })
+    .await;
+    let proxy = Proxy::plain(upstream.address).await;
+    let key = UPGRADE.replace("\r\n\r\n", "\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+    let answer = proxy.connect().await.exchange(&key).await;
+    assert_eq!((answer.status(), answer.header("sec-websocket-accept")), (502, None));
+    assert!(answer.text().contains("unexpected_upgrade"), "{}", answer.text());
+}
+
+/// Other answers than the one that makes a tunnel are answers, whoever gives them.
+#[tokio::test]
+async fn a_filter_may_say_no_to_an_upgrade_that_was_made() {
+    let upstream = echo().await;
+    for (steps, told) in [("status 403", 403), ("status 200", 200)] {
+        let proxy = Proxy::start(chain(upstream.address, &[("no", official(steps, ""))])).await;
+        let mut client = proxy.connect().await;
+        let answer = client.exchange(UPGRADE).await;
+        let fields = ["connection", "upgrade", "transfer-encoding"].map(|name| answer.header(name).is_some());
+        assert_eq!((answer.status(), answer.text(), fields), (told, String::new(), [false; 3]), "{steps}");
+        // The connection goes on as what it was.
+        assert_eq!(client.exchange(UPGRADE).await.status(), told, "{steps}");
+        eventually("the upstream's connections to be closed", async || (upstream.open() == 0).then_some(())).await;
+    }
 }
 
 /// A server that changes the protocol and sends back what it is sent.

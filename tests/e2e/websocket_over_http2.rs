@@ -167,6 +167,43 @@ async fn an_endpoint_that_says_nothing_is_not_waited_for_for_ever() {
     let answer = proxy.connect().await.exchange(UPGRADE).await;
     assert_eq!(answer.status(), 503);
     assert!(answer.text().contains("upstream_connect_timeout"), "{}", answer.text());
+    proxy.metric_reaches("fyke_cluster_connect_timeouts_total", &[("cluster", "app")], 1.0).await;
+}
+
+/// Nothing is known of an endpoint whose connection ends before it has said anything: it broke, and another attempt may be made.
+#[tokio::test]
+async fn an_endpoint_that_breaks_off_before_it_says_anything_has_broken_off() {
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let seen = Seen::default();
+    let theirs = Arc::clone(&seen);
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (mut stream, _) = socket.accept().await.unwrap();
+            if number < 2 {
+                // It has listened, and says nothing.
+                tokio::io::AsyncReadExt::read_exact(&mut stream, &mut [0; 24]).await.unwrap();
+                continue;
+            }
+            let seen = Arc::clone(&theirs);
+            let script = Arc::new(move |request, respond| chat(Arc::clone(&seen), request, respond));
+            tokio::spawn(h2::serve_with(allowing(), stream, script));
+        }
+    });
+    let router = "{ module: 'builtin:router', config: { routes: [{ match: { path: /chat }, cluster: app, retry: { on: [reset], attempts: 1 } }, { cluster: app }] } }";
+    let proxy = Proxy::start(format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [router] }}\nfilters:\n  router: {router}\n\
+         clusters:\n  app: {{ endpoints: ['{address}'], protocol: http2 }}\n"
+    ))
+    .await;
+    let answer = proxy.connect().await.exchange(&UPGRADE.replace("/chat?x=1", "/once")).await;
+    assert_eq!(answer.status(), 503);
+    assert!(answer.text().contains("upstream_reset"), "{}", answer.text());
+    let mut client = proxy.connect().await;
+    client.send(UPGRADE).await;
+    assert_eq!(client.head().await.unwrap().status(), 101);
+    assert_eq!(client.bytes(7).await, b"welcome");
+    assert_eq!(asked(&seen), extended());
 }
 
 #[tokio::test]

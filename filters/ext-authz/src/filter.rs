@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use fyke_sdk::abi::Level;
-use fyke_sdk::{ConfigError, Counter, Env, Flow, HttpFilter, Reply, Request, Response, Result, http_filter, log};
+use fyke_sdk::{
+    ConfigError, Counter, Env, Flow, HttpFilter, Panel, Reply, Request, Response, Result, Unit, http_filter, log,
+};
 
 use crate::config::{Config, FailureMode};
 use crate::grpc::Grpc;
@@ -36,6 +38,18 @@ pub struct Ctx {
 impl HttpFilter for ExtAuthz {
     type Config = Config;
     type Ctx = Ctx;
+
+    const PANELS: &'static [Panel] = &[
+        Panel::stacked("Decisions", "ext_authz_total")
+            .by(&["verdict"])
+            .unit(Unit::PerSecond)
+            .describe("What the service said of requests, or that it could not be asked."),
+        Panel::top("Decisions now", "ext_authz_total").by(&["verdict"]).unit(Unit::PerSecond),
+        Panel::line("Not allowed", "ext_authz_total")
+            .by(&["verdict"])
+            .only(&[("verdict", "denied"), ("verdict", "failure_*")])
+            .unit(Unit::PerSecond),
+    ];
 
     fn configure(config: Config, env: &mut Env) -> Result<Self, ConfigError> {
         let service = match (config.http, config.grpc) {

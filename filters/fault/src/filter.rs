@@ -3,7 +3,8 @@
 use std::cell::Cell;
 
 use fyke_sdk::{
-    ConfigError, Counter, Env, Flow, Gauge, HttpFilter, Reply, Request, Result, header_name, http_filter, sleep,
+    ConfigError, Counter, Env, Flow, Gauge, HttpFilter, Panel, Reply, Request, Result, Unit, header_name, http_filter,
+    sleep,
 };
 
 use crate::config::{Abort, Config, Delay};
@@ -25,6 +26,15 @@ pub struct Fault {
 impl HttpFilter for Fault {
     type Config = Config;
     type Ctx = ();
+
+    const PANELS: &'static [Panel] = &[
+        Panel::stacked("Faults", "fault_total")
+            .by(&["kind"])
+            .unit(Unit::PerSecond)
+            .describe("Requests that were delayed or aborted on purpose, and those that were spared because too many were delayed."),
+        Panel::number("Delayed now", "fault_active_delays"),
+        Panel::top("Faults now", "fault_total").by(&["kind"]).unit(Unit::PerSecond),
+    ];
 
     fn configure(config: Config, env: &mut Env) -> Result<Self, ConfigError> {
         if let Some(abort) = &config.abort

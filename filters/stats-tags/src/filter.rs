@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use fyke_sdk::{
-    Chunk, ConfigError, Conn, Env, Flow, HttpFilter, Request, Result, StreamLog, TcpFilter, TcpFlow, http_filter,
-    property, tcp_filter,
+    Chunk, ConfigError, Conn, Env, Flow, HttpFilter, Panel, Request, Result, StreamLog, TcpFilter, TcpFlow,
+    http_filter, property, tcp_filter,
 };
 
 use crate::config::{Config, DurationUnit, istio_rules};
@@ -12,6 +12,7 @@ use crate::expressions::Expressions;
 use crate::frames::{Frames, is_framed};
 use crate::labels::{Labels, Sample, Values};
 use crate::metrics::{Messages, Metrics, Moment};
+use crate::panels::PANELS;
 use crate::source::Kind;
 use crate::stat_names::StatNames;
 
@@ -134,6 +135,8 @@ impl StatsTags {
 impl HttpFilter for StatsTags {
     type Config = Config;
     type Ctx = Seen;
+
+    const PANELS: &'static [Panel] = PANELS;
 
     fn configure(config: Config, env: &mut Env) -> Result<Self, ConfigError> {
         Self::new(&config, env)

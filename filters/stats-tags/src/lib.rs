@@ -19,6 +19,7 @@
 //! | `operation.rs` | what is done to a value |
 //! | `labels.rs` | rules in order, and the values of one stream |
 //! | `metrics.rs` | which metrics there are, and what each measures |
+//! | `panels.rs` | its charts in the dashboard |
 //! | `frames.rs` | gRPC messages in a body |
 //! | `stat_names.rs` | dotted names and Envoy's tags |
 //! | `filter.rs` | the filter, of streams and of connections |
@@ -37,6 +38,7 @@ mod identity;
 mod labels;
 mod metrics;
 mod operation;
+mod panels;
 #[cfg(test)]
 mod rings;
 mod source;

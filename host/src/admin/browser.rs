@@ -21,9 +21,11 @@ use super::{
         route::{self, Post, Refused, Wish},
     },
     dashboard_source::Host,
+    endpoints,
     filters::{self, Parameters, Upload},
     json, text,
 };
+use crate::reload::endpoints::{EndpointChange, Weight};
 
 /// Whether a request is the dashboard's to answer.
 pub(super) fn is_ours(path: &str) -> bool {
@@ -154,13 +156,33 @@ async fn act(admin: &Arc<Admin>, action: Action, peer: Peer) -> Result<(), Refus
             Action::Promote { filter } => of_filter(filter, filters::Wish::Promote).await,
             Action::Abort { filter } => of_filter(filter, filters::Wish::Abort).await,
             Action::TakeBack { filter } => of_filter(filter, filters::Wish::Rollback).await,
-            Action::Drain { .. } | Action::Restore { .. } | Action::Weight { .. } => {
-                return Err(refused(501, "Endpoints cannot be changed here; change the configuration and reload."));
+            Action::Drain { cluster, address } => {
+                let change = EndpointChange { drain: Some(true), weight: None };
+                of_endpoint(&admin, cluster, &address, change, who).await?
+            }
+            Action::Restore { cluster, address } => {
+                let change = EndpointChange { drain: Some(false), weight: None };
+                of_endpoint(&admin, cluster, &address, change, who).await?
+            }
+            Action::Weight { cluster, address, weight } => {
+                let change = EndpointChange { drain: None, weight: Some(Weight::Set(weight)) };
+                of_endpoint(&admin, cluster, &address, change, who).await?
             }
         };
         outcome(answer)
     });
     acted.await.unwrap_or_else(|error| Err(refused(500, &error.to_string())))
+}
+
+async fn of_endpoint(
+    admin: &Arc<Admin>,
+    cluster: String,
+    address: &str,
+    change: EndpointChange,
+    who: String,
+) -> Result<Answer, Refused> {
+    let address = address.parse().map_err(|_| refused(400, "This is no address of an endpoint."))?;
+    Ok(endpoints::make(admin, cluster, address, change, who).await)
 }
 
 fn refused(status: u16, text: &str) -> Refused {

@@ -24,6 +24,7 @@ mod connections;
 pub mod dashboard;
 mod dashboard_source;
 mod endpoint;
+mod endpoints;
 mod explain;
 mod filter_pages;
 mod filters;
@@ -165,7 +166,7 @@ async fn operate(
     request: Request<Incoming>,
 ) -> Response<Body> {
     match operation.id {
-        Id::Reload | Id::Rollback | Id::Drain | Id::SetLogging => {
+        Id::Reload | Id::Rollback | Id::Drain | Id::SetLogging | Id::ChangeEndpoint => {
             change(admin, operation.id, asked, None, request).await
         }
         Id::LoadFilter | Id::RemoveFilter | Id::PromoteFilter | Id::AbortFilter | Id::RollbackFilter => {
@@ -233,6 +234,7 @@ async fn change(
             (Err(answer), _) => answer,
             (Ok(()), Some(wish)) => filters::run(&admin, wish, &query, request, who).await,
             (Ok(()), None) if id == Id::SetLogging => logging::run(&admin, request, &who).await,
+            (Ok(()), None) if id == Id::ChangeEndpoint => endpoints::run(&admin, &path, &query, who).await,
             (Ok(()), None) => actions::run(&admin, &path, &query, who).await,
         }
     });

@@ -10,7 +10,12 @@ use serde_json::{Value, json};
 
 use super::filter_pages;
 use crate::{
-    cluster::{balance::Health, choice::Priority, endpoint::SharedEndpoint, shared::SharedCluster},
+    cluster::{
+        balance::Health,
+        choice::Priority,
+        endpoint::{Mark, SharedEndpoint},
+        shared::SharedCluster,
+    },
     reload::audit::{Entry, Outcome},
     snapshot::Snapshot,
     telemetry::{Metric, Reading, Registry, names},
@@ -173,7 +178,7 @@ fn endpoint(endpoint: &SharedEndpoint) -> Value {
     let finding = status.finding.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut value = json!({
         "address": settings.address,
-        "weight": settings.weight,
+        "weight": status.weight().unwrap_or(settings.weight),
         "priority": settings.priority,
         "zone": settings.zone,
         "health": status.health().label(),
@@ -181,6 +186,12 @@ fn endpoint(endpoint: &SharedEndpoint) -> Value {
         "connections": status.connections.load(Ordering::Relaxed),
     });
     let Some(fields) = value.as_object_mut() else { return value };
+    if status.has(Mark::Drained) {
+        fields.insert("drained".to_owned(), true.into());
+    }
+    if status.weight().is_some() {
+        fields.insert("written_weight".to_owned(), settings.weight.into());
+    }
     if status.percent() != 100 {
         fields.insert("weight_percent".to_owned(), status.percent().into());
     }

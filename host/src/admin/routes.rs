@@ -37,6 +37,7 @@ pub(super) enum Id {
     Reload,
     Rollback,
     Drain,
+    ChangeEndpoint,
     LoadFilter,
     RemoveFilter,
     PromoteFilter,

@@ -3,7 +3,10 @@
 use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use hyper::client::conn::{http1, http2};
+use hyper::{
+    client::conn::{http1, http2},
+    upgrade::{Parts, Upgraded},
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
@@ -257,6 +260,19 @@ where
         drive(connection.with_upgrades(), address, kept);
         Ok(Sender::Http1(sender))
     }
+}
+
+/// The connection of an HTTP/1.1 request that has become a tunnel, and what was read of it beyond the answer's head.
+///
+/// # Errors
+/// It is a stream of HTTP/2.
+pub fn reclaim(upgraded: Upgraded) -> Result<(Transport, Bytes), Upgraded> {
+    let upgraded = match upgraded.downcast::<TokioIo<Flat<Wire>>>() {
+        Ok(Parts { io, read_buf, .. }) => return Ok((Transport::Plain(io.into_inner().0), read_buf)),
+        Err(upgraded) => upgraded,
+    };
+    let Parts { io, read_buf, .. } = upgraded.downcast::<TokioIo<Flat<tokio_rustls::client::TlsStream<Wire>>>>()?;
+    Ok((Transport::Tls(Box::new(io.into_inner().0.into())), read_buf))
 }
 
 fn drive<K: 'static>(connection: impl Future<Output = hyper::Result<()>> + 'static, address: SocketAddr, kept: Rc<K>) {

@@ -49,27 +49,49 @@ pub async fn dial(
     attempts: usize,
 ) -> Result<Line, ClusterError> {
     choice.hash = choice.hash.or_else(|| asks.client.map(|(client, _)| hash(client)));
-    let mut met = None;
+    let (mut met, mut full, mut tried) = (None, false, 0);
     loop {
         let endpoint = match cluster.pick(Some(&choice)) {
             Ok(endpoint) if !choice.avoid.contains(&endpoint.address()) => endpoint,
-            // Every one was tried.
-            Ok(_) => return Err(met.unwrap_or_else(|| none(cluster))),
-            Err(error) => return Err(met.unwrap_or(error)),
+            // Every one was tried, or has no room.
+            picked => {
+                let error = met.unwrap_or_else(|| match picked {
+                    _ if full => cluster.overflow(choice.priority, Limit::ConnectionsPerEndpoint, Duration::ZERO),
+                    Ok(_) => none(cluster),
+                    Err(error) => error,
+                });
+                return Err(error);
+            }
         };
         match attempt(cluster, &endpoint, choice.priority, asks).await {
             Ok(line) => return Ok(line),
-            // Another endpoint would not have more room.
-            Err(error @ ClusterError::Overflow { .. }) => return Err(error),
-            Err(error) => {
+            // Nothing was attempted, and another one may have room.
+            Err(Missed::Full) => full = true,
+            // Another endpoint would have no more room.
+            Err(Missed::Failed(error @ ClusterError::Overflow { .. })) => return Err(error),
+            Err(Missed::Failed(error)) => {
                 tracing::debug!(cluster = &*cluster.name, address = %endpoint.address(), "not connected: {error}");
-                choice.avoid.push(endpoint.address());
-                if choice.avoid.len() >= attempts {
+                tried += 1;
+                if tried >= attempts {
                     return Err(error);
                 }
                 met = Some(error);
             }
         }
+        choice.avoid.push(endpoint.address());
+    }
+}
+
+/// Why an endpoint was not connected to.
+enum Missed {
+    /// It has as many connections as it may.
+    Full,
+    Failed(ClusterError),
+}
+
+impl From<ClusterError> for Missed {
+    fn from(error: ClusterError) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -87,7 +109,7 @@ async fn attempt(
     endpoint: &Rc<LocalEndpoint>,
     priority: Priority,
     asks: Asks<'_>,
-) -> Result<Line, ClusterError> {
+) -> Result<Line, Missed> {
     let settings = &cluster.shared.settings;
     let (started, limit) = (Instant::now(), settings.connect_timeout);
     let breakers = cluster.shared.breakers(priority);
@@ -95,12 +117,10 @@ async fn attempt(
         Ok(permit) => permit,
         Err(_) => match timeout(limit, cluster.permit(priority)).await {
             Ok(permit) => permit?,
-            Err(_) => return Err(cluster.overflow(priority, Limit::Connections, started.elapsed())),
+            Err(_) => return Err(cluster.overflow(priority, Limit::Connections, started.elapsed()).into()),
         },
     };
-    let Some(room) = endpoint.room(breakers.limits().connections_per_endpoint) else {
-        return Err(cluster.overflow(priority, Limit::ConnectionsPerEndpoint, Duration::ZERO));
-    };
+    let Some(room) = endpoint.room(breakers.limits().connections_per_endpoint) else { return Err(Missed::Full) };
     let open = Open::new(cluster, room, permit);
     let address = endpoint.address();
     match timeout(limit, connect::transport(settings, endpoint.settings(), asks)).await {
@@ -111,12 +131,12 @@ async fn attempt(
         }
         Ok(Err(error)) => {
             cluster.not_connected(endpoint, &error);
-            Err(error)
+            Err(error.into())
         }
         Err(_) => {
             let error = ClusterError::ConnectTimeout { address, timeout: limit };
             cluster.not_connected(endpoint, &error);
-            Err(error)
+            Err(error.into())
         }
     }
 }

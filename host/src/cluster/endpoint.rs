@@ -6,10 +6,11 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use super::{balance::Health, health::outlier::HostOutlier};
-use crate::config::resolved;
+use crate::{config::resolved, telemetry::histogram::SharedDurations};
 
 /// An endpoint of one membership: what is written of it, and what is known.
 #[derive(Debug)]
@@ -42,6 +43,45 @@ pub struct Status {
     pub connections: AtomicU32,
     /// What the last health check found wrong; empty: nothing.
     pub finding: Mutex<String>,
+    /// The last health check.
+    pub checked: Mutex<Option<Checked>>,
+    /// The weight that an operator has set; [`NO_WEIGHT`]: none has.
+    weight: AtomicU32,
+    /// What became of requests to it.
+    pub tally: Tally,
+}
+
+/// No operator has set a weight.
+const NO_WEIGHT: u32 = u32::MAX;
+
+/// What a health check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// When it ended, in milliseconds since 1970.
+    pub at: u64,
+    /// How long it took; nothing for a failure that requests saw.
+    pub took: Option<Duration>,
+    /// Whether it passed.
+    pub passed: bool,
+    /// What was wrong; empty: nothing.
+    pub finding: String,
+}
+
+/// What became of requests to an endpoint since it is known, over all workers.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// From the loan of a connection to the head of the answer.
+    pub answers: SharedDurations,
+    /// Requests that are under way.
+    pub active: AtomicU32,
+    /// Answers 500 to 599.
+    pub server_errors: AtomicU64,
+    /// Connections that did not come about.
+    pub connect_failures: AtomicU64,
+    /// Connections, or answers, that took too long.
+    pub timeouts: AtomicU64,
+    /// Connections that broke before there was an answer.
+    pub resets: AtomicU64,
 }
 
 /// A reason not to use an endpoint, or to use it less.
@@ -56,6 +96,8 @@ pub enum Mark {
     Degraded = 4,
     /// It takes no new requests where others can.
     Draining = 8,
+    /// An operator has it drain.
+    Drained = 16,
     /// Discovery no longer knows it, but it is still healthy.
     Absent = 32,
 }
@@ -68,6 +110,9 @@ impl Default for Status {
             healthy_since: AtomicU64::new(0),
             connections: AtomicU32::new(0),
             finding: Mutex::default(),
+            checked: Mutex::default(),
+            weight: AtomicU32::new(NO_WEIGHT),
+            tally: Tally::default(),
         }
     }
 }
@@ -82,6 +127,18 @@ impl Status {
     #[must_use]
     pub fn percent(&self) -> u32 {
         self.percent.load(Ordering::Relaxed)
+    }
+
+    /// The weight that an operator has set.
+    #[must_use]
+    pub fn weight(&self) -> Option<u32> {
+        Some(self.weight.load(Ordering::Relaxed)).filter(|weight| *weight != NO_WEIGHT)
+    }
+
+    /// An operator sets a weight; `None`: what is written counts again. Returns whether that changed anything.
+    pub fn set_weight(&self, weight: Option<u32>) -> bool {
+        let weight = weight.unwrap_or(NO_WEIGHT);
+        self.weight.swap(weight, Ordering::Relaxed) != weight
     }
 
     /// When it became healthy again, in milliseconds since 1970, if it was not from the beginning.
@@ -110,6 +167,7 @@ impl Status {
             marks: AtomicU8::new(self.marks.load(Ordering::Acquire)),
             percent: AtomicU32::new(self.percent()),
             healthy_since: AtomicU64::new(self.healthy_since.load(Ordering::Relaxed)),
+            weight: AtomicU32::new(self.weight.load(Ordering::Relaxed)),
             ..Self::default()
         };
         if ejections {
@@ -143,7 +201,7 @@ impl Status {
         let has = |mark: Mark| marks & mark as u8 != 0;
         if marks & UNHEALTHY != 0 {
             Health::Unhealthy
-        } else if has(Mark::Draining) {
+        } else if has(Mark::Draining) || has(Mark::Drained) || self.weight() == Some(0) {
             Health::Draining
         } else if has(Mark::Degraded) {
             Health::Degraded
@@ -160,9 +218,11 @@ impl Status {
             (Mark::Ejected, "ejected as an outlier"),
             (Mark::Degraded, "says that it is degraded"),
             (Mark::Draining, "draining"),
+            (Mark::Drained, "drained by an operator"),
             (Mark::Absent, "no longer discovered"),
         ];
-        words.into_iter().filter(|(mark, _)| self.has(*mark)).map(|(_, word)| word).collect()
+        let marked = words.into_iter().filter(|(mark, _)| self.has(*mark)).map(|(_, word)| word);
+        marked.chain((self.weight() == Some(0)).then_some("has weight 0, set by an operator")).collect()
     }
 }
 
@@ -171,6 +231,19 @@ const UNHEALTHY: u8 = Mark::FailedCheck as u8 | Mark::Ejected as u8;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_operator_wants_outlives_what_checks_found() {
+        let status = Status::default();
+        assert!(status.mark(Mark::Drained, true) && status.mark(Mark::FailedCheck, true));
+        assert!(status.set_weight(Some(7)) && !status.set_weight(Some(7)));
+        let next = status.without(true, true);
+        assert_eq!((next.health(), next.weight()), (Health::Draining, Some(7)));
+        assert!(next.mark(Mark::Drained, false) && next.health() == Health::Healthy);
+        assert!(next.set_weight(Some(0)));
+        assert_eq!((next.health(), next.reasons().len(), next.is_usable()), (Health::Draining, 1, true));
+        assert!(next.set_weight(None) && next.health() == Health::Healthy);
+    }
 
     #[test]
     fn the_worst_mark_counts_and_each_is_taken_away_alone() {

@@ -1,9 +1,9 @@
 //! One connection, lent for one request.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, rc::Rc, sync::atomic::Ordering};
 
 use futures_util::future::Either;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::{
     body::Incoming,
     client::conn::{http1, http2},
@@ -51,8 +51,8 @@ pub struct Lease {
     ends: Ends,
     reused: bool,
     priority: Priority,
-    /// When it was lent, where latencies count.
-    lent: Option<Instant>,
+    /// When it was lent.
+    lent: Instant,
 }
 
 /// A request that got no answer.
@@ -74,8 +74,8 @@ impl Lease {
         priority: Priority,
     ) -> Self {
         endpoint.count(1);
-        let lent = cluster.wants_latency().then(Instant::now);
-        Self { cluster, endpoint, link: Some(link), ends, reused, priority, lent }
+        endpoint.shared.status.tally.active.fetch_add(1, Ordering::Relaxed);
+        Self { cluster, endpoint, link: Some(link), ends, reused, priority, lent: Instant::now() }
     }
 
     /// The endpoint's address.
@@ -111,9 +111,11 @@ impl Lease {
     pub async fn extended_connect(&self) -> Result<ExtendedConnect, ClusterError> {
         let Some(Link::Http2 { connection, .. }) = &self.link else { return Ok(ExtendedConnect::Refuse) };
         let timeout = self.cluster.shared.settings.connect_timeout;
-        tokio::time::timeout(timeout, connection.settings().extended_connect())
-            .await
-            .map_err(|_| ClusterError::ConnectTimeout { address: self.address(), timeout })
+        tokio::time::timeout(timeout, connection.settings().extended_connect()).await.map_err(|_| {
+            let error = ClusterError::ConnectTimeout { address: self.address(), timeout };
+            self.cluster.not_connected(&self.endpoint, &error);
+            error
+        })
     }
 
     /// Sends the request and waits for the head of the answer.
@@ -147,12 +149,18 @@ impl Lease {
     }
 
     /// The head of an answer has come.
-    pub fn answered(&self, outcome: impl FnOnce() -> Outcome) {
+    pub fn answered(&self, status: StatusCode, outcome: impl FnOnce() -> Outcome) {
+        let took = self.lent.elapsed();
+        let tally = &self.endpoint.shared.status.tally;
+        tally.answers.observe(took);
+        if status.is_server_error() {
+            tally.server_errors.fetch_add(1, Ordering::Relaxed);
+        }
         if self.endpoint.shared.outlier.is_some() {
             self.cluster.record(&self.endpoint, outcome());
         }
-        if let Some(lent) = self.lent {
-            self.cluster.answered(&self.endpoint, lent.elapsed());
+        if self.cluster.wants_latency() {
+            self.cluster.answered(&self.endpoint, took);
         }
     }
 
@@ -179,6 +187,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.endpoint.count(-1);
+        self.endpoint.shared.status.tally.active.fetch_sub(1, Ordering::Relaxed);
         self.cluster.shared.breakers(self.priority).end_request();
         if let Some(Link::Http2 { connection, .. }) = &self.link {
             connection.release();

@@ -465,6 +465,8 @@ impl LocalCluster {
             endpoint.sweep(sweep, &self.shared.settings.pool, &self.metrics.idle);
         }
         let view = self.view();
+        // Handshakes are dear: what is lent is given up for others only by those who have more than their part.
+        let sweep = Sweep { everything: self.retired.get() || self.has_too_many(), ..sweep };
         let gone =
             self.lending.sweep(|kept| kept.may_stay(sweep) && view.endpoints().iter().any(|one| kept.is_to(one)));
         self.metrics.idle.sub(gone);

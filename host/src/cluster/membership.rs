@@ -37,9 +37,10 @@ impl Membership {
 
 fn host(settings: &resolved::Cluster, endpoint: &SharedEndpoint, finely: bool) -> Host {
     let written = &endpoint.settings;
+    let weight = endpoint.status.weight().unwrap_or(written.weight);
     Host {
         key: written.address.to_string(),
-        weight: if finely { written.weight.saturating_mul(endpoint.status.percent()) } else { written.weight },
+        weight: if finely { weight.saturating_mul(endpoint.status.percent()) } else { weight },
         priority: written.priority,
         zone: written.zone.clone(),
         locality_weight: settings.zone_weights.get(&written.zone).copied().unwrap_or(1),

@@ -3,11 +3,11 @@
 //! Workers record; whoever completes a row of failures decides at once, under the detector's lock. An endpoint that is ejected is passed
 //! over from the next pick on; the plan is made anew on the control plane, which may take its time over tables.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, sync::atomic::Ordering, time::Instant};
 
 use super::{
     endpoint::{Mark, SharedEndpoint},
-    health::outlier::{Change, Counts, Outcome, Verdict},
+    health::outlier::{Change, Counts, LocalOriginFailure, Outcome, Verdict},
     shared::SharedCluster,
     view::milliseconds,
 };
@@ -16,6 +16,15 @@ use crate::telemetry::event_kinds;
 impl SharedCluster {
     /// A request to an endpoint has ended so, on this worker.
     pub fn record(&self, endpoint: &SharedEndpoint, worker: usize, outcome: Outcome) {
+        let tally = &endpoint.status.tally;
+        if let Outcome::LocalOrigin(failure) = outcome {
+            let counter = match failure {
+                LocalOriginFailure::ConnectFailure => &tally.connect_failures,
+                LocalOriginFailure::Timeout => &tally.timeouts,
+                LocalOriginFailure::Reset => &tally.resets,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
         let Some(outlier) = &endpoint.outlier else { return };
         let Some(detection) = outlier.record(worker, outcome) else { return };
         let Some(detector) = &self.detector else { return };

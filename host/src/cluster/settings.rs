@@ -30,14 +30,16 @@ const ENABLE_CONNECT_PROTOCOL: [u8; 2] = [0, 8];
 pub enum ExtendedConnect {
     /// Its SETTINGS allow it.
     Allow,
-    /// They do not, or the connection ended before they came.
+    /// They do not.
     Refuse,
+    /// The connection ended before they came.
+    Gone,
 }
 
 /// The first SETTINGS of an endpoint. hyper wants `Send` transports, so this is shared as if by threads.
 #[derive(Debug, Default)]
 pub struct Settings {
-    /// 0: not there yet; 1: allowed; 2: not allowed.
+    /// 0: not there yet; 1: allowed; 2: not allowed; 3: they never came.
     known: AtomicU8,
     came: Notify,
 }
@@ -51,13 +53,18 @@ impl Settings {
             match self.known.load(Relaxed) {
                 1 => return ExtendedConnect::Allow,
                 2 => return ExtendedConnect::Refuse,
+                3 => return ExtendedConnect::Gone,
                 _ => came.await,
             }
         }
     }
 
     fn know(&self, known: ExtendedConnect) {
-        let known = if known == ExtendedConnect::Allow { 1 } else { 2 };
+        let known = match known {
+            ExtendedConnect::Allow => 1,
+            ExtendedConnect::Refuse => 2,
+            ExtendedConnect::Gone => 3,
+        };
         self.known.store(known, Relaxed);
         self.came.notify_waiters();
     }
@@ -80,6 +87,7 @@ impl<I> Preface<I> {
             left: 0,
             setting: [0; SETTING],
             allows: ExtendedConnect::Refuse,
+            whole: false,
         };
         Self { io, first: Some(first) }
     }
@@ -96,6 +104,8 @@ struct First {
     left: usize,
     setting: [u8; SETTING],
     allows: ExtendedConnect,
+    /// There is no more of it to come.
+    whole: bool,
 }
 
 impl First {
@@ -144,7 +154,7 @@ impl First {
 
 impl Drop for First {
     fn drop(&mut self) {
-        self.settings.know(self.allows);
+        self.settings.know(if self.whole { self.allows } else { ExtendedConnect::Gone });
     }
 }
 
@@ -157,7 +167,8 @@ impl<I: AsyncRead + Unpin> AsyncRead for Preface<I> {
             && polled.is_ready()
         {
             let read = buffer.filled().get(before..).unwrap_or_default();
-            if read.is_empty() || first.follow(read) {
+            first.whole = first.follow(read);
+            if read.is_empty() || first.whole {
                 this.first = None;
             }
         }
@@ -244,7 +255,17 @@ mod tests {
     async fn what_does_not_begin_with_settings_allows_nothing() {
         assert_eq!(known(&frame(6, &[0, 8, 0, 0, 0, 1, 0, 8]), 3).await, ExtendedConnect::Refuse);
         assert_eq!(known(b"HTTP/1.1 400 Bad Request\r\n\r\n", 7).await, ExtendedConnect::Refuse);
-        assert_eq!(known(&frame(4, &[0, 8, 0, 0, 0, 1])[..14], 7).await, ExtendedConnect::Refuse);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_before_its_settings_says_nothing_of_them() {
+        let whole = frame(4, &[0, 8, 0, 0, 0, 1]);
+        for length in 0..whole.len() {
+            assert_eq!(known(&whole[..length], 7).await, ExtendedConnect::Gone, "{length} bytes");
+        }
+        let settings = Arc::new(Settings::default());
+        drop(Preface::new(tokio::io::empty(), Arc::clone(&settings)));
+        assert_eq!(settings.extended_connect().await, ExtendedConnect::Gone);
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     clusters::SharedClusters,
     connect,
-    endpoint::{Mark, SharedEndpoint},
+    endpoint::{Checked, Mark, SharedEndpoint},
     health::active::{self, Connect, Kind, Report, Runner, Seen, Traffic, Transition, Verdict},
     shared::SharedCluster,
     view::milliseconds,
@@ -189,6 +189,12 @@ impl Report for Findings {
             moved |= status.weigh(u32::from(percent));
         }
         *status.finding.lock().unwrap_or_else(PoisonError::into_inner) = words.clone();
+        *status.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Checked {
+            at: milliseconds(),
+            took: Some(seen.elapsed).filter(|took| !took.is_zero()),
+            passed: !failed,
+            finding: words.clone(),
+        });
         if !failed {
             self.cluster.passed_check(address);
         }

@@ -50,6 +50,15 @@ pub(super) fn pass_on(exchange: &mut Exchange, Place { direction, position, inde
     }
 }
 
+/// Drops what was on its way to a connection that is gone.
+pub(super) fn drop_lost(exchange: &mut Exchange, Place { direction, index, .. }: Place) {
+    let Some(filter) = exchange.filters.get_mut(index) else { return };
+    let stage = filter.stage(direction);
+    if stage.lost > 0 && !stage.inbox.is_empty() {
+        stage.lost -= stage.inbox.move_front(stage.lost, &mut Rope::default());
+    }
+}
+
 /// What the filter holds becomes news again, where it wants to see it once more.
 pub(super) fn show_again(exchange: &mut Exchange, Place { direction, index, .. }: Place) {
     let Some(filter) = exchange.filters.get_mut(index) else { return };

@@ -17,7 +17,7 @@ use http::HeaderMap;
 use super::{
     chain::{self, Gone, callbacks, wants},
     failure::{fail, release_head, too_large},
-    pass::{forward, pass_on, pass_unseen, resume, show_again},
+    pass::{drop_lost, forward, pass_on, pass_unseen, resume, show_again},
 };
 use crate::{
     config::resolved::HeadersPause,
@@ -300,6 +300,7 @@ impl Pump<'_> {
             forward(exchange, place);
         }
         pass_on(exchange, place);
+        drop_lost(exchange, place);
         pass_unseen(exchange, place);
         show_again(exchange, place);
         let Some(filter) = exchange.filters.get_mut(index) else { return };

@@ -46,6 +46,9 @@ pub fn begin(exchange: &mut Exchange, reply: Reply) {
             filter.response = Stage { headers_seen: true, ..Stage::default() };
         }
     }
+    if let Some(trace) = &mut exchange.trace {
+        trace.replied();
+    }
     exchange.details = reply.details;
     let mut head = reply.head;
     // RFC 9110, sections 9.3.2, 15.3.5 and 15.4.5: the length may be told, the body must not follow.

@@ -1,6 +1,6 @@
 //! What a route asks for beyond a cluster and a timeout: which endpoint, further attempts, copies.
 
-use std::{rc::Rc, sync::Arc};
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::HeaderMap;
 
@@ -12,7 +12,7 @@ use crate::{
         dispatch::Answered,
         execute::{Observer, Order, execute},
     },
-    wasm::trace::Trace,
+    wasm::trace::{CANCELLED, Trace},
 };
 
 /// More than sending a request once.
@@ -86,6 +86,10 @@ impl Observer for Traced<'_> {
         self.trace(|trace| trace.attempts(number, fields));
     }
 
+    fn reached(&self, number: u32, address: SocketAddr) {
+        self.trace(|trace| trace.reached(number, address));
+    }
+
     fn ended(&self, number: u32, result: &Result<Answered, UpstreamError>) {
         self.trace(|trace| trace.attempted(number, result));
     }
@@ -93,6 +97,15 @@ impl Observer for Traced<'_> {
     fn discarded(&self, number: u32) {
         self.trace(|trace| trace.discarded(number));
     }
+}
+
+/// Bytes of a request's body that are held for whoever else may read it. A filter may ask for less than what the listener holds of a stream,
+/// not for more.
+fn held(retry: &RetryPolicy, mirrored: bool, most: usize) -> usize {
+    if retry.attempts == 0 && !mirrored {
+        return 0;
+    }
+    retry.buffer.map_or(most, |buffer| buffer.min(most))
 }
 
 impl Policy {
@@ -111,8 +124,7 @@ impl Policy {
         let most = stream.runtime.limits.buffer;
         let order = Order {
             retry: &self.retry,
-            // A filter may ask for less than what the listener holds of a stream, not for more.
-            buffer: self.retry.buffer.map_or(most, |buffer| buffer.min(most)),
+            buffer: held(&self.retry, !self.mirrors.is_empty(), most),
             hedges: self.hedges,
             counts: self.counts,
             choice: choice.map(|choice| *choice).unwrap_or_default(),
@@ -124,6 +136,8 @@ impl Policy {
         };
         let executed = execute(cluster, outgoing, order).await;
         stream.exchange.borrow_mut().further = executed.further;
+        // Of several that were under way, one has answered.
+        observer.trace(|trace| trace.gave_up(CANCELLED));
         if let Some(idle) = self.retry.per_try_idle_timeout() {
             // From now on there is one attempt: the rest of its answer may not stall either.
             let mut limits = stream.limits.get();
@@ -131,5 +145,27 @@ impl Policy {
             stream.limits.set(limits);
         }
         executed.result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_held_only_where_somebody_may_read_it_again() {
+        let policy = |attempts, buffer| RetryPolicy { attempts, buffer, ..RetryPolicy::default() };
+        for (attempts, buffer, mirrored, expected) in [
+            (0, None, false, 0),
+            (0, Some(5), false, 0),
+            (0, None, true, 100),
+            (0, Some(5), true, 5),
+            (1, None, false, 100),
+            (1, Some(5), false, 5),
+            (1, Some(500), false, 100),
+        ] {
+            let found = held(&policy(attempts, buffer), mirrored, 100);
+            assert_eq!(found, expected, "{attempts} attempts, {buffer:?}, {mirrored}");
+        }
     }
 }

@@ -27,6 +27,9 @@ pub(super) fn follow(stream: &Stream, answered: Answered) -> Option<Answered> {
     if followed.is_none() {
         return Some(answered);
     }
+    if let Some(trace) = &mut stream.exchange.borrow_mut().trace {
+        trace.redirected();
+    }
     settle(stream, answered.response.status());
     let _drained = tokio::task::spawn_local(drain(answered));
     None

@@ -8,7 +8,7 @@ use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 
 use super::{
-    connect,
+    admit, connect,
     exchange_body::ResponseFlow,
     extended, framing,
     outcome::Abort,
@@ -78,8 +78,19 @@ pub(super) fn respond(
         tap::sending(exchange);
         let fed = exchange.was_fed(Direction::Response);
         let Some(head) = &mut exchange.response_head else { return Err(Abort("no answer".to_owned())) };
-        if stream.connects && tail.tunnel.is_none() && head.status.is_success() {
-            // Somebody answered as if it were a plain request. To this client that would say that the tunnel stands.
+        if tail.tunnel.is_some() {
+            // Whatever filters make of it: what comes behind it is the tunnel's.
+            exchange.response.outlet.head_end = true;
+            if on_upgrade.is_none() || !stands(stream.purpose, head.status) {
+                // A filter says something else. Nothing has gone through the tunnel yet.
+                (tail.tunnel, tail.lease) = (None, None);
+                admit::strip_hop(&mut head.fields);
+                head.fields.remove(header::SEC_WEBSOCKET_ACCEPT);
+            }
+        }
+        let claims = head.status == StatusCode::SWITCHING_PROTOCOLS || (stream.connects && head.status.is_success());
+        if tail.tunnel.is_none() && claims {
+            // Somebody answered as if it were a plain request, or changed the answer. To the client that would say that the tunnel stands.
             head.status = StatusCode::BAD_GATEWAY;
             exchange.details = "upgrade_not_made".into();
         }
@@ -97,20 +108,15 @@ pub(super) fn respond(
         exchange.response_sent = true;
         (head.status, fields, exchange.version, chain.response_body || local || fed)
     };
-    let made = match stream.purpose {
-        Purpose::Connect => status.is_success(),
-        Purpose::Upgrade | Purpose::Answer => status == StatusCode::SWITCHING_PROTOCOLS,
-    };
     match (tail.tunnel, on_upgrade) {
-        (Some(upstream), Some(downstream)) if made => {
+        (Some(upstream), Some(downstream)) => {
             upgrade::spawn(Rc::clone(stream), tail.lease, downstream, upstream);
             let mut fields = fields;
             connect::unframe(&mut fields);
             let status = extended::answer(version, status, &mut fields);
             Ok(build(status, fields, version, ResponseBody::Full(None)))
         }
-        (Some(_), _) => Err(Abort("the connection cannot change its protocol".to_owned())),
-        (None, _) => {
+        _ => {
             let flow = ResponseFlow::new(
                 Rc::clone(stream),
                 tail.source,
@@ -120,6 +126,14 @@ pub(super) fn respond(
             );
             Ok(build(status, fields, version, ResponseBody::Flow(flow)))
         }
+    }
+}
+
+/// Whether an answer says that there is a tunnel.
+fn stands(purpose: Purpose, status: StatusCode) -> bool {
+    match purpose {
+        Purpose::Connect => status.is_success(),
+        Purpose::Upgrade | Purpose::Answer => status == StatusCode::SWITCHING_PROTOCOLS,
     }
 }
 

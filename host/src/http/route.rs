@@ -119,6 +119,9 @@ async fn once(stream: &Rc<Stream>, source: Option<Incoming>, expects: bool) -> R
 
 /// Counts that there was no answer, and has the client told why.
 pub(super) fn failed(stream: &Stream, cluster: &LocalCluster, error: &UpstreamError) {
+    if let Some(trace) = &mut stream.exchange.borrow_mut().trace {
+        trace.gave_up(error.label());
+    }
     match error {
         UpstreamError::Timeout { .. } | UpstreamError::PerTryTimeout { .. } => cluster.metrics.timeout.inc(),
         UpstreamError::Cluster(_) => cluster.metrics.unreachable.inc(),
@@ -336,7 +339,8 @@ pub(super) async fn answered<T>(
 fn accept(stream: &Stream, answered: Answered, purpose: Purpose, asked: Option<Box<Asked>>) -> Tail {
     let Answered { mut response, lease } = answered;
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if switching && purpose != Purpose::Upgrade {
+    // One that does not say to what it changes has no meaning (RFC 9110, section 15.2.2).
+    if switching && (purpose != Purpose::Upgrade || !response.headers().contains_key(header::UPGRADE)) {
         reply::by_host(&mut stream.exchange.borrow_mut(), StatusCode::BAD_GATEWAY, "unexpected_upgrade", None);
         return Tail::none();
     }

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{activity::Activity, heads::Heads};
-use crate::transport::{self, Transport};
+use crate::transport::{self, Transport, both::Side};
 
 /// A transport that counts.
 #[derive(Debug)]
@@ -49,6 +49,12 @@ impl AsyncRead for Io {
             None => this.activity.count_received(read.len()),
         }
         polled
+    }
+}
+
+impl Side for Io {
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.transport.poll_broken(cx)
     }
 }
 

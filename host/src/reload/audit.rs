@@ -8,6 +8,8 @@ use std::{
 
 use serde_json::json;
 
+use super::lines::Line;
+
 use crate::telemetry::{Counter, Events, Registry, event_kinds, names};
 
 /// Entries that are kept.
@@ -24,6 +26,8 @@ pub struct Entry {
     pub what: String,
     /// What it changed, in words; empty: nothing.
     pub changes: Vec<String>,
+    /// The same line by line, where a configuration was compared with another one.
+    pub diff: Vec<Line>,
     /// How it went.
     pub outcome: Outcome,
 }

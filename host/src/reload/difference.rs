@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, fingerprint::Fingerprint};
+use crate::config::{Config, fingerprint::Fingerprint, resolved::Sink};
 
 /// One line for each listener, filter, cluster and section that is not the same, oldest words first. `hashes` tells the content of a
 /// filter's module in either, which changes without a word in the configuration.
@@ -12,6 +12,10 @@ pub fn between(old: &Config, new: &Config, hashes: impl Fn(&str) -> (Option<Stri
     if old.rest != new.rest {
         lines.push("settings of the process changed".to_owned());
     }
+    // What is written there counts to the process's settings; the files that it names do not.
+    let files: Vec<_> =
+        telemetry(new).filter(|part| old.rest == new.rest && !telemetry(old).any(|old| old == *part)).collect();
+    lines.extend(files.iter().map(|(name, _)| format!("files of {name} changed")));
     if old.reload != new.reload {
         lines.push("reload changed".to_owned());
     }
@@ -37,6 +41,17 @@ pub fn between(old: &Config, new: &Config, hashes: impl Fn(&str) -> (Option<Stri
     lines
 }
 
+/// What sends telemetry, with the files that it names (certificates, keys).
+pub(super) fn telemetry(config: &Config) -> impl Iterator<Item = (String, Fingerprint)> + '_ {
+    let tracing = config.tracing.iter().map(|tracing| ("tracing".to_owned(), tracing.fingerprint));
+    let metrics = config.metrics.iter().map(|metrics| ("metrics".to_owned(), metrics.fingerprint));
+    let sinks = config.sinks.iter().filter_map(|(name, sink)| match sink {
+        Sink::Otlp(collector) => Some((format!("sink {name}"), collector.fingerprint)),
+        Sink::Stdout | Sink::File(_) => None,
+    });
+    tracing.chain(metrics).chain(sinks)
+}
+
 fn parts(
     kind: &str,
     old: &BTreeMap<String, Fingerprint>,
@@ -51,4 +66,37 @@ fn parts(
         }
     }
     lines.extend(old.keys().filter(|name| !new.contains_key(*name)).map(|name| format!("{kind} {name} removed")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_renewed_in_place_is_a_difference() {
+        let folder = tempfile::tempdir().unwrap();
+        let renew = || {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+            std::fs::write(folder.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        };
+        let collector = "{ address: 'https://127.0.0.1:1', tls: { ca: ca.pem } }";
+        for (text, told) in [
+            (format!("tracing: {{ otlp: {collector} }}\n"), "files of tracing changed"),
+            (format!("metrics: {{ otlp: {collector} }}\n"), "files of metrics changed"),
+            (format!("sinks: {{ far: {{ otlp: {collector} }} }}\n"), "files of sink far changed"),
+        ] {
+            let path = folder.path().join("proxy.yaml");
+            std::fs::write(&path, format!("{text}listeners: {{ web: {{ address: '127.0.0.1:0', cluster: app }} }}\nclusters: {{ app: {{ endpoints: ['127.0.0.1:1'] }} }}\n")).unwrap();
+            let load = || crate::config::load(&path).unwrap();
+            renew();
+            let (old, same) = (load(), load());
+            renew();
+            let new = load();
+            let nothing = |_: &str| (None, None);
+            assert_eq!(between(&old, &same, nothing), [""; 0]);
+            assert!(telemetry(&old).eq(telemetry(&same)) && !telemetry(&old).eq(telemetry(&new)));
+            assert_eq!(between(&old, &new, nothing), [told]);
+        }
+    }
 }

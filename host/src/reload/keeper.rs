@@ -1,6 +1,7 @@
 //! Changes what runs when somebody asks: one change after the other, each in the audit log.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -10,7 +11,10 @@ use serde_json::json;
 
 use super::{
     audit::{Audit, Entry, Outcome},
-    difference, last_good,
+    difference,
+    endpoints::{EndpointChange, EndpointError},
+    last_good,
+    lines::{self, Line},
     overlay::{ChangeError, Overlay},
     prepare::Prepared,
     proxy::{Applied, Proxy},
@@ -163,8 +167,35 @@ impl Keeper {
     }
 
     fn note(&self, who: &str, what: &str, changes: Vec<String>, outcome: Outcome) {
+        self.note_with(who, what, changes, Vec::new(), outcome);
+    }
+
+    fn note_with(&self, who: &str, what: &str, changes: Vec<String>, diff: Vec<Line>, outcome: Outcome) {
         let (who, what) = (who.to_owned(), what.to_owned());
-        self.audit.write(Entry { when: SystemTime::now(), who, what, changes, outcome });
+        self.audit.write(Entry { when: SystemTime::now(), who, what, changes, diff, outcome });
+    }
+
+    /// Changes an endpoint, at once. What runs stays the same generation.
+    ///
+    /// # Errors
+    /// [`EndpointError`]; nothing is changed then.
+    pub fn change_endpoint(
+        &self,
+        who: &str,
+        cluster: &str,
+        address: SocketAddr,
+        change: EndpointChange,
+    ) -> Result<bool, EndpointError> {
+        self.in_turn(|| {
+            let what = change.words(cluster, address);
+            let made = change.make(&self.proxy.snapshot().clusters, cluster, address)?;
+            self.note(who, &what, Vec::new(), Outcome::Done);
+            if made {
+                let fields = json!({ "who": who, "address": address });
+                self.proxy.registry().events().tell(&event_kinds::ENDPOINT_CHANGED, cluster, what, fields);
+            }
+            Ok(made)
+        })
     }
 
     /// Changes one filter, as `change` says, on top of what is written. A dry run only says what would be different.
@@ -246,8 +277,14 @@ impl Keeper {
         })
     }
 
+    fn lines(&self, prepared: &Prepared) -> Vec<Line> {
+        let before = self.proxy.snapshot();
+        lines::between(&before.config.sources.as_written(), &prepared.config.sources.as_written())
+    }
+
     fn change(&self, who: &str, what: &str, prepared: Result<Prepared, Report>) -> Result<Applied, Report> {
         let changes = prepared.as_ref().map(|prepared| self.changes(prepared)).unwrap_or_default();
+        let diff = prepared.as_ref().map(|prepared| self.lines(prepared)).unwrap_or_default();
         let applied = prepared.and_then(|prepared| self.proxy.apply(&prepared));
         if matches!(applied, Ok(Applied::Generation(_))) {
             self.keep();
@@ -262,7 +299,7 @@ impl Keeper {
         if who == watch::WATCH && matches!(outcome, Outcome::Unchanged(_)) {
             return applied;
         }
-        self.note(who, what, changes, outcome);
+        self.note_with(who, what, changes, diff, outcome);
         applied
     }
 }

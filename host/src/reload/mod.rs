@@ -6,6 +6,8 @@
 //! next        Prepared -> parts        instances, sockets and settings for every worker
 //! proxy       parts -> generation      one command to each worker
 //! keeper      who asks for what        one change after the other, each in the audit log
+//! lines       config, config -> diff   the same line by line; `difference`: in words
+//! endpoints   operators -> endpoints   draining, and weights
 //! overlay     admin -> config          filters that were loaded, tried out or removed over the admin endpoint
 //! canary      counts -> keeper         what is worse than the version before it is taken back
 //! watch       files -> keeper          what is looked at changes what runs
@@ -26,10 +28,12 @@ pub mod audit;
 pub mod canary;
 mod compilers;
 pub mod difference;
+pub mod endpoints;
 pub mod expiry;
 pub mod handover;
 pub mod keeper;
 pub mod last_good;
+pub mod lines;
 mod next;
 pub mod overlay;
 mod overload;

@@ -16,7 +16,7 @@ use crate::{
         resolved::{self, Cluster, Filter},
     },
     snapshot::Snapshot,
-    telemetry::export::Tracing,
+    telemetry::{export::Tracing, otlp::statistics::Statistics},
     wasm::{
         build::{Blueprint, Built},
         trace::Tracer,
@@ -77,7 +77,7 @@ pub(super) fn next(
     let refused = |problems: Vec<Problem>| Report::of(Arc::clone(&config.sources), problems);
     let mut places = addresses.places(&config.listeners, config.workers).map_err(refused)?;
     let clusters = Arc::new(clusters(config, before));
-    let tracing = tracing(config, before);
+    let tracing = tracing(config, before, &prepared.foundation.spans);
     let trials = canary::trials(config, blueprint, before);
     let (rebuild, requests) = mpsc::unbounded_channel();
     let number = before.map_or(1, |before| before.generation + 1);
@@ -131,13 +131,13 @@ pub(super) fn next(
 }
 
 /// Where spans go: as before, where nothing of it has changed.
-fn tracing(config: &Config, before: Option<&Snapshot>) -> Option<Arc<Tracing>> {
+fn tracing(config: &Config, before: Option<&Snapshot>, statistics: &Arc<Statistics>) -> Option<Arc<Tracing>> {
     let settings = config.tracing.as_ref()?;
     let same = |known: &&Arc<Tracing>| known.settings.fingerprint == settings.fingerprint;
     if let Some(known) = before.and_then(|before| before.tracing.as_ref()).filter(same) {
         return Some(Arc::clone(known));
     }
-    Tracing::start(settings, &config.node).map(Arc::new)
+    Tracing::start(settings, &config.node, Arc::clone(statistics)).map(Arc::new)
 }
 
 fn tracer(tracing: &Tracing) -> Tracer {

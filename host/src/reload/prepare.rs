@@ -11,7 +11,7 @@ use crate::{
         resolved::{self, ListenerProtocol},
     },
     shared::SharedData,
-    telemetry::{Registry, SinkTarget, Sinks},
+    telemetry::{Registry, SinkTarget, Sinks, otlp::statistics::Statistics},
     wasm::{
         build::{Blueprint, Refusal, Surroundings},
         source::Fetcher,
@@ -45,6 +45,8 @@ pub struct Foundation {
     pub(super) registry: Registry,
     shared: Arc<SharedData>,
     pub(super) records: Records,
+    /// What became of spans, whichever generation sent them.
+    pub(super) spans: Arc<Statistics>,
 }
 
 /// A checked configuration with every filter compiled and configured; nothing runs on it yet.
@@ -68,8 +70,14 @@ pub fn prepare(config: Config, records: &Records) -> Result<Prepared, Report> {
     let cache: Option<PathBuf> = config.state.as_ref().map(|state| state.join("modules"));
     let modules = Fetcher::new(config.state.as_ref().map(|state| state.join("downloads")));
     let engine = engine(cache).map_err(|error| whole(&config, error.to_string()))?;
-    let foundation =
-        Foundation { engine, modules, registry: Registry::new(), shared: Arc::default(), records: records.clone() };
+    let foundation = Foundation {
+        engine,
+        modules,
+        registry: Registry::new(),
+        shared: Arc::default(),
+        records: records.clone(),
+        spans: Arc::default(),
+    };
     foundation.prepare(Arc::new(config), Overlay::default(), None, None)
 }
 
@@ -162,6 +170,7 @@ impl Foundation {
             registry: Registry::new(),
             shared: Arc::default(),
             records: Records::discarded(),
+            spans: Arc::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool, mpsc as sync_mpsc},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{
     addresses::Addresses,
     compilers::Compilers,
+    difference::telemetry,
     handover::{Heirloom, Inherited},
     next::{Next, connections, instances, next},
     overlay::Overlay,
@@ -24,8 +25,12 @@ use crate::{
     snapshot::Snapshot,
     telemetry::{
         Gauge, Registry, event_kinds,
-        export::metrics::{Exports, Outcomes, Reader},
+        export::{
+            self, Tracing,
+            metrics::{Exports, Outcomes, Reader},
+        },
         names,
+        otlp::statistics::Statistics,
         registry::FamilyReading,
     },
     wasm::{tap::Tap, trial::Trial},
@@ -36,6 +41,8 @@ use crate::{
 const KEPT: usize = 10;
 /// How long a worker may take to begin on a generation before that is worth a warning. A guest may run for `call_time` at a time.
 const SWAP: Duration = Duration::from_secs(10);
+/// How long metrics, records and spans each have to get to where they go when the process ends.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The surroundings that a proxy starts in. Default: those of operation.
 #[derive(Debug, Default)]
@@ -128,7 +135,8 @@ impl Prepared {
         tell_of_canaries(&registry, None, &snapshot);
         let exports = Exports::default();
         let snapshot = Arc::new(ArcSwap::new(snapshot));
-        let reader = reader(registry.clone(), Arc::clone(&snapshot), exports.outcomes());
+        let spans = Arc::clone(&self.foundation.spans);
+        let reader = reader(registry.clone(), Arc::clone(&snapshot), exports.outcomes(), spans);
         exports.follow(self.config.metrics.as_deref(), &self.config.node, &reader);
         Ok(Proxy {
             foundation: self.foundation,
@@ -355,23 +363,23 @@ impl Proxy {
             worker.join();
         }
         *lock(&self.watches) = Watches::default();
-        self.exports.close(Duration::from_secs(2));
+        self.exports.close(FAREWELL);
         // Streams of older generations have written to theirs until now.
-        for snapshot in self.history() {
-            snapshot.sinks.close(Duration::from_secs(2));
-            if let Some(tracing) = &snapshot.tracing {
-                tracing.close(Duration::from_secs(2));
-            }
+        let history = self.history();
+        let deadline = Instant::now() + FAREWELL;
+        for snapshot in &history {
+            snapshot.sinks.close(deadline.saturating_duration_since(Instant::now()));
         }
+        Tracing::close(history.iter().filter_map(|snapshot| snapshot.tracing.as_ref()), Instant::now() + FAREWELL);
     }
 }
 
 /// Reads what the registry does not have of whichever generation runs.
-fn reader(registry: Registry, snapshot: Arc<ArcSwap<Snapshot>>, outcomes: Outcomes) -> Reader {
+fn reader(registry: Registry, snapshot: Arc<ArcSwap<Snapshot>>, outcomes: Outcomes, spans: Arc<Statistics>) -> Reader {
     Reader::new(registry, move || {
         let snapshot = snapshot.load();
         let mut families = readings(&snapshot.clusters);
-        FamilyReading::merge(&mut families, snapshot.tracing.iter().flat_map(|tracing| tracing.readings()));
+        FamilyReading::merge(&mut families, export::spans(&spans, snapshot.tracing.is_some()));
         FamilyReading::merge(&mut families, outcomes.readings());
         FamilyReading::merge(&mut families, snapshot.sinks.readings());
         families
@@ -420,6 +428,7 @@ fn is_same(before: &Snapshot, prepared: &Prepared) -> bool {
     let clusters = old.clusters.iter().map(|(name, one)| (name, one.fingerprint));
     let filters = old.filters.iter().map(|(name, one)| (name, one.fingerprint));
     old.rest == new.rest
+        && telemetry(old).eq(telemetry(new))
         && old.reload == new.reload
         && listeners
         && clusters.eq(new.clusters.iter().map(|(name, one)| (name, one.fingerprint)))

@@ -13,8 +13,8 @@ use xxhash_rust::xxh64::xxh64;
 use super::{
     far::Far,
     handshake::Handshakes,
-    serve::{End, FAREWELL, LOOKS, Session, broken},
-    way::{Broken, Step, Way},
+    serve::{End, FAREWELL, Session, broken},
+    way::Way,
 };
 use crate::{
     cluster::{
@@ -23,6 +23,10 @@ use crate::{
     },
     filter::{chain, pump},
     listener::io::Io,
+    transport::{
+        both::LOOKS,
+        way::{Broken, Step},
+    },
     wasm::{
         exchange::{Direction, Waiting},
         foreign,

@@ -9,15 +9,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    time::Instant,
-};
+use tokio::{io::AsyncWriteExt, time::Instant};
 
-use super::{
-    leased,
-    way::{Broken, Step, Way},
-};
+use super::{leased, way::Way};
 use crate::{
     cluster::{
         Choice,
@@ -28,17 +22,17 @@ use crate::{
     filter::{finish, pump::Pump},
     http::runtime::ListenerRuntime,
     listener::io::Io,
-    transport::Transport,
+    transport::{
+        Transport,
+        both::{Both, Cut, Look, part},
+        way::Step,
+    },
     upstream::UpstreamError,
     wasm::exchange::{Connection, Direction, Exchange, Waiting},
 };
 
 /// How long what has passed the filters may take to be written, when a filter closes the connection.
 pub(super) const FAREWELL: Duration = Duration::from_secs(5);
-/// How long a peer may take to notice that the connection is over.
-const LINGER: Duration = Duration::from_secs(1);
-/// Parts of the idle timeout after which it is looked at.
-pub(super) const LOOKS: u32 = 4;
 
 /// A connection and its end: whoever drops the last reference ends it.
 pub(super) struct Session {
@@ -104,13 +98,7 @@ pub async fn serve(runtime: Rc<ListenerRuntime>, connection: Rc<Connection>, mut
     if matches!(end, End::Whole) {
         let _ = tokio::time::timeout(FAREWELL, last_words(&session, &mut io)).await;
         session.report(&io);
-        // Both are told at once: neither has to wait for the other one's farewell.
-        let upstream = async {
-            if let Some(line) = &mut line {
-                part(&mut line.transport).await;
-            }
-        };
-        let _ = tokio::time::timeout(LINGER, async { tokio::join!(part(&mut io), upstream) }).await;
+        part(&mut io, line.as_mut().map(|line| &mut line.transport)).await;
         // All was said. From here on a drop is an ordinary close.
         io.transport.spare();
         if let Some(line) = &line {
@@ -134,15 +122,6 @@ async fn last_words(session: &Session, io: &mut Io) -> std::io::Result<()> {
         let Some(bytes) = next else { return io.flush().await };
         io.write_all(&bytes).await?;
     }
-}
-
-/// Ends our direction and swallows what the peer still sends: a socket that is closed with something unread is reset, and the peer
-/// could lose what it has not read yet.
-async fn part(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
-    if io.shutdown().await.is_err() {
-        return;
-    }
-    let _ = tokio::io::copy(io, &mut tokio::io::sink()).await;
 }
 
 /// `line` is the connection to the upstream, once there is one.
@@ -263,52 +242,27 @@ fn failed(session: &Session, cluster: &str, error: &UpstreamError) -> Option<Lin
 /// Moves bytes both ways until both ways are over.
 async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Transport) -> End {
     let chain = &session.runtime.chain;
-    let mut up = Way::new(Direction::Request, chain.request_body);
-    let mut down = Way::new(Direction::Response, chain.response_body);
+    let up = Way::new(Direction::Request, chain.request_body);
+    let down = Way::new(Direction::Response, chain.response_body);
     let filtered = !chain.is_empty();
-    let period = (session.runtime.limits.idle_timeout / LOOKS).max(Duration::from_millis(1));
-    let mut timer = pin!(tokio::time::sleep(period));
-    let mut quiet = 0;
+    let mut both = Both::new(up, down, session.runtime.limits.idle_timeout);
     let mut farewell = false;
     poll_fn(|cx| {
-        if timer.as_mut().poll(cx).is_ready() {
+        let look = both.look(cx);
+        if look != Look::Early {
             session.report(io);
-            let moved = up.has_moved() | down.has_moved();
-            quiet = if moved { 0 } else { quiet + 1 };
-            if farewell || quiet >= LOOKS {
-                if !farewell {
-                    session.runtime.metrics.idle_timeouts.inc();
-                    session.details("idle_timeout");
-                }
-                let held = |way| session.exchange.borrow_mut().buffered(way) > 0;
-                let clear = !farewell
-                    && up.is_clear()
-                    && down.is_clear()
-                    && !held(Direction::Request)
-                    && !held(Direction::Response);
-                return Poll::Ready(if clear { End::Whole } else { End::Cut });
+            if farewell {
+                return Poll::Ready(End::Cut);
             }
-            timer.as_mut().reset(Instant::now() + period);
-            // Registers the timer anew.
-            let _ = timer.as_mut().poll(cx);
         }
-        let first = match up.step(session, cx, io, line, farewell) {
-            // What the upstream said before it stopped listening is still the client's. After a reset there is no end of it.
-            Err(Broken::Writing(error)) => {
-                tracing::debug!("upstream takes no more: {error}");
-                if error.kind() == std::io::ErrorKind::ConnectionReset {
-                    down.distrust();
-                }
-                up.give_up(session);
-                Ok(Step::Done)
-            }
-            Err(Broken::Reading(error)) => Err(error),
-            Ok(step) => Ok(step),
-        };
-        let second = match first {
-            Ok(_) => down.step(session, cx, line, io, farewell),
-            Err(_) => Ok(Step::Waits),
-        };
+        if look == Look::Idle {
+            session.runtime.metrics.idle_timeouts.inc();
+            session.details("idle_timeout");
+            let held = |way| session.exchange.borrow_mut().buffered(way) > 0;
+            let clear = both.is_clear() && !held(Direction::Request) && !held(Direction::Response);
+            return Poll::Ready(if clear { End::Whole } else { End::Cut });
+        }
+        let stepped = both.step(session, cx, io, line, farewell);
         if filtered {
             let mut exchange = session.exchange.borrow_mut();
             exchange.wait(Waiting::Main, cx.waker());
@@ -317,33 +271,28 @@ async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Transport
             }
             if exchange.closing && !farewell {
                 farewell = true;
-                timer.as_mut().reset(Instant::now() + FAREWELL);
+                both.look_in(FAREWELL);
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
         }
         {
             let mut exchange = session.exchange.borrow_mut();
-            exchange.closed_by_client = up.has_ended();
-            exchange.closed_by_upstream = down.has_ended();
+            exchange.closed_by_client = both.up.has_ended();
+            exchange.closed_by_upstream = both.down.has_ended();
         }
-        let (first, second) = match (first, second) {
-            (Ok(first), Ok(second)) => (first, second),
-            (Err(error), _) | (_, Err(Broken::Writing(error))) => {
-                return Poll::Ready(broken(session, true, &error));
-            }
-            (_, Err(Broken::Reading(error))) => return Poll::Ready(broken(session, false, &error)),
-        };
-        match (first, second) {
-            (Step::Done, Step::Done) => {
-                session.details(if down.has_ended() { "closed" } else { "closed_by_filter" });
+        match stepped {
+            Err(Cut::Near(error)) => Poll::Ready(broken(session, true, &error)),
+            Err(Cut::Far(error)) => Poll::Ready(broken(session, false, &error)),
+            Ok((Step::Done, Step::Done)) => {
+                session.details(if both.down.has_ended() { "closed" } else { "closed_by_filter" });
                 Poll::Ready(End::Whole)
             }
-            (Step::Yields, _) | (_, Step::Yields) => {
+            Ok((Step::Yields, _) | (_, Step::Yields)) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            _ => Poll::Pending,
+            Ok(_) => Poll::Pending,
         }
     })
     .await

@@ -80,6 +80,7 @@ kinds! {
     ENDPOINT_RECOVERED: Info Few "endpoint_recovered" "An endpoint of the subject, a cluster, passes its health check again.";
     ENDPOINT_EJECTED: Warning Few "endpoint_ejected" "An endpoint of the subject, a cluster, was ejected as an outlier.";
     ENDPOINT_UNEJECTED: Info Few "endpoint_unejected" "An endpoint of the subject, a cluster, was ejected and is used again.";
+    ENDPOINT_CHANGED: Info Few "endpoint_changed" "An operator has drained or restored an endpoint of the subject, a cluster, or set its weight.";
 
     // The process.
     OVERLOAD: Warning Few "overload" "The subject, an action against overload, has begun.";

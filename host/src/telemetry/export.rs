@@ -17,7 +17,6 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     handle::lock,
-    names,
     otlp::{
         Environment,
         connect::{Connect, Connecting, Stream},
@@ -27,11 +26,11 @@ use super::{
         record::{Head, Record},
         settings::Protocol,
         span::SpanRecord,
-        statistics::{DropReason, FailureReason, Statistics},
+        statistics::Statistics,
         stop::{self, Stop, Stopper},
         value::{Attributes, Value},
     },
-    registry::{FamilyReading, Reading},
+    registry::FamilyReading,
 };
 use crate::config::resolved::{self, ClusterTls, Sni};
 
@@ -45,20 +44,22 @@ pub struct Tracing {
     pub settings: Arc<resolved::Tracing>,
     /// Takes finished spans.
     pub queue: Queue<SpanRecord>,
-    statistics: Arc<Statistics>,
     stopper: Stopper,
     /// Closes when the exporter has ended.
     ended: Mutex<mpsc::Receiver<()>>,
 }
 
 impl Tracing {
-    /// Starts to export. Must be called inside the control plane's runtime. `None`: the settings cannot be worked with, which their
+    /// Starts to export, and counts there what became of it. Must be called inside the control plane's runtime. `None`: the settings cannot be worked with, which their
     /// check has excluded.
     #[must_use]
-    pub fn start(settings: &Arc<resolved::Tracing>, node: &resolved::Node) -> Option<Self> {
+    pub fn start(
+        settings: &Arc<resolved::Tracing>,
+        node: &resolved::Node,
+        statistics: Arc<Statistics>,
+    ) -> Option<Self> {
         let otlp = &settings.collector.settings;
-        let statistics = Arc::<Statistics>::default();
-        let queue = Queue::new(otlp.queue, otlp.batch, Arc::clone(&statistics));
+        let queue = Queue::new(otlp.queue, otlp.batch, statistics);
         let head = Head::new(resource(&settings.service, node), "fyke", env!("CARGO_PKG_VERSION"));
         let exporter = Exporter::new(otlp.clone(), head, queue.clone(), environment(&settings.collector)).ok()?;
         let (stopper, stop) = stop::channel();
@@ -67,32 +68,33 @@ impl Tracing {
             exporter.run(stop).await;
             drop::<mpsc::Sender<()>>(alive);
         });
-        Some(Self { settings: Arc::clone(settings), queue, statistics, stopper, ended: Mutex::new(ended) })
+        Some(Self { settings: Arc::clone(settings), queue, stopper, ended: Mutex::new(ended) })
     }
 
-    /// Sends what waits and ends. Blocks until that is done, for as long as `patience`.
-    pub fn close(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
-        self.stopper.stop(patience);
-        // Nothing is ever sent: the channel closes when the task has ended.
-        let _ = lock(&self.ended).recv_timeout(deadline.saturating_duration_since(Instant::now()));
+    /// All of these send what waits and end, side by side. Blocks until that is done, until `deadline` at most. What is there twice ends once.
+    pub fn close<'a>(all: impl IntoIterator<Item = &'a Arc<Self>>, deadline: Instant) {
+        let mut each: Vec<&Arc<Self>> = Vec::new();
+        for one in all {
+            if !each.iter().any(|known| Arc::ptr_eq(known, one)) {
+                each.push(one);
+            }
+        }
+        let left = || deadline.saturating_duration_since(Instant::now());
+        for one in &each {
+            one.stopper.stop(left());
+        }
+        for one in each {
+            // Nothing is ever sent: the channel closes when the task has ended.
+            let _ = lock(&one.ended).recv_timeout(left());
+        }
     }
+}
 
-    /// What became of its records, as metrics.
-    #[must_use]
-    pub fn readings(&self) -> Vec<FamilyReading> {
-        let signal = SpanRecord::SIGNAL.name();
-        let series = |outcome: &str, count| (vec![signal.to_owned(), outcome.to_owned()], Reading::Counter(count));
-        let statistics = &self.statistics;
-        let mut records = vec![series("exported", statistics.exported()), series("rejected", statistics.rejected())];
-        records.extend(DropReason::ALL.map(|reason| series(reason.name(), statistics.dropped(reason))));
-        let mut requests = vec![series("sent", statistics.requests())];
-        requests.extend(FailureReason::ALL.map(|reason| series(reason.name(), statistics.failures(reason))));
-        vec![
-            FamilyReading { metric: &names::EXPORT_RECORDS, series: records },
-            FamilyReading { metric: &names::EXPORT_REQUESTS, series: requests },
-        ]
-    }
+/// What became of spans, as metrics; nothing where none was ever to be sent.
+#[must_use]
+pub fn spans(statistics: &Statistics, sends: bool) -> Vec<FamilyReading> {
+    let tried = sends || statistics.requests() > 0;
+    metrics::readings(SpanRecord::SIGNAL.name(), tried.then_some(statistics))
 }
 
 impl Drop for Tracing {
@@ -183,5 +185,74 @@ impl Connect for Connector {
             };
             Ok(Box::new(TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream).await?) as Box<dyn Stream>)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Format, load_text},
+        telemetry::otlp::{
+            span::{SpanKind, SpanStatus},
+            value::UnixTime,
+        },
+    };
+
+    fn span() -> SpanRecord {
+        SpanRecord {
+            trace_id: [1; 16],
+            span_id: [2; 8],
+            parent: None,
+            flags: 1,
+            trace_state: "".into(),
+            name: "x".into(),
+            kind: SpanKind::Server,
+            start: UnixTime(1),
+            end: UnixTime(2),
+            attributes: Vec::new(),
+            events: Vec::new(),
+            status: SpanStatus::Unset,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn all_that_export_end_by_one_deadline_and_count_together() {
+        // Takes connections, and never answers.
+        let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = collector.local_addr().unwrap();
+        let statistics = Arc::<Statistics>::default();
+        let start = |_| {
+            let text = format!(
+                "tracing: {{ otlp: 'http://{address}' }}\nlisteners: {{ web: {{ address: '127.0.0.1:0', cluster: app }} }}\nclusters: {{ app: {{ endpoints: ['127.0.0.1:1'] }} }}\n"
+            );
+            let config = load_text("proxy.yaml", &text, Format::Yaml, std::path::Path::new("/")).unwrap();
+            let tracing =
+                Tracing::start(config.tracing.as_ref().unwrap(), &config.node, Arc::clone(&statistics)).unwrap();
+            tracing.queue.push(span());
+            Arc::new(tracing)
+        };
+        let all: Vec<_> = (0..8).map(start).collect();
+        let begun = Instant::now();
+        let closed = tokio::task::spawn_blocking(move || {
+            let deadline = begun + Duration::from_millis(500);
+            Tracing::close(all.iter().chain(&all), deadline);
+            (begun.elapsed(), all)
+        });
+        let (took, _all) = closed.await.unwrap();
+        assert!(took >= Duration::from_millis(400), "{took:?}: there was somebody to wait for");
+        // One after the other they would take four seconds.
+        assert!(took < Duration::from_millis(2500), "{took:?}");
+        // The last ones may be counted a moment later.
+        let counted = || statistics.dropped(crate::telemetry::otlp::statistics::DropReason::Shutdown);
+        for _ in 0..1000 {
+            if counted() == 8 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(counted(), 8);
+        assert!(spans(&Statistics::default(), false).is_empty());
+        assert!(!spans(&statistics, false).is_empty(), "what was sent stays counted");
     }
 }

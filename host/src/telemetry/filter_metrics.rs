@@ -202,6 +202,16 @@ impl FilterMetrics {
         entries.filter(|entry| &*entry.owner == owner).map(Entry::read).collect()
     }
 
+    /// The one of this name, whoever has defined it; of several kinds the first.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<FilterMetricReading> {
+        let index = lock(&self.index);
+        let known = FilterMetricKind::ALL.into_iter().find_map(|kind| index.by_name.get(&(kind, name.to_owned())));
+        let position = known.map(|id| (id >> 2) as usize)?;
+        drop(index);
+        self.entry(position).map(Entry::read)
+    }
+
     /// How many definitions did not fit.
     #[must_use]
     pub fn overflows(&self) -> u64 {

@@ -5,7 +5,13 @@
 //! among them, and only these are exposed: round `le` values, exact because each is a bound. Rejected: base-two
 //! log-linear buckets, whose bounds (`le="0.065536"`) nobody can write an objective against.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{
     exemplar::{Exemplar, Exemplars},
@@ -136,6 +142,25 @@ impl HistogramCell {
             counts: self.slots.iter().take(slots).map(|slot| slot.load(Ordering::Relaxed)).collect(),
             exemplars: self.exemplars.iter().map(|(_, exemplar)| exemplar).collect(),
         }
+    }
+}
+
+/// A histogram of durations that is nobody's series: for what there may be ten thousand of, most of which are idle. It takes no room
+/// until something is observed.
+#[derive(Debug, Default)]
+pub struct SharedDurations(OnceLock<Box<HistogramCell>>);
+
+impl SharedDurations {
+    /// Takes one duration into account. From any thread.
+    pub fn observe(&self, duration: Duration) {
+        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.0.get_or_init(Box::default).observe(Buckets::Seconds, nanoseconds);
+    }
+
+    /// All of them; `None`: nothing was observed.
+    #[must_use]
+    pub fn read(&self) -> Option<HistogramReading> {
+        self.0.get().map(|cell| cell.read(Buckets::Seconds))
     }
 }
 

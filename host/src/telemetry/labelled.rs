@@ -140,6 +140,13 @@ impl LabelledMetrics {
         };
         families.iter().map(|family| family.read()).collect()
     }
+
+    /// The one of this name, whoever has defined it.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<FamilyReading> {
+        let family = newest(lock(&self.index).families.get(name)?)?;
+        Some(family.read())
+    }
 }
 
 /// Of families of one name, which differ, the newest that counts.

@@ -3,6 +3,7 @@
 use std::{
     io::{self, IoSlice},
     net::SocketAddr,
+    os::fd::AsFd,
     path::PathBuf,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -71,6 +72,34 @@ impl std::fmt::Display for End {
 pub struct Wire {
     socket: Socket,
     prefix: Bytes,
+    watch: Option<Watch>,
+}
+
+/// Waits for a socket to break while the socket itself is written to: by a descriptor of its own, because who waits would hold it.
+struct Watch(Pin<Box<dyn Future<Output = ()> + Send + Sync>>);
+
+impl Watch {
+    fn new(socket: &Socket) -> io::Result<Self> {
+        let again = Wire::from(match socket {
+            Socket::Tcp(stream) => Socket::Tcp(TcpStream::from_std(stream.as_fd().try_clone_to_owned()?.into())?),
+            Socket::Unix(stream) => Socket::Unix(UnixStream::from_std(stream.as_fd().try_clone_to_owned()?.into())?),
+        });
+        Ok(Self(Box::pin(async move {
+            // An error means that the runtime ends.
+            let _ = again.broken().await;
+        })))
+    }
+
+    /// Where there is no descriptor to be had: whoever writes will find out.
+    fn blind() -> Self {
+        Self(Box::pin(std::future::pending()))
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
+    }
 }
 
 impl From<TcpStream> for Wire {
@@ -81,7 +110,7 @@ impl From<TcpStream> for Wire {
 
 impl From<Socket> for Wire {
     fn from(socket: Socket) -> Self {
-        Self { socket, prefix: Bytes::new() }
+        Self { socket, prefix: Bytes::new(), watch: None }
     }
 }
 
@@ -116,6 +145,17 @@ impl Wire {
             Socket::Tcp(stream) => stream.ready(Interest::ERROR).await.map(drop),
             Socket::Unix(stream) => stream.ready(Interest::ERROR).await.map(drop),
         }
+    }
+
+    /// Waits until the connection is broken, as [`broken`](Self::broken) does, for whoever reads and writes meanwhile. It costs a descriptor
+    /// from the first call on.
+    pub fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let socket = &self.socket;
+        let watch = self.watch.get_or_insert_with(|| Watch::new(socket).unwrap_or_else(|_| Watch::blind()));
+        ready!(watch.0.as_mut().poll(cx));
+        // It has told all it can.
+        self.watch = Some(Watch(Box::pin(std::future::ready(()))));
+        Poll::Ready(())
     }
 
     /// Makes its end look like the accident that it is: dropped, it is reset. A socket in the file system knows no reset.
@@ -194,6 +234,23 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_reset_behind_an_end_is_told_without_reading_or_writing() {
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut far = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
+        let mut wire = Wire::from(socket.accept().await.unwrap().0);
+        far.shutdown().await.unwrap();
+        assert_eq!(wire.read(&mut [0]).await.unwrap(), 0);
+        assert!(std::future::poll_fn(|cx| Poll::Ready(wire.poll_broken(cx))).await.is_pending());
+        // Meanwhile it is written to.
+        wire.write_all(b"x").await.unwrap();
+        far.set_zero_linger().unwrap();
+        drop(far);
+        for _ in 0..2 {
+            std::future::poll_fn(|cx| wire.poll_broken(cx)).await;
+        }
+    }
 
     #[tokio::test]
     async fn what_is_put_back_is_read_first() {

@@ -179,7 +179,7 @@ fn send(
 }
 
 fn answered(response: Response<Incoming>, lease: Lease) -> Answered {
-    lease.answered(|| outcome::of_answer(response.status(), response.headers()));
+    lease.answered(response.status(), || outcome::of_answer(response.status(), response.headers()));
     Answered { response, lease }
 }
 
@@ -197,16 +197,10 @@ fn is_refused(error: &hyper::Error) -> bool {
     of_http2(error).is_some_and(|error| error.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
-/// What HTTP/2 says of it, if it does.
-fn of_http2(error: &hyper::Error) -> Option<&h2::Error> {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref() {
-            return Some(error);
-        }
-        source = cause.source();
-    }
-    None
+/// What HTTP/2 says of an error of hyper's, if it does.
+#[must_use]
+pub fn of_http2<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a h2::Error> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
 }
 
 fn classify(lease: &Lease, failed: SendError) -> UpstreamError {

@@ -61,6 +61,8 @@ pub struct Order<'a> {
 pub trait Observer {
     /// It begins with these fields.
     fn begins(&self, number: u32, fields: &mut HeaderMap);
+    /// It has a connection to this endpoint.
+    fn reached(&self, number: u32, address: std::net::SocketAddr);
     /// It has come to the head of an answer, or to nothing.
     fn ended(&self, number: u32, result: &Result<Answered, UpstreamError>);
     /// Its answer is not the one that stands.
@@ -204,9 +206,13 @@ impl Work<'_> {
         let address = Rc::new(Cell::new(None));
         let (cluster, choice, seen, noted) =
             (self.cluster, self.choice.clone(), self.order.leased, Rc::clone(&address));
+        let (observer, number) = (self.order.observer, self.begun);
         let sending = Box::pin(async move {
             let leased = |lease: &Lease| {
                 noted.set(Some(lease.address()));
+                if let Some(observer) = observer {
+                    observer.reached(number, lease.address());
+                }
                 seen(lease);
             };
             dispatch(cluster, outgoing, Replay::Copy, Some(&choice), leased).await

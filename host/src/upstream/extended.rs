@@ -36,7 +36,8 @@ pub(super) async fn check(lease: &Lease, outgoing: &mut Outgoing) -> Result<(), 
         return Ok(());
     }
     match lease.extended_connect().await? {
-        ExtendedConnect::Allow => Ok(()),
+        // Of a connection that is gone, sending tells as of any other.
+        ExtendedConnect::Allow | ExtendedConnect::Gone => Ok(()),
         ExtendedConnect::Refuse => Err(UpstreamError::NoExtendedConnect { address: lease.address() }),
     }
 }

@@ -15,6 +15,7 @@ use fyke_engine::{CallbackSet, ContextId, Engine, Image, Instance};
 
 use super::{
     configuring::Configuring,
+    panels::Panel,
     pending::Pending,
     plan::{VmPlan, wanted},
     route::Route,
@@ -124,6 +125,8 @@ pub struct FilterFacts {
     pub abi: String,
     /// What its manifest calls it, and which version it says it is.
     pub version: (Option<String>, Option<String>),
+    /// Charts of its metrics.
+    pub panels: Arc<[Panel]>,
     /// Settings.
     pub settings: Arc<resolved::Filter>,
 }
@@ -222,6 +225,7 @@ impl Blueprint {
             hash: plan.module.hash().to_owned(),
             abi: plan.module.abi().to_string(),
             version: plan.manifest.name_and_version(),
+            panels: Arc::clone(&plan.panels),
             settings,
         })
     }

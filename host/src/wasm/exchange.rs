@@ -112,6 +112,8 @@ pub struct Stage {
     pub resume: bool,
     /// Bytes that the filter does not want to see, before it is shown any again.
     pub skip: u64,
+    /// Bytes that go nowhere when they arrive: the rest of what was on its way to a connection that is gone.
+    pub lost: u64,
     /// Bytes that go on, of those that it holds first.
     pub pass: u64,
     /// It is to be shown again what it holds.

@@ -38,6 +38,7 @@ pub const FEATURES: &[&str] = &[
     "fyke.shared.list.v1",
     "fyke.shared.add.v1",
     "fyke.shared.expire.v1",
+    "fyke.shared.take.v1",
     "fyke.stream.skip.v1",
     "fyke.stream.write.v1",
     "fyke.stream.pass.v1",
@@ -251,6 +252,10 @@ pub fn shared(scope: Option<&Scope>, name: &[u8], args: &[u8], out: &mut Vec<u8>
                 Err(NoSum::Full) => Status::InternalFailure,
             }
         }
+        b"fyke.shared.take.v1" => match scope.limits().take(args, out) {
+            Ok(()) => Status::Ok,
+            Err(_) => Status::BadArgument,
+        },
         b"fyke.shared.expire.v1" => match rest.u64() {
             Some(milliseconds) => there(scope.expire(rest.0, Duration::from_millis(milliseconds))),
             None => Status::BadArgument,

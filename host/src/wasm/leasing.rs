@@ -190,7 +190,7 @@ impl Exchange {
     pub fn is_at_rest(&mut self) -> bool {
         let Some(by) = self.leasing.as_ref().map(|leasing| leasing.by) else { return true };
         let Some(filter) = self.filters.get(by) else { return true };
-        filter.request.skip == 0 && filter.response.skip == 0
+        filter.request.skip == 0 && filter.request.pass == 0 && filter.response.skip == 0 && filter.response.pass == 0
     }
 
     /// Drops what is left of an exchange whose connection is gone: it belongs to no other one. Returns whether there was something of
@@ -199,7 +199,8 @@ impl Exchange {
         let Some(by) = self.leasing.as_ref().map(|leasing| leasing.by) else { return false };
         self.request.outlet.body.clear();
         let Some(filter) = self.filters.get_mut(by) else { return false };
-        filter.request.skip = 0;
+        // The rest of a request that was let go belongs to no other connection.
+        filter.request.lost = filter.request.lost.saturating_add(std::mem::take(&mut filter.request.skip));
         let stage = &mut filter.response;
         let left = stage.held_bytes() > 0 || stage.skip > 0;
         stage.skip = 0;

@@ -3,7 +3,10 @@
 use fyke_engine::Module;
 use serde::Deserialize;
 
-use super::schema::{self, Mistake};
+use super::{
+    panels::{self, Panel},
+    schema::{self, Mistake},
+};
 use crate::config::resolved::HeadersPause;
 
 /// The parts that the host reads; others may be there.
@@ -29,6 +32,9 @@ pub struct Manifest {
     /// JSON Schema of its configuration.
     #[serde(default)]
     pub config: Option<serde_json::Value>,
+    /// Charts of its metrics, as they are written.
+    #[serde(default)]
+    panels: Option<serde_json::Value>,
 }
 
 impl Manifest {
@@ -55,6 +61,14 @@ impl Manifest {
             tracing::warn!("the schema in a module's manifest (custom section fyke.manifest) cannot be used: {error}");
             Vec::new()
         })
+    }
+
+    /// Charts of its metrics.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn panels(&self) -> Result<Vec<Panel>, String> {
+        self.panels.as_ref().map_or_else(|| Ok(Vec::new()), panels::read)
     }
 
     /// What the filter calls itself, and its version.

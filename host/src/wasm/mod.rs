@@ -27,6 +27,7 @@ pub mod manifest;
 pub mod maps;
 pub mod outside;
 pub mod packed;
+pub mod panels;
 pub mod peer;
 pub mod pending;
 pub(crate) mod plan;

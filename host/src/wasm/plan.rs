@@ -8,6 +8,7 @@ use super::{
     build::{Blueprint, Built, Refusal, Surroundings},
     configuring::handed_over,
     manifest::Manifest,
+    panels::Panel,
     route::RouteAction,
     schema::Mistake,
     source::Wanted,
@@ -30,6 +31,8 @@ pub(super) struct VmPlan {
     pub(super) name: String,
     pub(super) module: Module,
     pub(super) manifest: Manifest,
+    /// Charts of its metrics.
+    pub(super) panels: Arc<[Panel]>,
     pub(super) options: InstanceOptions,
     pub(super) plugins: Vec<PluginConfiguration>,
     /// Its routes carry configurations of other filters, by their numbers.
@@ -74,6 +77,20 @@ fn mistaken(filter: &resolved::Filter, mistake: &Mistake) -> Refusal {
         path: path.into(),
         help: None,
     }
+}
+
+/// A filter whose charts are wrong serves all the same. `fyke filter check` refuses it.
+fn panels(filter: &resolved::Filter, manifest: &Manifest) -> Arc<[Panel]> {
+    manifest.panels().map_or_else(
+        |why| {
+            tracing::warn!(
+                filter = filter.name,
+                "the module's panels (custom section fyke.manifest) are left out: {why}"
+            );
+            Arc::default()
+        },
+        Into::into,
+    )
 }
 
 /// A filter's name, and its canary's.
@@ -146,6 +163,7 @@ impl Blueprint {
             self.vms.push(VmPlan {
                 name: vm_name.unwrap_or_else(|| filter.name.clone()),
                 module,
+                panels: panels(filter, &manifest),
                 manifest,
                 options: InstanceOptions {
                     memory: filter.limits.memory,

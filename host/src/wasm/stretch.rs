@@ -21,14 +21,18 @@ const MOST_KEYS: usize = 64;
 
 /// Keys that were derived, under the digest of what they come from.
 #[derive(Default)]
-pub struct Keys(RefCell<VecDeque<([u8; 32], Rc<[u8]>)>>);
+pub struct Keys(RefCell<VecDeque<(Digest, Key)>>);
+
+/// Of what a key comes from.
+type Digest = [u8; 32];
+type Key = Rc<[u8]>;
 
 impl Keys {
-    fn find(&self, of: &[u8; 32]) -> Option<Rc<[u8]>> {
+    fn find(&self, of: &Digest) -> Option<Key> {
         self.0.borrow().iter().find(|(known, _)| known == of).map(|(_, key)| Rc::clone(key))
     }
 
-    fn remember(&self, of: [u8; 32], key: Rc<[u8]>) {
+    fn remember(&self, of: Digest, key: Key) {
         let mut keys = self.0.borrow_mut();
         if keys.len() >= MOST_KEYS {
             keys.pop_front();

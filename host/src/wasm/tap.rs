@@ -85,6 +85,8 @@ pub struct Report {
     pub method: String,
     /// The same.
     pub path: String,
+    /// Fields of the request as the client sent it, the first 64 of them; empty for connections.
+    pub headers: Vec<(String, String)>,
     /// Of the answer, if there was one.
     pub status: Option<u16>,
     /// By filter, what each said of what it was about to do; only filters that were asked and said something.
@@ -175,6 +177,11 @@ impl Watching {
         self.reports.recv().await
     }
 
+    /// A report that is there already.
+    pub fn try_next(&mut self) -> Option<Report> {
+        self.reports.try_recv().ok()
+    }
+
     /// The next report, for a thread that may wait.
     pub fn wait(&mut self) -> Option<Report> {
         self.reports.blocking_recv()
@@ -229,6 +236,7 @@ pub struct Watch {
     /// What the client asked for.
     method: String,
     path: String,
+    headers: Head,
     request: Head,
     response: Option<Head>,
     replied: bool,
@@ -280,7 +288,8 @@ fn begin(env: &Rc<Env>, exchange: &mut Exchange) {
     let value =
         |name: &str| request.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default();
     let (method, path) = (value(":method"), wish::masked_path(&value(":path")));
-    exchange.watch = Some(Box::new(Watch { watchers, method, path, request, ..Watch::default() }));
+    let headers = wish::shown(&request);
+    exchange.watch = Some(Box::new(Watch { watchers, method, path, headers, request, ..Watch::default() }));
 }
 
 /// After it was.
@@ -372,6 +381,7 @@ pub fn report(env: &Rc<Env>, exchange: &mut Exchange) {
         client: exchange.connection.client().map(|(client, _)| client.to_string()).unwrap_or_default(),
         method: if is_http { watch.method } else { String::new() },
         path: if is_http { watch.path } else { String::new() },
+        headers: if is_http { watch.headers } else { Vec::new() },
         status,
         explained,
         outcome,

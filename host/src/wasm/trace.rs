@@ -34,10 +34,18 @@ const MOST_TAGS: usize = 64;
 const MOST_TEMPLATES: usize = 16;
 /// Most attempts and visits that are recorded: a stream that is sent more often is recorded as far as that.
 const MOST_RECORDED: usize = 64;
+/// Longest text of a span (a name, a tag's key or value, an error), in bytes; what is longer is cut. A template that is longer is refused.
+const MOST_TEXT: usize = 4 * 1024;
+/// Most bytes of names, tags and templates that filters may give to one stream; what does not fit is left out.
+const MOST_BYTES: usize = 256 * 1024;
+/// What is kept of an error in any case: that there was one.
+const LEAST_ERROR: usize = 32;
 /// Longest `tracestate`, in bytes.
 const MOST_STATE: usize = 8 * 1024;
 /// The tag that is a span's name.
 const NAME: &str = "span.name";
+/// The label of an attempt that another one has made needless, or that the stream did not wait for.
+pub const CANCELLED: &str = "cancelled";
 /// What `fyke.span.start.v1` gives where nothing is recorded.
 pub const UNRECORDED: u32 = u32::MAX;
 
@@ -69,6 +77,8 @@ pub struct Trace {
     spans: Vec<FilterSpan>,
     visits: Vec<Visit>,
     attempts: Vec<Attempt>,
+    /// Bytes that filters have given.
+    held: usize,
 }
 
 /// A header that tells an endpoint which span it is called from.
@@ -110,9 +120,9 @@ struct Attempt {
     outcome: Outcome,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 enum Outcome {
-    /// Nobody waits for its end any more.
+    /// Under way, or nobody waits for its end any more.
     #[default]
     Unknown,
     Status(u16),
@@ -157,8 +167,7 @@ pub(super) fn call(
             let mut args = Arguments(args);
             let handle = args.u32()?;
             if let Some(trace) = exchange.trace.as_mut().filter(|trace| trace.recorded && handle != UNRECORDED) {
-                let span = trace.spans.get_mut(usize::try_from(handle.checked_sub(1)?).ok()?)?;
-                span.ended.get_or_insert_with(|| (Instant::now(), text(args.0)));
+                trace.end(handle, args.0)?;
             }
         }
         _ => return None,
@@ -184,19 +193,22 @@ impl Trace {
         let trace_id: [u8; 16] = args.take(16)?.try_into().ok()?;
         let parent: [u8; 8] = args.take(8)?.try_into().ok()?;
         let flags = *args.take(1)?.first()?;
-        let state = text(args.bytes()?);
+        let state = String::from_utf8_lossy(args.bytes()?).into_owned();
         if trace_id == [0; 16] || flags & !1 != 0 || state.len() > MOST_STATE {
             return None;
         }
         let mut templates = Vec::new();
+        let mut held = 0;
         while !args.0.is_empty() {
             let (name, prefix, suffix) = (args.bytes()?, args.bytes()?, args.bytes()?);
             let name = HeaderName::from_bytes(name).ok().filter(may_be_written)?;
             // Whatever hexadecimal digits come between.
             let whole = [prefix, b"0", suffix].concat();
-            if HeaderValue::from_bytes(&whole).is_err() || templates.len() >= MOST_TEMPLATES {
+            let too_long = name.as_str().len() > MOST_TEXT || whole.len() > MOST_TEXT;
+            if HeaderValue::from_bytes(&whole).is_err() || too_long || templates.len() >= MOST_TEMPLATES {
                 return None;
             }
+            held += name.as_str().len() + whole.len();
             templates.push(Template { name, prefix: prefix.to_vec(), suffix: suffix.to_vec() });
         }
         let sampled = flags & 1 != 0;
@@ -213,6 +225,7 @@ impl Trace {
             spans: Vec::new(),
             visits: Vec::new(),
             attempts: Vec::new(),
+            held,
         })
     }
 
@@ -232,12 +245,25 @@ impl Trace {
         if !self.recorded || self.spans.len() >= MOST_SPANS {
             return UNRECORDED;
         }
-        let (id, began) = (new_id(), Instant::now());
-        self.spans.push(FilterSpan { id, filter, name: text(name), began, tags: Vec::new(), ended: None });
+        let (id, began, name) = (new_id(), Instant::now(), text(name));
+        if !self.hold(name.len()) {
+            return UNRECORDED;
+        }
+        self.spans.push(FilterSpan { id, filter, name, began, tags: Vec::new(), ended: None });
         u32::try_from(self.spans.len()).unwrap_or(UNRECORDED)
     }
 
+    /// Takes so many bytes of what filters may give. `false`: there is no room for them.
+    fn hold(&mut self, bytes: usize) -> bool {
+        let fits = self.held.saturating_add(bytes) <= MOST_BYTES;
+        if fits {
+            self.held += bytes;
+        }
+        fits
+    }
+
     fn tag(&mut self, handle: u32, key: String, value: Value) -> Option<()> {
+        let mut held = self.held;
         let (name, tags) = match handle.checked_sub(1) {
             None => (&mut self.name, &mut self.tags),
             Some(place) => {
@@ -245,14 +271,40 @@ impl Trace {
                 (&mut span.name, &mut span.tags)
             }
         };
+        // What takes another's place frees its room, if it finds room itself.
+        let mut changes = |gone: usize, comes: usize| {
+            let next = held.saturating_sub(gone).saturating_add(comes);
+            let fits = next <= MOST_BYTES;
+            if fits {
+                held = next;
+            }
+            fits
+        };
         if key == NAME {
-            if let Value::Text(text) = value {
+            if let Value::Text(text) = value
+                && changes(name.len(), text.len())
+            {
                 *name = text.into_owned();
             }
         } else if let Some((_, old)) = tags.iter_mut().find(|(known, _)| *known == key) {
-            *old = value;
-        } else if tags.len() < MOST_TAGS {
+            if changes(size(old), size(&value)) {
+                *old = value;
+            }
+        } else if tags.len() < MOST_TAGS && changes(0, key.len() + size(&value)) {
             tags.push((Cow::Owned(key), value));
+        }
+        self.held = held;
+        Some(())
+    }
+
+    /// A filter's span ends, with an error where there is a text.
+    fn end(&mut self, handle: u32, error: &[u8]) -> Option<()> {
+        let place = usize::try_from(handle.checked_sub(1)?).ok()?;
+        if self.spans.get(place)?.ended.is_none() {
+            let mut error = text(error);
+            cut(&mut error, MOST_BYTES.saturating_sub(self.held).max(LEAST_ERROR));
+            self.held += error.len();
+            self.spans.get_mut(place)?.ended = Some((Instant::now(), error));
         }
         Some(())
     }
@@ -274,6 +326,13 @@ impl Trace {
         }
     }
 
+    /// An answer takes the place of what filters hold: none of them holds anything any more.
+    pub fn replied(&mut self) {
+        for visit in &mut self.visits {
+            visit.ended.get_or_insert_with(Instant::now);
+        }
+    }
+
     /// The request is sent for the `number`th time, with these headers.
     pub fn attempts(&mut self, number: u32, fields: &mut HeaderMap) {
         if !self.recorded || self.attempts.len() >= MOST_RECORDED {
@@ -289,16 +348,28 @@ impl Trace {
         self.attempts.push(Attempt { id, number, began, ended: None, address: None, outcome: Outcome::Unknown });
     }
 
-    /// An attempt has come to an answer's head, or to nothing. `stands`: the rest of its answer is the stream's.
+    /// The newest attempt of this number that is not over: behind a redirect they are numbered anew.
+    fn attempt(&mut self, number: u32) -> Option<&mut Attempt> {
+        self.attempts.iter_mut().rev().find(|attempt| attempt.number == number && attempt.ended.is_none())
+    }
+
+    /// An attempt has a connection.
+    pub fn reached(&mut self, number: u32, address: SocketAddr) {
+        if let Some(attempt) = self.attempt(number) {
+            attempt.address = Some(address);
+        }
+    }
+
+    /// An attempt has come to an answer's head, or to nothing.
     pub fn attempted(&mut self, number: u32, result: &Result<Answered, UpstreamError>) {
-        let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.number == number) else { return };
+        let Some(attempt) = self.attempt(number) else { return };
         match result {
             Ok(answered) => {
                 attempt.address = Some(answered.lease.address());
                 attempt.outcome = Outcome::Status(answered.response.status().as_u16());
             }
             Err(error) => {
-                attempt.address = error.address();
+                attempt.address = error.address().or(attempt.address);
                 attempt.outcome = Outcome::Failed(error.label());
                 attempt.ended = Some(Instant::now());
             }
@@ -307,7 +378,23 @@ impl Trace {
 
     /// An attempt's answer is not wanted: another one is made, or stands.
     pub fn discarded(&mut self, number: u32) {
-        if let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.number == number) {
+        if let Some(attempt) = self.attempt(number) {
+            attempt.ended = Some(Instant::now());
+        }
+    }
+
+    /// Nobody waits any more for the attempts that have come to nothing yet; `why` is the label.
+    pub fn gave_up(&mut self, why: &'static str) {
+        let open = |attempt: &&mut Attempt| attempt.ended.is_none() && attempt.outcome == Outcome::Unknown;
+        for attempt in self.attempts.iter_mut().filter(open) {
+            attempt.outcome = Outcome::Failed(why);
+            attempt.ended = Some(Instant::now());
+        }
+    }
+
+    /// The request goes elsewhere: no attempt that was made is the stream's answer.
+    pub fn redirected(&mut self) {
+        for attempt in &mut self.attempts {
             attempt.ended.get_or_insert_with(Instant::now);
         }
     }
@@ -340,8 +427,24 @@ fn value(args: &mut Arguments<'_>) -> Option<Value> {
     })
 }
 
+/// Text of a filter's, as far as it is kept.
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    // A few bytes more, so that the cut is made where a character ends.
+    let mut text = String::from_utf8_lossy(bytes.get(..MOST_TEXT + 4).unwrap_or(bytes)).into_owned();
+    cut(&mut text, MOST_TEXT);
+    text
+}
+
+fn cut(text: &mut String, most: usize) {
+    text.truncate(text.floor_char_boundary(most));
+}
+
+/// What a tag's value counts.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        _ => size_of::<Value>(),
+    }
 }
 
 /// Never zero: that is none (W3C Trace Context, section 3.2.2.4).

@@ -373,7 +373,7 @@ impl Vm {
             filter = &*self.name, worker = env.worker, callback = trap.callback, kind = ?trap.kind,
             "filter trapped: {}\n{}", trap.message, trap.backtrace
         );
-        let fields = json!({ "worker": env.worker, "callback": trap.callback, "reason": trap.kind.label() });
+        let fields = metrics::told(env.worker, trap);
         env.registry.events().tell(&event_kinds::TRAP, &self.name, format!("filter trapped: {}", trap.message), fields);
         slot.condemn();
         let current = matches!(&*self.state.borrow(), State::Ready(now) if Rc::ptr_eq(now, slot));

@@ -93,13 +93,25 @@ fn manifest(kind: &str, more: &str, filter: &Type, filter_trait: &proc_macro2::I
         env!("CARGO_PKG_VERSION"),
     );
     quote! {
+        const PANELS: &[::fyke_sdk::Panel] = <#filter as ::fyke_sdk::#filter_trait>::PANELS;
+        const PANELS_TEXT: [u8; ::fyke_sdk::panel_length(PANELS)] = match ::fyke_sdk::check_panels(PANELS) {
+            None => ::fyke_sdk::panel_bytes(PANELS),
+            // The author sees it at compile time.
+            Some(why) => ::core::panic!("{}", why),
+        };
         const MANIFEST_TEXT: ::fyke_sdk::Schema = {
             #[allow(unused_imports)]
             use ::fyke_sdk::UnknownSchema as _;
 
             ::fyke_sdk::Schema {
                 before: #before,
-                inner: &[<::fyke_sdk::SchemaOf<<#filter as ::fyke_sdk::#filter_trait>::Config>>::SCHEMA],
+                inner: &[
+                    <::fyke_sdk::SchemaOf<<#filter as ::fyke_sdk::#filter_trait>::Config>>::SCHEMA,
+                    ::fyke_sdk::Schema::text(match ::core::str::from_utf8(&PANELS_TEXT) {
+                        Ok(text) => text,
+                        Err(_) => "",
+                    }),
+                ],
                 after: "}",
             }
         };

@@ -88,6 +88,22 @@ impl Data {
         Ok(())
     }
 
+    /// The first `count` of those that [`pass`](Data::pass) has not let go are dropped: a request that is answered here goes nowhere. What is behind them is neither
+    /// copied nor shown again for it.
+    ///
+    /// # Errors
+    /// When the host refuses it.
+    pub fn discard(&mut self, count: usize) -> Result<()> {
+        let passed = usize::try_from(self.passed).unwrap_or(usize::MAX).min(self.length);
+        let count = count.min(self.length - passed);
+        if count > 0 {
+            self.bytes.take();
+            abi::set_buffer(self.side.buffer(), self.start + passed, count, &[])?;
+            self.length -= count;
+        }
+        Ok(())
+    }
+
     /// The next `count` bytes of this direction, after those that are here, pass without being shown. On Fyke without a call;
     /// elsewhere the SDK lets them pass.
     ///

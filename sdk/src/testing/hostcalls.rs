@@ -149,16 +149,41 @@ pub fn close_connection(side: crate::tcp::Side) {
     });
 }
 
-pub fn send_local_response(status: u32, details: &str, body: &[u8], headers: &[u8]) -> Result<(), Status> {
+pub fn send_local_response(
+    status: u32,
+    details: &str,
+    body: &[u8],
+    headers: &[u8],
+    grpc_status: Option<u32>,
+) -> Result<(), Status> {
     World::with(|world| {
         let effective = world.effective;
         let stream = world.stream_mut(effective);
         if stream.reply.is_none() {
             let headers = owned(&Pairs::new(headers.to_vec()));
-            stream.reply = Some(SentReply { status, details: details.to_owned(), body: body.to_vec(), headers });
+            let mut reply = SentReply { status, details: details.to_owned(), body: body.to_vec(), headers };
+            let content_type = stream.raw_header(MapKind::RequestHeaders, "content-type");
+            if let (Some(code), true) = (grpc_status, content_type.is_some_and(is_grpc)) {
+                in_grpc(&mut reply, code);
+            }
+            stream.reply = Some(reply);
         }
     });
     Ok(())
+}
+
+fn is_grpc(content_type: &[u8]) -> bool {
+    let rest = content_type.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// As hosts answer callers of gRPC, as far as plain text goes.
+fn in_grpc(reply: &mut SentReply, code: u32) {
+    reply.status = 200;
+    reply.headers.retain(|(name, _)| name != b"content-type");
+    reply.headers.push((b"content-type".to_vec(), b"application/grpc".to_vec()));
+    reply.headers.push((b"grpc-status".to_vec(), code.to_string().into_bytes()));
+    reply.headers.push((b"grpc-message".to_vec(), std::mem::take(&mut reply.body)));
 }
 
 fn owned(pairs: &Pairs) -> Vec<Pair> {

@@ -167,6 +167,43 @@ pub fn rows(table: &mut Table) {
         journal::check(LATEST, &stage.ended(LATEST).await, &expected);
         stage.proxy.printed(&["a record"]).await;
     });
+    explain(table);
+}
+
+fn explain(table: &mut Table) {
+    table.http(
+        "F.explain.unasked",
+        "`fyke.explain.v1` where nobody has asked: BAD_ARGUMENT, and `proxy_on_foreign_function` is not called",
+        "request_headers: call_foreign_function \"fyke.explain.v1\" \"x\" &b\nforeign_function: get_buffer_bytes 8 0 100 &b",
+        &["request_headers> call_foreign_function = 2 untouched"],
+    );
+    table
+        .row(
+            "F.explain",
+            "`fyke.explain.v1`, asked for by function 2: what a filter says is told line by line, the last call counts",
+            || async {
+                let stage = Stage::http(
+                    "foreign_function: call_foreign_function \"fyke.explain.v1\" \"too early\" &b\n\
+                 foreign_function: call_foreign_function \"fyke.explain.v1\" \"it goes on\\x0aand why\" &b",
+                )
+                .start()
+                .await;
+                for version in VERSIONS {
+                    let path = format!("/explain?url=http%3A%2F%2Fa.example%2Fx&listener={}", version.listener);
+                    let told = stage.proxy.page(&path).await;
+                    let says = &told["filters"][0]["says"];
+                    assert_eq!(
+                        (&says[0], &says[1], says.as_array().map(Vec::len)),
+                        (&"it goes on".into(), &"and why".into(), Some(2)),
+                        "{told}"
+                    );
+                    assert_eq!(told["cluster"]["name"], "app", "{told}");
+                }
+                // Nobody who runs was asked, and nobody was sent anything.
+                assert_eq!(stage.app.seen().len(), 0);
+            },
+        )
+        .note("Envoy has no such function; a module that is not asked never meets it");
 }
 
 fn metrics(table: &mut Table) {

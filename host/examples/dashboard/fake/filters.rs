@@ -1,7 +1,7 @@
 //! Filters of the pretended proxy.
 
 use fyke::admin::dashboard::model::{
-    Callout, Canary, Chart, Declaration, FilterPage, FilterSummary, Frame, MetricKind, MetricRow, Panel, PanelPage,
+    Callout, Canary, Chart, FilterPage, FilterSummary, Frame, MetricKind, MetricRow, Panel, PanelKind, PanelPage,
     PanelSeries, Refusal, ServiceKind, Tally, Time, Trap, Unit, Version, VersionRole,
 };
 
@@ -198,18 +198,21 @@ fn metrics(world: &World, name: &str) -> Vec<MetricRow> {
     }
 }
 
-fn declaration(title: &str, metric: &str, labels: &[&str], chart: Chart, unit: Unit, help: &str) -> Declaration {
-    Declaration {
+fn declaration(title: &str, metric: &str, labels: &[&str], chart: Chart, unit: Unit, description: &str) -> Panel {
+    Panel {
         title: title.to_owned(),
         metric: metric.to_owned(),
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
         chart,
         unit,
-        help: help.to_owned(),
+        description: description.to_owned(),
+        kind: if metric.contains("bytes") { PanelKind::Histogram } else { PanelKind::Counter },
+        percentile: 50,
+        ..Panel::default()
     }
 }
 
-fn declarations(name: &str) -> Vec<Declaration> {
+fn declarations(name: &str) -> Vec<Panel> {
     match name {
         "rate-limit" => vec![
             declaration(
@@ -225,7 +228,7 @@ fn declarations(name: &str) -> Vec<Declaration> {
                 "Over limit now",
                 "rate_limit_decisions",
                 &["policy"],
-                Chart::Bars,
+                Chart::Top,
                 Unit::PerSecond,
                 "Who is refused.",
             ),
@@ -244,7 +247,7 @@ fn declarations(name: &str) -> Vec<Declaration> {
                 "Body size",
                 "billing_body_bytes",
                 &["plan"],
-                Chart::Bars,
+                Chart::Table,
                 Unit::Bytes,
                 "Median of the last minutes.",
             ),
@@ -284,9 +287,19 @@ pub fn panels(world: &World, name: &str) -> Option<PanelPage> {
         };
         let each = parts.iter().map(|(name, share)| {
             let values: Vec<Option<f64>> = trend.rate.iter().map(|rate| rate.map(|rate| rate * share)).collect();
-            PanelSeries { name: (*name).to_owned(), now: values.last().copied().flatten(), values }
+            let now = values.last().copied().flatten();
+            PanelSeries {
+                name: (*name).to_owned(),
+                labels: declaration.labels.iter().map(|_| (*name).to_owned()).collect(),
+                now,
+                total: now.map(|now| now * 3_600.0),
+                quantiles: now.map(|now| [now, now * 2.0, now * 5.0]),
+                values,
+            }
         });
-        Panel { series: each.collect(), declaration, start: trend.start, step: trend.step }
+        let series: Vec<PanelSeries> = each.collect();
+        let sum = Some(series.iter().filter_map(|one| one.now).sum());
+        Panel { series, sum, start: trend.start, step: trend.step, ..declaration }
     });
     Some(PanelPage { filter: filter.0.to_owned(), panels: panels.collect() })
 }

@@ -292,19 +292,33 @@ impl Source for Same {
 
     fn panels(&self, filter: &str) -> Option<PanelPage> {
         let panel = |chart| Panel {
-            declaration: Declaration {
-                title: self.text.clone(),
-                metric: self.text.clone(),
-                labels: vec![self.text.clone()],
-                chart,
-                unit: Unit::Seconds,
-                help: self.text.clone(),
-            },
+            title: self.text.clone(),
+            metric: self.text.clone(),
+            kind: PanelKind::Histogram,
+            labels: vec![self.text.clone()],
+            only: vec![self.text.clone()],
+            description: self.text.clone(),
+            percentile: 99,
+            chart,
+            unit: Unit::Seconds,
             start: self.now,
             step: self.number,
-            series: vec![PanelSeries { name: self.text.clone(), values: self.trend().rate, now: self.some() }; 20],
+            series: vec![
+                PanelSeries {
+                    name: self.text.clone(),
+                    labels: vec![self.text.clone()],
+                    values: self.trend().rate,
+                    now: self.some(),
+                    total: self.some(),
+                    quantiles: Some([self.number; 3]),
+                };
+                30
+            ],
+            left_out: 7,
+            sum: self.some(),
         };
-        let panels = [Chart::Line, Chart::Stacked, Chart::Bars, Chart::Number].map(panel).into();
+        let charts = [Chart::Line, Chart::Stacked, Chart::Bar, Chart::Top, Chart::Table, Chart::Number];
+        let panels = charts.map(panel).into();
         (filter == self.text).then(|| PanelPage { filter: self.text.clone(), panels })
     }
 

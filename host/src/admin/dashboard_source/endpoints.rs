@@ -1,17 +1,23 @@
 //! Endpoints by cluster.
 
-use std::sync::atomic::Ordering;
+use std::sync::{
+    PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
-use super::{Host, provenance, services, sum, warnings};
+use super::{Host, provenance, services, sum, traffic, warnings};
 use crate::{
-    admin::dashboard::model::{ClusterEndpoints, EndpointRow, Errors, Health, LastUsed, Provenance, ServiceKind, Time},
+    admin::dashboard::model::{
+        Check, CheckOutcome, ClusterEndpoints, EndpointRow, Errors, Health, Provenance, ServiceKind, Time,
+    },
     cluster::{
         balance,
-        endpoint::SharedEndpoint,
+        endpoint::{Checked, Mark, SharedEndpoint},
         health::active::{self, Kind},
         shared::SharedCluster,
     },
-    telemetry::{Reading, names},
+    config::resolved::ClusterProtocol,
+    telemetry::names,
 };
 
 /// Why a cluster refuses requests.
@@ -40,8 +46,7 @@ fn cluster(host: &Host<'_>, cluster: &SharedCluster) -> ClusterEndpoints {
     let name = settings.name.as_str();
     let used = host.admin.board.kept().last_used(ServiceKind::Cluster, name);
     let membership = cluster.membership();
-    let only = if membership.endpoints.len() == 1 { only(host, cluster) } else { Only::default() };
-    let endpoints = membership.endpoints.iter().map(|endpoint| row(host, cluster, endpoint, &only)).collect();
+    let endpoints = membership.endpoints.iter().map(|endpoint| row(host, cluster, endpoint)).collect();
     let mut shown = ClusterEndpoints {
         name: name.to_owned(),
         detail: services::detail(cluster),
@@ -65,76 +70,53 @@ fn cluster(host: &Host<'_>, cluster: &SharedCluster) -> ClusterEndpoints {
     shown
 }
 
-/// What is counted by cluster is an endpoint's where there is no other one.
-#[derive(Default)]
-struct Only {
-    rate: Option<f64>,
-    active: Option<u64>,
-    requests: Option<u64>,
-    p50: Option<f64>,
-    p99: Option<f64>,
-    errors: Option<Errors>,
-    used: LastUsed,
-}
-
-fn only(host: &Host<'_>, cluster: &SharedCluster) -> Only {
-    if !cluster.is_used() {
-        return Only::default();
-    }
-    let name = cluster.settings.name.as_str();
-    let class = |class| sum(host.registry(), &names::CLUSTER_REQUESTS, ("cluster", name), "class", &[class]);
-    let (now, used) = {
-        let kept = host.admin.board.kept();
-        (kept.history().now(ServiceKind::Cluster, name), kept.last_used(ServiceKind::Cluster, name))
-    };
-    let quantile = |quantile| match host.registry().read(&names::CLUSTER_REQUEST_DURATION, &[("cluster", name)]) {
-        Some(Reading::Histogram(durations)) => durations.quantile(quantile),
-        _ => None,
-    };
-    Only {
-        rate: now.rate,
-        active: host.number(&names::CLUSTER_REQUESTS_ACTIVE, &[("cluster", name)]),
-        requests: Some(host.registry().sum(&names::CLUSTER_REQUESTS, name)),
-        p50: now.p50.or_else(|| quantile(0.5)),
-        p99: now.p99.or_else(|| quantile(0.99)),
-        errors: Some(Errors {
-            connect: class("unreachable"),
-            timeout: class("timeout"),
-            reset: class("reset"),
-            status_5xx: class("5xx"),
-        }),
-        used,
-    }
-}
-
-fn row(host: &Host<'_>, cluster: &SharedCluster, endpoint: &SharedEndpoint, only: &Only) -> EndpointRow {
+fn row(host: &Host<'_>, cluster: &SharedCluster, endpoint: &SharedEndpoint) -> EndpointRow {
     let (settings, status) = (&endpoint.settings, &endpoint.status);
-    let since = {
+    let (since, traffic) = {
         let kept = host.admin.board.kept();
         let down = kept.down().get(&cluster.settings.name).and_then(|down| down.get(&settings.address));
-        down.filter(|(health, _)| *health == status.health()).map(|(_, since)| *since)
+        let since = down.filter(|(health, _)| *health == status.health()).map(|(_, since)| *since);
+        (since, kept.traffic.of(&cluster.settings.name, endpoint))
     };
     let recovered = || status.healthy_since().map(Time).filter(|_| status.health() == balance::Health::Healthy);
+    // Of a cluster that nobody has used there is nothing to tell, and of TCP connections are counted, not requests.
+    let counts = cluster.is_used() && cluster.settings.protocol != ClusterProtocol::Tcp;
+    let tally = &status.tally;
+    let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     EndpointRow {
         address: settings.address.to_string(),
         zone: settings.zone.clone(),
         priority: settings.priority,
         // Endpoints do not know their own lines.
-        provenance: Provenance { origin: None, last_used: only.used },
+        provenance: Provenance { origin: None, last_used: traffic.used },
         health: health(status.health()),
         since: since.or_else(recovered),
         reasons: warnings::why(endpoint),
-        drained: false,
-        check: None,
-        weight: settings.weight,
+        drained: status.has(Mark::Drained),
+        check: status.checked.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(check),
+        weight: status.weight().unwrap_or(settings.weight),
         weight_percent: status.percent(),
         connections: Some(status.connections.load(Ordering::Relaxed).into()),
-        active: only.active,
-        rate: only.rate,
-        requests: only.requests,
-        p50: only.p50,
-        p99: only.p99,
-        errors: only.errors,
+        active: counts.then(|| tally.active.load(Ordering::Relaxed).into()),
+        rate: traffic.rate.filter(|_| counts),
+        requests: counts.then(|| traffic::requests(tally, tally.answers.read().as_ref())),
+        p50: traffic.p50.filter(|_| counts),
+        p99: traffic.p99.filter(|_| counts),
+        errors: cluster.is_used().then(|| Errors {
+            connect: number(&tally.connect_failures),
+            timeout: number(&tally.timeouts),
+            reset: number(&tally.resets),
+            status_5xx: number(&tally.server_errors),
+        }),
+    }
+}
+
+fn check(checked: &Checked) -> Check {
+    Check {
+        at: Time(checked.at),
+        outcome: if checked.passed { CheckOutcome::Passed } else { CheckOutcome::Failed },
+        finding: if checked.passed { "passed".to_owned() } else { checked.finding.clone() },
+        took: checked.took.map(|took| took.as_secs_f64()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One filter.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
@@ -8,11 +8,11 @@ use super::{Host, filter_metrics, filters, number};
 use crate::{
     admin::{
         board,
-        dashboard::model::{Callout, Canary, FilterPage, Refusal, Tally, Version, VersionRole},
+        dashboard::model::{Callout, Canary, FilterPage, Frame, Refusal, Tally, Trap, Version, VersionRole},
     },
     config::resolved::{self, Allow, Choice, Isolation, OnFailure},
     reload::audit::Outcome,
-    telemetry::names,
+    telemetry::{event_kinds, events, names},
     wasm::{
         build::FilterFacts,
         trial::{Reading, Trial},
@@ -51,7 +51,7 @@ pub(super) fn filter(host: &Host<'_>, name: &str) -> Option<FilterPage> {
         versions: versions(host, settings, facts.as_ref(), trial.map(|trial| &**trial)),
         canary: trial.map(|trial| canary(host, trial)),
         changes: changes(host, name),
-        traps: Vec::new(),
+        traps: traps(host, vm, facts.as_ref()),
         traps_by_reason: TRAP_REASONS.iter().filter_map(by_reason).collect(),
         refusals: refusals(host, name),
         callouts: callouts(host, settings),
@@ -59,6 +59,35 @@ pub(super) fn filter(host: &Host<'_>, name: &str) -> Option<FilterPage> {
         metrics_left_out,
         configuration: configuration(host, name),
     })
+}
+
+/// The last traps, newest first, as the events have them: of a crowd one a second.
+fn traps(host: &Host<'_>, vm: &str, facts: Option<&FilterFacts>) -> Vec<Trap> {
+    let news = host.registry().events().after(0);
+    let its = news.events.iter().rev().filter(|event| event.kind.name == event_kinds::TRAP.name && event.subject == vm);
+    let one = |event: &Arc<events::Event>| {
+        let text = |key: &str| event.fields.get(key).and_then(Value::as_str).unwrap_or_default();
+        let more = if event.repeats > 0 { format!(" (and {} more)", event.repeats) } else { String::new() };
+        Trap {
+            at: board::time(event.at),
+            reason: text("reason").to_owned(),
+            message: format!("{}{more}", event.message.strip_prefix("filter trapped: ").unwrap_or(&event.message)),
+            phase: text("callback").to_owned(),
+            worker: event.fields.get("worker").and_then(Value::as_u64).and_then(|worker| u32::try_from(worker).ok()),
+            version: filters::version(facts),
+            backtrace: text("backtrace").lines().map(frame).collect(),
+        }
+    };
+    its.take(MOST).map(one).collect()
+}
+
+/// `0: 0x2a1 - module!function`, or what follows it.
+fn frame(line: &str) -> Frame {
+    let (number, rest) = line.split_once(": ").unwrap_or(("", line));
+    let rest = if number.bytes().all(|byte| byte.is_ascii_digit()) { rest } else { line };
+    let (place, function) = rest.trim().split_once(" - ").unwrap_or(("", rest.trim()));
+    let function = function.split_once('!').map_or(function, |(_, function)| function);
+    Frame { function: function.to_owned(), place: place.to_owned() }
 }
 
 fn versions(
@@ -228,6 +257,17 @@ fn configuration(host: &Host<'_>, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_have_a_function_and_a_place() {
+        let of = |line| {
+            let Frame { function, place } = frame(line);
+            (function, place)
+        };
+        assert_eq!(of("0: 0x2a1 - f.wasm!shop::price"), ("shop::price".to_owned(), "0x2a1".to_owned()));
+        assert_eq!(of("12: 0x0 - <unknown>!<wasm function 3>"), ("<wasm function 3>".to_owned(), "0x0".to_owned()));
+        assert_eq!(of("at /src/lib.rs:3"), ("at /src/lib.rs:3".to_owned(), String::new()));
+    }
 
     #[test]
     fn an_entry_is_about_the_filter_that_it_names() {

@@ -1,6 +1,6 @@
 //! What a filter counts for itself.
 
-use super::Host;
+use super::{Host, panels::amounts::quantile};
 use crate::{
     admin::dashboard::model::{MetricKind, MetricRow},
     config::resolved::canary_name,
@@ -59,42 +59,9 @@ fn labelled(name: String, of: FilterMetricKind, shown: &Shown) -> MetricRow {
     let (value, quantiles) = match shown {
         Shown::Number(value) => (*value as f64, None),
         Shown::Histogram { buckets, count, .. } => {
-            (*count as f64, quantile(buckets, *count, 0.5).zip(quantile(buckets, *count, 0.99)))
+            let buckets: Vec<(f64, u64)> = buckets.iter().map(|(bound, count)| (*bound as f64, *count)).collect();
+            (*count as f64, quantile(&buckets, *count, 0.5).zip(quantile(&buckets, *count, 0.99)))
         }
     };
     MetricRow { name, kind: kind(of), labels: Vec::new(), value, rate: None, quantiles }
-}
-
-/// Interpolated within its bucket; the last bound for what is above it.
-#[expect(clippy::cast_precision_loss, reason = "a quantile is an estimate")]
-fn quantile(cumulative: &[(i64, u64)], count: u64, quantile: f64) -> Option<f64> {
-    if count == 0 {
-        return None;
-    }
-    let rank = quantile * count as f64;
-    let (mut lower, mut below) = (0.0_f64, 0.0);
-    for (bound, total) in cumulative {
-        let (upper, total) = (*bound as f64, *total as f64);
-        if total > below && total >= rank {
-            let lower = lower.min(upper);
-            return Some(lower + (upper - lower) * ((rank - below) / (total - below)).clamp(0.0, 1.0));
-        }
-        (lower, below) = (upper, total);
-    }
-    Some(lower)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_of_labelled_histograms_lie_in_their_buckets() {
-        let buckets = [(10, 5), (100, 9), (1_000, 9)];
-        assert_eq!(quantile(&buckets, 10, 0.5), Some(10.0));
-        assert_eq!(quantile(&buckets, 10, 0.7), Some(55.0));
-        assert_eq!(quantile(&buckets, 10, 0.99), Some(1_000.0));
-        assert_eq!(quantile(&buckets, 0, 0.5), None);
-        assert_eq!(quantile(&[], 3, 0.5), Some(0.0));
-    }
 }

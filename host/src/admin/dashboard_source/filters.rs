@@ -1,6 +1,6 @@
 //! The list of filters.
 
-use super::{Host, provenance, sum};
+use super::{Host, panels, provenance, sum};
 use crate::{
     admin::dashboard::model::FilterSummary,
     config::resolved,
@@ -62,6 +62,6 @@ pub(super) fn summary(host: &Host<'_>, settings: &resolved::Filter) -> FilterSum
         traps: facts.is_some().then(|| traps(host, settings)),
         breaker_open: is_broken(host, name),
         canary: snapshot.trials.get(name).map(|trial| trial.settings.share),
-        panels: 0,
+        panels: panels::count(host, name),
     }
 }

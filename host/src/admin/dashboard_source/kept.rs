@@ -11,7 +11,11 @@ use super::{
         history::{History, SERVICES, ServiceReading},
         model::{Certificate, LastUsed, ServiceKind, Time},
     },
-    number, sum,
+    number,
+    panels::{self, past::Pasts},
+    sum,
+    tap::Taps,
+    traffic::Endpoints,
 };
 use crate::{
     cluster::{balance::Health, shared::SharedCluster},
@@ -41,6 +45,12 @@ pub(in super::super) struct Kept {
     services: BTreeMap<(ServiceKind, String), Used>,
     filters: BTreeMap<String, Counts>,
     down: Down,
+    /// How fast endpoints are used.
+    pub(super) traffic: Endpoints,
+    /// What panels showed.
+    pub(super) panels: Pasts,
+    /// Requests, for those who look.
+    pub(super) taps: Taps,
     /// Of a generation, read when somebody first looks.
     pub(super) certificates: Option<(u64, Arc<[Certificate]>)>,
     /// The same of the filters' configurations as they are written, as JSON.
@@ -90,6 +100,9 @@ impl Default for Kept {
             services: BTreeMap::new(),
             filters: BTreeMap::new(),
             down: Down::default(),
+            traffic: Endpoints::default(),
+            panels: Pasts::default(),
+            taps: Taps::default(),
             certificates: None,
             configurations: None,
         }
@@ -180,6 +193,9 @@ impl Kept {
         self.services.retain(|_, used| used.seen == now);
         self.sample_filters(now, snapshot, registry);
         self.down.follow(now, snapshot);
+        self.traffic.sample(now, snapshot);
+        panels::sample(&mut self.panels, now, snapshot, registry);
+        self.taps.tidy(now);
     }
 
     fn sample_filters(&mut self, now: Time, snapshot: &Snapshot, registry: &Registry) {

@@ -8,9 +8,11 @@
 //! reloads       the audit log -> attempts to change what runs
 //! events        what happened lately -> the event tail
 //! flow          the way of requests
-//! endpoints     endpoints by cluster
+//! endpoints     endpoints by cluster; `traffic`: how fast they are used
 //! filters       the list of filters; `filter`: one of them; `filter_metrics`: what it counts
 //! certificates  what is presented in handshakes
+//! panels        charts that filters declare, and their last hour
+//! explain       the route tester; `tap`: requests as they end
 //! ```
 //!
 //! A [`Host`] is one look: everybody who is answered from it sees the same moment, and what is expensive is found once. What
@@ -19,14 +21,18 @@
 mod certificates;
 mod endpoints;
 mod events;
+mod explain;
 mod filter;
 mod filter_metrics;
 mod filters;
 mod flow;
 mod kept;
+mod panels;
 mod process;
 mod reloads;
 mod services;
+mod tap;
+mod traffic;
 mod warnings;
 
 use std::sync::{Arc, OnceLock};
@@ -38,7 +44,7 @@ use super::{
         Source,
         model::{
             Certificate, ClusterEndpoints, Event, Explanation, FilterPage, FilterSummary, Flow, LastUsed, Overview,
-            PanelPage, Process, Provenance, Question, Service, ServiceKind, Tap, TapFilter, Time, Trend, Verdict,
+            PanelPage, Process, Provenance, Question, Service, ServiceKind, Tap, TapFilter, Time, Trend,
         },
     },
 };
@@ -120,7 +126,7 @@ impl Source for Host<'_> {
     }
 
     fn can_change_endpoints(&self) -> bool {
-        false
+        true
     }
 
     fn endpoints(&self, cluster: Option<&str>) -> Vec<ClusterEndpoints> {
@@ -135,8 +141,8 @@ impl Source for Host<'_> {
         filter::filter(self, name)
     }
 
-    fn panels(&self, _: &str) -> Option<PanelPage> {
-        None
+    fn panels(&self, filter: &str) -> Option<PanelPage> {
+        panels::page(self, filter)
     }
 
     fn certificates(&self) -> Vec<Certificate> {
@@ -152,15 +158,11 @@ impl Source for Host<'_> {
     }
 
     fn explain(&self, question: &Question) -> Explanation {
-        let why = "The page cannot ask yet. `fyke explain URL` says which listener, filters, route and cluster a request would meet, and why \
-                   others do not match; so does `/v1/explain?url=URL` of this endpoint."
-            .to_owned();
-        Explanation { question: question.clone(), verdict: Verdict::Invalid(why), steps: Vec::new() }
+        explain::explain(self, question)
     }
 
-    fn tap(&self, _: &TapFilter, _: usize) -> Tap {
-        let why = "The page shows none yet. `fyke tap` shows requests as they end, with what each filter did to them.";
-        Tap { unavailable: Some(why.to_owned()), ..Tap::default() }
+    fn tap(&self, filter: &TapFilter, most: usize) -> Tap {
+        self.admin.board.kept().taps.look(self.now, filter, most, self.admin.keeper.proxy.tap())
     }
 }
 

@@ -4,9 +4,12 @@ use super::Host;
 use crate::{
     admin::{
         board,
-        dashboard::model::{Reload, ReloadOutcome},
+        dashboard::model::{DiffKind, DiffLine, Reload, ReloadOutcome},
     },
-    reload::audit::{Entry, Outcome},
+    reload::{
+        audit::{Entry, Outcome},
+        lines::Line,
+    },
 };
 
 /// Attempts that are told.
@@ -34,7 +37,17 @@ fn reload(entry: &Entry) -> Reload {
         outcome,
         generation,
         changes: entry.changes.clone(),
-        diff: Vec::new(),
+        diff: entry.diff.iter().map(line).collect(),
         error,
     }
+}
+
+fn line(line: &Line) -> DiffLine {
+    let (kind, text) = match line.side {
+        '+' => (DiffKind::Added, line.text.clone()),
+        '-' => (DiffKind::Removed, line.text.clone()),
+        '.' => (DiffKind::Context, "...".to_owned()),
+        _ => (DiffKind::Context, line.text.clone()),
+    };
+    DiffLine { kind, text }
 }

@@ -156,7 +156,7 @@ fn of_filters(host: &Host<'_>, warnings: &mut Vec<Warning>) {
                 severity: Severity::Warning,
                 subject: subject(),
                 text: format!("has trapped {times} in the last hour"),
-                help: Some("the log says why and where".to_owned()),
+                help: Some("its page says why and where".to_owned()),
                 since: None,
             });
         }

@@ -246,6 +246,26 @@ pub(in crate::admin) static ALL: &[Operation] = &[
         ..CHANGE
     },
     Operation {
+        id: Id::ChangeEndpoint,
+        name: "changeEndpoint",
+        path: "/clusters/{name}/endpoint",
+        place: Place::Versioned,
+        about: "Drains or restores one endpoint of a cluster, or sets its weight. It holds at once, and through reloads and rollbacks, until it is taken back, the endpoint leaves the cluster, or the process ends.",
+        parameters: &[
+            Parameter { about: "A cluster of the configuration, percent-encoded.", ..NAME },
+            query("address", r#"{"type":"string","examples":["10.0.0.1:80"]}"#, "The endpoint."),
+            query("drain", r#"{"type":"boolean"}"#, "Whether it gets no new requests while others can take them."),
+            query(
+                "weight",
+                r#"{"type":"string","examples":["3","written"]}"#,
+                "Its weight, 0 to 65535; 0 is as if it drained; `written` is what the configuration says.",
+            ),
+            IF_MATCH,
+        ],
+        answers: &[CHANGED, BAD, error(404, "There is no such cluster, or it has no such endpoint."), STALE, BUSY],
+        ..CHANGE
+    },
+    Operation {
         id: Id::LoadFilter,
         name: "loadFilter",
         method: Method::PUT,

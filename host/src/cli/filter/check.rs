@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{BAD_CONFIGURATION, Output, print};
 use crate::wasm::{
     manifest::Manifest,
+    panels::Panel,
     source::{Fetcher, Wanted},
 };
 
@@ -26,7 +27,19 @@ const GRANTS: &[(&str, &str)] = &[
 pub fn check(module: &str, output: Output) -> u8 {
     match load(module) {
         Ok(loaded) => {
-            let facts = facts(module, &loaded);
+            let manifest = Manifest::of(&loaded);
+            let panels = match manifest.panels() {
+                Ok(panels) => panels,
+                Err(reason) => {
+                    // The proxy would serve with it and leave them out; its author should know now.
+                    if output == Output::Json {
+                        print(format_args!("{:#}", json!({ "module": module, "loads": true, "reason": reason })));
+                    }
+                    eprintln!("error: {module} loads, but its manifest is wrong: {reason}");
+                    return BAD_CONFIGURATION;
+                }
+            };
+            let facts = facts(module, &loaded, &manifest, &panels);
             match output {
                 Output::Json => print(format_args!("{facts:#}")),
                 Output::Text | Output::Junit => print(format_args!("{}", text(&facts))),
@@ -53,8 +66,7 @@ fn load(module: &str) -> Result<Module, String> {
     engine.compile(&bytes).map_err(|error| error.to_string())
 }
 
-fn facts(path: &str, module: &Module) -> Value {
-    let manifest = Manifest::of(module);
+fn facts(path: &str, module: &Module, manifest: &Manifest, panels: &[Panel]) -> Value {
     let mut grants: Vec<&str> = GRANTS
         .iter()
         .filter(|(import, _)| module.imports().iter().any(|name| name == import))
@@ -76,6 +88,7 @@ fn facts(path: &str, module: &Module) -> Value {
         "hostcalls": module.imports(),
         "may_need": grants,
         "config": manifest.config,
+        "panels": panels.iter().map(|panel| format!("{} ({})", panel.title, panel.metric)).collect::<Vec<_>>(),
     })
 }
 
@@ -104,6 +117,7 @@ fn text(facts: &Value) -> String {
     let exports = facts.get("exports").and_then(Value::as_array).map_or(0, Vec::len);
     line("exports", &format!("{exports} functions"));
     line("hostcalls", &list("hostcalls"));
+    line("panels", &list("panels"));
     let grants = list("may_need");
     if !grants.is_empty() {
         line("may need", &format!("allow: {{ {}: ... }}, where it uses them", grants.replace(", ", ": ..., ")));

@@ -113,6 +113,12 @@ impl View {
             .iter()
             .map(|one| if one.name == tab.name { format!("[{}]", one.name) } else { format!(" {} ", one.name) });
         let title = format!("fyke top  {}", names.collect::<String>());
+        // Where there is no room for all of them, the one that is looked at is still named.
+        let title = if title.chars().count() > width {
+            format!("[{}] {}/{}", tab.name, self.tab + 1, TABS.len())
+        } else {
+            title
+        };
         let (sort, reverse) = self.sorted();
         let heading = tab.columns.iter().enumerate().map(|(number, column)| {
             let mark = if number != sort {
@@ -124,15 +130,28 @@ impl View {
             };
             format!("{}({}){mark}", column.title, column.letter)
         });
-        let mut rows = vec![heading.collect()];
+        let mut rows: Vec<Vec<String>> = vec![heading.collect()];
         rows.extend(self.rows(rates));
-        let mut lines =
-            aligned(&rows, |column| tab.columns.get(column).is_some_and(|column| !column.kind.is_text())).into_iter();
-        let help = "Tab: next table  letter, < >: sort  arrows: scroll  q: end";
+        let fitting = fitting(&rows, sort, width);
+        let left_out = tab.columns.len() - fitting.len();
+        let rows: Vec<Vec<String>> = rows.iter().map(|row| shown(row, &fitting, width)).collect();
+        let is_number = |place: usize| {
+            let column = fitting.get(place).and_then(|column| tab.columns.get(*column));
+            column.is_some_and(|column| !column.kind.is_text())
+        };
+        let mut lines = aligned(&rows, is_number).into_iter();
+        let help =
+            ["Tab: next table  letter, < >: sort  arrows: scroll  q: end", "Tab: next  < >: sort  q: end", "q: end"];
+        let more =
+            if left_out > 0 { format!("  {left_out} columns hidden: sort by them, or widen") } else { String::new() };
+        let help = help
+            .into_iter()
+            .find(|help| help.len() + more.len() <= width)
+            .map_or("q: end".to_owned(), |help| format!("{help}{more}"));
         let last = match &self.trouble {
             Some(trouble) => (Style::Warning, format!("NOT LIVE: {}", printable(trouble))),
             None if rates.is_null() => (Style::Plain, "waiting for the first rates".to_owned()),
-            None => (Style::Plain, help.to_owned()),
+            None => (Style::Plain, help),
         };
         let room = height.saturating_sub(3);
         self.page.set(room);
@@ -148,6 +167,53 @@ impl View {
         drawn.truncate(height);
         drawn.into_iter().map(|(style, line)| (style, line.chars().take(width).collect())).collect()
     }
+}
+
+/// Columns that have room beside each other: the first, the one that is sorted by, and then as many as there are from the left.
+fn fitting(rows: &[Vec<String>], sort: usize, width: usize) -> Vec<usize> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let needs = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        let wide = cells.max().unwrap_or(0);
+        if column == 0 { wide.min(longest_name(width)) } else { wide + 2 }
+    };
+    let mut taken = vec![0];
+    let mut room = width.saturating_sub(needs(0));
+    if sort != 0 && sort < columns {
+        taken.push(sort);
+        room = room.saturating_sub(needs(sort));
+    }
+    for column in 1..columns {
+        if !taken.contains(&column) {
+            if needs(column) > room {
+                break;
+            }
+            room -= needs(column);
+            taken.push(column);
+        }
+    }
+    taken.sort_unstable();
+    taken
+}
+
+/// Names may have two fifths of a narrow terminal, so that there is room for numbers.
+fn longest_name(width: usize) -> usize {
+    if width >= 80 { width } else { (width * 2 / 5).max(10) }
+}
+
+/// The cells of these columns, names cut in their middle: what tells them apart may be at either end.
+fn shown(row: &[String], columns: &[usize], width: usize) -> Vec<String> {
+    let cell = |column: &usize| {
+        let cell = row.get(*column).map_or("", String::as_str);
+        let (length, most) = (cell.chars().count(), longest_name(width));
+        if *column != 0 || length <= most {
+            return cell.to_owned();
+        }
+        let half = (most - 1) / 2;
+        let end: String = cell.chars().skip(length - half).collect();
+        format!("{}~{end}", cell.chars().take(most - 1 - half).collect::<String>())
+    };
+    columns.iter().map(cell).collect()
 }
 
 #[cfg(test)]
@@ -179,6 +245,26 @@ mod tests {
             view.press(key);
         }
         assert_eq!(view.draw(&rates, 80, 0).len(), 0);
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_whole_columns_and_the_one_that_is_sorted_by() {
+        let mut view = View::default();
+        let rates = json!({ "listeners": { "a-listener-with-a-rather-long-name": { "requests": 12.5, "p99": 0.25, "sent_bytes": 3000.0 } } });
+        let lines = text(&view, &rates, 40, 6);
+        assert_eq!(lines[0], "[listeners] 1/5");
+        assert!(
+            lines[1].starts_with("LISTENER(n)v") && lines[1].contains("REQ/S(r)") && !lines[1].contains("OUT/S"),
+            "{lines:#?}"
+        );
+        assert!(lines[2].starts_with("a-listen~ng-name") && lines[2].contains("12.5"), "{lines:#?}");
+        assert!(lines[5].contains("q: end"), "{lines:#?}");
+        view.press(Key::Letter('9'));
+        let lines = text(&view, &rates, 40, 6);
+        assert!(lines[1].contains("P99(9)v") && lines[2].contains("250.0ms"), "{lines:#?}");
+        let lines = text(&view, &rates, 90, 6);
+        assert!(lines[5].contains("columns hidden"), "{lines:#?}");
+        assert!(text(&view, &rates, 200, 6)[1].contains("OUT/S(o)"));
     }
 
     #[test]

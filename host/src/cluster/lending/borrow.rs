@@ -165,13 +165,14 @@ impl LocalCluster {
         self.metrics.idle.shift(1);
         self.lending.idle.borrow_mut().push_back(line);
         // Whoever waits for a permit, and for another kind of connection, needs one that is idle to be closed.
-        if self.shared.is_starving() && self.lending.close_one_idle() {
+        let wanted = !self.lending.queue.borrow().is_empty() || self.has_too_many();
+        if wanted && self.shared.is_starving() && self.lending.close_one_idle() {
             self.metrics.idle.sub(1);
         }
     }
 
     /// Whether another worker waits for a connection while this one has more than its part of them.
-    fn has_too_many(&self) -> bool {
+    pub(in crate::cluster) fn has_too_many(&self) -> bool {
         if !self.shared.is_starving() {
             return false;
         }

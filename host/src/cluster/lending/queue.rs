@@ -70,6 +70,12 @@ impl<T> Queue<T> {
         self.remove(place)
     }
 
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// All, first come first.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.entries.values().map(|(_, value)| value)

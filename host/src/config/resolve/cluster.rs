@@ -11,6 +11,9 @@ use crate::config::{
     },
 };
 
+/// Most further addresses of one endpoint.
+const MOST_ADDRESSES: usize = 16;
+
 impl Resolver<'_, '_> {
     pub(super) fn clusters(
         &mut self,
@@ -115,6 +118,10 @@ impl Resolver<'_, '_> {
 
     fn additional(&mut self, first: SocketAddr, raw: &raw::FullEndpoint, place: &Place<'_>) -> Box<[SocketAddr]> {
         let mut addresses = vec![first];
+        if raw.additional_addresses.len() > MOST_ADDRESSES {
+            self.diagnostics.error(place.span, &place.path, format!("at most {MOST_ADDRESSES} addresses"));
+            return Box::default();
+        }
         for (index, text) in raw.additional_addresses.iter().enumerate() {
             let place = place.index(index);
             let Some(address) = self.endpoint_address(text, &place) else { continue };

@@ -316,3 +316,17 @@ fn others_can_add_problems() {
     let text = report.to_string();
     assert!(text.contains("2 | filters: { router: { module: builtin:router } }\n  |            ^^^^^^\n"), "{text}");
 }
+
+#[test]
+fn an_endpoint_has_sixteen_further_addresses_at_most() {
+    let text = |count: usize| {
+        let all: Vec<_> = (0..count).map(|number| format!("'127.0.0.2:{}'", number + 1)).collect();
+        format!(
+            "listeners: {{ web: {{ address: '127.0.0.1:0', cluster: app }} }}\nclusters:\n  app: {{ endpoints: [{{ address: '127.0.0.1:1', additional_addresses: [{}] }}] }}\n",
+            all.join(", ")
+        )
+    };
+    assert_eq!(yaml(&text(16)).unwrap().clusters["app"].endpoints[0].others.len(), 16);
+    let (problem, _) = problem(&text(17));
+    assert!(problem.ends_with("at most 16 addresses"), "{problem}");
+}

@@ -13,6 +13,11 @@ const MASK: &str = "***";
 const SECRET: [&str; 10] =
     ["authorization", "cookie", "token", "secret", "password", "passwd", "api-key", "api_key", "apikey", "signature"];
 
+/// Fields of a request that are told.
+const FIELDS: usize = 64;
+/// Bytes of each.
+const FIELD: usize = 512;
+
 /// Which streams: those of which all that is said holds. The default is all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wish {
@@ -97,6 +102,15 @@ pub(super) fn masked<'a>(name: &str, value: &'a str) -> Cow<'a, str> {
         name if is_secret(name) => MASK.into(),
         _ => value.into(),
     }
+}
+
+/// The first fields of a head as they may be shown.
+pub(super) fn shown(head: &[(String, String)]) -> Vec<(String, String)> {
+    let one = |(name, value): &(String, String)| {
+        let shown = masked(name, value);
+        (name.clone(), shown.get(..shown.floor_char_boundary(FIELD)).unwrap_or_default().to_owned())
+    };
+    head.iter().take(FIELDS).map(one).collect()
 }
 
 /// A path as it may be shown: parameters of its query that carry credentials are masked.

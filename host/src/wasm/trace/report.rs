@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use tokio::time::Instant;
 
-use super::{Attempt, Outcome, Trace, Tracer, new_id};
+use super::{Attempt, CANCELLED, Outcome, Trace, Tracer, new_id};
 use crate::{
     clock,
     telemetry::otlp::{
@@ -155,7 +155,10 @@ fn of_attempt(exchange: &Exchange, attempt: &Attempt) -> (Attributes, SpanStatus
             add("error.type", (*label).into());
             SpanStatus::Error(Cow::Borrowed(label))
         }
-        Outcome::Unknown => SpanStatus::Error(Cow::Borrowed("cancelled")),
+        Outcome::Unknown => {
+            add("error.type", CANCELLED.into());
+            SpanStatus::Error(Cow::Borrowed(CANCELLED))
+        }
     };
     (attributes, status)
 }

@@ -2,12 +2,22 @@
 
 use std::cell::Cell;
 
-use fyke_engine::TrapKind;
+use fyke_engine::{Trap, TrapKind};
+use serde_json::{Value, json};
 
 use crate::telemetry::registry::{Counter, Gauge, Histogram};
 
 /// Of so many calls one is timed: the clock costs as much as several calls.
 const SAMPLED: u32 = 128;
+
+/// Bytes of a backtrace that an event has.
+const BACKTRACE: usize = 4096;
+
+/// What an event tells programs of a trap.
+pub(super) fn told(worker: usize, trap: &Trap) -> Value {
+    let backtrace = trap.backtrace.get(..trap.backtrace.floor_char_boundary(BACKTRACE)).unwrap_or_default();
+    json!({ "worker": worker, "callback": trap.callback, "reason": trap.kind.label(), "backtrace": backtrace })
+}
 
 /// Counters of one filter on one worker.
 #[derive(Debug)]

@@ -213,11 +213,18 @@ pub fn close_connection(side: crate::tcp::Side) {
     unsafe { raw::proxy_close_stream(side.stream()) };
 }
 
-/// `proxy_send_local_response`; `headers` are serialized pairs.
+/// `proxy_send_local_response`; `headers` are serialized pairs. Without a `grpc_status` the host makes one of the status.
 ///
 /// # Errors
 /// The host's status.
-pub fn send_local_response(status: u32, details: &str, body: &[u8], headers: &[u8]) -> Result<(), Status> {
+pub fn send_local_response(
+    status: u32,
+    details: &str,
+    body: &[u8],
+    headers: &[u8],
+    grpc_status: Option<u32>,
+) -> Result<(), Status> {
+    let grpc_status = grpc_status.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1);
     // SAFETY: live slices.
     Status(unsafe {
         raw::proxy_send_local_response(
@@ -228,7 +235,7 @@ pub fn send_local_response(status: u32, details: &str, body: &[u8], headers: &[u
             body.len(),
             headers.as_ptr(),
             headers.len(),
-            -1,
+            grpc_status,
         )
     })
     .ok()

@@ -1,6 +1,6 @@
 //! Lets clients of a protocol of lines share connections: one exchange of a line and its answer at a time.
 //!
-//! `put N` is followed by N bytes, and an answer `data N` too. `me NAME` says as whom the next exchanges are made; `at ADDRESS` with which
+//! `put N` and `cut N` are followed by N bytes, and an answer `data N` too. `me NAME` says as whom the next exchanges are made; `at ADDRESS` with which
 //! endpoint. The handshake says `user NAME` and wants `ok`.
 
 use std::time::Duration;
@@ -69,7 +69,8 @@ impl TcpFilter for Lines {
         match lease {
             Ok(lease) => {
                 client.exchange = Some(lease.token);
-                let follows = line.strip_prefix("put ").map_or(Ok(0), str::parse::<u64>)?;
+                let body = line.strip_prefix("put ").or_else(|| line.strip_prefix("cut "));
+                let follows = body.map_or(Ok(0), str::parse::<u64>)?;
                 let length = u64::try_from(line.len() + 1)?;
                 data.pass(length + follows)?;
             }

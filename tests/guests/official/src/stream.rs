@@ -190,6 +190,9 @@ impl HttpContext for Stream {
         if let Some(length) = settings.step("length") {
             self.set_http_response_header("content-length", Some(length));
         }
+        if let Some(status) = settings.step("status") {
+            self.set_http_response_header(":status", Some(status));
+        }
         if settings.step("hold").is_some() {
             return Action::Pause;
         }

@@ -61,13 +61,13 @@ pub enum Action {
         /// Its address.
         address: String,
     },
-    /// An endpoint has this weight until the next reload, or until another one is set.
+    /// An endpoint has this weight until another one is set, whatever is reloaded meanwhile.
     Weight {
         /// Its cluster.
         cluster: String,
         /// Its address.
         address: String,
-        /// 0 to 65,535; 0: no requests at all.
+        /// 0 to 65,535; 0: as if it drained.
         weight: u32,
     },
     /// The configuration, and the modules that it names, are read again.

@@ -199,6 +199,7 @@
       while (scaled >= 1024 && place < 5) { scaled /= 1024; place += 1; }
       return three(scaled) + " " + ["B", "KiB", "MiB", "GiB", "TiB", "PiB"][place];
     },
+    bytes_per_second: (value) => WRITTEN.bytes(value) + "/s",
   };
 
   function stacked(series) {

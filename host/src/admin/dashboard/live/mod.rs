@@ -68,6 +68,10 @@ impl Feed {
         }
         let (path, query) = location.split_once('?').unwrap_or((location, ""));
         let (path, query) = (path.to_owned(), Query::read(query));
+        // A question is answered once: each answer takes a proxy of its own.
+        if path.trim_end_matches('/') == link::page("explain") {
+            return None;
+        }
         Some(Self { path, query, viewer, sent: BTreeMap::new(), has_begun: false })
     }
 

@@ -66,13 +66,13 @@ impl Data {
     /// What a filter's panel shows.
     pub(crate) fn panel(panel: Panel) -> Self {
         let tones = (1..=crate::admin::dashboard::model::SERIES).map(|number| format!("c{number}"));
-        let title = panel.declaration.title;
+        let title = panel.title;
         let named = |name: String| if name.is_empty() { title.clone() } else { name };
         Self {
             start: panel.start,
             step: panel.step,
-            unit: panel.declaration.unit,
-            stacked: panel.declaration.chart == Chart::Stacked,
+            unit: panel.unit,
+            stacked: panel.chart == Chart::Stacked,
             series: panel
                 .series
                 .into_iter()
@@ -117,6 +117,8 @@ pub(crate) fn written(value: f64, unit: Unit) -> String {
         Unit::Seconds => units::duration(Some(value)),
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "negative ones are none")]
         Unit::Bytes => units::bytes(Some(value.max(0.0) as u64)),
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "negative ones are none")]
+        Unit::BytesPerSecond => format!("{}/s", units::bytes(Some(value.max(0.0) as u64))),
         Unit::Share => units::share(Some(value)),
     }
 }
@@ -214,7 +216,7 @@ fn nice(largest: f64, unit: Unit) -> f64 {
         return 1.0;
     }
     match unit {
-        Unit::Bytes => largest.log2().ceil().exp2(),
+        Unit::Bytes | Unit::BytesPerSecond => largest.log2().ceil().exp2(),
         Unit::Share => {
             if largest <= 1.0 {
                 nice(largest, Unit::Number).min(1.0)

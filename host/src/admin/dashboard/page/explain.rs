@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{Context, Page, Region, Section, widget};
 use crate::admin::dashboard::{
     link,
-    model::{Explanation, Finding, Question, Step, Subject, Verdict},
+    model::{Explanation, Finding, Question, Step, StepKind, Subject, Verdict},
 };
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -87,10 +87,14 @@ fn explained(answer: &Explanation) -> Markup {
 }
 
 fn draw(step: &Step) -> Markup {
-    let (class, tone, word) = match step.finding {
-        Finding::Taken => ("taken", "ok", "matches"),
-        Finding::Passed => ("passed", "none", "does not match"),
-        Finding::Unseen => ("unseen", "none", "not looked at"),
+    let (class, tone, word) = match (step.finding, step.kind) {
+        (Finding::Taken, StepKind::Filter) => ("taken", "ok", "meets it"),
+        (Finding::Taken, StepKind::Cluster) => ("taken", "ok", "is asked"),
+        (Finding::Taken, StepKind::Endpoint) => ("taken", "ok", "can take it"),
+        (Finding::Taken, _) => ("taken", "ok", "matches"),
+        (Finding::Passed, StepKind::Endpoint) => ("passed", "none", "left out"),
+        (Finding::Passed, _) => ("passed", "none", "does not match"),
+        (Finding::Unseen, _) => ("unseen", "none", "not looked at"),
     };
     html! {
         li class=(class) {
@@ -98,7 +102,7 @@ fn draw(step: &Step) -> Markup {
             span.name { @match &step.subject { Some(subject) => { a href=(link::subject(subject)) { (step.name) } }, None => { (step.name) } } }
             (widget::state(tone, word))
             span.why { (step.why) }
-            @if let Some(origin) = &step.origin { span.origin { (origin) } }
+            @if let Some(origin) = &step.origin { span.origin title=(origin) { (origin.rsplit('/').next().unwrap_or(origin)) } }
         }
     }
 }

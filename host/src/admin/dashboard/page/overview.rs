@@ -62,7 +62,7 @@ fn tiles(context: &Context<'_>, overview: &Overview) -> Markup {
             }
             div { dt { "Endpoints up" } dd { b.bad-text[up < all] { (up) "/" (all) } span.sub { a href=(link::page("endpoints?health=unhealthy")) { (all.saturating_sub(up)) " without traffic" } } } }
             div { dt { "Connections" } dd { b { (units::count_or_unknown(process.connections)) } span.sub { (widget::bar(connections, pressure(connections))) " of " (units::count_or_unknown(process.connections_limit)) } } }
-            div { dt { "Memory" } dd { b { (units::bytes(process.memory)) } span.sub { (widget::bar(memory, pressure(memory))) " of " (units::bytes(process.memory_limit)) } } }
+            div { dt { "Memory" } dd { b { (units::bytes(process.memory)) } span.sub { @if process.memory_limit.is_some() { (widget::bar(memory, pressure(memory))) " of " (units::bytes(process.memory_limit)) } @else { "no limit is set" } } } }
         }
     }
 }

@@ -20,9 +20,15 @@ pub(super) fn page(context: &Context<'_>) -> Page {
         Region { id: "which", html: form(context, &listeners, filter.as_ref().err()) },
         Region {
             id: "requests",
-            html: filter
-                .as_ref()
-                .map_or_else(|_| Markup::default(), |filter| requests(&context.source.tap(filter, MOST))),
+            html: match filter.as_ref() {
+                Err(_) => Markup::default(),
+                // As at `/v1/tap`: it shows what users send.
+                Ok(_) if context.viewer.csrf.is_none() => html! {
+                    h2.hidden { "Requests" }
+                    p.lead role="status" { a href={ (link::page("sign-in")) "?to=" (link::escaped(&link::page("tap"))) } { "Sign in" } " to see requests: they show what users send." }
+                },
+                Ok(filter) => requests(&context.source.tap(filter, MOST)),
+            },
         },
     ];
     Page { title: "Live tap".to_owned(), section: Section::Tap, tools: None, regions, live: filter.is_ok() }
@@ -76,7 +82,7 @@ fn requests(tap: &Tap) -> Markup {
     html! {
         h2.hidden { "Requests" }
         p.muted.tally {
-            (units::rate(tap.seen)) " looked at"
+            (units::rate(tap.seen)) " fit"
             @if tap.dropped > 0 { " · " (units::count(tap.dropped)) " more fitted in the last minute; there are too many to show them all" }
         }
         @if tap.entries.is_empty() { (widget::nothing("No request has fitted yet.")) } @else { (widget::table("Requests", "dense tap", &content)) }

@@ -95,7 +95,8 @@ pub(super) fn clock(time: Time) -> Markup {
 pub(super) fn origin(provenance: &Provenance) -> Markup {
     html! {
         @match &provenance.origin {
-            Some(origin) => { span.origin title={ "defined at " (origin) } { (origin) } },
+            // The file's name says enough, and the whole path is a pointer away.
+            Some(origin) => { span.origin title={ "defined at " (origin) } { (origin.rsplit('/').next().unwrap_or(origin)) } },
             None => { span.muted { (units::UNKNOWN) } },
         }
     }

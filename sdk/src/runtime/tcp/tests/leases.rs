@@ -553,3 +553,46 @@ fn a_host_that_cannot_pass_says_so() {
     assert_eq!(closed_by_filter(&host, connection), [DOWN]);
     assert!(World::with(|world| world.logs.iter().any(|(_, line)| line.contains("fyke.stream.pass.v1"))));
 }
+
+/// Lets the first line go, drops the second one, and waits for the end of the third.
+struct Drops;
+
+#[tcp_filter]
+impl TcpFilter for Drops {
+    type Config = ();
+    type Ctx = ();
+
+    fn configure((): (), _env: &mut Env) -> Result<Self, ConfigError> {
+        Ok(Self)
+    }
+
+    fn on_downstream(&self, (): &mut (), data: &mut Data) -> Result<TcpFlow> {
+        match data.bytes() {
+            b"keep\n#drop\nrest" => {
+                data.pass(5)?;
+                data.discard(6)?;
+                assert_eq!(data.bytes(), b"keep\nrest");
+                Ok(TcpFlow::NeedMore)
+            }
+            b"rest#" => {
+                data.discard(100)?;
+                assert!(data.is_empty());
+                Ok(TcpFlow::NeedMore)
+            }
+            _ => Ok(TcpFlow::Continue),
+        }
+    }
+}
+
+#[test]
+fn what_is_dropped_in_front_of_the_rest_goes_nowhere() {
+    let host = TcpHost::<Drops>::configure("").unwrap();
+    let (connection, _) = host.connect();
+    assert_eq!(host.send(DOWN, connection, b"keep\n#drop\nrest", false), Action::Pause);
+    assert_eq!(host.take(DOWN, connection), b"keep\n");
+    assert_eq!(host.connection(connection, |state| state.bodies[2].clone()), b"rest");
+    host.send(DOWN, connection, b"#", false);
+    assert_eq!(host.take(DOWN, connection), b"");
+    host.send(DOWN, connection, b"on", false);
+    assert_eq!(host.take(DOWN, connection), b"on");
+}

@@ -24,7 +24,7 @@ pub(super) fn traps(context: &Context<'_>, filter: &FilterPage) -> Markup {
                 summary {
                     (widget::clock(trap.at)) (widget::state("bad", &trap.reason))
                     span.what { (trap.message) }
-                    span.muted { (trap.phase) @if let Some(worker) = trap.worker { ", worker " (worker) } ", " (trap.version) }
+                    span.muted { (trap.phase) @if let Some(worker) = trap.worker { ", worker " (worker) } @if !trap.version.is_empty() { ", " (trap.version) } }
                     span.when { (widget::ago(trap.at, context.now)) }
                 }
                 @if trap.backtrace.is_empty() { (widget::nothing("The module has no names; there is no backtrace.")) }
