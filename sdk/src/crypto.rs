@@ -1,14 +1,14 @@
 //! Cryptography that costs too much for a filter's share of the worker: the host does it elsewhere, and the filter waits.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 
 use crate::abi::{self, Fields, Status};
 use crate::error::{Error, Result};
 use crate::hash::FastHash;
+use crate::mailbox::{self, Mailbox};
 use crate::owner::{self, Owner};
 
 const FUNCTION: &str = "fyke.crypto.pbkdf2.v1";
@@ -46,35 +46,21 @@ pub enum Hash {
 /// this instance are being derived already; outside of anything that can wait.
 pub async fn pbkdf2(hash: Hash, password: &[u8], salt: &[u8], rounds: u32) -> Result<Vec<u8>> {
     let pending = Pending::begin(hash, password, salt, rounds)?;
-    poll_fn(|cx| match pending.mailbox.key.take() {
-        Some(Some(key)) => Poll::Ready(Ok(key)),
-        Some(None) => Poll::Ready(Err(Error::new("the host could not derive the key"))),
-        None => {
-            pending.mailbox.waker.replace(Some(cx.waker().clone()));
-            Poll::Pending
-        }
-    })
-    .await
+    let key = poll_fn(|cx| pending.mailbox.poll(cx)).await;
+    key.ok_or_else(|| Error::new("the host could not derive the key"))
 }
 
-/// Where a key waits for the future that asked.
-struct Mailbox {
-    owner: Owner,
-    /// The inner `None`: it could not be derived.
-    key: Cell<Option<Option<Vec<u8>>>>,
-    waker: RefCell<Option<Waker>>,
-}
+/// `None`: it could not be derived.
+type Key = Option<Vec<u8>>;
 
 thread_local! {
     /// By token.
-    static KEYS: RefCell<HashMap<u32, Rc<Mailbox>, FastHash>> = const { RefCell::new(HashMap::with_hasher(FastHash::new())) };
-    /// Whether the module exports what brings the keys.
-    static HEARD: Cell<bool> = const { Cell::new(false) };
+    static KEYS: RefCell<HashMap<u32, Rc<Mailbox<Key>>, FastHash>> = const { RefCell::new(HashMap::with_hasher(FastHash::new())) };
 }
 
 struct Pending {
     token: u32,
-    mailbox: Rc<Mailbox>,
+    mailbox: Rc<Mailbox<Key>>,
 }
 
 impl Pending {
@@ -82,7 +68,7 @@ impl Pending {
         let Some(owner) = owner::current() else {
             return Err(Error::new("a key is derived for a method or a task that waits, and there is none"));
         };
-        if !HEARD.get() {
+        if !mailbox::is_heard() {
             return Err(Error::new(
                 "the filter derives keys but its module is never told of them: say #[tcp_filter(answers)] or #[http_filter(answers)]",
             ));
@@ -106,7 +92,7 @@ impl Pending {
         })?;
         let token =
             Fields::new(&said).u32().ok_or_else(|| Error::new(format!("the host has not answered {FUNCTION}")))?;
-        let mailbox = Rc::new(Mailbox { owner, key: Cell::new(None), waker: RefCell::default() });
+        let mailbox = Mailbox::new(owner);
         KEYS.with_borrow_mut(|keys| keys.insert(token, mailbox.clone()));
         Ok(Self { token, mailbox })
     }
@@ -118,20 +104,11 @@ impl Drop for Pending {
     }
 }
 
-/// Says whether the module exports `proxy_on_foreign_function`.
-pub(crate) fn heard(heard: bool) {
-    HEARD.set(heard);
-}
-
 /// A key is here: puts it where its future looks, and tells whose it is. `None` when nobody waits any more.
 pub(crate) fn derived(arguments: &[u8]) -> Option<Owner> {
     let mut fields = Fields::new(arguments);
     let token = fields.u32()?;
     let mailbox = KEYS.with_borrow_mut(|keys| keys.remove(&token))?;
     let key = fields.rest();
-    mailbox.key.set(Some((!key.is_empty()).then(|| key.to_vec())));
-    if let Some(waker) = mailbox.waker.take() {
-        waker.wake();
-    }
-    Some(mailbox.owner)
+    Some(mailbox.put((!key.is_empty()).then(|| key.to_vec())))
 }

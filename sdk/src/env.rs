@@ -13,6 +13,7 @@ use crate::callout::Cluster;
 use crate::error::{ConfigError, Error, Result};
 use crate::log::LogSink;
 use crate::metric::{Counter, Gauge, Histogram, MetricDefinition};
+use crate::redis::Redis;
 use crate::routes::Routes;
 use crate::runtime::BoxedTask;
 use crate::shared::Shared;
@@ -51,6 +52,27 @@ impl Env {
             Ok(_) | Err(Status::NOT_FOUND) => Ok(Cluster::new(name)),
             Err(_) => Err(ConfigError::new(format!("the host has no cluster \"{name}\" for this filter"))),
         }
+    }
+
+    /// The Redis servers of a cluster; `allow: { clusters: [...] }` of the filter has to grant it. Fyke only. See [`redis`](crate::redis).
+    ///
+    /// ```
+    /// # use fyke_sdk::{ConfigError, Env, Redis};
+    /// # use std::time::Duration;
+    /// # fn configure(password: &str, env: &mut Env) -> Result<(), ConfigError> {
+    /// let cache: Redis = env.redis("cache")?.login("proxy", password).database(2).timeout(Duration::from_millis(50));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The attribute finds a call of `redis` inside the `impl`; where it is hidden in a helper, say `#[http_filter(answers)]` (or `#[tcp_filter(answers)]`).
+    ///
+    /// # Errors
+    /// As [`Env::cluster`]; and where the attribute has not found that the filter calls Redis.
+    pub fn redis(&mut self, cluster: &str) -> Result<Redis, ConfigError> {
+        self.cluster(cluster)?;
+        Redis::is_heard().map_err(ConfigError::new)?;
+        Ok(Redis::new(cluster))
     }
 
     /// A number that only grows. Defining a name again, with the same labels, gives the same metric.

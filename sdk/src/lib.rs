@@ -65,7 +65,8 @@
 //! share a few connections to the server: [`lease`]. Beside the streams there are tasks: [`Env::every`].
 //!
 //! # Waiting
-//! Calls ([`Cluster::call`]), gRPC ([`Cluster::grpc`]), derived keys ([`crypto::pbkdf2`]) and [`sleep`] are futures. [`join`], [`join_all`], [`select`] and [`timeout`] run
+//! Calls ([`Cluster::call`]), gRPC ([`Cluster::grpc`]), commands of Redis ([`Redis::call`]), derived keys ([`crypto::pbkdf2`])
+//! and [`sleep`] are futures. [`join`], [`join_all`], [`select`] and [`timeout`] run
 //! several at once; what is dropped is cancelled. Futures of other crates work too, as long as what they wait for is one of these: nothing
 //! else wakes a filter.
 //!
@@ -113,12 +114,14 @@ mod hash;
 mod headers;
 pub mod lease;
 pub mod log;
+mod mailbox;
 mod metric;
 mod owner;
 mod panel;
 pub mod property;
 mod query;
 pub mod random;
+pub mod redis;
 mod request;
 mod response;
 pub mod routes;
@@ -162,6 +165,7 @@ pub use panel::{Chart, Panel, Unit};
 #[doc(hidden)]
 pub use panel::{bytes as panel_bytes, check as check_panels, length as panel_length};
 pub use query::Query;
+pub use redis::{Redis, RedisError};
 pub use request::Request;
 pub use response::Response;
 pub use routes::{

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::rc::Rc;
 
-use crate::abi::{self, MetricKind, Status};
+use crate::abi::{self, Fields, MetricKind, Status};
 use crate::error::ConfigError;
 
 pub use dynamic::{DynamicCounter, DynamicGauge, DynamicHistogram, MetricDefinition};
@@ -149,8 +149,7 @@ impl Metric {
                 record.extend_from_slice(&handle.to_le_bytes());
                 record.extend_from_slice(&value.to_le_bytes());
                 for value in exactly(*labels, values) {
-                    record.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
-                    record.extend_from_slice(value.as_bytes());
+                    abi::push_field(&mut record, value.as_bytes());
                 }
                 // There is nobody to tell: the handle is the host's own.
                 let _ = abi::call_foreign_function("fyke.metric.record.v1", &record);
@@ -203,16 +202,15 @@ impl Encoded {
         let Series { ids, key } = &mut *series;
         key.clear();
         for value in exactly(self.labels.len(), values) {
-            key.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
-            key.extend_from_slice(value.as_bytes());
+            abi::push_field(key, value.as_bytes());
         }
         if let Some(id) = ids.get(key.as_slice()) {
             return Some(*id);
         }
         let full = ids.len() >= SERIES;
-        let mut rest = key.as_slice();
+        let mut values = Fields::new(key);
         let name = self.labels.iter().fold(self.name.clone(), |mut name, label| {
-            let value = if full { "_overflow" } else { split(&mut rest).unwrap_or_default() };
+            let value = if full { "_overflow".to_owned() } else { values.text().unwrap_or_default() };
             let _ = write!(name, ".{label}=.={};", value.replace(";.", ";_"));
             name
         });
@@ -223,12 +221,4 @@ impl Encoded {
         }
         Some(id)
     }
-}
-
-/// The next value of a key.
-fn split<'a>(key: &mut &'a [u8]) -> Option<&'a str> {
-    let (length, rest) = key.split_first_chunk::<4>()?;
-    let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    *key = rest;
-    std::str::from_utf8(value).ok()
 }

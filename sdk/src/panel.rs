@@ -107,6 +107,24 @@ impl Panel {
         Self::new(title, metric, Chart::Number)
     }
 
+    /// Its heading.
+    #[must_use]
+    pub const fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// The metric that it draws.
+    #[must_use]
+    pub const fn metric(&self) -> &'static str {
+        self.metric
+    }
+
+    /// The labels that tell its series apart: what [`Self::by`] was given.
+    #[must_use]
+    pub const fn labels(&self) -> &'static [&'static str] {
+        self.labels
+    }
+
     const fn new(title: &'static str, metric: &'static str, chart: Chart) -> Self {
         Self { title, metric, chart, labels: &[], only: &[], unit: Unit::Number, percentile: 99, description: "" }
     }

@@ -100,22 +100,22 @@ impl RouteOverrides<'_> {
     /// Appends the fields in the order of their bits.
     fn write(&self, arguments: &mut Vec<u8>) -> Result<()> {
         if let Some(cluster) = self.cluster {
-            push(arguments, cluster);
+            abi::push_field(arguments, cluster);
         }
         if let Some(timeout) = self.timeout {
             arguments.extend_from_slice(&whole_milliseconds(timeout).to_le_bytes());
         }
         if let Some(host) = self.host {
-            push(arguments, host);
+            abi::push_field(arguments, host);
         }
         if let Some(hash) = self.hash {
             arguments.extend_from_slice(&hash.to_le_bytes());
         }
         if let Some(endpoint) = self.endpoint {
-            push(arguments, endpoint);
+            abi::push_field(arguments, endpoint);
         }
         if let Some(retry) = self.retry {
-            push(arguments, &serde_json::to_vec(retry)?);
+            abi::push_field(arguments, &serde_json::to_vec(retry)?);
         }
         if let Some(hedge) = self.hedge {
             arguments.extend_from_slice(&u32::from(hedge.on_per_try_timeout).to_le_bytes());
@@ -144,11 +144,6 @@ impl RouteHandle {
 }
 
 const SELECT: &str = "fyke.route.select.v1";
-
-fn push(arguments: &mut Vec<u8>, bytes: &[u8]) {
-    arguments.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
-    arguments.extend_from_slice(bytes);
-}
 
 fn whole_milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -235,12 +230,12 @@ mod tests {
         RouteHandle(1).select(&all).unwrap();
         let json = serde_json::to_vec(&retry).unwrap();
         let mut expected = Vec::new();
-        push(&mut expected, b"c");
+        abi::push_field(&mut expected, b"c");
         expected.extend_from_slice(&2_u64.to_le_bytes());
-        push(&mut expected, b"hh");
+        abi::push_field(&mut expected, b"hh");
         expected.extend_from_slice(&3_u64.to_le_bytes());
-        push(&mut expected, b"1.2.3.4:5");
-        push(&mut expected, &json);
+        abi::push_field(&mut expected, b"1.2.3.4:5");
+        abi::push_field(&mut expected, &json);
         expected.extend_from_slice(&1_u32.to_le_bytes());
         expected.extend_from_slice(&204_u32.to_le_bytes());
         assert_eq!(World::with(|world| world.stream_mut(7).route.clone()), Some((1, 0xff, expected)));

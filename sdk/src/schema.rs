@@ -93,7 +93,8 @@ impl Schema {
     }
 }
 
-const fn put(text: &str, out: &mut [u8], at: usize) -> usize {
+/// Writes text from `at` on, if there is room; where it ends.
+pub(crate) const fn put(text: &str, out: &mut [u8], at: usize) -> usize {
     if let Some((_, room)) = out.split_at_mut_checked(at)
         && let Some((room, _)) = room.split_at_mut_checked(text.len())
     {

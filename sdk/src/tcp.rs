@@ -4,6 +4,8 @@ mod conn;
 pub(crate) mod current;
 mod data;
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 
 pub use conn::Conn;
@@ -216,6 +218,39 @@ pub enum TcpFlow {
     /// `limits.buffer` (1 MiB) and makes the sender wait beyond it. At the end of a direction there is no more: what is there goes on. Of a client
     /// whose connection borrows, it is held as long as something is lent or asked for, and dropped otherwise.
     NeedMore,
+    /// What was shown is held for this long, to the host's millisecond, and is then shown again, with whatever has arrived in the meantime: until then
+    /// nothing of its direction is shown, and the other direction goes on. The host's bound is that of [`NeedMore`](TcpFlow::NeedMore). It ends early only with
+    /// the connection; at the end of a direction it lasts as long, and the end is shown again with the bytes. From [`on_leased`](TcpFilter::on_leased) it is about what the
+    /// client has said. Where nothing is left to hold, what arrives waits. From [`on_connect`](TcpFilter::on_connect), which can [`sleep`](crate::sleep()), it closes the
+    /// connection as it does on hosts other than Fyke, where nothing is shown twice.
+    ///
+    /// The attribute finds the word `Wait` inside of the `impl`; where it is hidden in a helper, say `#[tcp_filter(tasks)]`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use fyke_sdk::{ConfigError, Data, Env, Result, TcpFilter, TcpFlow, tcp_filter};
+    ///
+    /// /// Whatever a client says goes on a quarter of a second later.
+    /// struct Slow;
+    ///
+    /// #[tcp_filter]
+    /// impl TcpFilter for Slow {
+    ///     type Config = ();
+    ///     /// Whether what is shown has waited.
+    ///     type Ctx = bool;
+    ///
+    ///     fn configure((): (), _env: &mut Env) -> Result<Self, ConfigError> {
+    ///         Ok(Self)
+    ///     }
+    ///
+    ///     fn on_downstream(&self, waited: &mut bool, _data: &mut Data) -> Result<TcpFlow> {
+    ///         *waited = !*waited;
+    ///         Ok(if *waited { TcpFlow::Wait(Duration::from_millis(250)) } else { TcpFlow::Continue })
+    ///     }
+    /// }
+    /// ```
+    Wait(Duration),
     /// The connection is closed, on both sides; what was shown goes nowhere.
     Close,
 }

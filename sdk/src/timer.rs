@@ -3,17 +3,17 @@
 //! A module has one timer for each of its plugin contexts (`proxy_set_tick_period_milliseconds`). It runs only while somebody
 //! waits, and is set for whoever is due first; a host's timers are as exact as its milliseconds.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::abi;
 use crate::future::{Either, select};
+use crate::mailbox::Mailbox;
 use crate::owner::{self, Owner};
 
 /// Waits.
@@ -21,16 +21,8 @@ use crate::owner::{self, Owner};
 /// Outside of a stream and of a task there is nobody to wake: it then never ends.
 pub async fn sleep(duration: Duration) {
     let Some(owner) = owner::current() else { return std::future::pending().await };
-    let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let alarm = Alarm::set(owner, abi::monotonic().saturating_add(nanoseconds));
-    poll_fn(|cx| {
-        if alarm.bell.rang.get() {
-            return Poll::Ready(());
-        }
-        alarm.bell.waker.replace(Some(cx.waker().clone()));
-        Poll::Pending
-    })
-    .await;
+    let alarm = Alarm::after(owner, duration);
+    poll_fn(|cx| alarm.bell.poll(cx)).await;
 }
 
 /// Waits for `future`, but no longer than `limit`; then it is dropped, which cancels what it had begun.
@@ -69,18 +61,14 @@ impl fmt::Display for Elapsed {
 
 impl std::error::Error for Elapsed {}
 
-#[derive(Debug)]
-struct Bell {
-    owner: Owner,
-    rang: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
+type Bell = Mailbox<()>;
 
 /// By deadline, and by number where two have the same.
 type Key = (u64, u64);
 
+/// Wakes its owner once, when its time has come. Dropped, it wakes nobody.
 #[derive(Debug)]
-struct Alarm {
+pub(crate) struct Alarm {
     key: Key,
     bell: Rc<Bell>,
 }
@@ -96,8 +84,19 @@ thread_local! {
 }
 
 impl Alarm {
+    /// One that is due in a while.
+    pub(crate) fn after(owner: Owner, duration: Duration) -> Self {
+        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self::set(owner, abi::monotonic().saturating_add(nanoseconds))
+    }
+
+    /// Whether its time has come, and its owner was woken.
+    pub(crate) fn has_rung(&self) -> bool {
+        self.bell.is_full()
+    }
+
     fn set(owner: Owner, deadline: u64) -> Self {
-        let bell = Rc::new(Bell { owner, rang: Cell::new(false), waker: RefCell::default() });
+        let bell = Bell::new(owner);
         let key = ALARMS.with_borrow_mut(|alarms| {
             alarms.next += 1;
             let key = (deadline, alarms.next);
@@ -133,11 +132,7 @@ pub(crate) fn tick(mut wake: impl FnMut(Owner)) {
         std::mem::replace(&mut alarms.waiting, later)
     });
     for bell in due.into_values() {
-        bell.rang.set(true);
-        if let Some(waker) = bell.waker.take() {
-            waker.wake();
-        }
-        wake(bell.owner);
+        wake(bell.put(()));
     }
     wind();
 }

@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_told_where_they_are_asked_for() {
+    fn keys_and_replies_are_told_where_they_are_asked_for() {
         let foreign = ["proxy_on_foreign_function"];
         let asks = quote!(
             async fn on_request() {
@@ -413,6 +413,14 @@ mod tests {
         );
         let expected = and([&ALWAYS[..], &TASKS, &foreign, &["proxy_on_request_headers"]]);
         assert_eq!(of_http(asks, &Given::default()), expected);
+        let calls = quote!(
+            fn configure(env: &mut Env) {
+                env.redis("cache")
+            }
+        );
+        assert_eq!(of_http(calls.clone(), &Given::default()), and([&ALWAYS[..], &foreign]));
+        let expected = and([&ALWAYS[..], &foreign, &["proxy_on_new_connection"]]);
+        assert_eq!(of_tcp(calls, &Given::default()), expected);
         let given = Given { answers: true, ..Given::default() };
         assert_eq!(of_http(quote!(), &given), and([&ALWAYS[..], &foreign]));
         assert_eq!(of_tcp(quote!(), &given), and([&ALWAYS[..], &foreign, &["proxy_on_new_connection"]]));

@@ -17,9 +17,10 @@ use methods::{Methods, TcpMethods};
 
 /// Makes a Proxy-Wasm module of an `impl HttpFilter for X`: exports the callbacks of the methods that are there, and no others.
 /// One per crate. `#[http_filter(tasks)]` says that the filter has tasks where the attribute cannot see a call of `every`, and `answers` that it derives keys
-/// where it cannot see a call of `pbkdf2`.
+/// or calls Redis where it cannot see a use of `pbkdf2` or `redis`.
 /// `#[http_filter(with_tcp)]` goes with `#[tcp_filter(with_http)]` on an `impl TcpFilter` of the same type: the module then serves streams
-/// and connections, and `HttpFilter::configure` makes the one value for both. Where its connections borrow or derive keys, `answers` belongs there too.
+/// and connections, and `HttpFilter::configure` makes the one value for both. Where its connections borrow, derive keys or call
+/// Redis, `answers` belongs there too.
 #[proc_macro_attribute]
 pub fn http_filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
     attribute("http_filter", "with_tcp", arguments, item, |item, given| {
@@ -31,7 +32,7 @@ pub fn http_filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
     })
 }
 
-/// Makes a Proxy-Wasm module of an `impl TcpFilter for X`; as `http_filter`.
+/// Makes a Proxy-Wasm module of an `impl TcpFilter for X`; as `http_filter`. `#[tcp_filter(tasks)]` is for filters that answer `TcpFlow::Wait` in a helper, too.
 #[proc_macro_attribute]
 pub fn tcp_filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
     attribute("tcp_filter", "with_http", arguments, item, |item, given| {

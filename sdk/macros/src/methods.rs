@@ -58,7 +58,8 @@ pub struct TcpMethods {
 impl TcpMethods {
     pub fn of(item: &ItemImpl, given: &Given) -> syn::Result<Self> {
         check(item, "TcpFilter", "tcp_filter")?;
-        let mut methods = Self { tasks: given.tasks || mentions(item, "every"), ..Self::default() };
+        let tasks = given.tasks || mentions(item, "every") || mentions(item, "Wait");
+        let mut methods = Self { tasks, ..Self::default() };
         for method in functions(item) {
             match method.sig.ident.to_string().as_str() {
                 "on_connect" => methods.on_connect = true,
@@ -76,7 +77,7 @@ impl TcpMethods {
             let message = "on_opened makes connections fit to be lent: without on_leased, nothing borrows them";
             return Err(syn::Error::new_spanned(&item.self_ty, message));
         }
-        methods.answers = given.answers || methods.on_leased || mentions(item, "pbkdf2");
+        methods.answers = given.answers || methods.on_leased || asks(item);
         Ok(methods)
     }
 
@@ -89,13 +90,12 @@ impl TcpMethods {
             quote! {
                 const _: () = ::core::assert!(
                     <#filter as ::fyke_sdk::Present>::CALLBACKS.answers,
-                    "connections borrow, or derive keys: say #[http_filter(with_tcp, answers)]",
+                    "connections borrow, derive keys, or call Redis: say #[http_filter(with_tcp, answers)]",
                 );
             }
         });
         quote! {
             #told
-
 
             impl ::fyke_sdk::TcpPresent for #filter {
                 const CALLBACKS: ::fyke_sdk::TcpCallbacks = ::fyke_sdk::TcpCallbacks {
@@ -150,6 +150,11 @@ fn mentions(item: &ItemImpl, word: &str) -> bool {
     functions(item).any(|method| inside(method.block.to_token_stream(), word))
 }
 
+/// Whether a method asks the host for what comes by `proxy_on_foreign_function`.
+fn asks(item: &ItemImpl) -> bool {
+    mentions(item, "pbkdf2") || mentions(item, "redis")
+}
+
 impl Methods {
     pub fn of(item: &ItemImpl, given: &Given) -> syn::Result<Self> {
         check(item, "HttpFilter", "http_filter")?;
@@ -180,7 +185,7 @@ impl Methods {
             }
         }
         methods.tasks = given.tasks || methods.waits || mentions(item, "every");
-        methods.answers = given.answers || methods.on_reroute || methods.explain || mentions(item, "pbkdf2");
+        methods.answers = given.answers || methods.on_reroute || methods.explain || asks(item);
         Ok(methods)
     }
 

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::{CallError, DEFAULT_TIMEOUT, milliseconds};
 use crate::abi::{self, BufferKind, MapKind, Pairs, Status};
 use crate::hash::FastHash;
+use crate::mailbox::Mailbox;
 use crate::owner::{self, Owner};
 
 /// A request to a cluster.
@@ -134,7 +135,7 @@ pub struct PendingCall {
 #[derive(Debug)]
 enum State {
     Unsent(HttpCall),
-    Sent { token: u32, mailbox: Rc<Mailbox> },
+    Sent { token: u32, mailbox: Rc<Mailbox<Answer>> },
     Done,
 }
 
@@ -154,16 +155,9 @@ impl Future for PendingCall {
         let State::Sent { mailbox, .. } = &self.state else {
             return Poll::Ready(Err(CallError::Cancelled));
         };
-        match mailbox.answer.take() {
-            Some(answer) => {
-                self.state = State::Done;
-                Poll::Ready(answer)
-            }
-            None => {
-                mailbox.waker.replace(Some(cx.waker().clone()));
-                Poll::Pending
-            }
-        }
+        let answer = ready!(mailbox.poll(cx));
+        self.state = State::Done;
+        Poll::Ready(answer)
     }
 }
 
@@ -175,23 +169,22 @@ impl Drop for PendingCall {
     }
 }
 
-/// Where an answer waits for the future that asked.
-#[derive(Debug)]
-struct Mailbox {
-    owner: Owner,
+type Answer = Result<HttpResponse, CallError>;
+
+/// A call that was sent.
+struct Sent {
     /// On the monotonic clock.
     deadline: u64,
-    answer: RefCell<Option<Result<HttpResponse, CallError>>>,
-    waker: RefCell<Option<Waker>>,
+    mailbox: Rc<Mailbox<Answer>>,
 }
 
 thread_local! {
     /// The calls of this instance, by token. One thread, one instance: what would be a global registry elsewhere is the guest's own
     /// memory here.
-    static CALLS: RefCell<HashMap<u32, Rc<Mailbox>, FastHash>> = const { RefCell::new(HashMap::with_hasher(FastHash::new())) };
+    static CALLS: RefCell<HashMap<u32, Sent, FastHash>> = const { RefCell::new(HashMap::with_hasher(FastHash::new())) };
 }
 
-fn dispatch(call: &HttpCall) -> Result<(u32, Rc<Mailbox>), CallError> {
+fn dispatch(call: &HttpCall) -> Result<(u32, Rc<Mailbox<Answer>>), CallError> {
     let owner = owner::current().ok_or(CallError::Cancelled)?;
     let request = &call.request;
     let authority = request.authority.as_deref().unwrap_or(&call.cluster);
@@ -205,25 +198,21 @@ fn dispatch(call: &HttpCall) -> Result<(u32, Rc<Mailbox>), CallError> {
         _ => CallError::Connect,
     })?;
     let deadline = abi::monotonic().saturating_add(u64::from(timeout) * 1_000_000);
-    let mailbox = Rc::new(Mailbox { owner, deadline, answer: RefCell::default(), waker: RefCell::default() });
-    CALLS.with_borrow_mut(|calls| calls.insert(token, mailbox.clone()));
+    let mailbox = Mailbox::new(owner);
+    CALLS.with_borrow_mut(|calls| calls.insert(token, Sent { deadline, mailbox: mailbox.clone() }));
     Ok((token, mailbox))
 }
 
 /// An answer came: puts it where its future looks and tells whose it is. `None` when nobody waits any more.
 pub(crate) fn complete(token: u32, headers: u32, body: usize) -> Option<Owner> {
-    let mailbox = CALLS.with_borrow_mut(|calls| calls.remove(&token))?;
+    let sent = CALLS.with_borrow_mut(|calls| calls.remove(&token))?;
     let answer = if headers > 0 {
         let body = if body == 0 { None } else { abi::buffer(BufferKind::CallBody, 0, body) };
         Ok(HttpResponse { headers: abi::header_pairs(MapKind::CallHeaders), body: body.unwrap_or_default() })
-    } else if abi::monotonic() >= mailbox.deadline {
+    } else if abi::monotonic() >= sent.deadline {
         Err(CallError::Timeout)
     } else {
         Err(CallError::Reset)
     };
-    mailbox.answer.replace(Some(answer));
-    if let Some(waker) = mailbox.waker.take() {
-        waker.wake();
-    }
-    Some(mailbox.owner)
+    Some(sent.mailbox.put(answer))
 }

@@ -1,6 +1,7 @@
 //! Panels as JSON, written while the filter is compiled.
 
 use super::{Chart, Panel, Unit};
+use crate::schema::put;
 
 /// Most panels of a filter.
 const PANELS: usize = 24;
@@ -187,16 +188,6 @@ const fn text(text: &str, out: &mut [u8], at: usize) -> usize {
 
 const fn hexadecimal(digit: u8) -> u8 {
     if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
-}
-
-const fn put(text: &str, out: &mut [u8], at: usize) -> usize {
-    let mut at = at;
-    let mut rest = text.as_bytes();
-    while let [first, others @ ..] = rest {
-        at = byte(*first, out, at);
-        rest = others;
-    }
-    at
 }
 
 const fn byte(byte: u8, out: &mut [u8], at: usize) -> usize {

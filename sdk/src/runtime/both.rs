@@ -47,10 +47,15 @@ impl<F: HttpFilter + Present + TcpFilter + TcpPresent> BothRuntime<F> {
 
     /// `proxy_on_new_connection`.
     pub fn on_new_connection(&self, context: u32) -> Action {
+        self.becomes_connection(context);
+        self.tcp.on_new_connection(context)
+    }
+
+    /// What began as a stream is none.
+    fn becomes_connection(&self, context: u32) {
         if let Some(root) = self.http.forget(context) {
             self.tcp.on_context_create(context, root);
         }
-        self.tcp.on_new_connection(context)
     }
 
     /// `proxy_on_downstream_data` and `proxy_on_upstream_data`.
@@ -83,13 +88,12 @@ impl<F: HttpFilter + Present + TcpFilter + TcpPresent> BothRuntime<F> {
         match function {
             // A new connection to an endpoint: it is no stream either.
             4 => {
-                if let Some(root) = self.http.forget(context) {
-                    self.tcp.on_context_create(context, root);
-                }
+                self.becomes_connection(context);
                 self.tcp.on_foreign_function(context, function, size);
             }
             3 => self.tcp.on_foreign_function(context, function, size),
             5 => self.on_key(size),
+            6 => self.on_redis(size),
             _ => self.http.on_foreign_function(context, function, size),
         }
     }

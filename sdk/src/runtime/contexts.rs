@@ -13,7 +13,8 @@ const RING: usize = 64;
 /// By context id.
 pub(super) struct Contexts<T> {
     ring: Vec<Option<(u32, T)>>,
-    others: HashMap<u32, T, FastHash>,
+    /// Boxed: when the table of ten thousand connections grows, all of it is moved in one call, whose time is limited.
+    others: HashMap<u32, Box<T>, FastHash>,
 }
 
 impl<T> Contexts<T> {
@@ -31,7 +32,7 @@ impl<T> Contexts<T> {
         let old = self.remove(id);
         match self.ring.get_mut(place(id)) {
             Some(free @ None) => *free = Some((id, value)),
-            _ => drop(self.others.insert(id, value)),
+            _ => drop(self.others.insert(id, Box::new(value))),
         }
         old
     }
@@ -41,7 +42,7 @@ impl<T> Contexts<T> {
         match self.ring.get(place(id)) {
             Some(Some((other, value))) if *other == id => Some(value),
             _ if self.others.is_empty() => None,
-            _ => self.others.get(&id),
+            _ => self.others.get(&id).map(|value| &**value),
         }
     }
 
@@ -50,7 +51,7 @@ impl<T> Contexts<T> {
         match self.ring.get_mut(place(id)) {
             Some(Some((other, value))) if *other == id => Some(value),
             _ if self.others.is_empty() => None,
-            _ => self.others.get_mut(&id),
+            _ => self.others.get_mut(&id).map(|value| &mut **value),
         }
     }
 
@@ -60,7 +61,7 @@ impl<T> Contexts<T> {
                 place.take().map(|(_, value)| value)
             }
             _ if self.others.is_empty() => None,
-            _ => self.others.remove(&id),
+            _ => self.others.remove(&id).map(|value| *value),
         }
     }
 

@@ -78,13 +78,13 @@ impl<F: HttpFilter + Present> Runtime<F> {
 
     /// `proxy_on_configure`: whether the configuration was accepted.
     pub fn on_configure(&self, root: u32, size: usize) -> bool {
-        crate::crypto::heard(F::CALLBACKS.answers);
+        crate::mailbox::heard(F::CALLBACKS.answers);
         self.plugins.configure(root, size, F::CALLBACKS.tasks, F::configure, |filter| skips::tell(filter, true))
     }
 
     /// As `on_configure`, of a module that has connections too: the context of each is its own.
     pub(super) fn configure_beside(&self, root: u32, size: usize) -> Option<Rc<F>> {
-        crate::crypto::heard(F::CALLBACKS.answers);
+        crate::mailbox::heard(F::CALLBACKS.answers);
         let accepted = self.plugins.configure(root, size, true, F::configure, |filter| skips::tell(filter, false));
         accepted.then(|| self.plugins.filter(root)).flatten()
     }

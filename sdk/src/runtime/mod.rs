@@ -20,6 +20,7 @@ pub use crate::callout::Received;
 use crate::crypto;
 use crate::error::Error;
 use crate::owner::Owner;
+use crate::redis;
 use crate::timer;
 
 /// Gives a `Ctx` back where it was borrowed, also when the future that has it is dropped in the middle.
@@ -67,6 +68,13 @@ pub trait Waking {
     /// `proxy_on_foreign_function` 5: a key was derived.
     fn on_key(&self, size: usize) {
         if let Some(owner) = crypto::derived(&abi::foreign_arguments(size)) {
+            self.wake(owner);
+        }
+    }
+
+    /// `proxy_on_foreign_function` 6: Redis has answered.
+    fn on_redis(&self, size: usize) {
+        if let Some(owner) = redis::answered(&abi::foreign_arguments(size)) {
             self.wake(owner);
         }
     }

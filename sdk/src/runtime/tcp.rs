@@ -1,7 +1,8 @@
 //! TCP connections: which connection, which filter value, and what to answer the host.
 //!
 //! The rules: [`on_connect`](crate::TcpFilter::on_connect) may wait; what arrives meanwhile is held by the host and shown when it is done. A
-//! method that wants more bytes leaves them with the host and is shown all of them again. After a close nothing is shown.
+//! method that wants more bytes leaves them with the host and is shown all of them again. One that waits is shown nothing of that direction until its time
+//! has come (`waiting.rs`). After a close nothing is shown.
 //!
 //! A connection may borrow its upstream (`leases.rs`). A context may turn out to be a new connection to an endpoint, which a filter makes fit to be
 //! lent (`opening.rs`): then it is that and nothing else.
@@ -13,7 +14,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::abi::{self, Action, Level};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log::StreamLog;
 use crate::owner::{self, Owner};
 use crate::runtime::contexts::Contexts;
@@ -21,6 +22,7 @@ use crate::runtime::plugins::Plugins;
 use crate::runtime::{Loan, Waking, log_failure};
 use crate::tcp::current::{self, Standing};
 use crate::tcp::{Conn, Data, Outcome, Side, TcpFilter, TcpFlow, TcpPresent};
+use crate::timer::Alarm;
 
 use leases::Answer;
 use opening::Opening;
@@ -29,6 +31,7 @@ mod leases;
 mod opening;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 /// Everything that one instance knows about its filters and connections.
 pub struct TcpRuntime<F: TcpFilter + TcpPresent> {
@@ -72,6 +75,8 @@ struct Half {
     skipped: usize,
     /// The direction has ended.
     ended: bool,
+    /// Nothing is shown before it has rung.
+    alarm: Option<Alarm>,
 }
 
 impl<F: TcpFilter> Connection<F> {
@@ -123,7 +128,7 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
 
     /// `proxy_on_configure`.
     pub fn on_configure(&self, root: u32, size: usize) -> bool {
-        crate::crypto::heard(F::CALLBACKS.answers);
+        crate::mailbox::heard(F::CALLBACKS.answers);
         self.plugins.configure(root, size, F::CALLBACKS.tasks, F::configure, |_| {})
     }
 
@@ -171,7 +176,9 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
             if waits {
                 connection.half(side).held = Some((size, end));
             }
-            waits || connection.standing.closed
+            let half = connection.half(side);
+            half.ended |= end && half.alarm.is_some();
+            waits || half.alarm.is_some() || connection.standing.closed
         });
         if waits != Some(false) {
             return Action::Pause;
@@ -216,6 +223,10 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
         if end && matches!(result, Ok(TcpFlow::NeedMore)) {
             result = self.last(side, context, &mut data);
         }
+        if end && matches!(result, Ok(TcpFlow::Wait(_))) && data.outcome().left == 0 {
+            // An end that comes alone cannot be shown again.
+            result = Ok(TcpFlow::Continue);
+        }
         let outcome = data.outcome();
         self.with(context, |connection| connection.cx = Some(cx));
         self.keep(side, context, outcome, &result);
@@ -241,10 +252,13 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
         self.with(context, |connection| {
             let half = connection.half(side);
             half.skip = half.skip.saturating_add(outcome.skip);
-            if outcome.passed || !matches!(result, Ok(TcpFlow::NeedMore)) {
+            if outcome.passed || !matches!(result, Ok(TcpFlow::NeedMore | TcpFlow::Wait(_))) {
                 half.skipped = 0;
             }
         });
+        if let Ok(TcpFlow::Wait(time)) = result {
+            self.wait(side, context, *time);
+        }
     }
 
     /// `proxy_on_downstream_connection_close` and `proxy_on_upstream_connection_close`.
@@ -254,7 +268,10 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
         }
         if side == Side::Downstream {
             self.cancel(context);
-            self.with(context, |connection| connection.gone = true);
+            self.with(context, |connection| {
+                connection.gone = true;
+                (connection.downstream.alarm, connection.upstream.alarm) = (None, None);
+            });
         } else if self.loses_lease(context) {
             return;
         }
@@ -309,7 +326,7 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
         let closed = self.with(context, |connection| connection.standing.closed).unwrap_or(false);
         match result {
             Ok(TcpFlow::Continue) if !closed => return Action::Continue,
-            Ok(TcpFlow::NeedMore) if !closed => return Action::Pause,
+            Ok(TcpFlow::NeedMore | TcpFlow::Wait(_)) if !closed => return Action::Pause,
             Ok(_) => {}
             Err(error) => log_failure(&error),
         }
@@ -354,7 +371,7 @@ impl<F: TcpFilter + TcpPresent> Waking for TcpRuntime<F> {
         }
         let Some((mut connecting, lent)) = self.with(context, |connection| connection.connecting.take()).flatten()
         else {
-            return;
+            return self.show_what_waited(context);
         };
         abi::set_effective_context(context);
         let Poll::Ready(result) = self.poll_connect(context, &mut connecting) else {
@@ -383,7 +400,12 @@ impl<F: TcpFilter + TcpPresent> Waking for TcpRuntime<F> {
 async fn connect<F: TcpFilter>(filter: Rc<F>, cx: F::Ctx, lent: Lent<F>, leases: bool) -> Result<TcpFlow> {
     let mut loan = Loan { cx: Some(cx), lender: &lent };
     match &mut loan.cx {
-        Some(cx) => filter.on_connect(cx, &mut Conn::new(leases)).await,
+        Some(cx) => match filter.on_connect(cx, &mut Conn::new(leases)).await {
+            Ok(TcpFlow::Wait(_)) => {
+                Err(Error::new("on_connect waits with `sleep`: there is nothing to show again yet"))
+            }
+            other => other,
+        },
         None => Ok(TcpFlow::Continue),
     }
 }

@@ -64,13 +64,17 @@ pub(super) fn call(function: &str, side: Side, rest: &[u8]) -> Result<(), Status
     abi::call_foreign_function(function, &arguments).map(drop)
 }
 
-/// Writes to the effective connection.
-pub(crate) fn write_to(to: Side, bytes: &[u8]) -> Result<()> {
-    const FUNCTION: &str = "fyke.stream.write.v1";
-    call(FUNCTION, to, bytes).map_err(|status| match status {
-        Status::NOT_FOUND => Error::new(format!("this host cannot write to a connection ({FUNCTION})")),
+/// As [`call`]. Of a host that has no such function, `lack` says what it cannot do.
+pub(super) fn demand(function: &str, lack: &str, side: Side, rest: &[u8]) -> Result<()> {
+    call(function, side, rest).map_err(|status| match status {
+        Status::NOT_FOUND => Error::new(format!("{lack} ({function})")),
         status => status.into(),
     })
+}
+
+/// Writes to the effective connection.
+pub(crate) fn write_to(to: Side, bytes: &[u8]) -> Result<()> {
+    demand("fyke.stream.write.v1", "this host cannot write to a connection", to, bytes)
 }
 
 /// Writes bytes of the filter's own towards a side, as [`Data::write`](super::Data::write), from any method of a connection: from
@@ -90,12 +94,13 @@ pub fn write(to: Side, bytes: impl AsRef<[u8]>) -> Result<()> {
 /// # Errors
 /// When the host cannot: it is not Fyke; outside of the methods of a connection.
 pub fn show_again(side: Side) -> Result<()> {
-    const FUNCTION: &str = "fyke.stream.show.v1";
     required()?;
-    call(FUNCTION, side, &[]).map_err(|status| match status {
-        Status::NOT_FOUND => Error::new(format!("this host shows nothing twice ({FUNCTION})")),
-        status => status.into(),
-    })
+    show(side)
+}
+
+/// Shows what is held of the effective connection once more.
+pub(crate) fn show(side: Side) -> Result<()> {
+    demand("fyke.stream.show.v1", "this host shows nothing twice", side, &[])
 }
 
 /// Closes the connection, as [`TcpFlow::Close`](super::TcpFlow::Close) does, from methods that answer something else. What was written towards the client

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use super::{Side, current};
 use crate::abi::{self, Status};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Bytes of one direction that are here now and were not passed on yet. Untouched, they pass without being copied into the filter.
 #[derive(Debug)]
@@ -33,10 +33,8 @@ impl Data {
 
     /// Drops what was not let go.
     pub(crate) fn drop_rest(&mut self) {
-        let passed = usize::try_from(self.passed).unwrap_or(usize::MAX).min(self.length);
         // A host that refuses lets it go.
-        let _ = abi::set_buffer(self.side.buffer(), self.start + passed, self.length - passed, &[]);
-        self.length = passed;
+        let _ = self.discard(usize::MAX);
     }
 
     /// All of them; copied out of the host at the first call.
@@ -169,9 +167,5 @@ impl Outcome {
 }
 
 fn pass(side: Side, count: u64) -> Result<()> {
-    const FUNCTION: &str = "fyke.stream.pass.v1";
-    current::call(FUNCTION, side, &count.to_le_bytes()).map_err(|status| match status {
-        Status::NOT_FOUND => Error::new(format!("this host lets go of all or nothing ({FUNCTION})")),
-        status => status.into(),
-    })
+    current::demand("fyke.stream.pass.v1", "this host lets go of all or nothing", side, &count.to_le_bytes())
 }

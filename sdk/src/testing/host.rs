@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::abi::{Action, MapKind, Side};
 use crate::error::ConfigError;
 use crate::filter::{HttpFilter, Present};
+use crate::redis::{RedisError, Value};
 use crate::runtime::{Received, Runtime, Waking};
+use crate::testing::redis;
 use crate::testing::world::{Pair, SentReply, StreamState, World};
 
 const ROOT: u32 = 1;
@@ -239,6 +241,11 @@ impl<F: HttpFilter + Present> Host<F> {
     /// Gives the keys that were derived to whoever waits for them.
     pub fn answer_keys(&self) {
         answer_keys(&self.runtime);
+    }
+
+    /// Answers a call of Redis, unless the context that asked is gone.
+    pub fn answer_redis(&self, token: u32, said: Result<Vec<Value>, RedisError>) {
+        redis::answer(&self.runtime, token, &said);
     }
 
     /// Time passes; timers fire on the way.

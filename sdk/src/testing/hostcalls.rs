@@ -1,8 +1,9 @@
 //! The same functions as `abi/guest.rs`, served by the [`World`].
 
-use crate::abi::{BufferKind, Level, MapKind, MetricKind, Pairs, Side, Status, encode_pairs};
+use crate::abi::{BufferKind, Fields, Level, MapKind, MetricKind, Pairs, Side, Status, encode_pairs};
 use crate::testing::borrowing;
 use crate::testing::properties;
+use crate::testing::redis;
 use crate::testing::spans;
 use crate::testing::world::{Call, GrpcRecord, Labelled, Pair, SentReply, World};
 
@@ -262,11 +263,14 @@ pub fn call_status() -> (u32, String) {
 
 #[must_use]
 pub fn shared_data(key: &str) -> Option<(Vec<u8>, u32)> {
-    World::with(|world| world.shared.get(key).cloned())
+    World::with(|world| if world.shares { world.shared.get(key).cloned() } else { None })
 }
 
 pub fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), Status> {
     World::with(|world| {
+        if !world.shares {
+            return Err(Status::INTERNAL_FAILURE);
+        }
         let token = world.shared.get(key).map_or(0, |(_, token)| *token);
         if token != 0 && cas != 0 && cas != token {
             return Err(Status::CAS_MISMATCH);
@@ -376,14 +380,11 @@ pub fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, St
             }
             "fyke.metric.record.v1" => {
                 let (handle, rest) = split(arguments)?;
-                let (value, mut rest) = rest.split_first_chunk::<8>().ok_or(Status::BAD_ARGUMENT)?;
+                let (value, rest) = rest.split_first_chunk::<8>().ok_or(Status::BAD_ARGUMENT)?;
                 let metric = world.labelled.get_mut(handle as usize).ok_or(Status::BAD_ARGUMENT)?;
-                let mut labels = Vec::new();
-                while !rest.is_empty() {
-                    let (length, after) = split(rest)?;
-                    let (label, after) = after.split_at_checked(length as usize).ok_or(Status::BAD_ARGUMENT)?;
-                    labels.push(String::from_utf8_lossy(label).into_owned());
-                    rest = after;
+                let (mut fields, mut labels) = (Fields::new(rest), Vec::new());
+                while !fields.rest().is_empty() {
+                    labels.push(fields.text().ok_or(Status::BAD_ARGUMENT)?);
                 }
                 if labels.len() != metric.labels.len() {
                     return Err(Status::BAD_ARGUMENT);
@@ -417,6 +418,7 @@ pub fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, St
                 records.push(String::from_utf8_lossy(record).into_owned());
                 Ok(Vec::new())
             }
+            "fyke.redis.call.v1" => redis::call(world, arguments),
             name if name.starts_with("fyke.span.") => spans::call(world, name, arguments),
             name => borrowing::call(world, name, arguments),
         }

@@ -36,6 +36,7 @@ mod kit;
 mod native;
 mod pipe;
 mod properties;
+mod redis;
 mod spans;
 mod tcp;
 mod world;
@@ -46,9 +47,9 @@ pub use host::Host;
 #[cfg(test)]
 pub(crate) use host::{answer, answer_keys};
 pub use kit::{
-    Connection, Flight, Got, GrpcAnswer, GrpcReceived, Outcome, Received, Ring, TcpTestHost, TestHost, TestRequest,
-    TestResponse, Text,
+    Connection, Flight, Got, GrpcAnswer, GrpcReceived, Outcome, Received, RedisAnswer, RedisReceived, Ring,
+    TcpTestHost, TestHost, TestRequest, TestResponse, Text,
 };
 pub use spans::{RecordedSpan, StreamTrace, TagValue, Tracing};
 pub use tcp::TcpHost;
-pub use world::{Call, GrpcRecord, Labelled, Labels, Pair, SentReply, StreamState, World};
+pub use world::{Call, GrpcRecord, Labelled, Labels, Pair, RedisRecord, SentReply, StreamState, World};

@@ -6,10 +6,12 @@ use std::time::Duration;
 use crate::abi::{Action, push_field};
 use crate::error::ConfigError;
 use crate::lease::Reason;
+use crate::redis::{RedisError, Value};
 use crate::runtime::TcpRuntime;
 use crate::tcp::{Side, TcpFilter, TcpPresent};
 use crate::testing::borrowing::{LeaseRecord, LeaseState, Verdict};
 use crate::testing::host::{advance, answer, answer_keys, refusal};
+use crate::testing::redis;
 use crate::testing::world::{StreamState, World};
 
 const ROOT: u32 = 1;
@@ -159,6 +161,12 @@ impl<F: TcpFilter + TcpPresent> TcpHost<F> {
     /// Gives the keys that were derived to whoever waits for them.
     pub fn answer_keys(&self) {
         answer_keys(&self.runtime);
+        self.settle_all();
+    }
+
+    /// Answers a call of Redis, unless the context that asked is gone.
+    pub fn answer_redis(&self, token: u32, said: Result<Vec<Value>, RedisError>) {
+        redis::answer(&self.runtime, token, &said);
         self.settle_all();
     }
 

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use crate::abi::{Level, MapKind, MetricKind, Side};
+use crate::abi::{Fields, Level, MapKind, MetricKind, Side};
 use crate::testing::borrowing::{LeaseRecord, Passage, Verdict};
 use crate::testing::spans::{RecordedSpan, StreamTrace, Tracing};
 
@@ -57,6 +57,8 @@ pub struct World {
     pub sinks: Vec<(String, Vec<String>)>,
     /// gRPC calls that were made, in order. The token is the position, plus one.
     pub grpc: Vec<GrpcRecord>,
+    /// Calls of Redis that were made, in order. The token is the position, plus one.
+    pub redis: Vec<RedisRecord>,
     /// What `proxy_get_status` says.
     pub status: (u32, String),
     /// When the timer fires next, and its period in milliseconds; `None`: it is off.
@@ -67,6 +69,8 @@ pub struct World {
     pub metrics: Vec<(MetricKind, String, Vec<i64>)>,
     /// Shared data with its token.
     pub shared: HashMap<String, (Vec<u8>, u32)>,
+    /// Whether the filter may use that; otherwise nothing is found and nothing is stored.
+    pub shares: bool,
     /// Whether streams are part of a trace before the filter says so.
     pub tracing: Tracing,
     /// The share of traces that the host's configuration says to record (`fyke.tracing.sample`).
@@ -173,6 +177,23 @@ pub struct GrpcRecord {
     pub cancelled: bool,
 }
 
+/// A call of Redis.
+#[derive(Debug, Clone)]
+pub struct RedisRecord {
+    /// The context that asked.
+    pub context: u32,
+    /// Where to.
+    pub cluster: String,
+    /// One endpoint; empty: any.
+    pub endpoint: String,
+    /// Milliseconds.
+    pub timeout: u32,
+    /// Commands that a new connection begins with.
+    pub greeting: Vec<Vec<Vec<u8>>>,
+    /// The commands.
+    pub commands: Vec<Vec<Vec<u8>>>,
+}
+
 /// A metric with labels.
 #[derive(Debug, Clone, serde::Deserialize)]
 pub struct Labelled {
@@ -218,11 +239,13 @@ impl World {
             routes: Vec::new(),
             sinks: vec![(String::new(), Vec::new())],
             grpc: Vec::new(),
+            redis: Vec::new(),
             status: (0, String::new()),
             tick: None,
             labelled: Vec::new(),
             metrics: Vec::new(),
             shared: HashMap::new(),
+            shares: true,
             tracing: Tracing::Assumed,
             sample: Some(1.0),
             spans: Vec::new(),
@@ -241,6 +264,14 @@ impl World {
         WORLD.set(Self::new());
     }
 
+    /// The labels of a metric that the filter has defined; `None`: it has not.
+    #[must_use]
+    pub fn labels_of(&self, metric: &str) -> Option<&[String]> {
+        let labelled = self.labelled.iter().find(|known| known.name == metric).map(|known| &*known.labels);
+        // Metrics without labels may be the ABI's own.
+        labelled.or_else(|| self.metrics.iter().any(|(_, known, _)| known == metric).then_some(&[]))
+    }
+
     pub(super) fn has_cluster(&self, name: &str) -> bool {
         self.clusters.as_ref().is_none_or(|known| known.iter().any(|one| one == name))
             && self.gone.iter().all(|one| one != name)
@@ -250,12 +281,12 @@ impl World {
     pub(super) fn selected_cluster(&mut self, stream: u32) -> Option<SelectedCluster> {
         let (handle, flags, fields) = self.streams.get(&stream)?.route.clone()?;
         let route = self.routes.get(handle as usize)?;
-        let mut fields = Fields(&fields);
+        let mut fields = Fields::new(&fields);
         let mut cluster = (flags & 1 != 0).then(|| fields.text()).flatten();
         if flags & 2 != 0 {
-            fields.skip(8);
+            fields.u64()?;
         }
-        let host = (flags & 4 != 0).then(|| fields.bytes()).flatten();
+        let host = (flags & 4 != 0).then(|| fields.bytes().map(<[u8]>::to_vec)).flatten();
         let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
         cluster = cluster.or_else(|| route.get("cluster").and_then(text));
         if cluster.is_none() {
@@ -295,26 +326,6 @@ impl World {
 pub(super) struct SelectedCluster {
     pub cluster: String,
     pub host: Option<Vec<u8>>,
-}
-
-/// Fields of a selection: each a length and its bytes.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn skip(&mut self, bytes: usize) {
-        self.0 = self.0.get(bytes..).unwrap_or_default();
-    }
-
-    fn bytes(&mut self) -> Option<Vec<u8>> {
-        let (length, rest) = self.0.split_first_chunk::<4>()?;
-        let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        self.0 = rest;
-        Some(value.to_vec())
-    }
-
-    fn text(&mut self) -> Option<String> {
-        self.bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-    }
 }
 
 impl StreamState {

@@ -79,17 +79,12 @@ impl TraceContext {
         bytes.extend_from_slice(&self.trace_id.bytes());
         bytes.extend_from_slice(&self.parent.map(SpanId::bytes).unwrap_or_default());
         bytes.push(u8::from(self.sampled));
-        push(&mut bytes, &self.state);
+        abi::push_field(&mut bytes, self.state.as_bytes());
         for template in templates {
-            push(&mut bytes, &template.name);
-            push(&mut bytes, &template.prefix);
-            push(&mut bytes, &template.suffix);
+            for text in [&template.name, &template.prefix, &template.suffix] {
+                abi::push_field(&mut bytes, text.as_bytes());
+            }
         }
         bytes
     }
-}
-
-fn push(out: &mut Vec<u8>, text: &str) {
-    out.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
 }

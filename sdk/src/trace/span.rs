@@ -110,8 +110,7 @@ impl StreamSpan {
 fn write_tag(handle: u32, key: &str, value: &dyn Tag) {
     let mut arguments = Vec::with_capacity(8 + key.len() + 16);
     arguments.extend_from_slice(&handle.to_le_bytes());
-    arguments.extend_from_slice(&u32::try_from(key.len()).unwrap_or(u32::MAX).to_le_bytes());
-    arguments.extend_from_slice(key.as_bytes());
+    abi::push_field(&mut arguments, key.as_bytes());
     value.encode(&mut arguments);
     // A host without spans has nothing to write to.
     let _ = abi::call_foreign_function("fyke.span.tag.v1", &arguments);

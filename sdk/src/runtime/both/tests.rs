@@ -66,7 +66,7 @@ fn configure(runtime: &BothRuntime<Both>, word: &str) -> bool {
     runtime.on_configure(1, configuration.len())
 }
 
-fn open(runtime: &BothRuntime<Both>, context: u32) {
+fn open<F: HttpFilter + Present + TcpFilter + TcpPresent>(runtime: &BothRuntime<F>, context: u32) {
     World::with(|world| {
         world.stream_mut(context);
         world.effective = context;
@@ -217,6 +217,71 @@ fn what_the_host_says_reaches_the_kind_that_it_is_for() {
         say(&runtime, 4, function, b"");
     }
     for context in [2, 3, 4] {
+        runtime.on_delete(context);
+    }
+    assert_eq!((runtime.http.streams(), runtime.tcp.connections()), (0, 0));
+}
+
+/// Streams and connections ask the same server.
+struct Asks(crate::Redis);
+
+#[http_filter(with_tcp)]
+impl HttpFilter for Asks {
+    type Config = ();
+    type Ctx = ();
+
+    fn configure((): (), env: &mut Env) -> Result<Self, ConfigError> {
+        Ok(Self(env.redis("cache")?))
+    }
+
+    async fn on_request(&self, (): &mut (), request: &mut Request) -> Result<Flow> {
+        let said = self.0.call(&["PING"]).await?;
+        request.set("x-said", said.as_str().unwrap_or_default())?;
+        Ok(Flow::Continue)
+    }
+}
+
+#[tcp_filter(with_http)]
+impl TcpFilter for Asks {
+    type Config = ();
+    type Ctx = ();
+
+    fn configure((): (), env: &mut Env) -> Result<Self, ConfigError> {
+        <Self as HttpFilter>::configure((), env)
+    }
+
+    async fn on_connect(&self, (): &mut (), _connection: &mut Conn) -> Result<TcpFlow> {
+        let said = self.0.call(&["PING"]).await?;
+        Ok(if said.as_str() == Some("PONG") { TcpFlow::Continue } else { TcpFlow::Close })
+    }
+}
+
+#[test]
+fn replies_of_redis_come_to_whoever_asked() {
+    World::reset();
+    let runtime = BothRuntime::<Asks>::new();
+    runtime.on_context_create(1, 0);
+    World::with(|world| world.configuration = b"null".to_vec());
+    assert!(runtime.on_configure(1, 4));
+    open(&runtime, 2);
+    open(&runtime, 3);
+    assert_eq!(runtime.on_new_connection(3), Action::Pause);
+    World::with(|world| world.effective = 2);
+    assert_eq!(runtime.on_headers(abi::Side::Request, 2, true), Action::Pause);
+    // The connection was first to ask. An answer that nobody waits for, one with nothing in it, and one twice, are nobody's.
+    for (context, token) in [(2, 2_u32), (3, 7), (3, 1), (3, 1)] {
+        let event = [&token.to_le_bytes()[..], &[0; 4], b"+PONG\r\n"].concat();
+        World::with(|world| {
+            world.effective = context;
+            world.arguments = event.clone();
+        });
+        runtime.on_foreign_function(context, 6, event.len());
+        runtime.on_foreign_function(context, 6, 0);
+    }
+    let header = World::with(|world| world.stream_mut(2).header(abi::MapKind::RequestHeaders, "x-said"));
+    assert_eq!(header.as_deref(), Some("PONG"));
+    assert_eq!(World::with(|world| world.stream_mut(3).resumed_sides.clone()), [Side::Downstream, Side::Upstream]);
+    for context in [2, 3] {
         runtime.on_delete(context);
     }
     assert_eq!((runtime.http.streams(), runtime.tcp.connections()), (0, 0));

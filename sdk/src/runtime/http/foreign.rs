@@ -1,4 +1,4 @@
-//! What the host says by foreign functions: to route again, to explain, that a key is here.
+//! What the host says by foreign functions: to route again, to explain, that a key or an answer is here.
 
 use super::{Runtime, Stream};
 use crate::abi::{self, Side};
@@ -8,12 +8,14 @@ use crate::request::Request;
 use crate::runtime::Waking;
 
 impl<F: HttpFilter + Present> Runtime<F> {
-    /// `proxy_on_foreign_function`; 1 is `fyke.route.again.v1`, 2 is `fyke.explain.v1`, 5 brings a key of `fyke.crypto.pbkdf2.v1`.
+    /// `proxy_on_foreign_function`; 1 is `fyke.route.again.v1`, 2 is `fyke.explain.v1`, 5 brings a key of `fyke.crypto.pbkdf2.v1`, 6 an
+    /// answer of `fyke.redis.call.v1`.
     pub fn on_foreign_function(&self, context: u32, function: u32, size: usize) {
         match function {
             1 if F::CALLBACKS.on_reroute => self.reroute(context),
             2 if F::CALLBACKS.explain => self.explain(context),
             5 => self.on_key(size),
+            6 => self.on_redis(size),
             _ => {}
         }
     }

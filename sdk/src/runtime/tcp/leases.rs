@@ -11,12 +11,14 @@ use crate::tcp::{Data, Side, TcpFilter, TcpFlow, TcpPresent};
 pub(super) type Answer = Result<Leased, LeaseRefused>;
 
 impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
-    /// `proxy_on_foreign_function`; 3 ends waiting for a lease, 4 is `fyke.upstream.opened.v1`, 5 brings a key of `fyke.crypto.pbkdf2.v1`.
+    /// `proxy_on_foreign_function`; 3 ends waiting for a lease, 4 is `fyke.upstream.opened.v1`, 5 brings a key of `fyke.crypto.pbkdf2.v1`,
+    /// 6 an answer of `fyke.redis.call.v1`.
     pub fn on_foreign_function(&self, context: u32, function: u32, size: usize) {
         match function {
             3 => self.leased(context, size),
             4 => self.opened(context, size),
             5 => self.on_key(size),
+            6 => self.on_redis(size),
             _ => {}
         }
     }

@@ -8,6 +8,7 @@ use crate::{
 
 mod handshakes;
 mod leases;
+mod waiting;
 
 /// Frames of one length byte and a body; the client must say a word first, which a cluster judges.
 struct Frames {

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::message::{Received, TestResponse};
+use super::redis::{RedisAnswer, RedisReceived};
 use super::text::Text;
 use crate::testing::world::Pair;
 
 type Http = Box<dyn FnMut(&Received) -> TestResponse>;
 type Grpc = Box<dyn FnMut(&GrpcReceived) -> GrpcAnswer>;
+type Redis = Box<dyn FnMut(&RedisReceived) -> RedisAnswer>;
 
 /// Closures, by cluster.
 #[derive(Default)]
@@ -15,6 +17,7 @@ pub(in crate::testing) struct Services {
     upstream: Option<Http>,
     http: BTreeMap<String, Http>,
     grpc: BTreeMap<String, Grpc>,
+    redis: BTreeMap<String, Redis>,
 }
 
 impl Services {
@@ -28,6 +31,14 @@ impl Services {
 
     pub fn set_grpc(&mut self, cluster: &str, service: Grpc) {
         self.grpc.insert(cluster.to_owned(), service);
+    }
+
+    pub fn set_redis<A: Into<RedisAnswer>>(
+        &mut self,
+        cluster: &str,
+        mut service: impl FnMut(&RedisReceived) -> A + 'static,
+    ) {
+        self.redis.insert(cluster.to_owned(), Box::new(move |received| service(received).into()));
     }
 
     /// The answer to a stream; `cluster` is the route's, where there is one.
@@ -57,6 +68,17 @@ impl Services {
             Some(service) => service(received),
             None => panic!(
                 "the filter called the cluster \"{cluster}\" over gRPC: say what it answers, with host.grpc(\"{cluster}\", |call| ...)"
+            ),
+        }
+    }
+
+    /// The answer to a command of Redis.
+    #[track_caller]
+    pub fn redis(&mut self, cluster: &str, received: &RedisReceived) -> RedisAnswer {
+        match self.redis.get_mut(cluster) {
+            Some(service) => service(received),
+            None => panic!(
+                "the filter called Redis at the cluster \"{cluster}\": say what it answers, with host.redis(\"{cluster}\", |command| ...)"
             ),
         }
     }

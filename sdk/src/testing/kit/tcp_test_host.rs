@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::message::{Received, TestResponse};
 use super::place::{Place, Ring};
+use super::redis::{RedisAnswer, RedisReceived};
 use super::services::{GrpcAnswer, GrpcReceived};
 use super::test_host::json;
 use super::text::Text;
@@ -122,6 +123,16 @@ impl<F: TcpFilter + TcpPresent> TcpTestHost<F> {
         self.place.services().set_grpc(name, Box::new(service));
     }
 
+    /// What the Redis servers of a cluster answer; as [`TestHost::redis`](super::TestHost::redis).
+    ///
+    /// # Panics
+    /// In another ring than the native one.
+    #[track_caller]
+    pub fn redis<A: Into<RedisAnswer>>(&mut self, cluster: &str, service: impl FnMut(&RedisReceived) -> A + 'static) {
+        assert!(self.ring() == Ring::Native, "Redis is faked in the native ring only: ask host.ring()");
+        self.place.services().set_redis(cluster, service);
+    }
+
     /// A client connects.
     #[track_caller]
     pub fn connect(&mut self) -> Connection {
@@ -235,6 +246,11 @@ impl<F: TcpFilter + TcpPresent> Drop for TcpTestHost<F> {
         if let (false, Place::Native(native)) = (std::thread::panicking(), &self.place) {
             let open = native.open();
             assert!(open == 0, "{open} connections are still open: one was not closed, or the filter leaks them");
+            let waiting = crate::redis::held_by_streams();
+            assert!(
+                waiting == 0,
+                "{waiting} calls of Redis are still waited for by connections that are gone: the filter leaks them"
+            );
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::chunking::chunkings;
 use super::message::{Outcome, Received, TestRequest, TestResponse};
 use super::place::{Place, Ring};
+use super::redis::{RedisAnswer, RedisReceived};
 use super::services::{GrpcAnswer, GrpcReceived};
 use crate::error::ConfigError;
 use crate::filter::{HttpFilter, Present};
@@ -54,7 +55,8 @@ use crate::testing::yaml;
 /// `advance` and [`finish`](Self::finish).
 ///
 /// # Leaks
-/// At its end, a `TestHost` makes sure that the filter holds no stream any more, and that no started stream was forgotten.
+/// At its end, a `TestHost` makes sure that the filter holds no stream any more, that no started stream was forgotten, and that no call of Redis
+/// outlives its stream.
 pub struct TestHost<F: HttpFilter + Present> {
     place: Place<Native<F>>,
 }
@@ -125,6 +127,48 @@ impl<F: HttpFilter + Present> TestHost<F> {
     /// What a cluster answers to gRPC calls of the filter.
     pub fn grpc(&mut self, name: &str, service: impl FnMut(&GrpcReceived) -> GrpcAnswer + 'static) {
         self.place.services().set_grpc(name, Box::new(service));
+    }
+
+    /// What the Redis servers of a cluster answer: to each command a [`Value`](crate::redis::Value), a [`RedisError`](crate::RedisError) in its place, or a
+    /// [`RedisAnswer`] that takes its time. Native ring only.
+    ///
+    /// ```
+    /// # use fyke_sdk::{ConfigError, Env, Flow, HttpFilter, Redis, Request, Result, http_filter};
+    /// # struct Visits { store: Redis }
+    /// # #[http_filter]
+    /// # impl HttpFilter for Visits {
+    /// #     type Config = ();
+    /// #     type Ctx = ();
+    /// #     fn configure((): (), env: &mut Env) -> Result<Self, ConfigError> { Ok(Self { store: env.redis("cache")? }) }
+    /// #     async fn on_request(&self, _: &mut (), request: &mut Request) -> Result<Flow> {
+    /// #         let visits = self.store.call(&["INCR", "visits"]).await?;
+    /// #         request.set("x-visits", visits.as_integer().unwrap_or(0).to_string())?;
+    /// #         Ok(Flow::Continue)
+    /// #     }
+    /// # }
+    /// use fyke_sdk::redis::Value;
+    /// use fyke_sdk::testing::{TestHost, TestRequest};
+    ///
+    /// let mut host = TestHost::<Visits>::configure("")?;
+    /// let mut visits = 0;
+    /// host.redis("cache", move |command| match command.name().as_str() {
+    ///     "INCR" => {
+    ///         visits += 1;
+    ///         Value::Integer(visits)
+    ///     }
+    ///     other => Value::error(format!("ERR unknown command '{other}'")),
+    /// });
+    /// assert_eq!(host.send(TestRequest::get("/")).upstream().header("x-visits"), "1");
+    /// assert_eq!(host.send(TestRequest::get("/")).upstream().header("x-visits"), "2");
+    /// # Ok::<(), ConfigError>(())
+    /// ```
+    ///
+    /// # Panics
+    /// In another ring.
+    #[track_caller]
+    pub fn redis<A: Into<RedisAnswer>>(&mut self, cluster: &str, service: impl FnMut(&RedisReceived) -> A + 'static) {
+        assert!(self.ring() == Ring::Native, "Redis is faked in the native ring only: ask host.ring()");
+        self.place.services().set_redis(cluster, service);
     }
 
     /// From here on there is no such cluster: calls of it fail. Native ring only; elsewhere a cluster goes with a configuration.
@@ -338,6 +382,11 @@ impl<F: HttpFilter + Present> Drop for TestHost<F> {
             assert!(
                 open == 0,
                 "{open} streams are still open: one was started and not finished, or the filter leaks them"
+            );
+            let waiting = crate::redis::held_by_streams();
+            assert!(
+                waiting == 0,
+                "{waiting} calls of Redis are still waited for by streams that are over: the filter leaks them"
             );
         }
     }

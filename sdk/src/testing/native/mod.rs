@@ -100,6 +100,7 @@ impl<F: HttpFilter + Present> Native<F> {
         self.flights.get(&stream).is_none_or(Flight::is_done)
     }
 
+    #[track_caller]
     pub fn finish(&mut self, stream: u32) -> Result<Outcome, String> {
         let Some(flight) = self.flights.get(&stream) else {
             return Err("it is not one of this host's".to_owned());
@@ -110,6 +111,8 @@ impl<F: HttpFilter + Present> Native<F> {
         let flight = self.flights.remove(&stream);
         self.host.finish(stream);
         World::with(|world| world.streams.remove(&stream));
+        // What the filter has sent at the end, without waiting for it.
+        self.settle();
         flight.map(Flight::into_outcome).ok_or_else(String::new)
     }
 

@@ -1,9 +1,13 @@
 //! Callouts: those that are answered at once, and those that wait for time.
 
+use std::time::Duration;
+
+use crate::redis::{RedisError, Value};
 use crate::runtime::Waking;
 use crate::testing::host::{answer, answer_keys, answer_pairs, grpc_close, grpc_message};
-use crate::testing::kit::{Fate, GrpcReceived, Message, Received, Services};
-use crate::testing::world::{Call, World};
+use crate::testing::kit::{Fate, GrpcReceived, Message, Received, RedisReceived, Services};
+use crate::testing::redis;
+use crate::testing::world::{Call, RedisRecord, World};
 
 /// The status that a host gives a gRPC call whose time is up, and one whose connection broke.
 const DEADLINE_EXCEEDED: u32 = 4;
@@ -15,14 +19,28 @@ pub(super) struct Outstanding {
     http: usize,
     /// How many messages of each gRPC call were seen, and whether its end was.
     grpc: Vec<(usize, bool)>,
+    /// How many calls of Redis were seen.
+    redis: usize,
     waiting: Vec<Waiting>,
 }
 
 struct Waiting {
     token: u32,
-    deadline: u64,
+    due: u64,
     what: String,
-    grpc: bool,
+    end: End,
+}
+
+/// What becomes of one that waits.
+enum End {
+    Http,
+    Grpc,
+    Redis(Result<Vec<Value>, RedisError>),
+}
+
+/// In nanoseconds.
+fn millis(milliseconds: u32) -> u64 {
+    u64::from(milliseconds) * 1_000_000
 }
 
 fn token(at: usize) -> u32 {
@@ -40,6 +58,12 @@ impl Outstanding {
             self.http += 1;
             self.http_call(runtime, services, number, call);
         }
+        while let Some(call) = World::with(|world| world.redis.get(self.redis).cloned()) {
+            moved = true;
+            let number = token(self.redis);
+            self.redis += 1;
+            self.redis_call(runtime, services, number, call);
+        }
         let mut at = 0;
         while World::with(|world| at < world.grpc.len()) {
             moved |= self.grpc_call(runtime, services, at);
@@ -56,13 +80,38 @@ impl Outstanding {
         match said.fate {
             Fate::Answered => answer_pairs(runtime, token, said.message.headers, said.message.chunks.concat()),
             Fate::Reset => answer(runtime, token, &[], b""),
-            Fate::Hangs => self.wait(token, call.timeout, format!("a call of the cluster \"{}\"", call.cluster), false),
+            Fate::Hangs => {
+                self.wait(token, millis(call.timeout), format!("a call of the cluster \"{}\"", call.cluster), End::Http)
+            }
         }
     }
 
-    fn wait(&mut self, token: u32, timeout: u32, what: String, grpc: bool) {
-        let deadline = World::with(|world| world.now) + u64::from(timeout) * 1_000_000;
-        self.waiting.push(Waiting { token, deadline, what, grpc });
+    fn wait(&mut self, token: u32, nanoseconds: u64, what: String, end: End) {
+        let due = World::with(|world| world.now).saturating_add(nanoseconds);
+        self.waiting.push(Waiting { token, due, what, end });
+    }
+
+    /// Each command is answered at once, and the call as late as the slowest of them says.
+    #[track_caller]
+    fn redis_call(&mut self, runtime: &impl Waking, services: &mut Services, token: u32, call: RedisRecord) {
+        let (mut said, mut slowest) = (Ok(Vec::new()), Some(Duration::ZERO));
+        for command in call.commands {
+            let received = RedisReceived { endpoint: call.endpoint.clone(), greeting: call.greeting.clone(), command };
+            let answer = services.redis(&call.cluster, &received);
+            slowest = slowest.zip(answer.after).map(|(one, other)| one.max(other));
+            match (&mut said, answer.said) {
+                (Ok(values), Ok(value)) => values.push(value),
+                (Ok(_), Err(error)) => said = Err(error),
+                (Err(_), _) => {}
+            }
+        }
+        let (timeout, what) = (millis(call.timeout), format!("a call of Redis at the cluster \"{}\"", call.cluster));
+        let after = slowest.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        match after.filter(|after| *after < timeout) {
+            Some(0) => redis::answer(runtime, token, &said),
+            Some(after) => self.wait(token, after, what, End::Redis(said)),
+            None => self.wait(token, timeout, what, End::Redis(Err(RedisError::Timeout))),
+        }
     }
 
     #[track_caller]
@@ -83,7 +132,8 @@ impl Outstanding {
         let number = token(at);
         if answer.hangs {
             if let Some(timeout) = call.timeout {
-                self.wait(number, timeout, format!("a gRPC call of the cluster \"{}\"", call.cluster), true);
+                let what = format!("a gRPC call of the cluster \"{}\"", call.cluster);
+                self.wait(number, millis(timeout), what, End::Grpc);
             }
             return true;
         }
@@ -98,22 +148,22 @@ impl Outstanding {
         true
     }
 
-    /// When the next of them is too late.
+    /// When the next of them is due.
     pub fn next(&self) -> Option<u64> {
-        self.waiting.iter().map(|waiting| waiting.deadline).min()
+        self.waiting.iter().map(|waiting| waiting.due).min()
     }
 
-    /// Ends those whose time is up.
+    /// Ends those whose time has come.
     pub fn expire(&mut self, runtime: &impl Waking) {
         let now = World::with(|world| world.now);
-        let (due, left) = std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.deadline <= now);
+        let (due, left) = std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.due <= now);
         self.waiting = left;
         let due: Vec<Waiting> = due;
         for waiting in due {
-            if waiting.grpc {
-                grpc_close(runtime, waiting.token, DEADLINE_EXCEEDED, "");
-            } else {
-                answer(runtime, waiting.token, &[], b"");
+            match waiting.end {
+                End::Http => answer(runtime, waiting.token, &[], b""),
+                End::Grpc => grpc_close(runtime, waiting.token, DEADLINE_EXCEEDED, ""),
+                End::Redis(said) => redis::answer(runtime, waiting.token, &said),
             }
         }
     }

@@ -253,7 +253,7 @@ fn keys_have_bounds_and_other_hosts_say_so() {
     assert!(ask(b"p", 1).is_pending());
     World::with(|world| world.knows_fyke = false);
     assert!(refused(ask(b"p", 1)).contains("fyke.crypto.pbkdf2.v1"));
-    crate::crypto::heard(true);
+    crate::mailbox::heard(true);
     let outside = std::pin::pin!(pbkdf2(Hash::Sha1, b"", b"", 1))
         .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
     assert!(refused(outside).contains("there is none"));
