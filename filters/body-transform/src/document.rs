@@ -59,6 +59,10 @@ impl<'a> Node<'a> {
                     }
                     !mine
                 });
+                // Thousands of objects may lose their only field.
+                if fields.is_empty() {
+                    *fields = Vec::new();
+                }
             }
             Some((next, inner)) => {
                 for (_, value) in fields.iter_mut().filter(|(name, _)| name == next) {
@@ -98,7 +102,7 @@ impl<'a> Node<'a> {
                     if at > 0 {
                         out.push(b',');
                     }
-                    serde_json::to_writer(&mut *out, name).map_err(|_| NotJson)?;
+                    write_name(out, name)?;
                     out.push(b':');
                     value.write(out)?;
                 }
@@ -107,6 +111,17 @@ impl<'a> Node<'a> {
         }
         Ok(())
     }
+}
+
+/// Most names are written as they are.
+fn write_name(out: &mut Vec<u8>, name: &str) -> Result<(), NotJson> {
+    if name.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        return serde_json::to_writer(out, name).map_err(|_| NotJson);
+    }
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'"');
+    Ok(())
 }
 
 struct Fields<'a>(Members<'a>);
@@ -150,7 +165,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Vec::new();
+                // Room for one: many small objects are the worst of bodies.
+                let mut fields = Vec::with_capacity(1);
                 while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
                     fields.push((name, Node::Closed(value)));
                 }

@@ -9,6 +9,14 @@ use crate::rate::{Amount, Rate};
 /// What no moment is further away than, in nanoseconds: 10 years.
 const FAR: u64 = 10 * 366 * 86_400 * 1_000_000_000;
 
+/// Nanoseconds of a microsecond.
+#[cfg(feature = "redis")]
+const MICRO: u64 = 1_000;
+
+/// Fractions up to this one can be added in doubles, which have 53 bits, without rounding.
+#[cfg(feature = "redis")]
+const MOST_EXACT: u64 = 1 << 52;
+
 /// `count` in every `period`, of which `burst` may come at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gcra {
@@ -26,6 +34,8 @@ pub struct Gcra {
     capacity: Time,
     /// What no state is beyond.
     ceiling: Time,
+    /// [`FAR`], in the unit of this one.
+    far: u64,
 }
 
 /// Nanoseconds, and a fraction in units of 1/count that is below one.
@@ -39,31 +49,68 @@ impl Gcra {
     /// A rate, and how many may come at once.
     #[must_use]
     pub fn new(rate: Rate, burst: Amount) -> Self {
-        Self::of(rate.amount.get(), rate.per.nanoseconds(), burst.get(), 0, 0)
+        Self::of([rate.amount.get(), rate.per.nanoseconds(), burst.get(), 0, 0], FAR)
     }
 
     /// Those that come too early pass all the same, and are told to wait, as long as that is no more than `nanoseconds`.
     #[must_use]
     pub fn with_queue(self, nanoseconds: u64) -> Self {
-        Self::of(self.count, self.period, self.burst, nanoseconds, self.debt)
+        Self::of([self.count, self.period, self.burst, nanoseconds, self.debt], self.far)
     }
 
     /// How much beyond an empty bucket may be charged afterwards. What is more is forgotten.
     #[must_use]
     pub fn with_debt(self, debt: u64) -> Self {
-        Self::of(self.count, self.period, self.burst, self.queue, debt)
+        Self::of([self.count, self.period, self.burst, self.queue, debt], self.far)
     }
 
-    fn of(count: u64, period: u64, burst: u64, queue: u64, debt: u64) -> Self {
-        let (count, period) = (count.max(1), period.clamp(1, FAR));
+    /// The part of one of `peers` that share a limit evenly: in the long run so many times less, and of the burst as much, but at least one.
+    #[must_use]
+    pub fn divided(self, peers: u64) -> Self {
+        let peers = peers.max(1);
+        let (count, period) = (self.count.max(1), u128::from(self.period) * u128::from(peers));
+        // As much of it as there is in the count first, so that the period stays within its bounds.
+        let divisor = greatest_common_divisor(count, peers);
+        let period = u64::try_from(period / u128::from(divisor)).unwrap_or(self.far);
+        let (burst, debt) = (self.burst.div_ceil(peers), self.debt.div_ceil(peers));
+        Self::of([count / divisor, period, burst, self.queue, debt], self.far)
+    }
+
+    /// The same limit in whole microseconds, for who counts in doubles; all times in and out of it are microseconds then. `None` where its numbers do not
+    /// fit those.
+    #[cfg(feature = "redis")]
+    pub(crate) fn in_microseconds(&self) -> Option<Self> {
+        let (count, period) = (u128::from(self.count) * u128::from(MICRO), u128::from(self.period));
+        let divisor = greatest_common_divisor(self.period, u64::try_from(count % period).ok()?);
+        let divisor = u128::from(divisor);
+        let (count, period) = (u64::try_from(count / divisor).ok()?, u64::try_from(period / divisor).ok()?);
+        let fits = count <= MOST_EXACT && self.queue.is_multiple_of(MICRO);
+        fits.then(|| Self::of([count, period, self.burst, self.queue / MICRO, self.debt], FAR / MICRO))
+    }
+
+    /// Of a cost, what it takes, what there may be with it, and what there may ever be: each whole, and a fraction in units of 1/[`Gcra::count`].
+    #[cfg(feature = "redis")]
+    pub(crate) fn terms(&self, cost: u64) -> [[u64; 2]; 3] {
+        let most = Time { whole: self.capacity.whole.saturating_add(self.queue), part: self.capacity.part };
+        [self.time_of(cost), most, self.ceiling].map(|time| [time.whole, time.part])
+    }
+
+    /// Into how many parts a fraction is divided.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    fn of([count, period, burst, queue, debt]: [u64; 5], far: u64) -> Self {
+        let (count, period) = (count.max(1), period.clamp(1, far));
         let divisor = greatest_common_divisor(count, period);
         let (count, period) = (count / divisor, period / divisor);
         let zero = Time { whole: 0, part: 0 };
-        let mut gcra = Self { count, period, burst, queue, debt, one: zero, capacity: zero, ceiling: zero };
+        let mut gcra = Self { count, period, burst, queue, debt, one: zero, capacity: zero, ceiling: zero, far };
         gcra.one = gcra.time_of(1);
         gcra.capacity = gcra.time_of(burst);
         let ceiling = gcra.time_of(burst.saturating_add(debt));
-        gcra.ceiling = Time { whole: ceiling.whole.saturating_add(queue).min(FAR), part: ceiling.part };
+        gcra.ceiling = Time { whole: ceiling.whole.saturating_add(queue).min(far), part: ceiling.part };
         gcra
     }
 
@@ -71,7 +118,7 @@ impl Gcra {
     #[must_use]
     pub fn from_parts([count, period, burst, queue, debt]: [u64; 5]) -> Option<Self> {
         let sensible = count > 0 && period > 0 && period <= FAR && burst > 0 && queue <= FAR;
-        sensible.then(|| Self::of(count, period, burst, queue, debt))
+        sensible.then(|| Self::of([count, period, burst, queue, debt], FAR))
     }
 
     /// Count, period in nanoseconds, burst, queue in nanoseconds, debt.
@@ -86,15 +133,15 @@ impl Gcra {
         self.burst
     }
 
-    /// What a cost takes of time. Beyond [`FAR`] it is that.
+    /// What a cost takes of time. Beyond what is [`FAR`] it is that.
     fn time_of(&self, cost: u64) -> Time {
         if let Some(product) = cost.checked_mul(self.period) {
-            return Time { whole: product / self.count, part: product % self.count }.capped();
+            return Time { whole: product / self.count, part: product % self.count }.capped(self.far);
         }
         let (product, count) = (u128::from(cost) * u128::from(self.period), u128::from(self.count));
         match (u64::try_from(product / count), u64::try_from(product % count)) {
-            (Ok(whole), Ok(part)) => Time { whole, part }.capped(),
-            _ => Time { whole: FAR, part: 0 },
+            (Ok(whole), Ok(part)) => Time { whole, part }.capped(self.far),
+            _ => Time { whole: self.far, part: 0 },
         }
     }
 
@@ -194,8 +241,8 @@ impl Time {
         self.whole.saturating_add(u64::from(self.part > 0))
     }
 
-    fn capped(self) -> Self {
-        if self.whole >= FAR { Self { whole: FAR, part: 0 } } else { self }
+    fn capped(self, far: u64) -> Self {
+        if self.whole >= far { Self { whole: far, part: 0 } } else { self }
     }
 }
 

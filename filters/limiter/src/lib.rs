@@ -16,6 +16,7 @@
 //! | `HostStore` | the host, by `fyke.shared.take.v1` | yes, over all workers |
 //! | `SharedStore` | shared data, by compare and swap | for each key; several keys are charged one after the other, and given back |
 //! | `SdkStore` | the better of these two that there is | |
+//! | `redis` | a Redis server, by one script | yes, over all processes; it is no [`Store`], for who asks it waits |
 //!
 //! # The parts
 //! | file | owns |
@@ -27,6 +28,7 @@
 //! | `table.rs` | the sharded table of a process |
 //! | `wire.rs` | charges and outcomes as bytes, for `fyke.shared.take.v1` |
 //! | `sdk/` | the stores of filters |
+//! | `redis/` | the script for Redis, what it is asked, names of keys |
 //! | `key.rs`, `rollout.rs`, `top.rs` | keys, shares of them, the busiest of them |
 //! | `decision.rs` | what an outcome comes to, for headers |
 //!
@@ -46,11 +48,15 @@ mod leases;
 mod limit;
 mod meter;
 mod rate;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod rollout;
 #[cfg(feature = "sdk")]
 mod sdk;
 mod store;
 mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod top;

@@ -13,7 +13,8 @@ const LEASE: u64 = 300 * 1_000_000_000;
 
 /// A limit: `100/s`, or an object in which at least one of `rate`, `sustained`, `quota` and `concurrency` is there. All that are there must
 /// pass, and where one refuses none is charged.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct Limit {
     /// So many, evenly.
     pub rate: Option<Rate>,
@@ -66,7 +67,7 @@ impl Limit {
             return wrong("lease", "belongs to `concurrency`");
         }
         if let (Some(rate), Some(sustained)) = (self.rate, self.sustained)
-            && !is_slower(sustained, rate)
+            && !sustained.is_slower_than(rate)
         {
             return wrong("sustained", &format!("{sustained} is no less than {rate}: it would never refuse anybody"));
         }
@@ -97,25 +98,6 @@ impl Limit {
     }
 }
 
-/// Whether a rate lets fewer through in the long run.
-fn is_slower(one: Rate, other: Rate) -> bool {
-    let product = |rate: Rate, by: Rate| u128::from(rate.amount.get()) * u128::from(by.per.nanoseconds());
-    product(one, other) < product(other, one)
-}
-
-/// Field by field; what [`Limit`] reads an object as.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    rate: Option<Rate>,
-    burst: Option<Amount>,
-    sustained: Option<Rate>,
-    quota: Option<Quota>,
-    concurrency: Option<Amount>,
-    lease: Option<Span>,
-    delay: Option<Span>,
-}
-
 struct LimitVisitor;
 
 impl<'de> Visitor<'de> for LimitVisitor {
@@ -130,9 +112,8 @@ impl<'de> Visitor<'de> for LimitVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Limit, A::Error> {
-        let Written { rate, burst, sustained, quota, concurrency, lease, delay } =
-            Written::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(Limit { rate, burst, sustained, quota, concurrency, lease, delay })
+        // What is derived, field by field; the trait's is below.
+        Limit::deserialize(MapAccessDeserializer::new(map))
     }
 }
 

@@ -94,6 +94,17 @@ impl Meter {
         }
     }
 
+    /// The part of one of `peers` that share it evenly, rounded up to at least one.
+    #[must_use]
+    pub fn divided(&self, peers: u64) -> Self {
+        let peers = peers.max(1);
+        match self {
+            Self::Gcra(gcra) => Self::Gcra(gcra.divided(peers)),
+            Self::Window(window) => Self::Window(Window { limit: window.limit.div_ceil(peers), ..*window }),
+            Self::Leases(leases) => Self::Leases(Leases { limit: leases.limit.div_ceil(peers), ..*leases }),
+        }
+    }
+
     /// The most that it lets in at once.
     #[must_use]
     pub const fn limit(&self) -> u64 {

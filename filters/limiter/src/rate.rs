@@ -140,6 +140,13 @@ impl Rate {
             .ok_or_else(|| format!("expected a rate, like 100/s, 5000/m or 1M/d, not \"{text}\""))?;
         Ok(Self { amount: Amount::parse(amount)?, per: Span::parse(per)? })
     }
+
+    /// Whether it lets fewer through in the long run.
+    #[must_use]
+    pub fn is_slower_than(self, other: Self) -> bool {
+        let product = |rate: Self, by: Self| u128::from(rate.amount.0) * u128::from(by.per.0);
+        product(self, other) < product(other, self)
+    }
 }
 
 impl Quota {

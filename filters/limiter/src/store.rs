@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::meter::{Meter, Now, Reading};
+use crate::meter::{Meter, Now, Reading, State};
 use crate::table::Table;
 
 /// What one key is charged, on all of its meters.
@@ -34,6 +34,20 @@ pub enum Operation {
     Release,
 }
 
+impl Charge<'_> {
+    /// The state of one of its meters afterwards; `None` where the operation leaves that as it is.
+    pub(crate) fn after(&self, operation: Operation, meter: &Meter, state: State, now: Now) -> Option<State> {
+        match (operation, meter) {
+            (Operation::Take, _) => Some(meter.take(state, self.cost, now).1),
+            (Operation::Peek, _) | (Operation::Charge, Meter::Leases(_)) => None,
+            (Operation::Release, Meter::Gcra(_) | Meter::Window(_)) => None,
+            (Operation::Charge, _) => Some(meter.charge(state, self.cost, now)),
+            (Operation::Return | Operation::Release, Meter::Leases(_)) if self.lease == 0 => None,
+            (Operation::Return | Operation::Release, _) => Some(meter.give(state, self.cost, self.lease, now)),
+        }
+    }
+}
+
 /// What came of an operation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -45,6 +59,15 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What came of each charge by itself; these are how many meters each of them has, in their order. It is admitted where its own meters pass.
+    pub fn each(&self, meters: impl IntoIterator<Item = usize>) -> impl Iterator<Item = Self> {
+        let mut rest = self.readings.iter();
+        meters.into_iter().map(move |count| {
+            let readings: Vec<Reading> = rest.by_ref().take(count).copied().collect();
+            Self { admitted: readings.iter().all(|reading| reading.passes), readings }
+        })
+    }
+
     pub(crate) fn clear(&mut self) {
         self.admitted = true;
         self.readings.clear();

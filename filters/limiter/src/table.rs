@@ -214,18 +214,13 @@ impl Table {
         for (index, meter) in charge.meters.iter().enumerate() {
             let entry = of_meter(hash, index, meter);
             let known = shard.states.get(&entry).copied();
-            let state = known.unwrap_or_default();
-            let after = match (operation, meter) {
-                (Operation::Take, _) => meter.take(state, charge.cost, now).1,
-                (Operation::Charge, Meter::Leases(_)) | (Operation::Peek, _) => continue,
-                (Operation::Release, Meter::Gcra(_) | Meter::Window(_)) => continue,
-                (Operation::Charge, _) => meter.charge(state, charge.cost, now),
-                (Operation::Return | Operation::Release, Meter::Leases(_)) if charge.lease == 0 => continue,
+            if known.is_none() && matches!(operation, Operation::Return | Operation::Release) {
                 // What is forgotten was given back by that.
-                (Operation::Return | Operation::Release, _) if known.is_none() => continue,
-                (Operation::Return | Operation::Release, _) => meter.give(state, charge.cost, charge.lease, now),
-            };
-            self.insert(shard, entry, after, now);
+                continue;
+            }
+            if let Some(after) = charge.after(operation, meter, known.unwrap_or_default(), now) {
+                self.insert(shard, entry, after, now);
+            }
         }
     }
 

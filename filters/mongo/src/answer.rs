@@ -20,27 +20,21 @@ impl Mongo {
         let server = cx.server.as_ref().map_or("", |label| label.text());
         let reply = &cx.replies.content;
         self.stats.reply(reply, flight.as_ref(), server, bytes, nanoseconds);
-        let Some(flight) = flight else { return };
+        let Some(mut flight) = flight else { return };
+        if let Some(step) = flight.login.take() {
+            cx.identity.answered(step, &cx.replies.content);
+        }
+        let reply = &cx.replies.content;
         let is_slow = self.slow.is_some_and(|slow| u128::from(nanoseconds) >= slow.as_nanos());
         if is_slow {
             self.stats.slow(&flight.series);
         }
         self.note_cursor(reply, &flight, now);
-        let more = reply.more_to_come();
-        if self.log.is_some() {
-            let replies = std::mem::take(&mut cx.replies.content);
-            self.write_log(
-                cx,
-                &flight,
-                header.response_to,
-                Outcome::Answered { reply: &replies, bytes, nanoseconds, is_slow },
-            );
-            cx.replies.content = replies;
-        }
-        if more {
+        self.write_log(cx, &flight, header.response_to, Outcome::Answered { reply, bytes, nanoseconds, is_slow });
+        if reply.more_to_come() {
             // The next one answers this one.
             let next = Flight { began: now, ..flight };
-            if cx.flights.insert(header.request_id, next, self.in_flight).is_some() {
+            if cx.flights.insert(header.request_id, next, self.most(&cx.flights)).is_some() {
                 self.stats.active(-1);
                 self.stats.forgotten("operation");
             }

@@ -6,10 +6,12 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
+use crate::identity::Step;
+use crate::limiter::Passage;
 use crate::series::Series;
 
 /// An operation that waits.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Flight {
     /// What it is counted under.
     pub series: Rc<Series>,
@@ -23,6 +25,10 @@ pub struct Flight {
     pub preference: Option<&'static str>,
     /// The beginning of its command, where that is logged.
     pub statement: Option<Rc<[u8]>>,
+    /// What it does about who is logged in.
+    pub login: Option<Step>,
+    /// What limits have let it have, until it is over.
+    pub passage: Passage,
 }
 
 /// Hashes one number: peers choose it, and spread as they like over a table that is bounded anyway.
@@ -98,6 +104,9 @@ impl<K: Copy + Eq + std::hash::Hash, V> Numbered<K, V> {
         let (_, value) = self.entries.remove(&key)?;
         if self.entries.is_empty() {
             self.order.clear();
+            // A connection that once had many keeps no room for them.
+            self.order.shrink_to(SLACK);
+            self.entries.shrink_to(SLACK);
         }
         self.tidy();
         Some(value)

@@ -57,6 +57,19 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// A list of texts.
+    pub fn texts<'t>(&mut self, key: &str, values: impl IntoIterator<Item = &'t str>) {
+        let out = self.key(key);
+        out.push(b'[');
+        for (at, value) in values.into_iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            text(out, value.as_bytes());
+        }
+        out.push(b']');
+    }
+
     /// A number.
     pub fn number(&mut self, key: &str, value: impl std::fmt::Display) {
         let value = value.to_string();

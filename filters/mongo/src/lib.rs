@@ -25,15 +25,19 @@
 //! | `callsite.rs` | call sites in comments |
 //! | `connection.rs` | what is known of a connection |
 //! | `flight.rs`, `cursors.rs` | operations and cursors that are open |
+//! | `identity.rs` | as whom a client has logged in |
 //! | `series.rs`, `names.rs`, `stats.rs` | labels, names of metrics, counting |
 //! | `rules.rs`, `limiter.rs`, `refusal.rs` | who may do what, how often, and what others get |
+//! | `fault.rs` | operations that wait or fail on purpose |
 //! | `log.rs`, `json.rs`, `chance.rs` | records |
 //! | `operation.rs`, `answer.rs` | what is done about a request and a reply |
 //! | `pool/` | clients that share connections |
+//! | `patience.rs` | how much is done in one call |
+//! | `panels.rs` | charts of the dashboard |
 //! | `filter.rs` | the filter |
 //!
 //! # Invariants
-//! A message that cannot be read blinds nobody: it is counted, passes, and the stream goes on behind it. Without rules, limits and `pool` nothing is ever
+//! A message that cannot be read blinds nobody: it is counted, passes, and the stream goes on behind it. Without rules, limits, faults and `pool` nothing is ever
 //! held. Memory of a connection is bounded: operations that wait by `in_flight`, compressed bytes by `inspect.compressed`, everything else by
 //! constants. Nothing that a peer sends makes the module panic, recurse, or keep more names than it may.
 
@@ -47,14 +51,19 @@ mod chance;
 mod config;
 mod connection;
 mod cursors;
+mod fault;
 mod filter;
 mod flight;
+mod identity;
 mod json;
 mod limiter;
 mod log;
+mod memory;
 mod message;
 mod names;
 mod operation;
+mod panels;
+mod patience;
 mod pool;
 mod refusal;
 mod rules;

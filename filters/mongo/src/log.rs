@@ -1,14 +1,13 @@
 //! Records of operations, one JSON object a line.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use fyke_sdk::{ConfigError, Env, LogSink};
+use fyke_sdk::property::Value;
+use fyke_sdk::{ConfigError, Env, LogSink, abi};
 
 use crate::bson::print;
 use crate::chance::Chance;
 use crate::config::Log as Written;
 use crate::flight::Flight;
-use crate::json::{Object, text};
+use crate::json::Object;
 use crate::message::reply::Reply;
 use crate::refusal::Why;
 
@@ -39,6 +38,7 @@ pub struct Origin<'a> {
     pub prefix: &'a str,
     pub client: &'a str,
     pub server: &'a str,
+    pub user: &'a str,
     pub request_id: i32,
 }
 
@@ -71,10 +71,11 @@ impl Log {
         }
         self.sink.write_with(|out| {
             let mut object = Object::new(out);
-            object.text("time", timestamp().as_bytes());
+            object.text("time", &timestamp(abi::now()));
             object.text("mongo_prefix", origin.prefix.as_bytes());
             object.text("client", origin.client.as_bytes());
             object.text("server", origin.server.as_bytes());
+            object.text("user", origin.user.as_bytes());
             object.number("request_id", origin.request_id);
             let series = &flight.series;
             for (key, value) in [
@@ -90,6 +91,9 @@ impl Log {
             object.number("request_bytes", flight.bytes);
             if let Some(cursor) = flight.cursor {
                 object.number("cursor", cursor);
+            }
+            if let Some(shadow) = &flight.passage.shadow {
+                object.text("shadow", shadow.as_bytes());
             }
             outcome_of(&mut object, outcome);
             if let Some(statement) = &flight.statement
@@ -118,6 +122,11 @@ fn outcome_of(object: &mut Object<'_>, outcome: Outcome<'_>) {
             object.text("outcome", b"refused");
             object.text("reason", why.reason().as_bytes());
             object.text("by", why.name().as_bytes());
+            if let Why::Limit(over) = why
+                && !matches!(over.retry_after, 0 | u64::MAX)
+            {
+                object.number("retry_after_ms", over.retry_after.div_ceil(1_000_000));
+            }
         }
         Outcome::Answered { reply, bytes, nanoseconds, is_slow } => {
             object.text("outcome", if reply.is_ok { b"ok" } else { b"error" });
@@ -138,44 +147,19 @@ fn outcome_of(object: &mut Object<'_>, outcome: Outcome<'_>) {
                 object.number("write_code", reply.write_code);
             }
             if reply.labels != 0 {
-                let out = object.key("error_labels");
-                for (at, label) in reply.labels().enumerate() {
-                    out.push(if at == 0 { b'[' } else { b',' });
-                    text(out, label.as_bytes());
-                }
-                out.push(b']');
+                object.texts("error_labels", reply.labels());
             }
         }
     }
 }
 
-/// Now, as `2026-01-31T12:34:56.789Z`.
-fn timestamp() -> String {
-    format_time(fyke_sdk::time::now())
-}
-
-fn format_time(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (seconds, milliseconds) = (since.as_secs(), since.subsec_millis());
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Howard Hinnant's `civil_from_days`, for days after 1970.
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let of_era = shifted % 146_097;
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
+/// Nanoseconds since 1970, as `2026-01-31T12:34:56.789Z`.
+fn timestamp(nanoseconds: u64) -> Vec<u8> {
+    Value::Moment(nanoseconds).into_text()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -187,7 +171,7 @@ mod tests {
             (1_700_000_000_123, "2023-11-14T22:13:20.123Z"),
             (4_102_444_799_000, "2099-12-31T23:59:59.000Z"),
         ] {
-            assert_eq!(format_time(UNIX_EPOCH + Duration::from_millis(milliseconds)), expected);
+            assert_eq!(timestamp(milliseconds * 1_000_000), expected.as_bytes());
         }
     }
 }

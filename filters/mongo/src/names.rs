@@ -35,7 +35,6 @@ pub const BASE: [&str; 26] = [
 #[repr(usize)]
 pub enum Base {
     DecodingError,
-    #[expect(dead_code, reason = "the SDK cannot let a connection wait yet")]
     DelaysInjected,
     Msg,
     Command,
@@ -92,6 +91,9 @@ pub const PREFERENCES: &str = "mongo_read_preference_total";
 pub const CURSOR_LIFETIME: &str = "mongo_cursor_lifetime_milliseconds";
 pub const SLOW: &str = "mongo_slow_operations_total";
 pub const REFUSED: &str = "mongo_refused_total";
+/// Of those, what asks for no answer.
+pub const DROPPED: &str = "mongo_dropped_total";
+pub const LIMITS: &str = "mongo_limit_total";
 pub const FORGOTTEN: &str = "mongo_forgotten_total";
 pub const UNREADABLE: &str = "mongo_unreadable_total";
 

@@ -1,21 +1,29 @@
 //! What is done about each request.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use fyke_sdk::{Data, Result, Side, TcpFlow, abi, property};
+use fyke_sdk::{Data, Error, Result, Side, TcpFlow, abi, property, tcp};
 
 use crate::config::Action;
-use crate::connection::Connection;
-use crate::filter::Mongo;
+use crate::connection::{Connection, Place};
+use crate::filter::{Mongo, let_go};
 use crate::flight::Flight;
 use crate::json;
+use crate::limiter::{Asker, Passage};
 use crate::log::{Origin, Outcome};
+use crate::names::Base;
+use crate::patience::Patience;
+use crate::pool::service::Service;
 use crate::refusal::{self, Why};
 use crate::series::Names;
 use crate::wire::frames::Event;
 
 /// Bytes of a request that are held until something can be decided about it, beyond those of compressed ones.
 const HELD: u64 = 64 << 10;
+
+/// Bytes of replies of our own that wait for the end of one of the server's.
+const LATE: usize = 256 << 10;
 
 /// Bytes that are shown, and what becomes of them.
 #[derive(Debug, Default)]
@@ -53,13 +61,39 @@ impl Mongo {
         let mut cuts = Cuts { cuts: std::mem::take(&mut cx.dropped) };
         let mut operations = Vec::new();
         let mut at = cx.downstream.seen;
+        if std::mem::take(&mut cx.is_delayed) {
+            self.decide(cx, data, &mut cuts, &mut operations, true);
+        }
+        let mut patience = Patience::default();
         loop {
-            let mut inflater = self.inflater.borrow_mut();
-            let event = cx.requests.advance(data, &mut at, base, &self.reach, &mut inflater);
-            drop(inflater);
-            match event {
+            if patience.is_over() {
+                let seen = base + at as u64;
+                let reached = cx.requests.reached(seen);
+                if self.decides {
+                    self.announce(&operations);
+                    // Of a request about which something was decided, what was looked at goes on.
+                    let from = if is_decided(cx, seen) { reached } else { cx.requests.begins(seen) };
+                    hold(cx, data, cuts, from, at)?;
+                    return Ok(TcpFlow::Wait(Patience::PAUSE));
+                }
+                if let Some(count) = let_go(data, base, reached) {
+                    self.announce(&operations);
+                    cx.downstream = Place { base: base + count as u64, seen: at - count };
+                    return Ok(TcpFlow::Wait(Patience::PAUSE));
+                }
+                patience = Patience::default();
+            }
+            match self.next(&mut cx.requests, (data, &mut at, base), &mut patience) {
                 None => break,
-                Some(Event::Known) => _ = self.decide(cx, data, &mut cuts, &mut operations, true),
+                Some(Event::Known) => {
+                    if let Some(time) = self.delay(cx) {
+                        self.announce(&operations);
+                        let begins = cx.requests.start;
+                        hold(cx, data, cuts, begins, at)?;
+                        return Ok(TcpFlow::Wait(time));
+                    }
+                    self.decide(cx, data, &mut cuts, &mut operations, true);
+                }
                 Some(Event::Read { whole: true }) => {}
                 Some(Event::Read { whole: false }) => self.stats.forgotten("compressed"),
                 Some(Event::Bad(unreadable)) => {
@@ -79,16 +113,12 @@ impl Mongo {
             }
         }
         let begins = cx.requests.begins(seen);
-        if self.decides
-            && cx.requests.is_undecided()
-            && cx.decided != Some(begins)
-            && seen - begins > self.longest_held(cx)
-        {
+        if self.decides && !is_decided(cx, seen) && seen - begins > self.longest_held(cx) {
             self.decide(cx, data, &mut cuts, &mut operations, false);
         }
         self.announce(&operations);
-        if self.decides && cx.requests.is_undecided() && cx.decided != Some(begins) {
-            hold(cx, data, cuts, begins)?;
+        if self.decides && !is_decided(cx, seen) {
+            hold(cx, data, cuts, begins, at)?;
             return Ok(TcpFlow::NeedMore);
         }
         if !cuts.cuts.is_empty() {
@@ -133,6 +163,7 @@ impl Mongo {
         let request = &mut cx.requests.content;
         let command = request.command();
         if command.handshake && !request.application.is_empty() {
+            cx.application_name.set(request.application.bytes());
             cx.application = Some(self.table.borrow_mut().application(request.application.bytes()));
         }
         let names = Names {
@@ -145,8 +176,17 @@ impl Mongo {
         if is_clear {
             self.stats.request(request, &series, bytes);
         }
-        let application = cx.application.as_ref().map_or("", |label| label.text());
-        let why = if self.decides { self.why(request, application, is_clear) } else { None };
+        // Where nobody checks who it is, nobody has proved to be it.
+        let proves = self.pool.as_ref().is_none_or(Service::checks_logins);
+        let login = if proves { cx.identity.asks(command, request) } else { None };
+        if !is_clear && !self.refuses_unclear {
+            return true;
+        }
+        // Of a compressed message not all of the command may have been seen.
+        let is_judged = is_clear && (request.is_read() || !self.refuses_unclear);
+        let fate = if self.decides { self.judge(cx, is_judged) } else { Ok(Passage::default()) };
+        let request = &cx.requests.content;
+        let (why, passage) = fate.map_or_else(|why| (Some(why), Passage::default()), |passage| (None, passage));
         let flight = Flight {
             series,
             began: abi::monotonic(),
@@ -154,9 +194,14 @@ impl Mongo {
             cursor: request.cursors.first().copied(),
             preference: request.preference,
             statement: self.log.as_ref().map(|_| Rc::from(request.raw.as_slice())),
+            login,
+            passage,
         };
         if let Some(why) = why {
             self.stats.refused(&flight.series, why.reason(), why.name());
+            if !request.expects_reply() {
+                self.stats.dropped(&flight.series, why.reason());
+            }
             self.write_log(cx, &flight, cx.requests.header.request_id, Outcome::Refused(why));
             cuts.cuts.push((start, cx.requests.end()));
             self.refuse(cx, data, why);
@@ -177,7 +222,7 @@ impl Mongo {
         let request_id = cx.requests.header.request_id;
         if cx.requests.content.expects_reply() {
             self.stats.active(1);
-            if cx.flights.insert(request_id, flight, self.in_flight).is_some() {
+            if cx.flights.insert(request_id, flight, self.most(&cx.flights)).is_some() {
                 self.stats.active(-1);
                 self.stats.forgotten("operation");
             }
@@ -187,26 +232,55 @@ impl Mongo {
         true
     }
 
-    fn why(&self, request: &crate::message::request::Request, application: &str, is_clear: bool) -> Option<Why<'_>> {
-        if !is_clear || !(self.rules.is_empty() || request.names_all_collections()) {
-            return Some(Why::Unclear);
+    /// How long a request waits that is known, if it does.
+    pub(crate) fn delay(&self, cx: &mut Connection) -> Option<Duration> {
+        let faults = self.faults.as_ref()?;
+        if cx.decided == Some(cx.requests.start) {
+            // Its beginning has gone on before it was known.
+            return None;
         }
+        let time = faults.delay(&cx.requests.content, cx.application_name.bytes(), cx.user())?;
+        self.stats.count(Base::DelaysInjected);
+        cx.is_delayed = true;
+        Some(time)
+    }
+
+    /// Whether a request goes on.
+    fn judge(&self, cx: &Connection, is_clear: bool) -> Result<Passage, Why<'_>> {
+        let request = &cx.requests.content;
+        if !is_clear || !(self.rules.is_empty() || request.names_all_collections()) {
+            return Err(Why::Unclear);
+        }
+        let application = cx.application_name.bytes();
         let decision = self.rules.judge(request, application);
         if decision.action == Action::Deny {
-            return Some(Why::Rule(decision.by));
+            return Err(Why::Rule(decision.by));
         }
-        self.limits.reached(request, application).map(Why::Limit)
+        let fault = self.faults.as_ref().and_then(|faults| faults.abort(request, application, cx.user()));
+        if let Some(failure) = fault {
+            return Err(Why::Fault(failure));
+        }
+        let asker = Asker { request, application, user: cx.user(), address: cx.address() };
+        self.limits.take(&asker).map_err(Why::Limit)
     }
 
     /// Answers in the server's place.
     fn refuse(&self, cx: &mut Connection, data: &mut Data, why: Why<'_>) {
         cx.number = cx.number.wrapping_add(1);
         let Some(reply) = refusal::reply(why, &cx.requests.header, &cx.requests.content, cx.number) else { return };
-        if !cx.replies.is_between() {
+        let outcome = if cx.replies.is_between() {
+            data.write(Side::Downstream, reply)
+        } else if cx.late.len() + reply.len() <= self.memory.most(LATE) {
             cx.late.extend_from_slice(&reply);
-        } else if let Err(error) = data.write(Side::Downstream, reply) {
-            // The client is gone, or reads nothing at all.
-            fyke_sdk::log::write(abi::Level::Debug, &format!("mongo: a refusal was not answered: {error}"));
+            Ok(())
+        } else {
+            Err(Error::new("its client asks on and reads no replies"))
+        };
+        if let Err(error) = outcome {
+            // Who waits for an answer that cannot be given would wait for ever.
+            fyke_sdk::log::write(abi::Level::Debug, &format!("mongo: a connection is closed: {error}"));
+            self.end(cx, Base::DestroyLocal);
+            let _ = tcp::close();
         }
     }
 
@@ -225,12 +299,7 @@ impl Mongo {
         let mut out = Vec::new();
         let mut object = json::Object::new(&mut out);
         for (place, commands) in places {
-            let list = object.key(place);
-            for (at, command) in commands.into_iter().enumerate() {
-                list.push(if at == 0 { b'[' } else { b',' });
-                json::text(list, command.as_bytes());
-            }
-            list.push(b']');
+            object.texts(place, commands);
         }
         object.end();
         // A host that keeps no properties has nobody who would read them.
@@ -243,14 +312,20 @@ impl Mongo {
             prefix: self.stats.prefix(),
             client: cx.client.as_deref().unwrap_or_default(),
             server: cx.server.as_ref().map_or("", |label| label.text()),
+            user: cx.user(),
             request_id,
         };
         log.write(&origin, flight, outcome);
     }
 }
 
-/// Keeps a request that is not decided about, and lets go what is before it.
-fn hold(cx: &mut Connection, data: &mut Data, cuts: Cuts, begins: u64) -> Result<()> {
+/// Whether nothing waits for a decision, of what was looked at up to there.
+fn is_decided(cx: &Connection, seen: u64) -> bool {
+    !cx.requests.is_undecided() || cx.decided == Some(cx.requests.begins(seen))
+}
+
+/// Keeps a request that is not decided about, which was read up to `at`, and lets go what is before it.
+fn hold(cx: &mut Connection, data: &mut Data, cuts: Cuts, begins: u64, at: usize) -> Result<()> {
     let base = cx.downstream.base;
     let before = usize::try_from(begins.saturating_sub(base)).unwrap_or_default();
     if before > 0 {
@@ -264,6 +339,6 @@ fn hold(cx: &mut Connection, data: &mut Data, cuts: Cuts, begins: u64) -> Result
     }
     cx.dropped = cuts.behind(begins);
     cx.downstream.base = begins;
-    cx.downstream.seen = data.len();
+    cx.downstream.seen = at.saturating_sub(before);
     Ok(())
 }

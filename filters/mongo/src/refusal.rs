@@ -1,6 +1,8 @@
 //! Errors that are answered in a server's place.
 
 use crate::bson::write::Document;
+use crate::fault::Failure;
+use crate::limiter::Over;
 use crate::message::request::Request;
 use crate::wire::write::{op_msg, op_reply};
 use crate::wire::{Header, opcode, reply_flag};
@@ -10,8 +12,10 @@ use crate::wire::{Header, opcode, reply_flag};
 pub enum Why<'a> {
     /// A rule, by its name.
     Rule(&'a str),
-    /// A limit, by its name.
-    Limit(&'a str),
+    /// A limit.
+    Limit(Over<'a>),
+    /// On purpose.
+    Fault(&'a Failure),
     /// It cannot be read, or not far enough, so that no rule can judge it.
     Unclear,
 }
@@ -23,6 +27,7 @@ impl<'a> Why<'a> {
         match self {
             Self::Rule(_) => "rule",
             Self::Limit(_) => "limit",
+            Self::Fault(_) => "fault",
             Self::Unclear => "unclear",
         }
     }
@@ -31,8 +36,9 @@ impl<'a> Why<'a> {
     #[must_use]
     pub const fn name(self) -> &'a str {
         match self {
-            Self::Rule(name) | Self::Limit(name) => name,
-            Self::Unclear => "",
+            Self::Rule(name) => name,
+            Self::Limit(over) => over.limit,
+            Self::Fault(_) | Self::Unclear => "",
         }
     }
 
@@ -42,7 +48,7 @@ impl<'a> Why<'a> {
     /// the first two labels mean to them, and nothing was written; older ones know neither and hand the error on, rather than to try again
     /// at once, as `RetryableWriteError` would make them.
     #[must_use]
-    pub const fn code(self) -> (i32, &'static str, &'static [&'static str]) {
+    pub fn code(self) -> (i32, &'a str, &'a [&'static str]) {
         match self {
             Self::Rule(_) => (13, "Unauthorized", &[]),
             Self::Limit(_) => (
@@ -50,6 +56,7 @@ impl<'a> Why<'a> {
                 "IngressRequestRateLimitExceeded",
                 &["SystemOverloadedError", "RetryableError", "NoWritesPerformed"],
             ),
+            Self::Fault(failure) => (failure.code, &failure.name, &failure.labels),
             Self::Unclear => (9, "FailedToParse", &[]),
         }
     }
@@ -58,7 +65,15 @@ impl<'a> Why<'a> {
         let command = request.command().name;
         match self {
             Self::Rule(name) => format!("the proxy does not allow {command} here (rule {name})"),
-            Self::Limit(name) => format!("{command} exceeds a limit of the proxy ({name})"),
+            Self::Limit(over) => {
+                let when = match over.retry_after.div_ceil(1_000_000) {
+                    0 => String::new(),
+                    _ if over.retry_after == u64::MAX => String::new(),
+                    milliseconds => format!("; there is room in {milliseconds} ms"),
+                };
+                format!("{command} exceeds a limit of the proxy ({}){when}", over.limit)
+            }
+            Self::Fault(failure) => failure.message.clone(),
             Self::Unclear => "the proxy cannot read this message far enough to judge it".to_owned(),
         }
     }
@@ -80,7 +95,10 @@ pub fn reply(why: Why<'_>, header: &Header, request: &Request, number: i32) -> O
     } else {
         document.double("ok", 0.0).string("errmsg", &message);
     }
-    document.int32("code", code).string("codeName", name);
+    document.int32("code", code);
+    if !name.is_empty() {
+        document.string("codeName", name);
+    }
     if !labels.is_empty() {
         document.array("errorLabels", |list| {
             for label in labels {

@@ -4,6 +4,7 @@ use fyke_sdk::ConfigError;
 
 use crate::config::{Action, Match, Rule, known};
 use crate::message::command::Command;
+use crate::message::parts;
 use crate::message::request::Request;
 
 /// Rules in order.
@@ -16,10 +17,24 @@ pub struct Rules {
 /// Which operations are meant.
 #[derive(Debug, Default)]
 pub struct Pattern {
-    databases: Vec<Text>,
-    collections: Vec<Text>,
+    databases: Texts,
+    collections: Texts,
     commands: Vec<&'static str>,
-    applications: Vec<Text>,
+    callsites: Texts,
+    applications: Texts,
+    users: Texts,
+}
+
+/// Names, or beginnings of names; none: all.
+#[derive(Debug, Default)]
+pub struct Texts(Vec<Text>);
+
+/// Who does something, as far as that is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Who<'a> {
+    pub application: &'a [u8],
+    pub callsite: &'a [u8],
+    pub user: &'a str,
 }
 
 #[derive(Debug)]
@@ -54,6 +69,7 @@ impl Rules {
                 collections: rule.collections.clone(),
                 commands: rule.commands.clone(),
                 applications: rule.applications.clone(),
+                ..Match::default()
             };
             let pattern = Pattern::new(&matches).map_err(|error| error.under(&place))?;
             all.push((rule.action, rule.name.clone().unwrap_or(place), pattern));
@@ -69,17 +85,14 @@ impl Rules {
 
     /// Decides. Of several collections (`bulkWrite`) one that is denied is enough.
     #[must_use]
-    pub fn judge(&self, request: &Request, application: &str) -> Decision<'_> {
+    pub fn judge(&self, request: &Request, application: &[u8]) -> Decision<'_> {
         let command = request.command();
         if request.namespaces.is_empty() {
             return self.judge_one(command, (request.database.bytes(), request.collection.bytes()), application);
         }
         let mut decision = Decision { action: Action::Allow, by: "otherwise" };
         for namespace in &request.namespaces {
-            let bytes = namespace.bytes();
-            let dot = bytes.iter().position(|byte| *byte == b'.').unwrap_or(bytes.len());
-            let place = (bytes.get(..dot).unwrap_or_default(), bytes.get(dot + 1..).unwrap_or_default());
-            decision = self.judge_one(command, place, application);
+            decision = self.judge_one(command, parts(namespace.bytes()), application);
             if decision.action == Action::Deny {
                 break;
             }
@@ -87,8 +100,9 @@ impl Rules {
         decision
     }
 
-    fn judge_one(&self, command: &Command, place: Place<'_>, application: &str) -> Decision<'_> {
-        let found = self.rules.iter().find(|(_, _, pattern)| pattern.fits(command, place, application));
+    fn judge_one(&self, command: &Command, place: Place<'_>, application: &[u8]) -> Decision<'_> {
+        let who = Who { application, ..Who::default() };
+        let found = self.rules.iter().find(|(_, _, pattern)| pattern.fits(command, place, who));
         match found {
             Some((action, name, _)) => Decision { action: *action, by: name },
             None if command.handshake => Decision { action: Action::Allow, by: "otherwise" },
@@ -103,41 +117,57 @@ impl Pattern {
     /// # Errors
     /// What is wrong, and where.
     pub fn new(matches: &Match) -> Result<Self, ConfigError> {
-        let texts = |key: &str, texts: &[String]| -> Result<Vec<Text>, ConfigError> {
-            texts
-                .iter()
-                .enumerate()
-                .map(|(at, text)| Text::new(text).map_err(|error| error.under(format!("{key}[{at}]"))))
-                .collect()
-        };
         let commands = matches.commands.iter().enumerate().map(|(at, name)| {
             known(name).map(|command| command.name).map_err(|error| error.under(format!("commands[{at}]")))
         });
         Ok(Self {
-            databases: texts("databases", &matches.databases)?,
-            collections: texts("collections", &matches.collections)?,
+            databases: Texts::new("databases", &matches.databases)?,
+            collections: Texts::new("collections", &matches.collections)?,
             commands: commands.collect::<Result<_, _>>()?,
-            applications: texts("applications", &matches.applications)?,
+            callsites: Texts::new("callsites", &matches.callsites)?,
+            applications: Texts::new("applications", &matches.applications)?,
+            users: Texts::new("users", &matches.users)?,
         })
     }
 
     /// Whether an operation is meant.
     #[must_use]
-    pub fn fits(&self, command: &Command, (database, collection): Place<'_>, application: &str) -> bool {
+    pub fn fits(&self, command: &Command, (database, collection): Place<'_>, who: Who<'_>) -> bool {
         let is_named = self.commands.contains(&command.name);
         (is_named || (self.commands.is_empty() && !command.handshake))
-            && one_of(&self.databases, database)
-            && one_of(&self.collections, collection)
-            && one_of(&self.applications, application.as_bytes())
+            && self.databases.fits(database)
+            && self.collections.fits(collection)
+            && self.callsites.fits(who.callsite)
+            && self.applications.fits(who.application)
+            && self.users.fits(who.user.as_bytes())
     }
 }
 
-fn one_of(texts: &[Text], value: &[u8]) -> bool {
-    texts.is_empty()
-        || texts.iter().any(|text| match text {
-            Text::Whole(whole) => **whole == *value,
-            Text::Beginning(beginning) => value.starts_with(beginning),
-        })
+impl Texts {
+    /// Of a list under this key of the configuration.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn new(key: &str, texts: &[String]) -> Result<Self, ConfigError> {
+        let read = |(at, text): (usize, &String)| Text::new(text).map_err(|error| error.under(format!("{key}[{at}]")));
+        texts.iter().enumerate().map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether everything is meant.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether one of them is meant.
+    #[must_use]
+    pub fn fits(&self, value: &[u8]) -> bool {
+        self.0.is_empty()
+            || self.0.iter().any(|text| match text {
+                Text::Whole(whole) => **whole == *value,
+                Text::Beginning(beginning) => value.starts_with(beginning),
+            })
+    }
 }
 
 impl Text {

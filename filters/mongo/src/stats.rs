@@ -1,5 +1,7 @@
 //! What is counted, in both forms: with labels, and under Envoy's dotted names.
 
+use std::cell::Cell;
+
 use fyke_sdk::abi::{self, MetricKind};
 use fyke_sdk::{ConfigError, Counter, DynamicHistogram, Env, Gauge, Histogram};
 
@@ -18,6 +20,7 @@ pub struct Stats {
     prefix: String,
     base: Vec<(Counter<1>, Option<Counter<0>>)>,
     active: (Gauge<0>, Option<Gauge<0>>),
+    waiting: Cell<i64>,
     operations: Counter<6>,
     request_bytes: Counter<6>,
     scatter: Counter<6>,
@@ -32,6 +35,7 @@ pub struct Stats {
     preferences: Counter<3>,
     lifetime: Histogram<4>,
     refused: Counter<5>,
+    dropped: Counter<3>,
     forgotten: Counter<2>,
     unreadable: Counter<2>,
     /// `mongo.<prefix>.`, where Envoy's names are wanted, and the commands that have names of their own.
@@ -59,6 +63,7 @@ impl Stats {
             prefix: prefix.to_owned(),
             base,
             active: (active, dotted_active),
+            waiting: Cell::default(),
             operations: env.counter(names::OPERATIONS, names::LABELS)?,
             request_bytes: env.counter(names::REQUEST_BYTES, names::LABELS)?,
             scatter: env.counter(names::SCATTER_GET, names::LABELS)?,
@@ -74,6 +79,7 @@ impl Stats {
             lifetime: env
                 .histogram(names::CURSOR_LIFETIME, ["mongo_prefix", "mongo_db", "mongo_cmd", "mongo_collection"])?,
             refused: env.counter(names::REFUSED, ["mongo_prefix", "mongo_cmd", "app", "reason", "name"])?,
+            dropped: env.counter(names::DROPPED, ["mongo_prefix", "mongo_cmd", "reason"])?,
             forgotten: env.counter(names::FORGOTTEN, ["mongo_prefix", "what"])?,
             unreadable: env.counter(names::UNREADABLE, ["mongo_prefix", "reason"])?,
             dotted,
@@ -96,9 +102,15 @@ impl Stats {
         }
     }
 
+    /// How many operations of this worker wait.
+    pub fn waiting(&self) -> i64 {
+        self.waiting.get()
+    }
+
     /// So many more or fewer operations wait.
     pub fn active(&self, delta: i64) {
         if delta != 0 {
+            self.waiting.set(self.waiting.get() + delta);
             self.active.0.add(delta);
             if let Some(dotted) = &self.active.1 {
                 dotted.add(delta);
@@ -120,6 +132,11 @@ impl Stats {
     /// An operation was refused.
     pub fn refused(&self, series: &Series, reason: &str, name: &str) {
         self.refused.increment([&self.prefix, series.command.name, &series.application, reason, name]);
+    }
+
+    /// One was refused that asks for no answer.
+    pub fn dropped(&self, series: &Series, reason: &str) {
+        self.dropped.increment([&self.prefix, series.command.name, reason]);
     }
 
     /// A cursor is closed.

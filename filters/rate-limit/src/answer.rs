@@ -57,9 +57,9 @@ pub struct Refusal {
 }
 
 impl Policy {
-    /// Of the meter of a rule that has the say.
-    pub fn of(rule: &Rule, governing: &Governing) -> Self {
-        let at = rule.meters.iter().position(|meter| *meter == governing.meter);
+    /// Of the meter of a rule that has the say, among the meters that were asked.
+    pub fn of(rule: &Rule, meters: &[Meter], governing: &Governing) -> Self {
+        let at = meters.iter().position(|meter| *meter == governing.meter);
         let name = at.and_then(|at| rule.policies.get(at)).unwrap_or(&rule.name);
         Self {
             name: name.clone(),
@@ -132,9 +132,8 @@ impl Answer {
         let Policy { name, quota, window, remaining, reset, refuses: _ } = policy;
         let mut fields = Vec::new();
         if shown(self.ratelimit) {
-            let window = if *window > 0 { format!(";w={window}") } else { String::new() };
-            let time = if *reset > 0 || window.is_empty() { format!(";t={reset}") } else { ";t=0".to_owned() };
-            let time = if window.is_empty() { String::new() } else { time };
+            let (window, time) =
+                if *window > 0 { (format!(";w={window}"), format!(";t={reset}")) } else { Default::default() };
             fields.push(("ratelimit-policy", format!("\"{name}\";q={quota}{window}")));
             fields.push(("ratelimit", format!("\"{name}\";r={remaining}{time}")));
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fyke_limiter::{Limit, Rate};
+use fyke_limiter::Limit;
 use fyke_sdk::ConfigError;
 
 use crate::config::{Apply, Condition, Config, Rule, Source};
@@ -27,29 +27,30 @@ pub fn find(config: &Config) -> Result<(), ConfigError> {
                 }
             }
         }
-        let before = config.rules.iter().take(at);
-        if let Some(earlier) =
-            before.filter(|earlier| asks_the_same(earlier, rule)).find(|earlier| shadows(earlier, rule, config.apply))
-        {
+        let mut others = config.rules.iter().enumerate().filter(|(_, other)| asks_the_same(other, rule));
+        if let Some((place, other)) = others.find(|other| shadows(*other, (at, rule), config)) {
+            let behind = if place < at { "before" } else { "behind" };
             let why = match config.apply {
-                Apply::MostSpecific => {
-                    format!("rule \"{}\" before it is about the same, and as specific", earlier.name)
-                }
-                Apply::All => format!("rule \"{}\" counts the same, and refuses earlier", earlier.name),
+                Apply::MostSpecific => format!("rule \"{}\" before it is about the same, and as specific", other.name),
+                Apply::All => format!("rule \"{}\" {behind} it counts the same, and refuses earlier", other.name),
             };
             return never("name", why);
         }
-        if config.apply == Apply::All
-            && let Some(later) = config
-                .rules
-                .iter()
-                .skip(at + 1)
-                .find(|later| asks_the_same(later, rule) && shadows(later, rule, config.apply))
-        {
-            return never("name", format!("rule \"{}\" behind it counts the same, and refuses earlier", later.name));
-        }
     }
     Ok(())
+}
+
+/// Rules that refuse nobody because another one, that counts all of theirs and more, always refuses first. They count, so that is worth a line of the log and no more.
+pub fn idle(config: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (at, rule) in config.rules.iter().enumerate() {
+        let mut others = config.rules.iter().enumerate().filter(|(_, other)| !asks_the_same(other, rule));
+        if let Some((_, other)) = others.find(|other| shadows(*other, (at, rule), config)) {
+            let (name, other) = (&rule.name, &other.name);
+            lines.push(format!("rule \"{name}\" never refuses anybody: rule \"{other}\" counts all of that and more, and refuses earlier"));
+        }
+    }
+    lines
 }
 
 /// Two conditions of one rule that cannot both be true.
@@ -107,20 +108,40 @@ fn asks_the_same(one: &Rule, other: &Rule) -> bool {
     conditions(one) == conditions(other) && parts(one) == parts(other)
 }
 
+/// Whether one counts whatever the other does, by the same or by less.
+fn counts_all(one: &Rule, other: &Rule) -> bool {
+    let counts = |condition: &Condition| other.when.iter().any(|own| is_covered(own, condition));
+    let part = |one: &crate::config::Part, other: &crate::config::Part| {
+        (&one.from, &one.regex, &one.default, one.lower_case)
+            == (&other.from, &other.regex, &other.default, other.lower_case)
+    };
+    one.when.iter().all(counts) && one.key.iter().all(|own| other.key.iter().any(|other| part(own, other)))
+}
+
 /// Whether the second has no say because of the first.
-fn shadows(one: &Rule, other: &Rule, apply: Apply) -> bool {
-    let has_a_say = |rule: &Rule| !rule.shadow && rule.rollout.is_none_or(|share| share.fraction() >= 1.0);
-    if !has_a_say(one) || !has_a_say(other) || one.global || other.global {
+fn shadows((place, one): (usize, &Rule), (at, other): (usize, &Rule), config: &Config) -> bool {
+    if place == at {
         return false;
     }
-    match apply {
-        Apply::MostSpecific => true,
+    let has_a_say = |rule: &Rule| !rule.shadow && rule.rollout.is_none_or(|share| share.fraction() >= 1.0);
+    if !has_a_say(one) || !has_a_say(other) {
+        return false;
+    }
+    match config.apply {
+        // Whoever counts them.
+        Apply::MostSpecific => place < at && asks_the_same(one, other),
         Apply::All => {
+            // A service knows more of its limits than is written here, and one store may be gone while the other is not.
+            if one.global != other.global || (one.global && config.redis.is_none()) {
+                return false;
+            }
             let plain = |rule: &Rule| matches!(rule.cost, crate::config::Cost::One);
-            let (Some(one), Some(other), true) = (&one.limit, &other.limit, plain(one) && plain(other)) else {
+            let (Some(limit), Some(others), true) = (&one.limit, &other.limit, plain(one) && plain(other)) else {
                 return false;
             };
-            is_stricter(one, other)
+            // Of twins the second one is in vain.
+            let twins = place > at && is_stricter(others, limit) && counts_all(other, one);
+            counts_all(one, other) && is_stricter(limit, others) && !twins
         }
     }
 }
@@ -133,6 +154,5 @@ fn is_stricter(one: &Limit, other: &Limit) -> bool {
         rate.filter(|_| !more).map(|rate| (rate, burst.unwrap_or(rate.amount).get()))
     };
     let (Some((rate, burst)), Some((other, others))) = (alone(one), alone(other)) else { return false };
-    let product = |rate: Rate, by: Rate| u128::from(rate.amount.get()) * u128::from(by.per.nanoseconds());
-    product(rate, other) <= product(other, rate) && burst <= others
+    !other.is_slower_than(rate) && burst <= others
 }

@@ -36,6 +36,17 @@ pub enum Known {
     Later,
 }
 
+impl Known {
+    /// What counts now.
+    #[must_use]
+    pub const fn now(self) -> u64 {
+        match self {
+            Self::Now(cost) => cost,
+            Self::Later => 1,
+        }
+    }
+}
+
 impl Cost {
     /// Makes one ready.
     ///

@@ -1,18 +1,23 @@
 //! The filter, of streams and of connections.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use fyke_limiter::{KeyBuilder, SdkStore};
 use fyke_sdk::abi::Level;
 use fyke_sdk::{
-    ConfigError, Conn, Env, Flow, HttpFilter, Request, Response, Result, StreamLog, TcpFilter, TcpFlow, http_filter,
-    log, tcp_filter,
+    ConfigError, Conn, Env, Flow, HttpFilter, Panel, Request, Response, Result, StreamLog, TcpFilter, TcpFlow,
+    http_filter, log, tcp_filter,
 };
 
 use crate::answer::{Answer, Policy};
 use crate::check::Checked;
+use crate::complaints::Complaints;
 use crate::config::{Config, FailureMode};
+use crate::key::Keys;
 use crate::limiter::{Account, Limiter};
+use crate::panels::PANELS;
+use crate::redis::Store;
 use crate::rule::Rules;
 use crate::service::Service;
 use crate::source::Subject;
@@ -27,12 +32,16 @@ pub struct RateLimit {
     pub(crate) rules: Rules,
     pub(crate) limiter: Limiter,
     pub(crate) service: Option<Service>,
+    pub(crate) store: Option<Rc<Store>>,
     pub(crate) answer: Answer,
     pub(crate) failure_mode: FailureMode,
     pub(crate) stats: Stats,
+    pub(crate) complaints: Complaints,
     pub(crate) max_delayed: u32,
     pub(crate) delayed: Cell<u32>,
-    pub(crate) keys: RefCell<KeyBuilder>,
+    pub(crate) keys: RefCell<Keys>,
+    /// Somebody has asked what it would do. Nobody is there to be asked by it then: neither Redis nor a service.
+    pub(crate) explains: Cell<bool>,
 }
 
 /// What is known of a stream until its end.
@@ -47,14 +56,28 @@ pub struct Ctx {
 impl RateLimit {
     fn new(config: &Config, env: &mut Env) -> Result<Self, ConfigError> {
         let rules = Rules::new(config)?;
+        crate::conflicts::idle(config).iter().for_each(|line| log::write(Level::Warn, line));
+        match (&config.global, &config.redis) {
+            (Some(_), Some(_)) => {
+                let message =
+                    "cannot be there together with `global`: rules with `global: true` are counted by one of them";
+                return Err(ConfigError::at("redis", message));
+            }
+            (None, None) if rules.has_global() => {
+                let message = "is missing, or `redis` is: there are rules with `global: true`";
+                return Err(ConfigError::at("global", message));
+            }
+            (Some(_), None) if !rules.has_global() => {
+                return Err(ConfigError::at("global", "is asked by no rule: say `global: true` in one"));
+            }
+            (None, Some(_)) if !rules.has_global() => {
+                return Err(ConfigError::at("redis", "is asked by no rule: say `global: true` in one"));
+            }
+            _ => {}
+        }
         let service = Service::new(config, env)?;
-        if service.is_none() && rules.has_global() {
-            return Err(ConfigError::at("global", "is missing: there are rules with `global: true`"));
-        }
-        if service.is_some() && !rules.has_global() {
-            return Err(ConfigError::at("global", "is asked by no rule: say `global: true` in one"));
-        }
-        if config.global.is_none() && config.failure_mode == FailureMode::Local {
+        let shared = Store::new(config, env)?;
+        if service.is_none() && shared.is_none() && config.failure_mode == FailureMode::Local {
             return Err(ConfigError::at(
                 "failure_mode",
                 "\"local\" is of global rules: local ones have nothing else to fall back on",
@@ -65,13 +88,16 @@ impl RateLimit {
             domain: config.domain.clone().into_bytes(),
             answer: Answer::new(&config.answer).map_err(|error| error.under("answer"))?,
             failure_mode: config.failure_mode,
-            stats: Stats::define(&rules, env)?,
+            stats: Stats::define(&rules, config, env)?,
             max_delayed: config.max_delayed.unwrap_or(MOST_DELAYED),
             delayed: Cell::new(0),
-            keys: RefCell::new(KeyBuilder::new(store.seed()?)),
+            keys: RefCell::new(Keys::new(KeyBuilder::new(store.seed()?), config.redis.as_ref().map(Store::prefix))),
             limiter: Limiter::new(store),
+            explains: Cell::new(false),
+            complaints: Complaints::default(),
             rules,
             service,
+            store: shared,
         })
     }
 }
@@ -87,13 +113,21 @@ fn add(headers: Vec<(String, Vec<u8>)>, mut write: impl FnMut(&str, Vec<u8>) -> 
     }
 }
 
-#[http_filter(with_tcp, tasks)]
+#[http_filter(with_tcp, tasks, answers)]
 impl HttpFilter for RateLimit {
     type Config = Config;
     type Ctx = Ctx;
 
+    const PANELS: &'static [Panel] = PANELS;
+
     fn configure(config: Config, env: &mut Env) -> Result<Self, ConfigError> {
         Self::new(&config, env)
+    }
+
+    fn explain(&self, request: &Request) -> Vec<String> {
+        // Hosts make instances for the question, and ask before these meet the request.
+        self.explains.set(true);
+        self.lines(request)
     }
 
     async fn on_request(&self, cx: &mut Ctx, request: &mut Request) -> Result<Flow> {
@@ -122,9 +156,7 @@ impl HttpFilter for RateLimit {
     }
 
     fn on_log(&self, cx: &mut Ctx, log: &StreamLog) {
-        if cx.account.is_open() {
-            self.limiter.settle(&self.rules, &mut cx.account, log);
-        }
+        self.limiter.settle(&self.rules, &mut cx.account, log);
     }
 
     fn wants_response(&self) -> bool {
@@ -132,7 +164,7 @@ impl HttpFilter for RateLimit {
     }
 }
 
-#[tcp_filter(with_http, tasks)]
+#[tcp_filter(with_http, tasks, answers)]
 impl TcpFilter for RateLimit {
     type Config = Config;
     type Ctx = Ctx;
@@ -149,8 +181,6 @@ impl TcpFilter for RateLimit {
     }
 
     fn on_log(&self, cx: &mut Ctx, log: &StreamLog) {
-        if cx.account.is_open() {
-            self.limiter.settle(&self.rules, &mut cx.account, log);
-        }
+        self.limiter.settle(&self.rules, &mut cx.account, log);
     }
 }

@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use fyke_limiter::{Charge, Decision, Meter, Operation, Outcome, SdkStore, Store, StoreError};
+use fyke_limiter::{Charge, Meter, Operation, Outcome, SdkStore, Store, StoreError};
 use fyke_sdk::StreamLog;
 
-use crate::answer::Policy;
 use crate::cost::Known;
-use crate::rule::{Applied, Rule, Rules};
+use crate::redis::Debts;
+use crate::rule::{Applied, Asked, Rule, Rules};
 use crate::stats::{Stats, Word};
+use crate::verdict::Verdict;
 
 /// Nanoseconds, and more of them than anybody waits.
 pub const NEVER: u64 = u64::MAX;
@@ -20,6 +21,8 @@ pub struct Account {
     late: Vec<Late>,
     /// What was taken, as long as it can be taken back.
     taken: Vec<Taken>,
+    /// The same of what Redis counts.
+    pub debts: Debts,
 }
 
 /// A place among those at the same time. Given back when the stream ends, however it does.
@@ -53,18 +56,6 @@ impl Drop for Held {
     }
 }
 
-/// What local limits say.
-#[derive(Debug, Default)]
-pub struct Verdict {
-    pub refused: bool,
-    /// Nanoseconds to wait before going on.
-    pub wait: u64,
-    /// Nanoseconds until it is worth trying again.
-    pub retry_after: u64,
-    /// What clients are told of it.
-    pub policy: Option<Policy>,
-}
-
 /// Local limits.
 #[derive(Debug)]
 pub struct Limiter {
@@ -80,15 +71,8 @@ impl Limiter {
     ///
     /// # Errors
     /// When it cannot be looked up. Shadows fail on their own.
-    pub fn take(
-        &self,
-        rules: &Rules,
-        applied: &[&Applied],
-        account: &mut Account,
-        stats: &Stats,
-    ) -> Result<Verdict, StoreError> {
-        let with_rules = applied.iter().filter_map(|applied| Some((*applied, rules.rules.get(applied.rule)?)));
-        let (enforced, shadows): (Vec<_>, Vec<_>) = with_rules.partition(|(applied, _)| applied.enforced);
+    pub fn take(&self, asked: &[Asked<'_>], account: &mut Account, stats: &Stats) -> Result<Verdict, StoreError> {
+        let (enforced, shadows): (Vec<_>, Vec<_>) = asked.iter().copied().partition(|(applied, _)| applied.enforced);
         let verdict = self.enforce(&enforced, account, stats)?;
         if !verdict.refused {
             for shadow in &shadows {
@@ -98,7 +82,7 @@ impl Limiter {
         Ok(verdict)
     }
 
-    fn enforce(&self, all: &[(&Applied, &Rule)], account: &mut Account, stats: &Stats) -> Result<Verdict, StoreError> {
+    fn enforce(&self, all: &[Asked<'_>], account: &mut Account, stats: &Stats) -> Result<Verdict, StoreError> {
         let mut verdict = Verdict::default();
         if all.is_empty() {
             return Ok(verdict);
@@ -107,7 +91,7 @@ impl Limiter {
         // Of what is charged at the end there must be something left now. First, because it takes nothing.
         for late in [true, false] {
             let these = all.iter().filter(|(applied, _)| (applied.cost == Known::Later) == late).copied();
-            let these: Vec<(&Applied, &Rule)> = these.collect();
+            let these: Vec<Asked<'_>> = these.collect();
             let operation = if late { Operation::Peek } else { Operation::Take };
             let charges: Vec<Charge<'_>> = these.iter().map(|(applied, rule)| charge(applied, rule)).collect();
             if charges.is_empty() {
@@ -118,7 +102,7 @@ impl Limiter {
                 account.take_back(&self.store, all);
                 return Err(error);
             }
-            self.look(&these, &outcome, &mut verdict, stats);
+            Self::look(&these, &outcome, &mut verdict, stats);
             if verdict.refused {
                 account.take_back(&self.store, all);
                 return Ok(verdict);
@@ -129,38 +113,15 @@ impl Limiter {
     }
 
     /// What an outcome comes to.
-    fn look(&self, these: &[(&Applied, &Rule)], outcome: &Outcome, verdict: &mut Verdict, stats: &Stats) {
-        let mut readings = outcome.readings.iter();
-        for (applied, rule) in these {
-            let own: Vec<_> = readings.by_ref().take(rule.meters.len()).copied().collect();
-            let own = Outcome { admitted: own.iter().all(|reading| reading.passes), readings: own };
-            let decision = Decision::of(&[charge(applied, rule)], &own);
-            // Of several rules, those that would have let it pass were not charged.
-            if own.admitted && !outcome.admitted {
-                continue;
-            }
-            let near = decision.governing.is_some_and(|governing| governing.used() >= rule.near);
-            stats.count(
-                rule,
-                if !own.admitted {
-                    Word::Over
-                } else if near {
-                    Word::Near
-                } else {
-                    Word::Ok
-                },
-            );
-            stats.busy(applied, rule);
-            verdict.refused |= !own.admitted;
-            verdict.wait = verdict.wait.max(decision.wait);
-            verdict.retry_after = verdict.retry_after.max(decision.retry_after);
-            let policy = decision.governing.map(|governing| Policy::of(rule, &governing));
-            verdict.policy = Policy::tighter(verdict.policy.take(), policy);
+    fn look(these: &[Asked<'_>], outcome: &Outcome, verdict: &mut Verdict, stats: &Stats) {
+        let each = outcome.each(these.iter().map(|(_, rule)| rule.meters.len()));
+        for (asked, own) in these.iter().zip(each) {
+            verdict.add(*asked, &asked.1.meters, &own, outcome.admitted, stats);
         }
     }
 
     /// What has to be given back, or to be charged.
-    fn note(&self, these: &[(&Applied, &Rule)], outcome: &Outcome, account: &mut Account) {
+    fn note(&self, these: &[Asked<'_>], outcome: &Outcome, account: &mut Account) {
         let mut readings = outcome.readings.iter();
         for (applied, rule) in these {
             let lease = readings.by_ref().take(rule.meters.len()).map(|reading| reading.lease).max().unwrap_or(0);
@@ -176,7 +137,7 @@ impl Limiter {
         }
     }
 
-    fn shadow(&self, (applied, rule): (&Applied, &Rule), account: &mut Account, stats: &Stats) {
+    fn shadow(&self, (applied, rule): Asked<'_>, account: &mut Account, stats: &Stats) {
         let operation = if applied.cost == Known::Later { Operation::Peek } else { Operation::Take };
         let mut outcome = Outcome::default();
         let asked = self.store.apply(operation, &[charge(applied, rule)], &mut outcome);
@@ -196,6 +157,7 @@ impl Limiter {
 
     /// Gives everything back that was taken: the stream goes nowhere.
     pub fn take_back(&self, rules: &Rules, account: &mut Account) {
+        account.debts.give_back();
         account.held.clear();
         account.late.clear();
         for taken in account.taken.drain(..) {
@@ -207,6 +169,7 @@ impl Limiter {
 
     /// The stream is over.
     pub fn settle(&self, rules: &Rules, account: &mut Account, log: &StreamLog) {
+        account.debts.settle(rules, log);
         account.held.clear();
         account.taken.clear();
         for late in account.late.drain(..) {
@@ -221,7 +184,7 @@ impl Limiter {
 }
 
 impl Account {
-    fn take_back(&mut self, store: &SdkStore, all: &[(&Applied, &Rule)]) {
+    fn take_back(&mut self, store: &SdkStore, all: &[Asked<'_>]) {
         self.held.clear();
         self.late.clear();
         for taken in self.taken.drain(..) {
@@ -229,12 +192,6 @@ impl Account {
                 give_back(store, &taken.key, &rule.meters, taken.cost);
             }
         }
-    }
-
-    /// Whether there is something to do at the end.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        !self.held.is_empty() || !self.late.is_empty()
     }
 }
 
@@ -244,9 +201,5 @@ fn give_back(store: &SdkStore, key: &[u8], meters: &[Meter], cost: u64) {
 }
 
 fn charge<'a>(applied: &'a Applied, rule: &'a Rule) -> Charge<'a> {
-    let cost = match applied.cost {
-        Known::Now(cost) => cost,
-        Known::Later => 1,
-    };
-    Charge { key: &applied.key, meters: &rule.meters, cost, lease: 0 }
+    Charge { key: &applied.key, meters: &rule.meters, cost: applied.cost.now(), lease: 0 }
 }

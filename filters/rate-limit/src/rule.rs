@@ -2,13 +2,15 @@
 
 use std::rc::Rc;
 
-use fyke_limiter::{KeyBuilder, Limit, Meter, includes};
+use fyke_limiter::redis::Question;
+use fyke_limiter::{Limit, Meter, includes};
 use fyke_sdk::ConfigError;
 
 use crate::condition::Condition;
-use crate::config::{self, Apply, Config};
+use crate::config::{self, Apply, Config, FailureMode};
 use crate::cost::{Cost, DEBT, Known};
 use crate::expression::Expressions;
+use crate::key::Keys;
 use crate::messages::Override;
 use crate::part::Part;
 use crate::service::override_of;
@@ -33,8 +35,10 @@ pub struct Rule {
     pub name: String,
     when: Vec<Condition>,
     parts: Vec<Part>,
-    /// The local ones; of a global rule those of its fallback.
+    /// Those of this process; of a global rule those of its fallback.
     pub meters: Rc<[Meter]>,
+    /// Those that Redis counts, as many as there are of this process; none where it does not.
+    pub shared: Rc<[Meter]>,
     /// What each of them is called in `ratelimit-policy`.
     pub policies: Vec<String>,
     pub global: bool,
@@ -54,12 +58,17 @@ pub struct Applied {
     /// Which.
     pub rule: usize,
     pub key: Vec<u8>,
+    /// What Redis knows it by; empty where that is not asked.
+    pub name: Vec<u8>,
     /// The values of its parts, as text, where somebody wants them.
     pub entries: Vec<String>,
     /// Whether it has a say; else it is a shadow.
     pub enforced: bool,
     pub cost: Known,
 }
+
+/// With its rule.
+pub type Asked<'a> = (&'a Applied, &'a Rule);
 
 /// What rules say of a stream before anybody counts.
 #[derive(Debug)]
@@ -82,17 +91,11 @@ impl Rules {
         if config.rules.len() > MOST {
             return Err(ConfigError::at("rules", format!("there are {}, of at most {MOST}", config.rules.len())));
         }
-        let mut conditions = |written: &[config::Condition], key: &str| {
-            let ready = |(at, condition)| {
-                Condition::new(condition, &mut sources, &mut expressions)
-                    .map_err(|error: ConfigError| error.under(format!("{key}[{at}]")))
-            };
-            written.iter().enumerate().map(ready).collect::<Result<Vec<_>, _>>()
-        };
-        let (allow, deny) = (conditions(&config.allow, "allow")?, conditions(&config.deny, "deny")?);
+        let allow = conditions(&config.allow, "allow", &mut sources, &mut expressions)?;
+        let deny = conditions(&config.deny, "deny", &mut sources, &mut expressions)?;
         let mut rules: Vec<Rule> = Vec::with_capacity(config.rules.len());
         for (at, written) in config.rules.iter().enumerate() {
-            let rule = Rule::new(written, &mut sources, &mut expressions);
+            let rule = Rule::new(written, config, &mut sources, &mut expressions);
             let rule = rule.map_err(|error| error.under(format!("rules[{at}]")))?;
             if rules.iter().any(|known| known.name == rule.name) {
                 let message = format!("\"{}\" is the name of another rule", rule.name);
@@ -105,7 +108,7 @@ impl Rules {
     }
 
     /// What they say of a stream.
-    pub fn plan(&self, subject: Subject<'_>, domain: &[u8], keys: &mut KeyBuilder) -> Plan {
+    pub fn plan(&self, subject: Subject<'_>, domain: &[u8], keys: &mut Keys) -> Plan {
         let mut values = self.sources.of(subject);
         let mut any = |list: &[Condition]| list.iter().any(|one| one.holds(&self.sources, &mut values));
         if any(&self.allow) {
@@ -135,7 +138,13 @@ impl Rules {
         counted.retain(|applied| !applied.enforced || applied.rule == best);
     }
 
-    /// Whether one of them is asked of the service.
+    /// Why each is not about a stream; `None`: it is.
+    pub fn misses(&self, subject: Subject<'_>) -> Vec<Option<String>> {
+        let mut values = self.sources.of(subject);
+        self.rules.iter().map(|rule| rule.misses(&self.sources, &mut values)).collect()
+    }
+
+    /// Whether one of them is counted for all processes.
     #[must_use]
     pub fn has_global(&self) -> bool {
         self.rules.iter().any(|rule| rule.global)
@@ -143,14 +152,15 @@ impl Rules {
 }
 
 impl Rule {
-    fn new(written: &config::Rule, sources: &mut Sources, expressions: &mut Expressions) -> Result<Self, ConfigError> {
+    fn new(
+        written: &config::Rule,
+        config: &Config,
+        sources: &mut Sources,
+        expressions: &mut Expressions,
+    ) -> Result<Self, ConfigError> {
         check_name(&written.name)?;
         let cost = Cost::new(&written.cost).map_err(|error| error.under("cost"))?;
-        let mut when = Vec::new();
-        for (at, condition) in written.when.iter().enumerate() {
-            let condition = Condition::new(condition, sources, expressions);
-            when.push(condition.map_err(|error| error.under(format!("when[{at}]")))?);
-        }
+        let when = conditions(&written.when, "when", sources, expressions)?;
         let mut parts = Vec::new();
         for (at, part) in written.key.iter().enumerate() {
             let part = Part::new(part, sources, expressions);
@@ -158,11 +168,20 @@ impl Rule {
         }
         let (meters, policies) = match &written.limit {
             Some(limit) => meters(&written.name, limit, &cost)?,
-            None if written.global => (Vec::new(), Vec::new()),
+            None if written.global && config.redis.is_none() => (Vec::new(), Vec::new()),
+            None if written.global => return Err(ConfigError::at("limit", "is missing: redis has none of its own")),
             None => return Err(ConfigError::at("limit", "is missing: say how much may come, or `global: true`")),
         };
-        if written.global {
-            check_global(written)?;
+        let mut shared = Rc::default();
+        let mut meters: Rc<[Meter]> = meters.into();
+        match &config.redis {
+            Some(redis) if written.global => {
+                Question::check(&meters).map_err(|error| ConfigError::at("limit", error.to_string()))?;
+                shared = Rc::clone(&meters);
+                meters = fallback(redis, config.failure_mode, &shared, &cost)?;
+            }
+            None if written.global => check_global(written, &cost)?,
+            _ => {}
         }
         if written.top > 100 {
             return Err(ConfigError::at("top", format!("must be at most 100, not {}", written.top)));
@@ -173,10 +192,11 @@ impl Rule {
             rank: (when.len(), needed),
             when,
             parts,
-            meters: meters.into(),
+            meters,
+            shared,
             policies,
             global: written.global,
-            limit_override: if written.global { written.limit.as_ref().and_then(override_of) } else { None },
+            limit_override: written.limit.as_ref().filter(|_| written.global).and_then(override_of),
             cost,
             shadow: written.shadow,
             rollout: written.rollout.map_or(1.0, |share| share.fraction()),
@@ -192,33 +212,57 @@ impl Rule {
         sources: &Sources,
         values: &mut Values<'_>,
         domain: &[u8],
-        keys: &mut KeyBuilder,
+        keys: &mut Keys,
     ) -> Option<Applied> {
         if !self.when.iter().all(|condition| condition.holds(sources, values)) {
             return None;
         }
-        keys.clear();
+        keys.begin(!self.shared.is_empty());
         keys.push(domain);
         keys.push(self.name.as_bytes());
         let mut entries = Vec::new();
         for part in &self.parts {
             let value = part.value(sources, values)?;
             keys.push(&value);
-            if self.global || self.top > 0 {
+            if (self.global && self.shared.is_empty()) || self.top > 0 {
                 // No service is told more of a value than an expression looks at.
                 let seen = value.get(..crate::expression::REACH).unwrap_or(&value);
                 entries.push(String::from_utf8_lossy(seen).into_owned());
             }
         }
-        let key = keys.key().to_vec();
-        let enforced = !self.shadow && (self.rollout >= 1.0 || includes(self.name.as_bytes(), &key, self.rollout));
-        Some(Applied { rule: index, key, entries, enforced, cost: self.cost.now(subject) })
+        let (key, name) = keys.finish();
+        // Names are the same in every process; long keys are not.
+        let known_by = if name.is_empty() { &key } else { &name };
+        let enforced = !self.shadow && (self.rollout >= 1.0 || includes(self.name.as_bytes(), known_by, self.rollout));
+        Some(Applied { rule: index, key, name, entries, enforced, cost: self.cost.now(subject) })
+    }
+
+    fn misses(&self, sources: &Sources, values: &mut Values<'_>) -> Option<String> {
+        if let Some(at) = self.when.iter().position(|condition| !condition.holds(sources, values)) {
+            return Some(format!("`when[{at}]` is not true"));
+        }
+        let at = self.parts.iter().position(|part| part.value(sources, values).is_none())?;
+        Some(format!("`key[{at}]` has no value"))
     }
 
     /// What the entries of a descriptor are called.
     pub fn entry_names(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().map(|part| part.name.as_str())
     }
+}
+
+/// The list under `key`, ready.
+fn conditions(
+    written: &[config::Condition],
+    key: &str,
+    sources: &mut Sources,
+    expressions: &mut Expressions,
+) -> Result<Vec<Condition>, ConfigError> {
+    let ready = |(at, condition)| {
+        let ready = Condition::new(condition, sources, expressions);
+        ready.map_err(|error| error.under(format!("{key}[{at}]")))
+    };
+    written.iter().enumerate().map(ready).collect()
 }
 
 fn check_name(name: &str) -> Result<(), ConfigError> {
@@ -261,15 +305,34 @@ fn meters(name: &str, limit: &Limit, cost: &Cost) -> Result<(Vec<Meter>, Vec<Str
     Ok((meters, policies.collect()))
 }
 
-fn check_global(written: &config::Rule) -> Result<(), ConfigError> {
+/// What this process applies while Redis cannot be asked: its part of the limit.
+fn fallback(
+    redis: &config::Redis,
+    mode: FailureMode,
+    shared: &Rc<[Meter]>,
+    cost: &Cost,
+) -> Result<Rc<[Meter]>, ConfigError> {
+    let peers = redis.peers.map_or(1, u64::from).max(1);
+    let meters: Rc<[Meter]> = shared.iter().map(|meter| meter.divided(peers)).collect();
+    let smallest = meters.iter().map(Meter::limit).min().unwrap_or(0);
+    let least = match cost {
+        Cost::Fixed(cost) => *cost,
+        Cost::Of { minimum, .. } => *minimum,
+    };
+    if redis.failure_mode.unwrap_or(mode) == FailureMode::Local && least > smallest {
+        let message = format!(
+            "{least} is more than ever fits while redis cannot be asked: divided by `redis.peers` the limit holds {smallest} at once"
+        );
+        return Err(ConfigError::at("cost", message));
+    }
+    Ok(meters)
+}
+
+fn check_global(written: &config::Rule, cost: &Cost) -> Result<(), ConfigError> {
     if written.key.is_empty() {
         return Err(ConfigError::at("key", "must not be empty: it is what the service is told"));
     }
-    let late = match &written.cost {
-        config::Cost::Of(of) => !matches!(of.from, config::CostSource::RequestHeader(_)),
-        _ => false,
-    };
-    if late {
+    if cost.may_be_late() {
         return Err(ConfigError::at(
             "cost.from",
             "of a global rule must be a request_header: the service is asked before the answer",

@@ -8,11 +8,10 @@ use prost::Message as _;
 
 use crate::answer::Policy;
 use crate::config::{Config, FailureMode};
-use crate::cost::Known;
 use crate::messages::{
     Descriptor, DescriptorStatus, Entry, Override, RateLimitRequest, RateLimitResponse, UInt64Value,
 };
-use crate::rule::{Applied, Rule};
+use crate::rule::{Asked, Rule};
 
 /// How long a request waits, where nothing says so.
 const TIMEOUT: Duration = Duration::from_millis(20);
@@ -61,11 +60,17 @@ impl Service {
         }))
     }
 
+    /// The service's cluster.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        self.cluster.name()
+    }
+
     /// Asks about all rules at once.
     ///
     /// # Errors
     /// When it cannot be asked, or answers what cannot be read.
-    pub async fn ask(&self, asked: &[(&Applied, &Rule)]) -> Result<Said> {
+    pub async fn ask(&self, asked: &[Asked<'_>]) -> Result<Said> {
         let message = self.question(asked).encode_to_vec();
         let call =
             self.cluster.grpc("envoy.service.ratelimit.v3.RateLimitService", "ShouldRateLimit").timeout(self.timeout);
@@ -75,12 +80,12 @@ impl Service {
         Ok(said(answer, asked))
     }
 
-    fn question(&self, asked: &[(&Applied, &Rule)]) -> RateLimitRequest {
-        let costs: Vec<u64> = asked.iter().map(|(applied, _)| cost(applied)).collect();
+    fn question(&self, asked: &[Asked<'_>]) -> RateLimitRequest {
+        let costs: Vec<u64> = asked.iter().map(|(applied, _)| applied.cost.now()).collect();
         let first = costs.first().copied().unwrap_or(1);
         // Services of before Envoy 1.34 know of one cost for all.
         let same = costs.iter().all(|cost| *cost == first);
-        let descriptor = |((applied, rule), cost): (&(&Applied, &Rule), &u64)| Descriptor {
+        let descriptor = |((applied, rule), cost): (&Asked<'_>, &u64)| Descriptor {
             entries: rule
                 .entry_names()
                 .zip(&applied.entries)
@@ -97,21 +102,16 @@ impl Service {
     }
 }
 
-fn cost(applied: &Applied) -> u64 {
-    match applied.cost {
-        Known::Now(cost) => cost,
-        Known::Later => 1,
-    }
-}
-
-fn said(answer: RateLimitResponse, asked: &[(&Applied, &Rule)]) -> Said {
+fn said(answer: RateLimitResponse, asked: &[Asked<'_>]) -> Said {
+    // Whether anything is refused is said by the whole, as in Envoy: a service may have limits in shadow mode of its own.
     let overall = answer.overall_code == OVER_LIMIT;
     let mut said = Said { body: answer.raw_body, ..Said::default() };
     let whole = answer.statuses.len() == asked.len();
+    let named = whole && answer.statuses.iter().any(|status| status.code == OVER_LIMIT);
     for (at, (_, rule)) in asked.iter().enumerate() {
         // One that does not say which it is about means all of them.
         let status = if whole { answer.statuses.get(at) } else { None };
-        let over = status.map_or(overall, |status| status.code == OVER_LIMIT);
+        let over = overall && (!named || status.is_some_and(|status| status.code == OVER_LIMIT));
         said.over.push(over);
         let Some(status) = status else { continue };
         if over {

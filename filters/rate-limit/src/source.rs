@@ -35,7 +35,7 @@ enum Reader {
     Property(Typed),
     Address(Path),
     Masked(Path, Mask),
-    Identity([Path; 2]),
+    Identity([Path; 3]),
     Value(Vec<u8>),
 }
 
@@ -109,7 +109,8 @@ impl Reader {
                 Self::Masked(address(), *mask)
             }
             Written::PeerIdentity => Self::Identity(
-                ["uri_san_peer_certificate", "dns_san_peer_certificate"].map(|name| Path::new(&["connection", name])),
+                ["uri_san_peer_certificate", "dns_san_peer_certificate", "subject_peer_certificate"]
+                    .map(|name| Path::new(&["connection", name])),
             ),
             Written::Property(path) => {
                 Self::Property(Typed::parse(path).map_err(|message| ConfigError::at("property", message))?)

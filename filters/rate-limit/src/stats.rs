@@ -7,6 +7,7 @@ use std::time::Duration;
 use fyke_sdk::{ConfigError, Counter, Env, Gauge, Histogram};
 
 use crate::busiest::Busiest;
+use crate::config::Config;
 use crate::rule::{Applied, Rule, Rules};
 
 /// What became of a request, of one rule.
@@ -41,7 +42,9 @@ impl Word {
 pub struct Stats {
     total: Counter<2>,
     listed: Counter<1>,
-    service: Histogram<1>,
+    service: Option<Histogram<1>>,
+    store: Option<Histogram<1>>,
+    cached: Option<Counter<1>>,
     delay: Histogram<0>,
     delayed: Gauge<0>,
     busiest: Option<Rc<RefCell<Busiest>>>,
@@ -52,11 +55,21 @@ impl Stats {
     ///
     /// # Errors
     /// When the host refuses one.
-    pub fn define(rules: &Rules, env: &mut Env) -> Result<Self, ConfigError> {
+    pub fn define(rules: &Rules, config: &Config, env: &mut Env) -> Result<Self, ConfigError> {
+        let (mut service, mut store, mut cached) = (None, None, None);
+        if config.global.is_some() {
+            service = Some(env.histogram("rate_limit_service_microseconds", ["rule"])?);
+        }
+        if config.redis.is_some() {
+            store = Some(env.histogram("rate_limit_store_microseconds", ["rule"])?);
+            cached = Some(env.counter("rate_limit_cached_total", ["rule"])?);
+        }
         Ok(Self {
             total: env.counter("rate_limit_total", ["rule", "outcome"])?,
             listed: env.counter("rate_limit_listed_total", ["list"])?,
-            service: env.histogram("rate_limit_service_microseconds", ["rule"])?,
+            service,
+            store,
+            cached,
             delay: env.histogram("rate_limit_delay_milliseconds", [])?,
             delayed: env.gauge("rate_limit_delayed", [])?,
             busiest: Busiest::begin(rules, env)?,
@@ -84,7 +97,23 @@ impl Stats {
 
     /// How long the service took for a rule.
     pub fn asked(&self, rule: &Rule, nanoseconds: u64) {
-        self.service.record(nanoseconds / 1_000, [&rule.name]);
+        if let Some(service) = &self.service {
+            service.record(nanoseconds / 1_000, [&rule.name]);
+        }
+    }
+
+    /// How long Redis took for a rule.
+    pub fn stored(&self, rule: &Rule, nanoseconds: u64) {
+        if let Some(store) = &self.store {
+            store.record(nanoseconds / 1_000, [&rule.name]);
+        }
+    }
+
+    /// One that is over a rule's limit, as is known without asking Redis.
+    pub fn cached(&self, rule: &Rule) {
+        if let Some(cached) = &self.cached {
+            cached.increment([&rule.name]);
+        }
     }
 
     /// One that waits.

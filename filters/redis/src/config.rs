@@ -135,6 +135,16 @@ impl Pool {
         self.databases.unwrap_or(16)
     }
 
+    /// How many commands go together.
+    pub fn batch(&self) -> u16 {
+        self.batch.unwrap_or(128)
+    }
+
+    /// The version that clients are told.
+    pub fn server_version(&self) -> &str {
+        self.server_version.as_deref().unwrap_or("7.0.0")
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         if self.cluster.is_empty() {
             return Err(ConfigError::at("cluster", "must not be empty"));
@@ -148,10 +158,10 @@ impl Pool {
         if self.clients.as_ref().is_some_and(|clients| clients.password.is_empty()) {
             return Err(ConfigError::at("clients.password", "must not be empty"));
         }
-        if !(1..=1024).contains(&self.batch.unwrap_or(128)) {
+        if !(1..=1024).contains(&self.batch()) {
             return Err(ConfigError::at("batch", "must be from 1 to 1024"));
         }
-        let version = self.server_version.as_deref().unwrap_or("7.0.0");
+        let version = self.server_version();
         if version.is_empty() || version.len() > 32 || !version.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ConfigError::at("server_version", "must be 1 to 32 characters without spaces"));
         }

@@ -5,12 +5,17 @@ use std::time::SystemTime;
 
 use crate::commands::{Kind, Topic};
 use crate::facts::{Facts, Replying};
-use crate::resp::Reply;
+use fyke_resp::Reply;
+
+/// Commands for which room is kept.
+const ROOM: usize = 16;
 
 /// One connection to a server, as its commands and replies make it.
 #[derive(Debug, Default)]
 pub struct Dialogue {
     waiting: VecDeque<Waiting>,
+    /// How many of them begin a transaction.
+    multis: usize,
     /// Bytes of the reply that is under way.
     pub reply_bytes: u64,
     /// Whether it speaks RESP3.
@@ -66,7 +71,7 @@ impl Dialogue {
     }
 
     /// Commands that wait, oldest first.
-    pub fn waiting(&self) -> impl Iterator<Item = &Waiting> {
+    pub fn waiting(&self) -> impl DoubleEndedIterator<Item = &Waiting> {
         self.waiting.iter()
     }
 
@@ -78,6 +83,11 @@ impl Dialogue {
     /// Whether a transaction is open.
     pub const fn is_multi(&self) -> bool {
         self.multi
+    }
+
+    /// Whether a transaction may begin with a command that waits.
+    pub const fn begins_multi(&self) -> bool {
+        self.multis > 0
     }
 
     /// A command was sent; whether it will be answered.
@@ -96,6 +106,7 @@ impl Dialogue {
             }
             _ => {}
         }
+        self.multis += usize::from(facts.kind == Kind::Multi);
         self.waiting.push_back(Waiting { facts, sent: now });
         true
     }
@@ -119,8 +130,16 @@ impl Dialogue {
             return Said::Push;
         }
         let Some(waiting) = self.waiting.pop_front() else { return Said::Unasked };
+        self.multis -= usize::from(waiting.facts.kind == Kind::Multi);
         self.apply(&waiting.facts, reply);
         Said::Reply(waiting)
+    }
+
+    /// A connection on which many commands have waited keeps no room for them.
+    pub fn tidy(&mut self) {
+        if self.waiting.is_empty() {
+            self.waiting.shrink_to(ROOM);
+        }
     }
 
     /// The connection is gone, and its state with it.
@@ -176,7 +195,7 @@ impl Dialogue {
             Kind::Hello => self.resp3 = facts.protocol.map_or(self.resp3, |protocol| protocol == 3),
             Kind::Reset => {
                 let waiting = std::mem::take(&mut self.waiting);
-                *self = Self { waiting, reply_bytes: self.reply_bytes, ..Self::default() };
+                *self = Self { waiting, multis: self.multis, reply_bytes: self.reply_bytes, ..Self::default() };
             }
             _ => {}
         }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::commands::{Command, Commands, Kind};
 use crate::prefix::Prefixes;
-use crate::resp::Head;
+use fyke_resp::Head;
 
 /// One command of a client.
 #[derive(Debug, Clone)]
@@ -101,12 +101,17 @@ fn key_of(command: &Command, head: &Head) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use fyke_resp::{Cursor, Requests, Step};
+
     use super::*;
 
     fn facts(line: &str) -> Facts {
-        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        // Words in one line are a command, too.
+        let mut reader = Requests::default();
+        let inline = format!("{line}\r\n");
+        assert_eq!(Cursor::new(inline.as_bytes(), 0).next(&mut reader), Ok(Step::Whole));
         let prefix = crate::config::Prefix::default();
-        Facts::of(&Head::of(&words), &Commands::new(), &Prefixes::new(Some(&prefix)))
+        Facts::of(reader.head(), &Commands::new(), &Prefixes::new(Some(&prefix)))
     }
 
     #[test]

@@ -16,11 +16,13 @@
 //! | `dialogue.rs` | which reply belongs to which command, and the state of a connection |
 //! | `plain.rs` | a client with a connection of its own |
 //! | `pool/` | clients that share connections |
-//! | `stats.rs` | metrics |
+//! | `patience.rs` | how much is done in one call |
+//! | `memory.rs` | how much is remembered of all connections |
+//! | `stats.rs`, `panels.rs` | metrics, and the charts of the dashboard |
 //! | `filter.rs` | the filter |
 //!
 //! # Invariants
-//! Bodies are not copied into the module beyond what stands next to a head. Commands that wait for replies are bounded by `in_flight`, what is kept of a
+//! Bodies are not copied into the module beyond what stands next to a head. Commands that wait for replies are bounded by `in_flight` and in sum, what is kept of a
 //! command or reply by constants. A reply goes to the client whose command it answers, or to nobody. Nothing that a peer sends makes the
 //! module panic or recurse.
 
@@ -32,10 +34,12 @@ mod config;
 mod dialogue;
 mod facts;
 mod filter;
+mod memory;
+mod panels;
+mod patience;
 mod plain;
 mod pool;
 mod prefix;
-mod resp;
 mod stats;
 #[cfg(test)]
 mod tests;

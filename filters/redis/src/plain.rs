@@ -4,9 +4,11 @@ use fyke_sdk::tcp::show_again;
 use fyke_sdk::{Data, Result, Side, TcpFlow, time};
 
 use crate::commands::Kind;
-use crate::dialogue::{Dialogue, Said};
+use crate::dialogue::Dialogue;
 use crate::filter::Redis;
-use crate::resp::{Bad, Cursor, Reader, Replies, Requests, Step};
+use crate::memory::{Memory, Share};
+use crate::patience::{BYTES, MESSAGES, later};
+use fyke_resp::{Bad, Cursor, Reader, Replies, Requests, Step};
 
 /// One client.
 #[derive(Default)]
@@ -20,6 +22,20 @@ pub struct Plain {
     full: bool,
     /// Replication: nobody looks any more.
     blind: bool,
+    share: Share,
+}
+
+/// Why nothing more is read for now.
+#[derive(Debug, PartialEq, Eq)]
+enum Stop {
+    /// All that is here was read.
+    Read,
+    /// There is more, and this call has done enough.
+    Enough,
+    /// There is more, and too many commands wait for their replies.
+    Full,
+    /// What follows is none of our business.
+    Blind,
 }
 
 impl Plain {
@@ -31,32 +47,23 @@ impl Plain {
         if self.blind {
             return Ok(TcpFlow::Continue);
         }
-        let now = time::now();
-        let mut cursor = Cursor::new(&*data, 0);
-        let mut before = 0;
+        let mut at = 0;
         loop {
-            self.full = self.dialogue.len() >= redis.in_flight && cursor.at() < data.len();
-            if self.full {
-                let taken = cursor.at() as u64;
-                data.pass(taken)?;
-                return Ok(TcpFlow::NeedMore);
-            }
-            let step = cursor.next(&mut self.requests).inspect_err(|bad| redis.stats.bad(Side::Downstream, *bad))?;
-            self.request_bytes += (cursor.at() - before) as u64;
-            before = cursor.at();
-            match step {
-                Step::More => break,
-                Step::Nothing => self.request_bytes = 0,
-                Step::Whole => {
-                    let facts = redis.facts(self.requests.head());
-                    redis.stats.command(&facts);
-                    redis.stats.request(&facts, std::mem::take(&mut self.request_bytes));
-                    if facts.kind == Kind::Replication {
-                        self.blind = true;
-                        return Ok(TcpFlow::Continue);
-                    }
-                    self.dialogue.send(facts, now);
+            let stop = self.read_commands(redis, data, &mut at)?;
+            self.full = stop == Stop::Full;
+            match stop {
+                Stop::Read => break,
+                Stop::Blind => {
+                    self.blind = true;
+                    return Ok(TcpFlow::Continue);
                 }
+                Stop::Full => {
+                    data.pass(at as u64)?;
+                    return Ok(TcpFlow::NeedMore);
+                }
+                Stop::Enough if data.pass(at as u64).is_ok() => return later(Side::Downstream, data),
+                // This host lets go of all or nothing, and shows nothing twice.
+                Stop::Enough => {}
             }
         }
         let beyond = self.requests.body();
@@ -68,6 +75,40 @@ impl Plain {
         Ok(TcpFlow::Continue)
     }
 
+    fn read_commands(&mut self, redis: &Redis, data: &Data, at: &mut usize) -> Result<Stop, Bad> {
+        let now = time::now();
+        let mut cursor = Cursor::new(data, *at).within(BYTES);
+        let mut count = 0;
+        let stop = loop {
+            if cursor.has_more() && self.dialogue.len() >= redis.in_flight() {
+                break Stop::Full;
+            }
+            if cursor.has_more() && count >= MESSAGES {
+                break Stop::Enough;
+            }
+            let before = cursor.at();
+            let step = cursor.next(&mut self.requests).inspect_err(|bad| redis.stats.bad(Side::Downstream, *bad))?;
+            self.request_bytes += (cursor.at() - before) as u64;
+            count += 1;
+            match step {
+                Step::More if cursor.has_more() => break Stop::Enough,
+                Step::More => break Stop::Read,
+                Step::Nothing => self.request_bytes = 0,
+                Step::Whole => {
+                    let facts = redis.facts(self.requests.head());
+                    redis.stats.command(&facts);
+                    redis.stats.request(&facts, std::mem::take(&mut self.request_bytes));
+                    if facts.kind == Kind::Replication {
+                        break Stop::Blind;
+                    }
+                    self.dialogue.send(facts, now);
+                }
+            }
+        };
+        *at = cursor.at();
+        Ok(stop)
+    }
+
     /// Bytes of the server.
     ///
     /// # Errors
@@ -76,25 +117,12 @@ impl Plain {
         if self.blind {
             return Ok(TcpFlow::Continue);
         }
-        let now = time::now();
-        let mut cursor = Cursor::new(&*data, 0);
-        let mut before = 0;
-        loop {
-            let step = cursor.next(&mut self.replies).inspect_err(|bad| redis.stats.bad(Side::Upstream, *bad))?;
-            self.dialogue.reply_bytes += (cursor.at() - before) as u64;
-            before = cursor.at();
-            if step != Step::Whole {
-                break;
-            }
-            let bytes = std::mem::take(&mut self.dialogue.reply_bytes);
-            let reply = self.replies.reply();
-            match self.dialogue.hear(reply) {
-                Said::Push | Said::Confirmation => redis.stats.push(reply, bytes),
-                Said::Reply(waiting) => {
-                    redis.stats.reply(&waiting, reply, bytes, now.duration_since(waiting.sent).unwrap_or_default());
-                }
-                // A server says by itself why it lets nobody in; then it closes.
-                Said::Unasked => redis.stats.bad(Side::Upstream, Bad::Unasked),
+        let mut at = 0;
+        while self.read_replies(redis, data, &mut at)? == Stop::Enough {
+            // As in the other direction.
+            if data.pass(at as u64).is_ok() {
+                self.resume(redis)?;
+                return later(Side::Upstream, data);
             }
         }
         let beyond = self.replies.body();
@@ -103,10 +131,45 @@ impl Plain {
             self.dialogue.reply_bytes += beyond;
             data.skip(beyond)?;
         }
-        if self.full && self.dialogue.len() < redis.in_flight {
+        self.resume(redis)?;
+        Ok(TcpFlow::Continue)
+    }
+
+    fn read_replies(&mut self, redis: &Redis, data: &Data, at: &mut usize) -> Result<Stop, Bad> {
+        let now = time::now();
+        let mut cursor = Cursor::new(data, *at).within(BYTES);
+        let mut count = 0;
+        let stop = loop {
+            if cursor.has_more() && count >= MESSAGES {
+                break Stop::Enough;
+            }
+            let before = cursor.at();
+            let step = cursor.next(&mut self.replies).inspect_err(|bad| redis.stats.bad(Side::Upstream, *bad))?;
+            self.dialogue.reply_bytes += (cursor.at() - before) as u64;
+            count += 1;
+            match step {
+                // A server says by itself why it lets nobody in; then it closes.
+                Step::Whole => redis.hear(&mut self.dialogue, self.replies.reply(), now),
+                _ if cursor.has_more() => break Stop::Enough,
+                _ => break Stop::Read,
+            };
+        };
+        *at = cursor.at();
+        Ok(stop)
+    }
+
+    /// How many commands are remembered has changed.
+    pub fn weigh(&mut self, memory: &Memory) {
+        self.dialogue.tidy();
+        self.share.set(memory, self.dialogue.len());
+    }
+
+    /// Commands that are held may go.
+    fn resume(&mut self, redis: &Redis) -> Result<()> {
+        if self.full && self.dialogue.len() < redis.in_flight() {
             self.full = false;
             show_again(Side::Downstream)?;
         }
-        Ok(TcpFlow::Continue)
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use fyke_sdk::{ConfigError, Counter, DynamicHistogram, Env, Gauge, Side};
 
 use crate::dialogue::Waiting;
 use crate::facts::Facts;
-use crate::resp::{Bad, Reply};
+use fyke_resp::{Bad, Reply};
 
 /// Microseconds.
 const BOUNDS: [u64; 16] = [

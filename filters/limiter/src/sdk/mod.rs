@@ -5,7 +5,7 @@ mod schemas;
 pub(crate) mod shared;
 
 use fyke_sdk::abi::Status;
-use fyke_sdk::{ConfigError, Env, random};
+use fyke_sdk::{ConfigError, Env};
 
 use crate::key::Seed;
 use crate::store::{Charge, Operation, Outcome, Store, StoreError};
@@ -45,12 +45,7 @@ impl SdkStore {
     /// # Errors
     /// When it can be neither found nor stored.
     pub fn seed(&self) -> Result<Seed, ConfigError> {
-        shared::seed(|| {
-            let mut bytes = [0; 16];
-            random::fill(&mut bytes);
-            bytes
-        })
-        .map_err(|error| ConfigError::new(error.to_string()))
+        shared::seed().map_err(|error| ConfigError::new(error.to_string()))
     }
 }
 

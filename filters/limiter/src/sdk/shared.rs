@@ -5,6 +5,7 @@
 //! begin when their workers do.
 
 use fyke_sdk::abi::{self, Status};
+use fyke_sdk::random;
 
 use super::failed;
 use crate::key::Seed;
@@ -92,29 +93,25 @@ impl<D: Data> SharedStore<D> {
             let time = self.data.now();
             let now = Now { steady: time, wall: time };
             let mut states = read(&bytes, charge.meters);
-            let before_it = states.clone();
             let mut passes = true;
             for (state, meter) in states.iter_mut().zip(charge.meters) {
-                let after = match (operation, meter) {
-                    (Operation::Take | Operation::Peek, _) => {
-                        let (reading, after) = meter.take(*state, charge.cost, now);
-                        passes &= reading.passes;
-                        outcome.readings.push(reading);
-                        after
-                    }
-                    (Operation::Charge, Meter::Leases(_)) => *state,
-                    (Operation::Release, Meter::Gcra(_) | Meter::Window(_)) => *state,
-                    (Operation::Charge, _) => meter.charge(*state, charge.cost, now),
-                    (Operation::Return | Operation::Release, Meter::Leases(_)) if charge.lease == 0 => *state,
-                    (Operation::Return | Operation::Release, _) => meter.give(*state, charge.cost, charge.lease, now),
+                *state = if matches!(operation, Operation::Take | Operation::Peek) {
+                    let (reading, after) = meter.take(*state, charge.cost, now);
+                    passes &= reading.passes;
+                    outcome.readings.push(reading);
+                    after
+                } else {
+                    charge.after(operation, meter, *state, now).unwrap_or(*state)
                 };
-                *state = after;
             }
             if operation == Operation::Peek || charge.cost == 0 {
                 return Ok(passes);
             }
-            if !passes && !settle(&mut states, before_it, charge.meters, now) {
-                return Ok(false);
+            if !passes {
+                states = read(&bytes, charge.meters);
+                if !settle(&mut states, charge.meters, now) {
+                    return Ok(false);
+                }
             }
             match self.data.set(&name, &write(&states, charge.meters), token) {
                 Ok(()) => {
@@ -145,29 +142,18 @@ impl<D: Data> Store for SharedStore<D> {
         for (at, charge) in charges.iter().enumerate() {
             // One that cannot be admitted any more is still asked what it reads.
             let operation = if outcome.admitted { operation } else { Operation::Peek };
-            match self.one(operation, charge, outcome) {
-                Ok(true) => {}
-                Ok(false) => {
-                    if outcome.admitted && operation == Operation::Take {
-                        self.give_back(charges.get(..at).unwrap_or_default(), outcome);
-                    }
-                    outcome.admitted = false;
-                }
-                Err(error) => {
-                    if outcome.admitted && operation == Operation::Take {
-                        self.give_back(charges.get(..at).unwrap_or_default(), outcome);
-                    }
-                    return Err(error);
-                }
+            let passes = self.one(operation, charge, outcome);
+            if passes != Ok(true) && outcome.admitted && operation == Operation::Take {
+                self.give_back(charges.get(..at).unwrap_or_default(), outcome);
             }
+            outcome.admitted &= passes?;
         }
         Ok(())
     }
 }
 
 /// Of one that was refused: whether there is something to write.
-fn settle(states: &mut Vec<State>, before: Vec<State>, meters: &[Meter], now: Now) -> bool {
-    *states = before;
+fn settle(states: &mut [State], meters: &[Meter], now: Now) -> bool {
     let mut settles = false;
     for (state, meter) in states.iter_mut().zip(meters) {
         if let Some(settled) = meter.settle(*state, now) {
@@ -221,12 +207,14 @@ fn milliseconds_left(states: &[State], meters: &[Meter], now: Now) -> u64 {
 }
 
 /// The seed that is there, or a new one for everybody.
-pub fn seed(make: impl FnOnce() -> [u8; 16]) -> Result<Seed, StoreError> {
+pub fn seed() -> Result<Seed, StoreError> {
     let known = || abi::shared_data(SEED).and_then(|(bytes, _)| <[u8; 16]>::try_from(bytes.as_slice()).ok());
     if let Some(bytes) = known() {
         return Ok(Seed::of_bytes(bytes));
     }
-    match abi::set_shared_data(SEED, &make(), ABSENT) {
+    let mut fresh = [0; 16];
+    random::fill(&mut fresh);
+    match abi::set_shared_data(SEED, &fresh, ABSENT) {
         // Somebody was faster.
         Ok(()) | Err(Status::CAS_MISMATCH) => known().map(Seed::of_bytes).ok_or(StoreError::Malformed),
         Err(status) => Err(failed(status)),

@@ -4,6 +4,8 @@ mod configuration;
 mod gcra;
 mod keys;
 mod leases;
+#[cfg(feature = "redis")]
+mod redis;
 mod stores;
 mod table;
 mod threads;

@@ -1,5 +1,7 @@
 //! The beginning of a document as JSON: its shape, with or without its values.
 
+use data_encoding::HEXLOWER;
+
 use super::read::texts;
 use super::{Size, Value, int32, kind, prefixed, size};
 use crate::json;
@@ -61,12 +63,7 @@ pub fn document(out: &mut Vec<u8>, bytes: &[u8], values: bool) {
             Some(value) if values && !is_inner => scalar(out, *kind, value),
             _ => out.extend_from_slice(if is_inner { "\"{…}\"".as_bytes() } else { b"\"?\"" }),
         }
-        match value.get(whole..) {
-            Some(next) => rest = next,
-            None => {
-                rest = &[];
-            }
-        }
+        rest = value.get(whole..).unwrap_or_default();
     }
     // It was cut: whatever is open is closed.
     loop {
@@ -93,14 +90,7 @@ fn scalar(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
         Value::Boolean(yes) => out.extend_from_slice(if yes { b"true" } else { b"false" }),
         Value::Other(kind::NULL | kind::UNDEFINED) => out.extend_from_slice(b"null"),
         Value::Other(kind::OBJECT_ID) => {
-            out.extend_from_slice(b"\"ObjectId(");
-            for byte in bytes {
-                out.extend(
-                    [byte >> 4, byte & 0xf]
-                        .map(|digit| char::from_digit(u32::from(digit), 16).map_or(b'0', |digit| digit as u8)),
-                );
-            }
-            out.extend_from_slice(b")\"");
+            out.extend_from_slice(format!("\"ObjectId({})\"", HEXLOWER.encode(bytes)).as_bytes());
         }
         Value::Other(kind::DATE) => {
             let milliseconds = bytes.first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes));

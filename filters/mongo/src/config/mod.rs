@@ -1,5 +1,6 @@
 //! The configuration.
 
+mod fault;
 mod policy;
 
 use std::time::Duration;
@@ -8,7 +9,8 @@ use fyke_sdk::units::{Percent, optional_duration, optional_size};
 use fyke_sdk::{ConfigError, FilterConfig};
 use serde::Deserialize;
 
-pub use policy::{Action, By, Limit, Match, Rule};
+pub use fault::{Abort, Fault};
+pub use policy::{Action, By, FailureMode, Limit, Match, Rule};
 
 use crate::message::command::Command;
 use crate::pool::config::Pool;
@@ -38,7 +40,7 @@ pub struct Config {
     #[config(schema = r#""anyOf":[{"type":"string"},{"type":"null"}]"#)]
     #[serde(deserialize_with = "optional_duration")]
     pub slow: Option<Duration>,
-    /// Makes operations slow.
+    /// Makes operations slow, or lets them fail.
     pub fault: Option<Fault>,
     /// Who may do what: the first rule that fits decides.
     pub rules: Vec<Rule>,
@@ -124,21 +126,6 @@ impl Default for Log {
     }
 }
 
-/// A fixed delay.
-#[derive(Debug, Deserialize, FilterConfig)]
-#[serde(deny_unknown_fields)]
-pub struct Fault {
-    /// How long an operation waits before it goes on; what the client sends meanwhile waits with it.
-    #[config(schema = r#""type":"string""#)]
-    #[serde(deserialize_with = "fyke_sdk::units::duration")]
-    pub delay: Duration,
-    /// Of how many operations. Default: 100%.
-    pub percentage: Option<Percent>,
-    /// Which commands. Default: all but those that set up a connection.
-    #[serde(default)]
-    pub commands: Vec<String>,
-}
-
 /// How much of a message is looked at.
 #[derive(Debug, Default, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields, default)]
@@ -182,9 +169,6 @@ impl Config {
             if command.is_find() {
                 return Err(ConfigError::at(place, "\"find\" is a query, and counted by collection"));
             }
-        }
-        for (at, name) in self.fault.iter().flat_map(|fault| &fault.commands).enumerate() {
-            known(name).map_err(|error| error.under(format!("fault.commands[{at}]")))?;
         }
         if self.log.as_ref().and_then(|log| log.statement).is_some_and(|size| size > STATEMENT) {
             return Err(ConfigError::at("log.statement", "is 4KiB at most"));

@@ -1,6 +1,7 @@
 //! Rules and limits.
 
 use fyke_sdk::FilterConfig;
+use fyke_sdk::units::Percent;
 use serde::Deserialize;
 
 /// What is decided.
@@ -45,27 +46,51 @@ pub struct Match {
     pub databases: Vec<String>,
     /// Collections, likewise.
     pub collections: Vec<String>,
-    /// Commands.
+    /// Commands. Default: all but those that set up a connection (`hello`, `saslStart`, `ping` and the like) and those that end what others have
+    /// begun (`commitTransaction`, `abortTransaction`, `killCursors`).
     pub commands: Vec<String>,
+    /// Call sites, likewise.
+    pub callsites: Vec<String>,
     /// Applications, likewise.
     pub applications: Vec<String>,
+    /// Users, as MongoDB writes them (`app@admin`), likewise.
+    pub users: Vec<String>,
 }
 
 /// A limit of how often.
 #[derive(Debug, Clone, Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
-    /// What it is called in metrics, logs and error messages.
+    /// What it is called in metrics, logs and error messages, 1 to 64 letters, digits, `_`, `-` and `.`; no two the same.
     pub name: String,
-    /// Which operations count. Default: all but those that set up a connection.
+    /// Which operations count.
     #[serde(default, rename = "match")]
     pub matches: Match,
     /// Each combination of these has its own count. Default: one for all.
     #[serde(default)]
     pub by: Vec<By>,
-    /// How often: `100/s`, or an object with `rate`, `burst`, `sustained`, `quota` and so on, as the filter rate-limit has them.
-    #[config(schema = r#""type":["string","object"]"#)]
-    pub limit: serde_json::Value,
+    /// How often: `100/s`, or an object with `rate`, `burst`, `sustained`, `quota`, `concurrency`, `lease`, as the filter rate-limit has them.
+    pub limit: fyke_limiter::Limit,
+    /// Whether it only counts what it would refuse. Default: false.
+    #[serde(default)]
+    pub shadow: bool,
+    /// For which share of its combinations it is more than a shadow: always the same ones. Default: 100%.
+    #[serde(default)]
+    pub rollout: Option<Percent>,
+    /// What becomes of operations while it cannot be looked up. Default: `open`.
+    #[serde(default)]
+    pub failure_mode: FailureMode,
+}
+
+/// What becomes of operations whose limits cannot be looked up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, FilterConfig)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureMode {
+    /// They go on.
+    #[default]
+    Open,
+    /// They are refused.
+    Closed,
 }
 
 /// What is told apart.
@@ -82,4 +107,8 @@ pub enum By {
     Callsite,
     /// The application.
     Application,
+    /// The user as whom the client has logged in, else the subject of its certificate.
+    User,
+    /// The client's address, without the port.
+    Address,
 }

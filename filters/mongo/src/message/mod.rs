@@ -4,6 +4,13 @@ pub mod command;
 pub mod reply;
 pub mod request;
 
+/// Database and collection of a namespace; they are parted by its first dot.
+#[must_use]
+pub fn parts(namespace: &[u8]) -> (&[u8], &[u8]) {
+    let dot = namespace.iter().position(|byte| *byte == b'.').unwrap_or(namespace.len());
+    (namespace.get(..dot).unwrap_or_default(), namespace.get(dot + 1..).unwrap_or_default())
+}
+
 /// A name that came from a peer: bytes that are kept where the last one was, cut at [`Name::LONGEST`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Name(Vec<u8>);

@@ -56,6 +56,10 @@ pub struct Reply {
     pub namespace: Name,
     /// Documents that it returns.
     pub documents: u64,
+    /// The conversation of a login is over.
+    pub is_done: bool,
+    /// It answers the login that came with a greeting.
+    pub has_speculative: bool,
     in_command: bool,
     has_flags: bool,
 }
@@ -83,7 +87,7 @@ impl Visit for Reply {
                 b"errorLabels" if is_inner => Wish::Enter(at::LABELS),
                 b"writeErrors" if is_inner => Wish::Enter(at::WRITE_ERRORS),
                 b"writeConcernError" if is_inner => Wish::Enter(at::CONCERN),
-                b"ok" | b"code" | b"codeName" | b"nErrors" | b"$err" => Wish::Take,
+                b"ok" | b"code" | b"codeName" | b"nErrors" | b"$err" | b"done" => Wish::Take,
                 _ => Wish::Skip,
             },
             at::CURSOR => match name {
@@ -108,6 +112,7 @@ impl Visit for Reply {
                 self.write_errors = self.write_errors.max(count.unwrap_or_default());
             }
             (at::ROOT, b"$err") => self.is_ok = false,
+            (at::ROOT, b"done") => self.is_done = value.is_true(),
             (at::CURSOR, b"ns") => self.namespace.set(value.text().unwrap_or_default()),
             (at::CURSOR, _) => self.cursor = value.integer(),
             (at::WRITE_ERROR | at::CONCERN, _) => {
@@ -135,8 +140,9 @@ impl Visit for Reply {
         }
     }
 
-    fn passed(&mut self, context: u8, _kind: u8, _name: &[u8]) {
+    fn passed(&mut self, context: u8, _kind: u8, name: &[u8]) {
         match context {
+            at::ROOT => self.has_speculative |= name == b"speculativeAuthenticate",
             at::BATCH => self.documents += 1,
             at::WRITE_ERRORS => self.write_errors += 1,
             _ => {}

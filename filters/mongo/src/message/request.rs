@@ -2,11 +2,12 @@
 
 mod content;
 
-use super::Name;
 use super::command::{Command, Target};
+use super::{Name, parts};
 use crate::bson::walk::{Visit, Wish};
 use crate::bson::{Value, kind};
 use crate::callsite;
+use crate::identity::Credentials;
 use crate::wire::{flag, opcode, query_flag};
 
 /// Where in a request something stands.
@@ -34,12 +35,14 @@ mod at {
     pub const ENDED: u8 = 14;
     pub const PIPELINE: u8 = 15;
     pub const STAGE: u8 = 16;
+    /// `speculativeAuthenticate`.
+    pub const LOGIN: u8 = 17;
 }
 
 /// Namespaces of one `bulkWrite` that are kept.
 pub const NAMESPACES: usize = 16;
-/// Cursors of one `killCursors` that are kept; drivers send one.
-const CURSORS: usize = 1000;
+/// Cursors of one `killCursors` that are kept; drivers send one, and each is looked up.
+const CURSORS: usize = 256;
 /// Sessions of one `endSessions` that are kept; drivers send at most so many.
 const SESSIONS: usize = 10_000;
 
@@ -75,6 +78,8 @@ pub struct Request {
     pub callsite: Name,
     /// The application's name, in a greeting.
     pub application: Name,
+    /// Who logs in.
+    pub login: Credentials,
     /// Read preference: the mode.
     pub preference: Option<&'static str>,
     /// How a query finds its documents.
@@ -102,8 +107,6 @@ pub struct Request {
     pub writes_result: bool,
     /// Namespaces of a `bulkWrite`.
     pub namespaces: Vec<Name>,
-    /// Whether those are all.
-    pub has_all_namespaces: bool,
     /// The beginning of the command's document.
     pub raw: Vec<u8>,
     /// How much of it is wanted.
@@ -111,6 +114,10 @@ pub struct Request {
     /// Which key of a comment names the call site.
     pub callsite_key: std::rc::Rc<str>,
     is_body_read: bool,
+    has_database: bool,
+    /// There was a list of namespaces, and not all of it was kept.
+    has_namespaces: bool,
+    misses_namespaces: bool,
     has_id: bool,
     stages: usize,
     is_stage_named: bool,
@@ -160,7 +167,17 @@ impl Request {
     /// Whether rules can judge it: `false` where it may be about collections that were not seen.
     #[must_use]
     pub fn names_all_collections(&self) -> bool {
-        self.command().name != "bulkWrite" || self.has_all_namespaces
+        self.command().name != "bulkWrite" || (self.has_namespaces && !self.misses_namespaces)
+    }
+
+    /// Whether its command was read to its end: what rules go by is known.
+    #[must_use]
+    pub const fn is_read(&self) -> bool {
+        self.is_body_read
+    }
+
+    fn is_one_of(&self, names: [&str; 2]) -> bool {
+        self.command.is_some_and(|command| names.contains(&command.name))
     }
 
     fn is_bulk(&self) -> bool {
@@ -184,9 +201,14 @@ impl Request {
     }
 
     fn split(&mut self, namespace: &[u8]) {
-        let dot = namespace.iter().position(|byte| *byte == b'.').unwrap_or(namespace.len());
-        self.database.set(namespace.get(..dot).unwrap_or_default());
-        self.collection.set(namespace.get(dot + 1..).unwrap_or_default());
+        let (database, collection) = parts(namespace);
+        self.database.set(database);
+        self.collection.set(collection);
+    }
+
+    fn credential(&mut self, name: &[u8], value: Value<'_>) {
+        // Some drivers of before write payloads as text.
+        self.login.set(name, value.binary().or_else(|| value.text()).unwrap_or_default());
     }
 
     fn id(&mut self, kind: u8) {
@@ -219,6 +241,11 @@ impl Visit for Request {
                 b"client" if is_inner && self.command.is_some_and(|command| command.handshake) => {
                     Wish::Enter(at::CLIENT)
                 }
+                // Elsewhere they are not what the server goes by.
+                b"mechanism" | b"payload" | b"user" if self.is_one_of(["saslStart", "authenticate"]) => Wish::Take,
+                b"speculativeAuthenticate" if is_inner && self.is_one_of(["hello", "isMaster"]) => {
+                    Wish::Enter(at::LOGIN)
+                }
                 b"$readPreference" if is_inner => Wish::Enter(at::PREFERENCE),
                 b"nsInfo" if is_inner && self.is_bulk() => Wish::Enter(at::NAMESPACES),
                 b"cursors" if is_inner => Wish::Enter(at::CURSORS),
@@ -230,6 +257,7 @@ impl Visit for Request {
                 _ => Wish::Skip,
             },
             at::COMMENT if name == self.callsite_key.as_bytes() => Wish::Take,
+            at::LOGIN if matches!(name, b"mechanism" | b"payload" | b"user" | b"db") => Wish::Take,
             at::CLIENT if name == b"application" && is_inner => Wish::Enter(at::APPLICATION),
             at::APPLICATION if name == b"name" => Wish::Take,
             at::PREFERENCE if name == b"mode" => Wish::Take,
@@ -249,7 +277,12 @@ impl Visit for Request {
         match context {
             at::ROOT | at::WRAPPED if self.command.is_none() => self.first(name, Some(value)),
             at::ROOT | at::WRAPPED | at::QUERY => match name {
-                b"$db" => self.database.set(value.text().unwrap_or_default()),
+                b"$db" => {
+                    // Of several, servers take the first; of legacy messages, the namespace's.
+                    if !std::mem::replace(&mut self.has_database, true) {
+                        self.database.set(value.text().unwrap_or_default());
+                    }
+                }
                 b"collection" => self.collection.set(value.text().unwrap_or_default()),
                 b"maxTimeMS" | b"$maxTimeMS" => self.max_time = value.integer().unwrap_or_default(),
                 b"tailable" => self.is_tailable = value.is_true(),
@@ -258,6 +291,7 @@ impl Visit for Request {
                 b"txnNumber" => self.txn_number = value.integer(),
                 b"autocommit" => self.in_transaction = !value.is_true(),
                 b"startTransaction" => self.starts_transaction = value.is_true(),
+                b"mechanism" | b"payload" | b"user" => self.credential(name, value),
                 _ => {
                     if let Some(text) = value.text() {
                         callsite::read(text, &self.callsite_key, &mut self.callsite);
@@ -265,18 +299,17 @@ impl Visit for Request {
                 }
             },
             at::COMMENT => self.callsite.set(value.text().unwrap_or_default()),
+            at::LOGIN => self.credential(name, value),
             at::APPLICATION => self.application.set(value.text().unwrap_or_default()),
             at::PREFERENCE => self.preference = value.text().map(mode),
             at::EXPLAINED => self.collection.set(value.text().unwrap_or_default()),
             at::NAMESPACE => {
                 let mut name = Name::default();
                 name.set(value.text().unwrap_or_default());
-                if self.namespaces.is_empty() {
-                    // Counted under its first one; `$db` is `admin`, and comes later.
-                    self.collection.set(name.bytes());
-                }
                 if self.namespaces.len() < NAMESPACES {
                     self.namespaces.push(name);
+                } else {
+                    self.misses_namespaces = true;
                 }
             }
             at::CURSORS => self.cursors.extend(value.integer()),
@@ -289,7 +322,11 @@ impl Visit for Request {
     fn enter(&mut self, context: u8, kind: u8, name: &[u8], inside: u8) {
         match (context, inside) {
             (at::ROOT | at::WRAPPED, at::EXPLAINED | at::SESSIONS) if self.command.is_none() => self.first(name, None),
-            (at::ROOT, at::NAMESPACES) => self.has_all_namespaces = true,
+            (at::ROOT, at::NAMESPACES) => self.has_namespaces = true,
+            (_, at::LOGIN) => {
+                self.login.clear();
+                self.login.is_speculative = true;
+            }
             (at::FILTER, _) if name == b"_id" => self.id(kind),
             (_, at::STAGE) => {
                 self.stages += 1;
@@ -304,7 +341,8 @@ impl Visit for Request {
             at::ROOT | at::WRAPPED if self.command.is_none() => self.first(name, None),
             at::FILTER if name == b"_id" && !self.has_id => self.id(kind),
             at::QUERY if name == b"_id" && !self.has_id => self.id(kind),
-            at::NAMESPACES => self.has_all_namespaces = false,
+            at::NAMESPACES => self.misses_namespaces = true,
+            at::NAMESPACE if name == b"ns" => self.misses_namespaces = true,
             at::STAGE if !std::mem::replace(&mut self.is_stage_named, true) => {
                 self.is_change_stream |= self.stages == 1 && name == b"$changeStream";
                 self.writes_result = matches!(name, b"$out" | b"$merge");
@@ -314,9 +352,7 @@ impl Visit for Request {
     }
 
     fn leave(&mut self, context: u8, whole: Option<(u32, u32)>) {
-        if context == at::NAMESPACES && whole.is_some() {
-            self.has_all_namespaces = false;
-        }
+        self.misses_namespaces |= matches!(context, at::NAMESPACES | at::NAMESPACE) && whole.is_some();
         // What it ends with was not seen: it may write.
         self.writes_result |= context == at::PIPELINE && whole.is_some();
     }

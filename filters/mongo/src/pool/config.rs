@@ -1,5 +1,6 @@
 //! The configuration of the pool.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fyke_sdk::units::optional_duration;
@@ -14,8 +15,14 @@ use super::scram::{self, Hash};
 #[derive(Deserialize, FilterConfig)]
 #[serde(deny_unknown_fields)]
 pub struct Pool {
-    /// The cluster whose connections are shared. `allow: { clusters: [...] }` of the filter has to grant it.
+    /// The cluster whose connections are shared. `allow: { clusters: [...] }` of the filter has to grant it. Another one, after a reload, is where new
+    /// operations of all clients go from then on. Default: `mongo`; the listener's own is not known to filters.
+    #[serde(default = "mongo")]
     pub cluster: String,
+    /// Clusters that new operations went to before or will go to, at most 8: clients that are connected are switched between these and `cluster`, and go on there with
+    /// cursors and transactions. Default: none.
+    #[serde(default)]
+    pub others: Vec<String>,
     /// What clients take the proxy for. Default: `auto`.
     #[serde(default)]
     pub persona: Persona,
@@ -34,6 +41,9 @@ pub struct Pool {
     /// How clients prove who they are. Default: `trusted`.
     #[serde(default)]
     pub clients: Clients,
+    /// With `clients: scram`: who may log in, by name.
+    #[serde(default)]
+    pub users: BTreeMap<String, User>,
     /// How long an operation waits for a connection. Default: the cluster's `connect_timeout`.
     #[config(schema = r#""anyOf":[{"type":"string"},{"type":"null"}]"#)]
     #[serde(default, deserialize_with = "optional_duration")]
@@ -44,6 +54,10 @@ pub struct Pool {
     /// Whether writes go on. Default: `allow`.
     #[serde(default)]
     pub writes: Writes,
+}
+
+fn mongo() -> String {
+    "mongo".to_owned()
 }
 
 /// What clients take the proxy for.
@@ -77,6 +91,54 @@ pub enum Clients {
     /// Not to this filter: whoever reaches the listener is a client, by TLS with certificates or because it is on loopback.
     #[default]
     Trusted,
+    /// By SCRAM-SHA-256 or SCRAM-SHA-1 against what is stored of `users`. Before that nothing but greetings is answered.
+    Scram,
+}
+
+/// Somebody who may log in.
+#[derive(Default, Deserialize, FilterConfig)]
+#[serde(deny_unknown_fields, default)]
+pub struct User {
+    /// The database that clients name when they log in (`authSource`). Default: `admin`.
+    pub source: Option<String>,
+    /// What is stored for SCRAM-SHA-256, as in `credentials` of MongoDB's `system.users`.
+    pub scram_sha_256: Option<Stored>,
+    /// The same for SCRAM-SHA-1.
+    pub scram_sha_1: Option<Stored>,
+    /// Databases that they may name: names, or beginnings with a star behind them. Default: all.
+    pub databases: Vec<String>,
+    /// As whom their operations go on. Default: as the pool's own user.
+    pub upstream: Option<Upstream>,
+}
+
+/// What is stored of a password: enough to check it, and not enough to know it.
+#[derive(Deserialize, FilterConfig)]
+#[serde(deny_unknown_fields)]
+pub struct Stored {
+    /// `storedKey`, in base64.
+    pub stored_key: String,
+    /// `serverKey`, in base64.
+    pub server_key: String,
+    /// `salt`, in base64.
+    pub salt: String,
+    /// `iterationCount`, 4096 to 1000000.
+    pub iterations: u32,
+}
+
+/// As whom the proxy logs in.
+#[derive(Deserialize, FilterConfig)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// The user.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+    /// The database that knows the user. Default: `admin`.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// How it proves the password. Default: as the pool's own user.
+    #[serde(default)]
+    pub mechanism: Option<Mechanism>,
 }
 
 /// What becomes of writes.
@@ -97,6 +159,13 @@ impl std::fmt::Debug for Pool {
     }
 }
 
+impl User {
+    /// The database that knows them.
+    pub fn source(&self) -> &str {
+        self.source.as_deref().unwrap_or("admin")
+    }
+}
+
 impl Pool {
     /// As whom the proxy logs in, if it does.
     ///
@@ -114,19 +183,7 @@ impl Pool {
                 None => Ok(None),
             };
         }
-        if self.password.is_empty() {
-            return Err(ConfigError::at("password", "is missing"));
-        }
-        let mechanism = self.mechanism.map(|mechanism| match mechanism {
-            Mechanism::Sha256 => Hash::Sha256,
-            Mechanism::Sha1 => Hash::Sha1,
-        });
-        if mechanism != Some(Hash::Sha1) && scram::prepared_password(Hash::Sha256, &self.user, &self.password).is_err()
-        {
-            return Err(ConfigError::at("password", "has characters that SASLprep (RFC 4013) does not allow"));
-        }
-        let source = self.source.clone().unwrap_or_else(|| "admin".to_owned());
-        Ok(Some(Credential { user: self.user.clone(), source, mechanism }))
+        Ok(Some(credential(&self.user, &self.password, self.source.as_ref(), self.mechanism)?))
     }
 
     /// What clients take the proxy for.
@@ -137,4 +194,37 @@ impl Pool {
             Persona::Mongos => hello::Persona::Mongos,
         }
     }
+}
+
+impl Upstream {
+    /// The credential.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn credential(&self) -> Result<Credential, ConfigError> {
+        if self.user.is_empty() {
+            return Err(ConfigError::at("user", "must not be empty"));
+        }
+        credential(&self.user, &self.password, self.source.as_ref(), self.mechanism)
+    }
+}
+
+fn credential(
+    user: &str,
+    password: &str,
+    source: Option<&String>,
+    mechanism: Option<Mechanism>,
+) -> Result<Credential, ConfigError> {
+    if password.is_empty() {
+        return Err(ConfigError::at("password", "is missing"));
+    }
+    let mechanism = mechanism.map(|mechanism| match mechanism {
+        Mechanism::Sha256 => Hash::Sha256,
+        Mechanism::Sha1 => Hash::Sha1,
+    });
+    if mechanism != Some(Hash::Sha1) && scram::prepared_password(Hash::Sha256, user, password).is_err() {
+        return Err(ConfigError::at("password", "has characters that SASLprep (RFC 4013) does not allow"));
+    }
+    let source = source.cloned().unwrap_or_else(|| "admin".to_owned());
+    Ok(Credential { user: user.to_owned(), source, mechanism })
 }

@@ -4,9 +4,8 @@
 //! the first operation that could need it: [`Directory::unseen`]. Where one contradicts what is known of it, all of them are asked again.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
 
-use fyke_sdk::{Cluster, ConfigError, Env, Shared};
+use fyke_sdk::{Cluster, ConfigError, Env, Shared, abi};
 
 use super::fleet::{Fleet, Role, ServerFacts};
 
@@ -61,7 +60,7 @@ impl Directory {
             self.failed.retain(|_, at| now.saturating_sub(*at) < PATIENCE);
         }
         if let Ok(Some(known)) = self.shared.load() {
-            self.fleet = Fleet::default();
+            self.fleet.forget_all();
             for (server, facts) in known {
                 if self.endpoints.is_empty() || self.endpoints.contains(&server) {
                     self.fleet.observe(&server, facts);
@@ -118,7 +117,7 @@ impl Directory {
     pub fn doubt_all(&mut self, now: u64) {
         if now.saturating_sub(self.doubted) >= SETTLED {
             self.doubted = now;
-            self.fleet = Fleet::default();
+            self.fleet.forget_all();
             let _ = self.shared.update(|_| BTreeMap::new());
         }
     }
@@ -140,6 +139,5 @@ impl Directory {
 
 /// The wall clock, in milliseconds since 1970.
 pub fn now() -> u64 {
-    let since = fyke_sdk::time::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    abi::now() / 1_000_000
 }

@@ -25,6 +25,8 @@ impl Code {
     pub const SHUTDOWN_IN_PROGRESS: Self = Self(91, "ShutdownInProgress");
     /// The command is known, but not here.
     pub const COMMAND_NOT_SUPPORTED: Self = Self(115, "CommandNotSupported");
+    /// The transaction is none that goes on here.
+    pub const NO_SUCH_TRANSACTION: Self = Self(251, "NoSuchTransaction");
     /// Time ran out before the operation began. Retryable; does not mark the server unknown.
     pub const EXCEEDED_TIME_LIMIT: Self = Self(262, "ExceededTimeLimit");
     /// Writes go elsewhere now. Retryable; drivers ask who takes them.

@@ -5,7 +5,7 @@
 //!
 //! - Codes 6, 89 and 262 make them retry reads once, and do not make them mark the server (us) unknown or clear their
 //!   pool, which the "not primary" and "node is recovering" codes (10107, 91, 11600, ...) do. One upstream server that
-//!   failed is no reason to leave the proxy. Only the proxy's own shutdown says 91, because then it is.
+//!   failed is no reason to leave the proxy. Only a connection that cannot follow the switch says 91, because then it is.
 //! - `RetryableWriteError` makes them retry a write that has a transaction number, a commit or an abort.
 //! - `TransientTransactionError` tells the application to run its transaction again; never on a commit, whose outcome
 //!   is then `UnknownTransactionCommitResult`.
@@ -31,8 +31,7 @@ pub enum LeaseFailure {
     Connect,
     /// The proxy's own credential was refused: a human must act, retries do not help.
     Authentication,
-    /// The proxy shuts down.
-    #[cfg_attr(not(test), expect(dead_code, reason = "hosts do not say so yet"))]
+    /// Operations go where this client's connection cannot lead: its driver has to connect anew.
     Draining,
 }
 
@@ -72,11 +71,25 @@ pub fn not_sent(operation: &Operation, why: LeaseFailure) -> ErrorReply {
             let message = "the upstream server refused the proxy's own credential";
             return ErrorReply::new(Code::AUTHENTICATION_FAILED, message);
         }
-        LeaseFailure::Draining => (Code::SHUTDOWN_IN_PROGRESS, "the proxy is shutting down"),
+        LeaseFailure::Draining => {
+            (Code::SHUTDOWN_IN_PROGRESS, "the proxy has been switched to another cluster: connect anew")
+        }
     };
     let overloaded = matches!(why, LeaseFailure::QueueTimeout | LeaseFailure::QueueFull);
     let overload = if overloaded { Labels::OVERLOADED.and(Labels::RETRYABLE) } else { Labels::NONE };
     ErrorReply::new(code, message).with(labels(operation, Sent::Partly)).with(overload)
+}
+
+/// The error for an operation that may write while nobody may. Drivers ask who takes writes now, and try again.
+pub fn denied(operation: &Operation) -> ErrorReply {
+    ErrorReply::new(Code::NOT_WRITABLE_PRIMARY, "writes are disabled at the proxy")
+        .with(labels(operation, Sent::Partly))
+}
+
+/// The error for a transaction that would write to a cluster which operations do not go to any more: nothing of it was committed, and nothing will be.
+pub fn left_behind() -> ErrorReply {
+    ErrorReply::new(Code::NO_SUCH_TRANSACTION, "the transaction was begun on a cluster that the proxy has left")
+        .with(Labels::TRANSIENT_TRANSACTION)
 }
 
 /// The error for an operation whose connection failed before any byte of a reply came.
@@ -146,7 +159,7 @@ mod tests {
 
     /// Server discovery specification, "not writable primary" and "node is recovering".
     #[test]
-    fn only_our_own_shutdown_makes_drivers_leave() {
+    fn only_a_connection_that_cannot_follow_makes_drivers_leave() {
         let state_changes = [10107, 13435, 10058, 11600, 11602, 13436, 189, 91];
         let find = operation("find", None, false);
         for why in

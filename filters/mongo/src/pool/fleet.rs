@@ -88,11 +88,13 @@ pub struct Fleet {
     servers: BTreeMap<String, ServerFacts>,
     /// Asked for with every request, so it is not made anew each time.
     topology: Topology,
+    /// The limits of when a server was known last.
+    heard: Option<Limits>,
 }
 
 impl Default for Fleet {
     fn default() -> Self {
-        Self { servers: BTreeMap::new(), topology: Topology::Unknown }
+        Self { servers: BTreeMap::new(), topology: Topology::Unknown, heard: None }
     }
 }
 
@@ -173,6 +175,19 @@ impl Fleet {
         self.learn();
     }
 
+    /// Forgets all of them.
+    pub fn forget_all(&mut self) {
+        self.servers.clear();
+        self.learn();
+    }
+
+    /// The server that has a role, if it is the only one.
+    pub fn only(&self, role: Role) -> Option<&str> {
+        let mut all = self.servers.iter().filter(|(_, facts)| facts.role == role);
+        let (server, _) = all.next()?;
+        all.next().is_none().then_some(server)
+    }
+
     /// What a server is, if it was heard.
     pub fn role(&self, server: &str) -> Option<Role> {
         self.servers.get(server).map(|facts| facts.role)
@@ -195,22 +210,28 @@ impl Fleet {
         } else {
             Topology::Unknown
         };
+        self.heard = self.common().or(self.heard);
     }
 
-    /// Limits that hold for every server: what a client is told. `default` if none was heard.
+    /// Limits that hold for every server: what a client is told. Those of before while none is known, as after an outage: a client that
+    /// connects then must not lack for good what the servers can do. `default` if none was ever heard.
     ///
     /// With standalone servers sessions are left out: drivers then send no transaction numbers, which a standalone
     /// refuses, and which they would send to a mongos. (A client with `loadBalanced=true` does not look at it; it
     /// needs `retryWrites=false` there.)
     pub fn limits(&self, default: Limits) -> Limits {
+        self.heard.unwrap_or(default)
+    }
+
+    fn common(&self) -> Option<Limits> {
         let lent = self.servers.values().filter(|facts| facts.role != Role::Other);
-        let Some(mut limits) = lent.map(|facts| facts.limits).reduce(Limits::both) else { return default };
+        let mut limits = lent.map(|facts| facts.limits).reduce(Limits::both)?;
         // Servers that share no version cannot all be served; the lower bound yields, for clients to choose by.
         limits.min_wire_version = limits.min_wire_version.min(limits.max_wire_version);
         if self.topology() == Topology::Standalone {
             limits.session_minutes = None;
         }
-        limits
+        Some(limits)
     }
 }
 
@@ -277,6 +298,11 @@ mod tests {
         fleet.forget("b");
         assert_eq!(fleet.limits(Limits::default()).max_wire_version, 25);
         assert_eq!((fleet.role("a"), fleet.role("b")), (Some(Role::Primary), None));
+        assert_eq!((fleet.only(Role::Primary), fleet.only(Role::Secondary)), (Some("a"), None));
+        // While none is known, nobody is told less than before.
+        fleet.forget_all();
+        assert_eq!((fleet.topology(), fleet.only(Role::Primary)), (Topology::Unknown, None));
+        assert_eq!(fleet.limits(Limits::default()).max_wire_version, 25);
     }
 
     #[test]

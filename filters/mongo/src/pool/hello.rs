@@ -96,17 +96,9 @@ impl HelloName {
 }
 
 impl<'a> HelloRequest<'a> {
-    /// Reads the command's document.
-    ///
-    /// # Errors
-    /// Not BSON, or another command.
-    pub fn read(document: &'a [u8]) -> Result<Self, Broken> {
-        let first = elements(document).next().ok_or(Broken::End)??;
-        if let ("$query" | "query", Value::Document(inner)) = first {
-            return Self::read(inner);
-        }
-        let name = HelloName::of_command(first.0).ok_or(Broken::End)?;
-        let mut request = Self {
+    /// One that asks for nothing.
+    pub const fn plain(name: HelloName) -> Self {
+        Self {
             name,
             load_balanced: false,
             hello_ok: false,
@@ -114,7 +106,21 @@ impl<'a> HelloRequest<'a> {
             driver: None,
             mechanisms_of: None,
             speculative: None,
+        }
+    }
+
+    /// Reads the command's document.
+    ///
+    /// # Errors
+    /// Not BSON, or another command.
+    pub fn read(document: &'a [u8]) -> Result<Self, Broken> {
+        let first = |document| elements(document).next().ok_or(Broken::End)?;
+        // Once: what is wrapped again is none.
+        let document = match first(document)? {
+            ("$query" | "query", Value::Document(inner)) => inner,
+            _ => document,
         };
+        let mut request = Self::plain(HelloName::of_command(first(document)?.0).ok_or(Broken::End)?);
         for element in elements(document) {
             match element? {
                 ("loadBalanced", value) => request.load_balanced = value.is_true(),

@@ -1,43 +1,66 @@
-//! One client whose requests go over connections that it borrows.
+//! One client whose requests go over connections that it borrows: asking for one, using it, losing it, and what the client is told then.
 //!
-//! Requests wait in the host until the exchange before them is over ([`TcpFlow::NeedMore`]); the one at hand is read as far as it takes to
-//! know what it is, and then passes as a whole, whether all of it is here or not. What is answered here is discarded in front of what the host holds.
+//! What requests are is `requests.rs`, what servers say is `replies.rs`.
 
 use fyke_sdk::tcp::{self, show_again};
-use fyke_sdk::{Data, LeaseRefused, LeaseToken, Leased, Result, Side, TcpFlow, abi};
+use fyke_sdk::{Data, LeaseRefused, LeaseToken, Leased, Result, Side, abi};
 
-use super::errors::{Code, ErrorReply, Form};
-use super::exchange::{Decision, Exchange, Failure, Lease, Request, Target, Upstream};
-use super::facts::{Command, Labels};
+use super::exchange::{Exchange, Failure, Lease, Target, Upstream};
 use super::failure::{Breakage, LeaseFailure};
-use super::operation::{Kind, Operation};
-use super::service::{Service, failure};
+use super::fleet::Topology;
+use super::greeting::failure;
+use super::service::Service;
+use super::stats::Counted;
+use super::ways::Destination;
 use super::{directory, exchange};
 use crate::connection::{Connection, Place};
 use crate::filter::Mongo;
-use crate::operation::Cuts;
 use crate::wire::frames::{Event, Frames};
-use crate::wire::{self, opcode};
 
 /// A client of the pool.
 #[derive(Debug, Default)]
 pub struct Link {
     pub(super) exchange: Exchange,
     /// What is asked for, or lent.
-    pub(super) token: Option<LeaseToken>,
+    pub(super) loan: Option<Loan>,
     pub(super) stage: Stage,
+    /// Where the exchange at hand goes, and as whom.
+    pub(super) to: Destination,
     /// What the exchange wants, while it is asked for.
     wanted: Option<Lease>,
     /// So many bytes of the client come next that go nowhere.
-    swallow: u64,
+    pub(super) swallow: u64,
     /// Not all of the request was here when it was let go, and nobody knows how much of it is.
     pub(super) is_incomplete: bool,
     /// For this exchange the servers were asked anew already.
-    has_doubted: bool,
+    pub(super) has_doubted: bool,
+    /// What this client is told of the servers, when none was heard yet.
+    pub(super) introduction: Introduction,
     /// The reply's header went by.
     pub(super) is_begun: bool,
     /// The reply was read, and its last byte is not here: whether it could be read.
     pub(super) read: Option<bool>,
+}
+
+/// A `hello` that comes before any server was heard waits for one: a client that is told of abilities which its servers do not have would use them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub enum Introduction {
+    /// Nobody had to wait.
+    #[default]
+    None,
+    /// A connection is asked for; its server will have been heard before it is lent.
+    Waits,
+    /// One was lent, or there is none: the request at hand begins anew.
+    Over,
+    /// It is not tried twice for one client.
+    Done,
+}
+
+/// A connection that is asked for, or lent.
+#[derive(Debug)]
+pub struct Loan {
+    pub(super) token: LeaseToken,
+    _counted: Counted,
 }
 
 /// What a lease is for.
@@ -65,150 +88,51 @@ impl Link {
     /// Gives back what is borrowed, fit for others.
     pub(super) fn release(&mut self) {
         self.stage = Stage::Idle;
-        self.token.take().into_iter().for_each(LeaseToken::release);
+        if let Some(loan) = self.loan.take() {
+            loan.token.release();
+        }
     }
 
     pub(super) fn close(&mut self, why: &str) {
         self.stage = Stage::Idle;
-        if let Some(token) = self.token.take() {
-            token.close(why);
+        if let Some(loan) = self.loan.take() {
+            loan.token.close(why);
         }
     }
 }
 
 impl Mongo {
-    /// What the client says.
-    pub(crate) fn pooled_requests(
-        &self,
-        pool: &Service,
-        link: &mut Link,
-        cx: &mut Connection,
-        data: &mut Data,
-    ) -> Result<TcpFlow> {
-        // The request before has passed as a whole: these come after it.
-        link.is_incomplete &= data.is_empty();
-        let mut operations = Vec::new();
-        loop {
-            let here = usize::try_from(link.swallow).unwrap_or(usize::MAX).min(data.len());
-            data.discard(here)?;
-            link.swallow -= here as u64;
-            if data.is_empty() || !link.exchange.is_idle() {
-                break;
-            }
-            let mut inflater = self.inflater.borrow_mut();
-            let place = &mut cx.downstream;
-            let event = cx.requests.advance(data, &mut place.seen, place.base, &self.reach, &mut inflater);
-            drop(inflater);
-            match event {
-                None if data.len() as u64 <= self.longest_held(cx) => break,
-                Some(Event::Read { .. }) => {}
-                Some(Event::Lost(length)) => return Ok(self.lost(cx, "client", length)),
-                Some(Event::Known) if is_served(cx) => {
-                    if self.decide(cx, data, &mut Cuts::default(), &mut operations, true) {
-                        self.begin(pool, link, cx, data)?;
-                    } else {
-                        drop_request(link, cx);
-                    }
-                }
-                event @ (None | Some(Event::Known | Event::Bad(_))) => {
-                    if let Some(Event::Bad(unreadable)) = event {
-                        self.stats.unreadable(unreadable.word());
-                    }
-                    if !is_served(cx) {
-                        return Ok(self.unserved(cx));
-                    }
-                    self.decide(cx, data, &mut Cuts::default(), &mut operations, false);
-                    drop_request(link, cx);
-                }
-            }
-        }
-        self.announce(&operations);
-        Ok(TcpFlow::NeedMore)
-    }
-
-    /// Clients that speak what is not offered to them cannot be told so.
-    fn unserved(&self, cx: &mut Connection) -> TcpFlow {
-        let text = format!(
-            "mongo: a client sends messages of kind {}, which the pool does not take",
-            cx.requests.header.opcode
-        );
-        fyke_sdk::log::write(abi::Level::Warn, &text);
-        self.end(cx, crate::names::Base::DestroyLocal);
-        TcpFlow::Close
-    }
-
-    /// A request is known, and nothing is against it.
-    fn begin(&self, pool: &Service, link: &mut Link, cx: &mut Connection, data: &mut Data) -> Result<()> {
-        let header = cx.requests.header;
-        let content = &cx.requests.content;
-        let command = Command::of(content);
-        let form = match content.opcode {
-            opcode::MSG => Form::Message,
-            _ if content.is_query() => Form::QueryFind,
-            _ => Form::QueryCommand,
-        };
-        let more_to_come = !content.expects_reply();
-        if pool.denies_writes && Operation::of(&command).kind == Kind::Write {
-            pool.stats.denied();
-            let error = ErrorReply::new(Code::NOT_WRITABLE_PRIMARY, "writes are disabled at the proxy")
-                .with(Labels::RETRYABLE_WRITE.and(Labels::NO_WRITES));
-            if !more_to_come {
-                cx.number = cx.number.wrapping_add(1);
-                let reply = error.message(form, cx.number, header.request_id);
-                self.answer(cx, reply)?;
-            }
-            drop_request(link, cx);
-            return Ok(());
-        }
-        let message = if Exchange::wants_document(command.name) { data.read(0, header.length) } else { Vec::new() };
-        let request = Request {
-            request_id: header.request_id,
-            form,
-            more_to_come,
-            exhaust_allowed: content.may_exhaust(),
-            command: &command,
-            document: wire::document(&message).unwrap_or_default(),
-        };
-        link.has_doubted = false;
-        match pool.with(|environment| link.exchange.on_request(&request, environment)) {
-            Decision::Answer(reply) => {
-                pool.stats.answered();
-                drop_request(link, cx);
-                self.answer(cx, reply)
-            }
-            Decision::Discard(_) => {
-                drop_request(link, cx);
-                Ok(())
-            }
-            Decision::Lease(lease) => self.ask(pool, link, cx, lease),
-            Decision::Wait => Ok(()),
-        }
-    }
-
     /// Asks for a connection, and before for one to a server of which nothing is known.
-    fn ask(&self, pool: &Service, link: &mut Link, cx: &mut Connection, lease: Lease) -> Result<()> {
+    pub(super) fn ask(&self, pool: &Service, link: &mut Link, cx: &mut Connection, lease: Lease) -> Result<()> {
         let unseen = match lease.target {
             // Whoever has a cursor or transaction has it, whatever it is now.
             Target::Server(_) => None,
-            Target::Any | Target::Label(_) => pool.directory.borrow().unseen(directory::now()),
+            Target::Any | Target::Label(_) => pool.directory(link.to).borrow().unseen(directory::now()),
         };
-        let request = unseen.as_ref().map_or_else(|| pool.lease(&lease), |server| pool.probe(server));
+        let request = unseen.as_ref().map_or_else(|| pool.lease(link.to, &lease), |server| pool.probe(link.to, server));
         link.wanted = Some(lease);
         match request.ask() {
             Ok(token) => {
-                link.token = Some(token);
+                link.loan = Some(Loan { token, _counted: pool.stats.waits() });
                 link.stage = unseen.map_or(Stage::Asking, Stage::Probing);
                 Ok(())
             }
             Err(error) => {
                 fyke_sdk::log::write(abi::Level::Warn, &format!("mongo: {error}"));
-                self.not_leased(pool, link, cx, LeaseFailure::NoEndpoint)
+                // A cluster that was not there when this client connected; its next connection knows it.
+                let is_switched = link.to.way > 0;
+                let why = if is_switched { LeaseFailure::Draining } else { LeaseFailure::NoEndpoint };
+                self.not_leased(pool, link, cx, why, "")
             }
         }
     }
 
     /// Asks again for what the exchange wants.
     pub(super) fn ask_again(&self, pool: &Service, link: &mut Link, cx: &mut Connection) -> Result<()> {
+        let is_heard = || pool.with(link.to, |environment| environment.fleet.topology() != Topology::Unknown);
+        if link.introduction == Introduction::Waits && is_heard() {
+            return introduced(link);
+        }
         match link.wanted.take() {
             Some(lease) => self.ask(pool, link, cx, lease),
             None => Ok(()),
@@ -224,12 +148,12 @@ impl Mongo {
         lease: Result<Leased, LeaseRefused>,
         data: &mut Data,
     ) -> Result<()> {
-        link.token = None;
+        link.loan = None;
         match (std::mem::take(&mut link.stage), lease) {
             (Stage::Probing(server), Ok(lease)) => {
-                link.token = Some(lease.token);
+                link.loan = Some(Loan { token: lease.token, _counted: pool.stats.has() });
                 let now = directory::now();
-                if pool.directory.borrow_mut().knows(&server, now) {
+                if pool.directory(link.to).borrow_mut().knows(&server, now) {
                     link.release();
                     return self.ask_again(pool, link, cx);
                 }
@@ -239,12 +163,12 @@ impl Mongo {
             }
             (Stage::Probing(server), Err(refused)) => {
                 if failure(&refused) != LeaseFailure::QueueFull {
-                    pool.directory.borrow_mut().failed(&server, directory::now());
+                    pool.directory(link.to).borrow_mut().failed(&server, directory::now());
                 }
                 self.ask_again(pool, link, cx)
             }
             (Stage::Asking, Ok(lease)) => self.lent(pool, link, cx, lease, data),
-            (Stage::Asking, Err(refused)) => self.not_leased(pool, link, cx, failure(&refused)),
+            (Stage::Asking, Err(refused)) => self.not_leased(pool, link, cx, failure(&refused), &refused.text),
             (_, Ok(lease)) => {
                 lease.token.release();
                 Ok(())
@@ -258,8 +182,12 @@ impl Mongo {
         let pinned = link.wanted.as_ref().and_then(|wanted| wanted.pinned);
         pool.stats.checkout(&lease, server.text(), pinned);
         let endpoint = lease.endpoint;
-        link.token = Some(lease.token);
-        match pool.with(|environment| link.exchange.on_leased(&endpoint, environment)) {
+        link.loan = Some(Loan { token: lease.token, _counted: pool.stats.has() });
+        if link.introduction == Introduction::Waits {
+            link.release();
+            return introduced(link);
+        }
+        match pool.with(link.to, |environment| link.exchange.on_leased(&endpoint, environment)) {
             exchange::Leased::Forward => {
                 cx.server = Some(server);
                 let length = cx.requests.header.length;
@@ -286,19 +214,41 @@ impl Mongo {
         }
     }
 
-    /// Nothing was lent.
-    fn not_leased(&self, pool: &Service, link: &mut Link, cx: &mut Connection, why: LeaseFailure) -> Result<()> {
+    /// Nothing was lent. `text` names the server that could not be reached, if that is why.
+    fn not_leased(
+        &self,
+        pool: &Service,
+        link: &mut Link,
+        cx: &mut Connection,
+        why: LeaseFailure,
+        text: &str,
+    ) -> Result<()> {
         link.stage = Stage::Idle;
-        let by_role = matches!(link.wanted, Some(Lease { target: Target::Label(_), .. }));
-        if why == LeaseFailure::NoEndpoint && by_role && !std::mem::replace(&mut link.has_doubted, true) {
+        if link.introduction == Introduction::Waits {
+            return introduced(link);
+        }
+        let role = link.wanted.as_ref().and_then(Lease::role);
+        let is_role_moved = matches!(why, LeaseFailure::NoEndpoint | LeaseFailure::Connect);
+        if let Some(role) = role
+            && is_role_moved
+            && !std::mem::replace(&mut link.has_doubted, true)
+        {
             let now = directory::now();
-            pool.directory.borrow_mut().doubt_all(now);
-            if pool.directory.borrow().unseen(now).is_some() {
+            let mut directory = pool.directory(link.to).borrow_mut();
+            // Whoever had the role and cannot be reached is not waited for again before the others were asked.
+            let unreachable = directory.fleet().only(role).filter(|server| text.contains(server)).map(str::to_owned);
+            directory.doubt_all(now);
+            if let Some(server) = unreachable {
+                directory.failed(&server, now);
+            }
+            let asks = directory.unseen(now).is_some();
+            drop(directory);
+            if asks {
                 return self.ask_again(pool, link, cx);
             }
         }
         pool.stats.refused(why);
-        let failure = pool.with(|environment| link.exchange.on_lease_failed(why, environment));
+        let failure = pool.with(link.to, |environment| link.exchange.on_lease_failed(why, environment));
         match failure {
             Failure::Again(lease) => return self.ask(pool, link, cx, lease),
             // The request is still in front of what the host holds.
@@ -318,11 +268,11 @@ impl Mongo {
     ) -> Result<()> {
         pool.stats.broken(if breakage == Breakage::Violation { "violation" } else { "lost" });
         if let Stage::Lent(server) = std::mem::take(&mut link.stage) {
-            pool.directory.borrow_mut().doubt(&server);
+            pool.directory(link.to).borrow_mut().doubt(&server);
         }
         cx.replies = Frames::default();
         cx.upstream = Place::default();
-        let failure = pool.with(|environment| link.exchange.on_broken(breakage, environment));
+        let failure = pool.with(link.to, |environment| link.exchange.on_broken(breakage, environment));
         if std::mem::take(&mut link.is_incomplete) {
             // Where the next request begins is not known.
             self.end(cx, crate::names::Base::DestroyLocal);
@@ -333,10 +283,10 @@ impl Mongo {
 
     /// What was lent is lost.
     pub(crate) fn lease_lost(&self, pool: &Service, link: &mut Link, cx: &mut Connection) -> Result<()> {
-        link.token = None;
+        link.loan = None;
         match &link.stage {
             Stage::Greeting(server) => {
-                pool.directory.borrow_mut().failed(server, directory::now());
+                pool.directory(link.to).borrow_mut().failed(server, directory::now());
                 link.stage = Stage::Idle;
                 self.ask_again(pool, link, cx)
             }
@@ -359,7 +309,7 @@ impl Mongo {
     }
 
     /// Answers in a server's place; it is counted as a reply is.
-    fn answer(&self, cx: &mut Connection, reply: Vec<u8>) -> Result<()> {
+    pub(super) fn answer(&self, cx: &mut Connection, reply: Vec<u8>) -> Result<()> {
         tcp::write(Side::Downstream, &reply)?;
         cx.server = None;
         let mut at = 0;
@@ -376,6 +326,12 @@ impl Mongo {
         Ok(())
     }
 
+    /// A client that says nothing more while an answer is due is gone: drivers close both sides at once, and a server that is frozen would have its
+    /// connection, or its place among those who wait, kept for nobody.
+    pub(super) fn has_left(link: &Link, data: &Data) -> bool {
+        data.end_of_stream() && (link.exchange.owes_reply() || link.introduction == Introduction::Waits)
+    }
+
     /// The client is gone.
     pub(crate) fn client_gone(link: &mut Link) {
         let upstream = link.exchange.on_client_gone();
@@ -387,13 +343,14 @@ impl Mongo {
     }
 }
 
-/// Whether a request is of a kind that the pool takes.
-fn is_served(cx: &Connection) -> bool {
-    matches!(cx.requests.header.opcode, opcode::MSG | opcode::QUERY)
+/// As much as can be known of the servers is known.
+fn introduced(link: &mut Link) -> Result<()> {
+    link.introduction = Introduction::Over;
+    show_again(Side::Downstream)
 }
 
 /// The request at hand goes nowhere.
-fn drop_request(link: &mut Link, cx: &mut Connection) {
+pub(super) fn drop_request(link: &mut Link, cx: &mut Connection) {
     let length = cx.requests.header.length;
     step_over(cx, length);
     link.swallow = length as u64;

@@ -34,9 +34,11 @@ pub trait Users {
 }
 
 /// Nobody can log in: for [`ClientAuth::Trusted`].
+#[cfg(test)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoUsers;
 
+#[cfg(test)]
 impl Users for NoUsers {
     fn verifier(&self, _source: &str, _user: &str, _hash: Hash) -> Option<Verifier> {
         None

@@ -1,8 +1,9 @@
 //! Collapsing of client connections onto few upstream connections.
 //!
 //! The host owns sockets, queues, limits and timers; this module owns what MongoDB's protocol says about them. Most of it does
-//! no I/O: time, randomness, stretched keys and storage are handed in, by [`service`] (what the connections of a worker have in common, and the
-//! handshakes), [`link`] and `replies` (one client), [`directory`] (what the servers are) and [`store`] (pins that workers share).
+//! no I/O: time, randomness, stretched keys and storage are handed in, by [`service`] (what the connections of a worker have in common), [`greeting`] (their
+//! handshakes), `requests`, [`link`] and `replies` (one client), [`ways`] (clusters and accounts), [`directory`] (what the servers are), [`store`] (pins that workers share),
+//! [`switch`] (what holds for all clients at once) and [`users`] (who may log in).
 //!
 //! - Towards **servers**: [`handshake`] makes a new connection ready (`hello`, then [`scram`] inside of [`sasl`]'s
 //!   commands) and says what the server is; [`fleet`] remembers that of all servers.
@@ -25,6 +26,7 @@ pub mod exchange;
 pub mod facts;
 pub mod failure;
 pub mod fleet;
+pub mod greeting;
 pub mod handshake;
 pub mod hello;
 pub mod link;
@@ -32,8 +34,12 @@ pub mod login;
 pub mod operation;
 pub mod pins;
 mod replies;
+mod requests;
 pub mod sasl;
 pub mod scram;
 pub mod service;
 pub mod stats;
 pub mod store;
+pub mod switch;
+pub mod users;
+pub mod ways;

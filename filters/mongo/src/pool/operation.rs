@@ -71,6 +71,16 @@ impl Operation {
         }
     }
 
+    /// Whether it goes on with what one server has, if that has it still.
+    pub fn goes_on(&self) -> bool {
+        !self.cursors.is_empty() || !self.sessions.is_empty() || (self.in_transaction && !self.starts_transaction)
+    }
+
+    /// Whether something may be written by it: a commit writes what was only prepared.
+    pub fn may_write(&self, name: &str) -> bool {
+        matches!(self.kind, Kind::Write | Kind::Commit) || ADMINISTRATION.contains(&name)
+    }
+
     /// Whether drivers send it again after a failure that says `RetryableWriteError`: retryable writes have a number
     /// outside of transactions, commit and abort are retryable inside (retryable writes specification).
     pub fn is_retryable_write(&self) -> bool {
@@ -80,6 +90,31 @@ impl Operation {
         }
     }
 }
+
+/// Other commands that write, and those of which it is not known.
+const ADMINISTRATION: [&str; 21] = [
+    "convertToCapped",
+    "createRole",
+    "createSearchIndexes",
+    "createUser",
+    "dropAllUsersFromDatabase",
+    "dropRole",
+    "dropSearchIndex",
+    "dropUser",
+    "enableSharding",
+    "grantRolesToUser",
+    "mapReduce",
+    "moveChunk",
+    "reIndex",
+    "revokeRolesFromUser",
+    "setDefaultRWConcern",
+    "setFeatureCompatibilityVersion",
+    "shardCollection",
+    "split",
+    "unknown_command",
+    "updateSearchIndex",
+    "updateUser",
+];
 
 fn kind(command: &Command<'_>) -> Kind {
     match command.name {

@@ -64,11 +64,11 @@ impl Mongo {
         match facts {
             Some(facts) => {
                 link.release();
-                pool.directory.borrow_mut().observe(server, facts);
+                pool.directory(link.to).borrow_mut().observe(server, facts);
             }
             None => {
                 link.close("the server does not say what it is");
-                pool.directory.borrow_mut().failed(server, directory::now());
+                pool.directory(link.to).borrow_mut().failed(server, directory::now());
             }
         }
         self.ask_again(pool, link, cx)?;
@@ -92,10 +92,10 @@ impl Mongo {
                 }
                 link.read = None;
                 link.is_begun = false;
-                if self.reply_ends(pool, link, cx, is_readable, seen == end) == Upstream::Hold {
-                    continue;
+                match self.reply_ends(pool, link, cx, is_readable, seen == end) {
+                    Upstream::Hold => continue,
+                    upstream => return finish(link, cx, data, upstream),
                 }
-                return finish(link, cx, data);
             }
             let mut inflater = self.inflater.borrow_mut();
             let event = cx.replies.advance(data, &mut cx.upstream.seen, base, &self.reach, &mut inflater);
@@ -144,24 +144,19 @@ impl Mongo {
         is_clean: bool,
     ) -> Upstream {
         let reply = is_readable.then(|| Reply::of(&cx.replies.content));
-        let end = pool.with(|environment| link.exchange.on_reply_end(reply.as_ref(), is_clean, environment));
+        let end = pool.with(link.to, |environment| link.exchange.on_reply_end(reply.as_ref(), is_clean, environment));
         if is_readable {
             self.reply(cx);
         } else {
             self.unreadable_reply(cx);
         }
         match (end.observed, &link.stage) {
-            (Some(Observed::NotPrimary), _) => pool.directory.borrow_mut().doubt_all(directory::now()),
-            (Some(Observed::ShuttingDown), Stage::Lent(server)) => pool.directory.borrow_mut().doubt(server),
+            (Some(Observed::NotPrimary), _) => pool.directory(link.to).borrow_mut().doubt_all(directory::now()),
+            (Some(Observed::ShuttingDown), Stage::Lent(server)) => pool.directory(link.to).borrow_mut().doubt(server),
             _ => {}
         }
         if end.upstream == Upstream::Close {
             pool.stats.broken(if is_readable { "unclean" } else { "unreadable" });
-        }
-        match end.upstream {
-            Upstream::Release => link.exchange_is_over(true),
-            Upstream::Close => link.exchange_is_over(false),
-            Upstream::Hold => {}
         }
         end.upstream
     }
@@ -169,25 +164,18 @@ impl Mongo {
     /// The server says what is no reply to what was asked.
     fn violated(&self, pool: &Service, link: &mut Link, cx: &mut Connection, data: &mut Data) -> Result<TcpFlow> {
         data.discard(data.len())?;
-        let stage = std::mem::take(&mut link.stage);
-        link.close("the server broke the protocol");
-        link.stage = stage;
+        if let Some(loan) = link.loan.take() {
+            loan.token.close("the server broke the protocol");
+        }
         self.broken(pool, link, cx, Breakage::Violation)?;
         Ok(TcpFlow::Continue)
     }
 }
 
-impl Link {
-    /// Keeps the token for [`finish`], which knows what still has to pass.
-    fn exchange_is_over(&mut self, is_fit: bool) {
-        self.read = Some(is_fit);
-    }
-}
-
 /// The last reply of an exchange goes to the client, and the connection to whoever is next.
-fn finish(link: &mut Link, cx: &mut Connection, data: &mut Data) -> Result<TcpFlow> {
+fn finish(link: &mut Link, cx: &mut Connection, data: &mut Data, upstream: Upstream) -> Result<TcpFlow> {
     let count = usize::try_from(cx.replies.end().saturating_sub(cx.upstream.base)).unwrap_or(usize::MAX);
-    if link.read.take() == Some(true) {
+    if upstream == Upstream::Release {
         link.release();
     } else {
         // What is let go here would be dropped with the connection; what is written is not.

@@ -1,52 +1,44 @@
 //! The pool of one configuration: what all connections of a worker have in common.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fyke_sdk::crypto::{self, pbkdf2};
-use fyke_sdk::lease::Reason;
-use fyke_sdk::{Cluster, ConfigError, Env, Error, LeaseRefused, LeaseRequest, Opened, Result, random};
+use fyke_sdk::{ConfigError, Env, LeaseRequest};
 use sha2::{Digest, Sha256};
 
-use super::config::{Pool, Writes};
+use super::config::{Clients, Pool, Writes};
 use super::directory::{self, Directory, LABEL};
+use super::errors::{Code, ErrorReply};
 use super::exchange::{Environment, Lease, Settings, Target};
-use super::failure::LeaseFailure;
-use super::fleet::{Limits, ServerFacts};
-use super::handshake::{Credential, Handshake, HandshakeError, Step};
+use super::failure::denied;
+use super::fleet::Limits;
+use super::handshake::Credential;
 use super::hello::HelloConfig;
-use super::login::{ClientAuth, NoUsers};
-use super::pins::{PinLimits, PinTable};
-use super::scram::{self, Hash};
+use super::login::{ClientAuth, Identity};
+use super::operation::Operation;
 use super::stats::Stats;
 use super::store::SharedPins;
-use crate::bson::write::Document;
-use crate::wire::write::op_msg;
-use crate::wire::{self, HEADER, Header};
+use super::switch::{Position, Switch};
+use super::users::KnownUsers;
+use super::ways::{Account, Destination, Several, Way};
+use crate::message::request::Request;
 
-/// What handshakes tell the server.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The longest reply of a handshake, in bytes.
-const LONGEST: usize = 64 << 10;
 /// The part of the connections that is for those who keep theirs for long.
 const LONG_LIVED: &str = "long-lived";
-/// What the text of a handshake begins with whose credential was refused.
-const REFUSED: &str = "authentication failed";
+/// The most clusters beside the configuration's own.
+const OTHERS: usize = 8;
 
 /// The pool.
 pub struct Service {
-    cluster: Cluster,
-    identity: Vec<u8>,
-    credential: Option<Credential>,
-    password: String,
+    pub(super) ways: Several<Way>,
+    pub(super) accounts: Several<Account>,
+    switch: Switch,
     queue_timeout: Option<Duration>,
     long_lived: u32,
     settings: Settings,
-    pins: RefCell<PinTable<SharedPins>>,
-    users: RefCell<NoUsers>,
+    users: RefCell<KnownUsers>,
     connections: Cell<i32>,
-    pub denies_writes: bool,
-    pub directory: RefCell<Directory>,
     pub stats: Stats,
 }
 
@@ -56,32 +48,38 @@ impl Service {
     /// # Errors
     /// What is wrong, and where; what the host refuses.
     pub fn new(config: &Pool, prefix: &str, env: &mut Env) -> Result<Self, ConfigError> {
-        let credential = config.credential()?;
-        let cluster = env.cluster(&config.cluster).map_err(|error| error.under("cluster"))?;
-        let identity = credential.as_ref().map_or_else(Vec::new, |credential| {
-            // Two passwords of one user are not the same to a connection that was made with the old one.
-            let secret = Sha256::digest(config.password.as_bytes());
-            let secret = secret.first_chunk::<8>().copied().unwrap_or_default();
-            [credential.source.as_bytes(), b".", credential.user.as_bytes(), b"\0", &secret].concat()
-        });
-        let name = Sha256::digest(config.cluster.as_bytes());
+        let own = Account::new(config.credential()?, &config.password);
+        let (accounts, users) = accounts(config, own)?;
+        if config.others.len() > OTHERS {
+            return Err(ConfigError::at("others", format!("there are {}, of at most {OTHERS}", config.others.len())));
+        }
+        let first = Way::new(&config.cluster, &accounts, env).map_err(|error| error.under("cluster"))?;
+        let mut others = Vec::with_capacity(config.others.len());
+        for (at, name) in config.others.iter().enumerate() {
+            if *name == config.cluster || config.others.iter().take(at).any(|known| known == name) {
+                return Err(ConfigError::at(format!("others[{at}]"), format!("\"{name}\" is there already")));
+            }
+            others.push(Way::new(name, &accounts, env).map_err(|error| error.under(format!("others[{at}]")))?);
+        }
+        let position = Position { cluster: config.cluster.clone(), denies_writes: config.writes == Writes::Deny };
+        // It must not change while the service runs, wherever that leads.
+        let name = Sha256::digest(prefix.as_bytes());
         let service_id = name.first_chunk::<12>().copied().unwrap_or_default();
-        let hello = HelloConfig { persona: config.persona(), service_id, mechanisms: Vec::new() };
-        let scope = [config.cluster.as_bytes(), b"\0", &identity].concat();
+        let hello = HelloConfig { persona: config.persona(), service_id, mechanisms: users.offered().to_vec() };
+        let auth = match config.clients {
+            Clients::Trusted => ClientAuth::Trusted,
+            Clients::Scram => ClientAuth::Scram,
+        };
         Ok(Self {
-            directory: RefCell::new(Directory::new(cluster.clone(), env)?),
-            pins: RefCell::new(PinTable::new(SharedPins::default(), &scope, PinLimits::default())),
-            users: RefCell::new(NoUsers),
-            settings: Settings { hello, limits: Limits::default(), auth: ClientAuth::Trusted },
-            password: config.password.clone(),
+            ways: Several::new(first, others),
+            accounts,
+            switch: Switch::new(prefix, position, env)?,
+            users: RefCell::new(users),
+            settings: Settings { hello, limits: Limits::default(), auth },
             queue_timeout: config.queue_timeout,
             long_lived: config.long_lived.into(),
-            denies_writes: config.writes == Writes::Deny,
             stats: Stats::define(prefix, env)?,
             connections: Cell::new(0),
-            credential,
-            identity,
-            cluster,
         })
     }
 
@@ -92,12 +90,63 @@ impl Service {
         number
     }
 
+    /// Whether clients prove here who they are.
+    pub fn checks_logins(&self) -> bool {
+        self.settings.auth == ClientAuth::Scram
+    }
+
+    /// The error for an operation that may not go on, whatever its server would say.
+    pub fn refuses(&self, operation: &Operation, request: &Request, who: Option<&Identity>) -> Option<ErrorReply> {
+        let command = request.command();
+        if self.checks_logins() {
+            // Who has not logged in is told so elsewhere.
+            let users = self.users.borrow();
+            let database = users.refused_database(who?, operation, request);
+            if let Some(database) = database {
+                let database = String::from_utf8_lossy(database);
+                let text = format!("not authorized on {database} to execute command {}", command.name);
+                return Some(ErrorReply::new(Code::UNAUTHORIZED, text));
+            }
+        }
+        let is_denied = operation.may_write(command.name) && self.switch.position().denies_writes;
+        is_denied.then(|| denied(operation))
+    }
+
+    /// Where an operation of a client goes. `None`: where this configuration cannot lead.
+    pub fn destination(&self, operation: &Operation, who: Option<&Identity>) -> Option<Destination> {
+        let account = who.map_or(0, |who| self.users.borrow().account(who));
+        let target = self.switch.position().cluster;
+        let way = self.ways.iter().position(|way| way.cluster.name() == target);
+        let count = self.ways.iter().count();
+        if operation.goes_on() && (count > 1 || way.is_none()) {
+            let now = directory::now();
+            // Where new operations go comes first.
+            let all = way.into_iter().chain((0..count).filter(|at| Some(*at) != way));
+            let found = all.into_iter().find(|at| self.ways.at(*at).has(account, operation, now));
+            if let Some(way) = found {
+                return Some(Destination { way, account });
+            }
+        }
+        Some(Destination { way: way?, account })
+    }
+
+    /// Whether new operations go elsewhere.
+    pub fn is_left(&self, to: Destination) -> bool {
+        self.ways.at(to.way).cluster.name() != self.switch.position().cluster
+    }
+
+    /// What is known of the servers there.
+    pub fn directory(&self, to: Destination) -> &RefCell<Directory> {
+        &self.ways.at(to.way).directory
+    }
+
     /// Runs a step of an exchange.
-    pub fn with<T>(&self, step: impl FnOnce(&mut Environment<'_, SharedPins, NoUsers>) -> T) -> T {
+    pub fn with<T>(&self, to: Destination, step: impl FnOnce(&mut Environment<'_, SharedPins, KnownUsers>) -> T) -> T {
         let now = directory::now();
-        let mut directory = self.directory.borrow_mut();
+        let way = self.ways.at(to.way);
+        let mut directory = way.directory.borrow_mut();
         directory.refresh(now);
-        let mut pins = self.pins.borrow_mut();
+        let mut pins = way.pins(to.account).borrow_mut();
         let mut users = self.users.borrow_mut();
         let before = pins.counts();
         let outcome = step(&mut Environment {
@@ -112,8 +161,8 @@ impl Service {
     }
 
     /// A connection for an exchange.
-    pub fn lease(&self, wanted: &Lease) -> LeaseRequest {
-        let request = self.any();
+    pub fn lease(&self, to: Destination, wanted: &Lease) -> LeaseRequest {
+        let request = self.any(to);
         let request = match &wanted.target {
             Target::Any => request,
             Target::Label(role) => request.label(LABEL, role.label()),
@@ -123,128 +172,44 @@ impl Service {
     }
 
     /// A connection to one server, to ask what it is.
-    pub fn probe(&self, server: &str) -> LeaseRequest {
-        self.any().endpoint(server)
+    pub fn probe(&self, to: Destination, server: &str) -> LeaseRequest {
+        self.any(to).endpoint(server)
     }
 
-    fn any(&self) -> LeaseRequest {
-        let request = self.cluster.lease().identity(&self.identity);
+    fn any(&self, to: Destination) -> LeaseRequest {
+        let request = self.ways.at(to.way).cluster.lease().identity(&self.accounts.at(to.account).identity);
         match self.queue_timeout {
             Some(timeout) => request.timeout(timeout),
             None => request,
         }
     }
+}
 
-    /// The question what a server is, on a connection that has served before: who asks was said already, and must not be said twice. Every server knows this name.
-    pub fn question() -> Vec<u8> {
-        let mut command = Document::new();
-        command.int32("isMaster", 1).string("$db", "admin");
-        op_msg(1, 0, 0, &command.finish())
+/// As whom operations may go on, the pool's own account first, and who may log in.
+fn accounts(config: &Pool, own: Account) -> Result<(Several<Account>, KnownUsers), ConfigError> {
+    if config.clients == Clients::Trusted {
+        return match config.users.is_empty() {
+            true => Ok((Several::new(own, Vec::new()), KnownUsers::default())),
+            false => Err(ConfigError::at("users", "are of no use without `clients: scram`")),
+        };
     }
-
-    /// Makes a new connection fit to be lent.
-    ///
-    /// # Errors
-    /// Why it is not.
-    pub async fn greet(&self, upstream: &mut Opened) -> Result<()> {
-        match self.shake_hands(upstream).await {
-            Ok(facts) => {
-                self.stats.handshake("ok");
-                self.directory.borrow_mut().observe(upstream.endpoint(), facts);
-                Ok(())
-            }
-            Err(Flaw::Mongo(error)) => {
-                if error == HandshakeError::NotLendable {
-                    self.directory.borrow_mut().observe_unfit(upstream.endpoint());
-                }
-                let (outcome, text) = words(error);
-                self.stats.handshake(outcome);
-                Err(Error::new(text))
-            }
-            Err(Flaw::Other(error)) => {
-                self.stats.handshake("broken");
-                Err(error)
-            }
+    if config.users.is_empty() {
+        return Err(ConfigError::at("users", "is missing: nobody could log in"));
+    }
+    let mut others: Vec<Account> = Vec::new();
+    let mut places = BTreeMap::new();
+    for (name, user) in &config.users {
+        let Some(upstream) = &user.upstream else { continue };
+        let credential = upstream.credential().map_err(|error| error.under(format!("users.{name}.upstream")))?;
+        let mechanism = credential.mechanism.or(own.credential.as_ref().and_then(|own| own.mechanism));
+        let account = Account::new(Some(Credential { mechanism, ..credential }), &upstream.password);
+        let known = others.iter().position(|known| known.identity == account.identity);
+        let place = known.unwrap_or(others.len()) + 1;
+        if known.is_none() {
+            others.push(account);
         }
+        places.insert(name.clone(), place);
     }
-
-    async fn shake_hands(&self, upstream: &mut Opened) -> Result<ServerFacts, Flaw> {
-        let mut entropy = [0; 24];
-        random::fill(&mut entropy);
-        let mut handshake = Handshake::new(self.credential.clone(), VERSION, &entropy);
-        let mut message = handshake.start();
-        loop {
-            upstream.write(&message)?;
-            let (header, reply) = read_reply(upstream).await?;
-            let document = wire::document(&reply).ok_or(HandshakeError::NotMongo)?;
-            let mut step = handshake.on_reply(header.response_to, document)?;
-            if let Step::Stretch(request) = step {
-                let user = self.credential.as_ref().map_or("", |credential| &credential.user);
-                let password = scram::prepared_password(request.hash, user, &self.password)
-                    .map_err(HandshakeError::Authentication)?;
-                let hash = match request.hash {
-                    Hash::Sha1 => crypto::Hash::Sha1,
-                    Hash::Sha256 => crypto::Hash::Sha256,
-                };
-                let key = pbkdf2(hash, password.as_bytes(), &request.salt, request.rounds).await?;
-                step = handshake.on_salted_password(&key)?;
-            }
-            match step {
-                Step::Send(next) => message = next,
-                Step::Ready(facts) => return Ok(facts),
-                Step::Stretch(_) => return Err(HandshakeError::OutOfTurn.into()),
-            }
-        }
-    }
-}
-
-/// Why a handshake failed.
-enum Flaw {
-    Mongo(HandshakeError),
-    Other(Error),
-}
-
-impl From<HandshakeError> for Flaw {
-    fn from(error: HandshakeError) -> Self {
-        Self::Mongo(error)
-    }
-}
-
-impl From<Error> for Flaw {
-    fn from(error: Error) -> Self {
-        Self::Other(error)
-    }
-}
-
-async fn read_reply(upstream: &mut Opened) -> Result<(Header, Vec<u8>), Flaw> {
-    let mut reply = upstream.read(HEADER).await?;
-    let header = reply.first_chunk::<HEADER>().map(Header::read);
-    let Some(Ok(header)) = header.filter(|header| header.is_ok_and(|header| header.length <= LONGEST)) else {
-        return Err(HandshakeError::NotMongo.into());
-    };
-    reply.extend(upstream.read(header.length - HEADER).await?);
-    Ok((header, reply))
-}
-
-/// An outcome for metrics, and for people.
-fn words(error: HandshakeError) -> (&'static str, String) {
-    match error {
-        HandshakeError::NotMongo => ("not_mongo", "the endpoint does not answer as a MongoDB server does".to_owned()),
-        HandshakeError::Refused(code) => ("refused", format!("the server refuses to greet (error {code})")),
-        HandshakeError::TooOld => ("too_old", "the server is older than MongoDB 3.6".to_owned()),
-        HandshakeError::NotLendable => ("not_lendable", "the server is an arbiter, hidden, or starting".to_owned()),
-        HandshakeError::Authentication(why) => ("authentication", format!("{REFUSED}: {why:?}")),
-        HandshakeError::OutOfTurn => ("out_of_turn", "the server answers what was not asked".to_owned()),
-    }
-}
-
-/// What a refusal is to an exchange.
-pub fn failure(refused: &LeaseRefused) -> LeaseFailure {
-    match refused.reason {
-        Reason::Busy => LeaseFailure::QueueFull,
-        Reason::Timeout => LeaseFailure::QueueTimeout,
-        Reason::Handshake if refused.text.contains(REFUSED) => LeaseFailure::Authentication,
-        Reason::Connect | Reason::Handshake => LeaseFailure::Connect,
-        _ => LeaseFailure::NoEndpoint,
-    }
+    let users = KnownUsers::new(&config.users, |name| places.get(name).copied().unwrap_or(0));
+    Ok((Several::new(own, others), users.map_err(|error| error.under("users"))?))
 }

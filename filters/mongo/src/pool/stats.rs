@@ -1,6 +1,8 @@
 //! What is counted of the pool.
 
-use fyke_sdk::{ConfigError, Counter, Env, Histogram, Leased};
+use std::rc::Rc;
+
+use fyke_sdk::{ConfigError, Counter, Env, Gauge, Histogram, Leased};
 
 use super::failure::LeaseFailure;
 use super::pins::{PinCounts, PinReason};
@@ -16,6 +18,25 @@ pub struct Stats {
     handshakes: Counter<2>,
     here: Counter<1>,
     pins: Counter<2>,
+    waiting: Rc<Gauge<0>>,
+    lent: Rc<Gauge<0>>,
+}
+
+/// One of those that are now; until it is dropped.
+#[derive(Debug)]
+pub struct Counted(Rc<Gauge<0>>);
+
+impl Counted {
+    fn new(gauge: &Rc<Gauge<0>>) -> Self {
+        gauge.add(1);
+        Self(Rc::clone(gauge))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
 }
 
 impl Stats {
@@ -33,8 +54,20 @@ impl Stats {
             broken: env.counter("mongo_pool_broken_total", ["mongo_prefix", "reason"])?,
             handshakes: env.counter("mongo_pool_handshakes_total", ["mongo_prefix", "outcome"])?,
             pins: env.counter("mongo_pool_pins_total", ["mongo_prefix", "event"])?,
+            waiting: Rc::new(env.gauge("mongo_pool_waiting", [])?),
+            lent: Rc::new(env.gauge("mongo_pool_lent", [])?),
             here: env.counter("mongo_pool_answered_total", ["mongo_prefix"])?,
         })
+    }
+
+    /// Somebody waits for a connection.
+    pub fn waits(&self) -> Counted {
+        Counted::new(&self.waiting)
+    }
+
+    /// Somebody has one.
+    pub fn has(&self) -> Counted {
+        Counted::new(&self.lent)
     }
 
     /// A connection was lent for an exchange.
@@ -62,9 +95,9 @@ impl Stats {
         self.refused.increment([&*self.prefix, reason]);
     }
 
-    /// Writes are denied.
-    pub fn denied(&self) {
-        self.refused.increment([&*self.prefix, "writes_denied"]);
+    /// An operation is refused whatever its server would say.
+    pub fn denied(&self, reason: &str) {
+        self.refused.increment([&*self.prefix, reason]);
     }
 
     /// A connection was of no use any more in the middle of an exchange.

@@ -124,3 +124,34 @@ fn bombs_and_lies_are_counted_and_the_stream_goes_on() {
     assert_eq!(count("mongo_operations_total{db=d,cmd=ping}"), 1);
     host.close(connection);
 }
+
+#[test]
+fn a_command_that_goes_beyond_what_is_inflated_is_not_judged_by_its_beginning() {
+    let long = doc! { "drop": "c", "writeConcern": { "x": "y".repeat(400_000) }, "$db": "secret" };
+    let far = [
+        Section::Sequence("documents", vec![doc! { "x": "y".repeat(400_000) }]),
+        Section::Body(doc! { "insert": "c", "$db": "secret" }),
+    ];
+    for body in [msg_body(0, &[Section::Body(long)]), msg_body(0, &far)] {
+        for (rules, passes) in [
+            ("", true),
+            ("{ fault: { abort: { code: 6 }, match: { databases: [x] } } }", true),
+            ("{ rules: [{ action: deny, databases: [secret] }] }", false),
+            ("{ limits: [{ name: x, limit: 9/s }] }", false),
+        ] {
+            for compressor in 1..4 {
+                let mut host = host(rules);
+                let connection = host.connect();
+                let request = compressed(1, 0, compressor, &body);
+                host.client_sends(&connection, &request);
+                let expected = if passes { request.as_slice() } else { &[] };
+                assert_eq!(host.upstream_got(&connection).bytes(), expected, "{rules} {compressor}");
+                let told = host.client_got(&connection);
+                let code = crate::wire::document(told.bytes())
+                    .map(|document| Document::from_reader(document).unwrap().get_i32("code").unwrap());
+                assert_eq!(code, (!passes).then_some(9), "{rules} {compressor}");
+                host.close(connection);
+            }
+        }
+    }
+}

@@ -182,7 +182,15 @@ proptest! {
     fn nothing_panics_and_everything_passes(
         messages in prop::collection::vec(nearly(), 1..6),
         cut in 1_usize..200,
-        setting in prop::sample::select(vec!["", "{ log: { redact: false }, slow: 0s, metadata: true }", "{ otherwise: deny, log: {} }"]),
+        (setting, holds) in prop::sample::select(vec![
+            ("", false),
+            ("{ log: { redact: false }, slow: 0s, metadata: true }", false),
+            ("{ otherwise: deny, log: {} }", true),
+            ("{ limits: [{ name: a, by: [user, callsite, address], limit: 2/h }], log: {} }", true),
+            ("{ limits: [{ name: a, limit: { concurrency: 1 }, shadow: true }], log: {} }", false),
+            ("{ fault: { delay: { duration: 1ms, percentage: 50% } } }", false),
+            ("{ fault: { delay: { duration: 1ms, percentage: 50% }, abort: { code: 6, percentage: 50% } } }", true),
+        ]),
     ) {
         let bytes = messages.concat();
         let mut host = host(setting);
@@ -191,11 +199,36 @@ proptest! {
             host.client_sends(&connection, piece);
             host.upstream_sends(&connection, piece);
         }
-        if setting != "{ otherwise: deny, log: {} }" && host.is_open(&connection) {
+        if host.is_open(&connection) {
+            host.client_ends(&connection);
+        }
+        for _ in &messages {
+            host.advance(std::time::Duration::from_millis(1));
+        }
+        if !holds && host.is_open(&connection) {
             prop_assert_eq!(host.upstream_got(&connection), &bytes);
             prop_assert_eq!(host.client_got(&connection), &bytes);
         }
         host.close(connection);
         prop_assert_eq!(count("mongo.mongo.op_query_active"), 0);
+        prop_assert_eq!(World::with(|world| world.tick), None);
     }
+}
+
+#[test]
+fn who_reads_no_reply_is_owed_only_so_many() {
+    let mut host = host("rules: [{ action: deny, collections: [no] }]");
+    let connection = host.connect();
+    host.client_sends(&connection, command(1, &doc! { "find": "c", "$db": "d" }));
+    // The server's reply stands still in the middle, as it does when its client reads nothing; refusals have to wait for its end.
+    let answer = reply(1, &doc! { "cursor": { "firstBatch": [{ "x": "y".repeat(100) }], "id": 0_i64 }, "ok": 1 });
+    host.upstream_sends(&connection, &answer[..40]);
+    let no = command(2, &doc! { "find": "no", "$db": "d" });
+    let sent = (0..10_000).take_while(|_| {
+        host.client_sends(&connection, &no);
+        host.is_open(&connection)
+    });
+    let sent = sent.count();
+    assert!((500..5000).contains(&sent), "{sent}");
+    host.close(connection);
 }

@@ -2,9 +2,15 @@
 
 mod compressed;
 mod cuts;
+mod faults;
+mod fuzz;
 mod hostile;
 mod legacy;
+mod limits;
+mod memory;
 mod messages;
+mod panels;
+mod patience;
 mod policy;
 mod pooled;
 mod records;
@@ -139,11 +145,40 @@ fn examples() -> Vec<String> {
 #[test]
 fn the_examples_of_the_readme_are_configurations() {
     let examples = examples();
-    assert_eq!(examples.len(), 4);
+    assert_eq!(examples.len(), 6);
     for example in examples {
-        let refusal = TcpTestHost::<Mongo>::configure(&example).err();
-        // Limits need whoever counts.
-        let expected = example.contains("limits:").then_some("limits");
-        assert_eq!(refusal.as_ref().map(|error| error.path()), expected, "{example}");
+        if let Err(error) = TcpTestHost::<Mongo>::configure(&example) {
+            panic!("{example}: {error}");
+        }
     }
+}
+
+/// The names of all properties in a schema.
+fn properties(schema: &serde_json::Value, all: &mut std::collections::BTreeSet<String>) {
+    match schema {
+        serde_json::Value::Object(object) => {
+            for (key, value) in object {
+                if let ("properties", Some(inner)) = (key.as_str(), value.as_object()) {
+                    all.extend(inner.keys().cloned());
+                }
+                properties(value, all);
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| properties(item, all)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_of_the_configuration_is_in_the_readme() {
+    let schema = serde_json::from_str(&<crate::Config as fyke_sdk::FilterConfig>::SCHEMA.to_json()).unwrap();
+    let mut keys = std::collections::BTreeSet::new();
+    properties(&schema, &mut keys);
+    assert!(keys.len() > 60, "{keys:?}");
+    let readme = include_str!("../../README.md");
+    let is_told = |key: &String| {
+        [format!("`{key}`"), format!(" {key}: "), format!(".{key}`")].iter().any(|form| readme.contains(form))
+    };
+    let untold: Vec<&String> = keys.iter().filter(|key| !is_told(key)).collect();
+    assert!(untold.is_empty(), "{untold:?}");
 }

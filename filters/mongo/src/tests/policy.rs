@@ -186,3 +186,55 @@ fn what_cannot_be_judged_is_refused() {
         host.close(connection);
     }
 }
+
+#[test]
+fn a_list_of_namespaces_speaks_only_for_the_command_that_has_one() {
+    let rules = "{ rules: [{ action: allow, collections: ['yes*'] }], otherwise: deny }";
+    let list = || Section::Sequence("nsInfo", vec![doc! { "ns": "d.yes" }]);
+    let body = |document: Document| Section::Body(document);
+    for (sections, code) in [
+        ([list(), body(doc! { "drop": "no", "$db": "d" })], Some(13)),
+        ([body(doc! { "drop": "no", "$db": "d" }), list()], Some(13)),
+        ([list(), body(doc! { "dropDatabase": 1, "$db": "d" })], Some(13)),
+        ([list(), body(doc! { "drop": "yes", "$db": "d" })], None),
+        ([list(), body(doc! { "bulkWrite": 1, "$db": "admin" })], None),
+        (
+            [Section::Sequence("nsInfo", vec![doc! { "ns": "d.no" }]), body(doc! { "bulkWrite": 1, "$db": "admin" })],
+            Some(13),
+        ),
+        (
+            [
+                Section::Sequence("nsInfo", vec![doc! { "ns": "d.yes" }; 16]),
+                body(doc! { "bulkWrite": 1, "$db": "admin" }),
+            ],
+            None,
+        ),
+        (
+            [
+                Section::Sequence("nsInfo", vec![doc! { "ns": "d.yes" }; 17]),
+                body(doc! { "bulkWrite": 1, "$db": "admin" }),
+            ],
+            Some(9),
+        ),
+    ] {
+        let mut host = host(rules);
+        let connection = host.connect();
+        host.client_sends(&connection, message(1, 0, opcode::MSG, &msg_body(0, &sections)));
+        let got = replies(host.client_got(&connection).bytes());
+        assert_eq!(got.first().map(|(_, document)| document.get_i32("code").unwrap()), code);
+        assert_eq!(host.upstream_got(&connection).bytes().is_empty(), code.is_some());
+        host.close(connection);
+    }
+}
+
+#[test]
+fn of_several_databases_the_first_is_meant() {
+    let mut host = host("{ rules: [{ action: deny, databases: [no] }] }");
+    let connection = host.connect();
+    let mut twice = crate::bson::write::Document::new();
+    twice.string("find", "c").string("$db", "no").string("$db", "yes");
+    let request = crate::wire::write::op_msg(1, 0, 0, &twice.finish());
+    host.client_sends(&connection, request);
+    assert_eq!(replies(host.client_got(&connection).bytes())[0].1.get_i32("code").unwrap(), 13);
+    host.close(connection);
+}

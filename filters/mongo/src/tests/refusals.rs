@@ -34,11 +34,38 @@ fn what_is_wrong_is_said_where_and_what_to_try() {
             "\"a*b\" is neither a name nor the beginning of one",
         ),
         ("rules: [{ action: deny, collections: [''] }]", "rules[0].collections[0]", "\"\" is neither a name"),
-        ("limits: [{ name: '', limit: 1/s }]", "limits[0].name", "must not be empty"),
+        ("limits: [{ name: '', limit: 1/s }]", "limits[0].name", "must be 1 to 64 letters, digits"),
         (
-            "fault: { delay: 1s, commands: [pinng] }",
-            "fault.commands[0]",
+            "limits: [{ name: a, limit: 1/s }, { name: a, limit: 2/s }]",
+            "limits[1].name",
+            "\"a\" is the name of another limit",
+        ),
+        ("limits: [{ name: a, limit: fast }]", "limits[0].limit", "expected a rate"),
+        ("limits: [{ name: a, limit: { burst: 5 } }]", "limits[0].limit.burst", "belongs to a `rate`"),
+        (
+            "limits: [{ name: a, limit: { rate: 1/s, delay: 1s } }]",
+            "limits[0].limit.delay",
+            "operations that are beyond",
+        ),
+        ("limits: [{ name: a, limit: 1/s, by: [port] }]", "limits[0].by[0]", "unknown variant `port`"),
+        (
+            "limits: [{ name: a, limit: 1/s, match: { commands: [fnd] } }]",
+            "limits[0].match.commands[0]",
+            "there is no command \"fnd\"; did you mean \"find\"?",
+        ),
+        (
+            "fault: { delay: { duration: 1s }, match: { commands: [pinng] } }",
+            "fault.match.commands[0]",
             "there is no command \"pinng\"; did you mean \"ping\"?",
+        ),
+        ("fault: {}", "fault", "needs a `delay` or an `abort`"),
+        ("fault: { delay: { duration: 0s } }", "fault.delay.duration", "must be above zero and at most 5 minutes"),
+        ("fault: { delay: { duration: 6m } }", "fault.delay.duration", "must be above zero and at most 5 minutes"),
+        ("fault: { abort: { code: 0 } }", "fault.abort.code", "must be above zero"),
+        (
+            "fault: { abort: { code: 6, labels: [RetryableError, Retry] } }",
+            "fault.abort.labels[1]",
+            "\"Retry\" is no label that drivers know: TransientTransactionError,",
         ),
     ] {
         let error = TcpTestHost::<Mongo>::configure(configuration).err().unwrap_or_else(|| panic!("{configuration}"));

@@ -85,6 +85,12 @@ impl<C: Content> Frames<C> {
         if self.stage == Stage::Header { seen.saturating_sub(unread) } else { self.start }
     }
 
+    /// Up to where the stream was looked at; `seen`: how many of its bytes were shown.
+    #[must_use]
+    pub fn reached(&self, seen: u64) -> u64 {
+        seen.saturating_sub((self.window.len() - self.at) as u64)
+    }
+
     /// Where it ends.
     #[must_use]
     pub const fn end(&self) -> u64 {
@@ -140,14 +146,12 @@ impl<C: Content> Frames<C> {
                     match bytes.first_chunk::<HEADER>().map(Header::read) {
                         None => HEADER,
                         Some(Err(length)) => {
-                            let unread = self.window.len() - self.at;
-                            self.start = (base + *at as u64).saturating_sub(unread as u64);
+                            self.start = self.begins(base + *at as u64);
                             self.stage = Stage::Lost;
                             return Some(Event::Lost(length));
                         }
                         Some(Ok(header)) => {
-                            let unread = self.window.len() - self.at;
-                            self.start = (base + *at as u64).saturating_sub(unread as u64);
+                            self.start = self.begins(base + *at as u64);
                             self.begin(header, reach);
                             continue;
                         }

@@ -53,6 +53,12 @@ enum How {
 }
 
 impl Inflater {
+    /// How much was made readable of the last message that was begun.
+    #[must_use]
+    pub fn made(&self) -> usize {
+        self.out.len()
+    }
+
     /// Begins with the first bytes of a message; `limit` bounds what comes out.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The configuration.
 
 mod answer;
+mod redis;
 mod rule;
 mod source;
 
@@ -9,6 +10,7 @@ use fyke_sdk::FilterConfig;
 use serde::Deserialize;
 
 pub use answer::{Answer, Shown};
+pub use redis::Redis;
 pub use rule::{Condition, Cost, CostSource, Part, Rule};
 pub use source::{Mask, Source};
 
@@ -29,6 +31,8 @@ pub struct Config {
     pub deny: Vec<Condition>,
     /// The service that rules with `global: true` ask.
     pub global: Option<Global>,
+    /// Redis servers that count rules with `global: true`, in the place of a service.
+    pub redis: Option<Redis>,
     /// What clients are told.
     pub answer: Answer,
     /// What becomes of requests while limits cannot be looked up. Default: `open`.

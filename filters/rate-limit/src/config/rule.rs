@@ -24,8 +24,8 @@ pub struct Rule {
     pub key: Vec<Part>,
     /// How much may come: `100/s`, or an object.
     pub limit: Option<Limit>,
-    /// Whether the service decides. `limit` then goes to it as an override, where it is a rate of one second, minute, hour or day, and
-    /// is what `failure_mode: local` applies. Default: false.
+    /// Whether it is counted for all processes, by `redis` or by the service of `global`. `limit` then goes to a service as an override, where it is a rate of one
+    /// second, minute, hour or day, and is what `failure_mode: local` applies. Default: false.
     #[serde(default)]
     pub global: bool,
     /// How much a request counts: a number, or an object. Default: 1.

@@ -28,7 +28,7 @@ pub enum Source {
     RemoteAddress,
     /// The network that the client's address is in.
     MaskedAddress(Mask),
-    /// The URI (or else the DNS name) in the certificate that the client has shown.
+    /// The URI in the certificate that the client has shown, or else its DNS name, or its subject.
     PeerIdentity,
     /// A property by its path: `connection.requested_server_name`, or one that a filter before this one has set.
     Property(String),

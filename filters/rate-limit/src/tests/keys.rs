@@ -100,6 +100,7 @@ fn requests_are_counted_by_what_the_host_knows() {
         (r#"{"masked_address":{"ipv4":32}}"#, "source.address", b"10.0.0.1:80", b"10.0.0.2:80", false),
         (r#""peer_identity""#, "connection.uri_san_peer_certificate", b"spiffe://a/ns/b", b"spiffe://a/ns/c", false),
         (r#""peer_identity""#, "connection.dns_san_peer_certificate", b"a.example", b"a.example", true),
+        (r#""peer_identity""#, "connection.subject_peer_certificate", b"CN=a", b"CN=b", false),
         (r#"{"property":"jwt.claims.sub"}"#, "jwt.claims.sub", b"alice", b"bob", false),
         (r#"{"property":"metadata.filter.tenant"}"#, "metadata.filter.tenant", b"alice", b"alice", true),
     ] {

@@ -9,6 +9,8 @@ fn mistakes_are_refused_at_their_place_with_a_reason() {
     let native = TestHost::<RateLimit>::configure("").unwrap().ring() == Ring::Native;
     let source = "from: { request_header: x }";
     let one = |rule: &str| format!("rules: [{{ name: r, {rule} }}]");
+    let redis =
+        |redis: &str, rule: &str| format!("{{ redis: {{ {redis} }}, rules: [{{ name: r, global: true, {rule} }}] }}");
     for (configuration, path, reason) in [
         (one("limit: -5/s"), "rules[0].limit", "must be above zero"),
         (one("limit: 0/s"), "rules[0].limit", "must be above zero"),
@@ -43,6 +45,15 @@ fn mistakes_are_refused_at_their_place_with_a_reason() {
         ("{ domain: d, global: { cluster: c }, rules: [{ name: r, global: true }] }".to_owned(), "rules[0].key", "must not be empty"),
         ("{ domain: d, global: { cluster: c }, rules: [{ name: r, global: true, key: [{ from: method }], cost: { from: response_size } }] }".to_owned(), "rules[0].cost.from", "before the answer"),
         ("failure_mode: local".to_owned(), "failure_mode", "of global rules"),
+        ("{ global: { cluster: c }, redis: { cluster: c }, rules: [{ name: r, global: true, limit: 1/s, key: [{ from: method }] }] }".to_owned(), "redis", "one of them"),
+        ("{ redis: { cluster: c }, rules: [{ name: r, limit: 1/s }] }".to_owned(), "redis", "asked by no rule"),
+        (redis("cluster: ''", "limit: 1/s"), "redis.cluster", "must not be empty"),
+        (redis("cluster: c", "top: 1"), "rules[0].limit", "none of its own"),
+        (redis("cluster: c, user: u", "limit: 1/s"), "redis.password", "is missing"),
+        (redis("cluster: c, peers: 2", "limit: 1/s"), "redis.peers", "failure_mode: local"),
+        (redis("cluster: c, failure_mode: local, peers: 0", "limit: 1/s"), "redis.peers", "at least 1"),
+        (redis("cluster: c, failure_mode: local, peers: 4", "limit: 10/s, cost: 4"), "rules[0].cost", "divided by"),
+        (redis("cluster: c, timeout: 5", "limit: 1/s"), "redis.timeout", "expected"),
         ("answer: { status: 200 }".to_owned(), "answer.status", "from 400 to 599"),
         ("answer: { headers: { 'a b': c } }".to_owned(), "answer.headers.a b", "not the name"),
         ("rulez: []".to_owned(), "rulez", "unknown field"),
@@ -71,6 +82,11 @@ fn rules_that_can_never_have_a_say_are_found() {
         (format!("rules: [{{ name: b, {tenant}, limit: 5/s }}, {{ name: a, {tenant}, limit: 1/s }}]"), Some("rules[0].name")),
         (format!("rules: [{{ name: a, {tenant}, limit: {{ rate: 1/s, burst: 50 }} }}, {{ name: b, {tenant}, limit: 5/s }}]"), None),
         (format!("rules: [{{ name: a, {tenant}, limit: 1/s }}, {{ name: b, limit: 5/s }}]"), None),
+        // Whoever counts both; but what a service decides is not known here.
+        (format!("{{ redis: {{ cluster: c }}, rules: [{{ name: a, global: true, {tenant}, limit: 1/s }}, {{ name: b, global: true, {tenant}, limit: 5/s }}] }}"), Some("rules[1].name")),
+        (format!("{{ redis: {{ cluster: c }}, rules: [{{ name: a, global: true, {tenant}, limit: 1/s }}, {{ name: b, {tenant}, limit: 5/s }}] }}"), None),
+        (format!("{{ domain: d, global: {{ cluster: c }}, rules: [{{ name: a, global: true, {tenant}, limit: 1/s }}, {{ name: b, global: true, {tenant}, limit: 5/s }}] }}"), None),
+        (format!("{{ apply: most_specific, redis: {{ cluster: c }}, rules: [{{ name: a, global: true, {tenant}, limit: 1/s }}, {{ name: b, {tenant}, limit: 5/s }}] }}"), Some("rules[1].name")),
         // What a list has already.
         (format!("{{ allow: [{{ from: {{ request_header: plan }}, any_of: [gold, tin] }}], rules: [{{ name: a, {gold}, limit: 1/s }}] }}"), Some("rules[0].when[0]")),
         (format!("{{ deny: [{{ from: {{ request_header: plan }}, prefix: go }}], rules: [{{ name: a, {gold}, limit: 1/s }}] }}"), Some("rules[0].when[0]")),
@@ -83,6 +99,24 @@ fn rules_that_can_never_have_a_say_are_found() {
         let refusal = TestHost::<RateLimit>::configure(&configuration).err();
         assert_eq!(refusal.as_ref().map(|refusal| refusal.path()), path, "{configuration}: {refusal:?}");
         assert!(refusal.is_none_or(|refusal| refusal.message().contains("can never match")));
+    }
+}
+
+#[test]
+fn rules_that_never_refuse_are_told() {
+    let tenant = "key: [{ from: { request_header: x } }]";
+    let gold = "when: [{ from: { request_header: plan }, is: gold }]";
+    for (rules, idle) in [
+        (format!("{{ name: a, limit: 5/s }}, {{ name: b, {tenant}, limit: 5/s }}"), true),
+        (format!("{{ name: b, {gold}, {tenant}, limit: 9/s }}, {{ name: a, {tenant}, limit: 5/s }}"), true),
+        (format!("{{ name: a, {gold}, limit: 5/s }}, {{ name: b, {tenant}, limit: 9/s }}"), false),
+        (format!("{{ name: a, limit: 5/s, shadow: true }}, {{ name: b, {tenant}, limit: 9/s }}"), false),
+        (format!("{{ name: a, limit: 5/s }}, {{ name: b, {tenant}, limit: {{ rate: 9/s, quota: 1k/d }} }}"), false),
+        (format!("{{ name: a, limit: 5/s }}, {{ name: b, {tenant}, limit: 1/s }}"), false),
+    ] {
+        let host = super::host(&format!("rules: [{rules}]"));
+        let said = host.logs().iter().any(|line| line.contains("rule \"b\" never refuses anybody: rule \"a\""));
+        assert!(host.ring() != Ring::Native || said == idle, "{rules}: {:?}", host.logs());
     }
 }
 

@@ -1,11 +1,14 @@
 //! In all rings, but for what looks into the fake host.
 
 mod answers;
+mod cluster;
 mod costs;
 mod keys;
 mod limits;
 mod lists;
 mod mistakes;
+mod panels;
+mod redis;
 mod service;
 mod stats;
 mod strangers;

@@ -1,22 +1,22 @@
 //! One client, and the connection that it borrows.
 
+mod answers;
 mod lost;
 mod replies;
 
 use fyke_sdk::tcp::show_again;
 use fyke_sdk::{Data, LeaseRefused, LeaseToken, Leased, Result, Side, TcpFlow, time};
 
-use super::queue::{Queue, Ready, drop_front};
-use super::session::{Answer, Holds, Session};
+use super::queue::{Queue, Ready};
+use super::session::Session;
 use super::{LONG_LIVED, Pool, errors};
 use crate::commands::Kind;
 use crate::dialogue::Dialogue;
 use crate::facts::Facts;
 use crate::filter::Redis;
-use crate::resp::{Head, Replies};
-
-/// From how many bytes on answers of the filter go before there are more.
-const MOST_SAID: usize = 64 << 10;
+use crate::memory::{Memory, Share};
+use crate::patience::later;
+use fyke_resp::Replies;
 
 /// One client.
 pub struct Link {
@@ -25,6 +25,7 @@ pub struct Link {
     queue: Queue,
     dialogue: Dialogue,
     replies: Replies,
+    share: Share,
 }
 
 /// The connection of an exchange.
@@ -54,7 +55,15 @@ impl Link {
             queue: Queue::default(),
             dialogue: Dialogue::default(),
             replies: Replies::default(),
+            share: Share::default(),
         }
+    }
+
+    /// How many commands are remembered has changed.
+    pub fn weigh(&mut self, memory: &Memory) {
+        self.dialogue.tidy();
+        self.queue.tidy();
+        self.share.set(memory, self.queue.ready.len() + self.dialogue.len());
     }
 
     /// Bytes of the client, or what of them is held.
@@ -63,13 +72,14 @@ impl Link {
     /// The connection has to be closed.
     pub fn on_downstream(&mut self, redis: &Redis, pool: &Pool, data: &mut Data) -> Result<TcpFlow> {
         let mut gone = 0;
+        self.queue.rest();
         if !self.queue.finish(redis, data, &mut gone)? {
-            return Ok(TcpFlow::NeedMore);
+            return self.wait(data);
         }
-        self.queue.scan(redis, pool.batch, data, gone);
+        self.queue.scan(redis, pool.batch(redis), data, gone);
         match self.answer(redis, pool, data, gone)? {
             Turn::GoOn => {}
-            Turn::Later => return Ok(TcpFlow::NeedMore),
+            Turn::Later => return later(Side::Downstream, data),
             Turn::Over => return Ok(TcpFlow::Close),
         }
         match self.lease {
@@ -85,7 +95,12 @@ impl Link {
             data.write(Side::Downstream, errors::error(&format!("ERR Protocol error: {bad}")))?;
             return Ok(TcpFlow::Close);
         }
-        Ok(TcpFlow::NeedMore)
+        self.wait(data)
+    }
+
+    /// What is here waits for more, or for its turn.
+    fn wait(&self, data: &Data) -> Result<TcpFlow> {
+        if self.queue.has_enough() { later(Side::Downstream, data) } else { Ok(TcpFlow::NeedMore) }
     }
 
     /// What was asked for is lent, or not.
@@ -122,81 +137,7 @@ impl Link {
     }
 
     fn is_local(&self, facts: Option<&Facts>, head: bool) -> bool {
-        let in_transaction =
-            |facts: &Facts| matches!(facts.kind, Kind::Subscribe(_) | Kind::Unsubscribe(_) | Kind::Monitor);
-        !self.session.admitted || head || facts.is_none_or(|facts| self.dialogue.is_multi() && in_transaction(facts))
-    }
-
-    fn is_local_next(&self) -> bool {
-        self.queue.ready.front().is_some_and(|front| self.is_local(front.facts.as_ref(), front.head.is_some()))
-    }
-
-    /// Answers what stands in front and goes nowhere.
-    fn answer(&mut self, redis: &Redis, pool: &Pool, data: &mut Data, gone: usize) -> Result<Turn> {
-        if !self.is_quiet() || matches!(self.lease, Lease::Asked) {
-            return Ok(Turn::GoOn);
-        }
-        let mut dropped = 0;
-        let mut said = Vec::new();
-        let mut turn = Turn::GoOn;
-        while turn == Turn::GoOn && said.len() < MOST_SAID && self.is_local_next() {
-            if gone > 0 {
-                // What passes and what is dropped are told to the host one after the other.
-                show_again(Side::Downstream)?;
-                return Ok(Turn::Later);
-            }
-            let Some(Ready { bytes, facts, head }) = self.queue.pop() else { break };
-            dropped += bytes;
-            if let Some(facts) = facts {
-                turn = self.answer_one(redis, pool, &facts, &head.unwrap_or_default(), &mut said);
-            }
-            if self.queue.ready.is_empty() {
-                self.queue.scan(redis, pool.batch, data, dropped);
-            }
-        }
-        if turn == Turn::GoOn
-            && gone == 0
-            && let Some((facts, head)) = self.queue.large(redis)
-            && self.is_local(Some(&facts), super::session::is_local(&facts, &head))
-        {
-            turn = self.answer_one(redis, pool, &facts, &head, &mut said);
-            drop_front(data, dropped)?;
-            dropped = 0;
-            self.queue.drop_large(data)?;
-        }
-        if !said.is_empty() {
-            data.write(Side::Downstream, said)?;
-        }
-        drop_front(data, dropped)?;
-        if dropped > 0 && turn == Turn::GoOn {
-            // There may be more of them.
-            show_again(Side::Downstream)?;
-        }
-        Ok(turn)
-    }
-
-    fn answer_one(&mut self, redis: &Redis, pool: &Pool, facts: &Facts, head: &Head, said: &mut Vec<u8>) -> Turn {
-        let holds = match () {
-            () if self.dialogue.is_multi() => Holds::Transaction,
-            () if self.dialogue.is_pinned() => Holds::State,
-            () => Holds::Nothing,
-        };
-        let answer = self.session.answer(pool, facts, head, holds);
-        redis.stats.command(facts);
-        let (bytes, turn) = match answer {
-            Answer::Say(bytes) | Answer::Refuse(bytes) => (bytes, Turn::GoOn),
-            Answer::Last(bytes) => (bytes, Turn::Over),
-            Answer::Fresh(bytes) => {
-                if let Lease::Held(token) = std::mem::take(&mut self.lease) {
-                    token.close("the client has reset its connection");
-                }
-                self.dialogue.clear();
-                (bytes, Turn::GoOn)
-            }
-        };
-        redis.stats.local(facts.name, bytes.starts_with(b"-"));
-        said.extend_from_slice(&bytes);
-        turn
+        !self.session.admitted || head || facts.is_none_or(|facts| self.dialogue.is_multi() && listens(facts.kind))
     }
 
     /// Asks for a connection, if something is to go.
@@ -239,10 +180,9 @@ impl Link {
         // What may take long begins an exchange, and is alone in it.
         let alone = is_long(facts.kind) && count > 0;
         // And what subscribes never begins inside of a transaction, where nobody would see it happen.
-        let begins = matches!(facts.kind, Kind::Subscribe(_) | Kind::Unsubscribe(_) | Kind::Monitor)
-            && self.dialogue.waiting().any(|waiting| waiting.facts.kind == Kind::Multi);
-        let behind = self.dialogue.waiting().last().is_some_and(|last| is_long(last.facts.kind));
-        self.dialogue.len() < redis.in_flight && !begins && (pinned || (!alone && !behind))
+        let begins = listens(facts.kind) && self.dialogue.begins_multi();
+        let behind = self.dialogue.waiting().next_back().is_some_and(|last| is_long(last.facts.kind));
+        self.dialogue.len() < redis.in_flight() && !begins && (pinned || (!alone && !behind))
     }
 
     fn send(&mut self, redis: &Redis, pool: &Pool, data: &mut Data) -> Result<()> {
@@ -271,7 +211,7 @@ impl Link {
             count += 1;
         }
         data.pass(bytes)?;
-        if pinned && count >= pool.batch {
+        if pinned && count >= pool.batch(redis) {
             show_again(Side::Downstream)?;
         }
         self.release_if_done()
@@ -292,5 +232,10 @@ impl Link {
 
 /// Whether a command may keep its connection for long.
 fn is_long(kind: Kind) -> bool {
-    matches!(kind, Kind::Blocking | Kind::Subscribe(_) | Kind::Unsubscribe(_) | Kind::Monitor)
+    kind == Kind::Blocking || listens(kind)
+}
+
+/// Whether a command decides what the server says by itself.
+fn listens(kind: Kind) -> bool {
+    matches!(kind, Kind::Subscribe(_) | Kind::Unsubscribe(_) | Kind::Monitor)
 }

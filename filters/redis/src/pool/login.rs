@@ -3,7 +3,7 @@
 use fyke_sdk::{Error, Opened, Result};
 
 use super::Pool;
-use crate::resp::{Cursor, Replies, Reply, Step, Wants};
+use fyke_resp::{Cursor, Replies, Reply, Step, Wants};
 
 /// The most of a reply that is waited for at once.
 const PIECE: u64 = 64 << 10;
@@ -25,8 +25,8 @@ pub async fn log_in(pool: &Pool, upstream: &mut Opened) -> Result<()> {
     } else if !pool.password.is_empty() {
         // Servers before Redis 6 know no users.
         let named = ["AUTH", user, &pool.password];
-        let auth = if pool.user.is_empty() { vec!["AUTH", &pool.password] } else { named.to_vec() };
-        ask(upstream, "AUTH", &auth).await?;
+        let auth = if pool.user.is_empty() { &["AUTH", &*pool.password][..] } else { &named };
+        ask(upstream, "AUTH", auth).await?;
     }
     if database > 0 {
         ask(upstream, "SELECT", &["SELECT", &database.to_string()]).await?;

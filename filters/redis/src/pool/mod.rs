@@ -19,6 +19,7 @@ use std::time::Duration;
 use fyke_sdk::{Cluster, ConfigError, Env};
 
 use crate::config;
+use crate::filter::Redis;
 
 pub use link::Link;
 pub use login::log_in;
@@ -41,6 +42,11 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// How many commands go together at most.
+    fn batch(&self, redis: &Redis) -> usize {
+        redis.memory.most(self.batch)
+    }
+
     /// As configured.
     ///
     /// # Errors
@@ -57,8 +63,8 @@ impl Pool {
             }),
             queue_timeout: pool.queue_timeout,
             long_lived: pool.long_lived.unwrap_or(16).into(),
-            batch: pool.batch.unwrap_or(128).into(),
-            version: pool.server_version.clone().unwrap_or_else(|| "7.0.0".to_owned()),
+            batch: pool.batch().into(),
+            version: pool.server_version().to_owned(),
         })
     }
 }

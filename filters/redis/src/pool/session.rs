@@ -4,7 +4,7 @@ use super::Pool;
 use super::errors::error;
 use crate::commands::Kind;
 use crate::facts::{Facts, Replying};
-use crate::resp::Head;
+use fyke_resp::Head;
 
 /// The longest name of a connection.
 const NAME: usize = 255;
@@ -37,8 +37,6 @@ pub enum Holds {
 pub enum Answer {
     /// This.
     Say(Vec<u8>),
-    /// This, which is an error.
-    Refuse(Vec<u8>),
     /// This, and the connection ends.
     Last(Vec<u8>),
     /// This, and what is held of a server is closed.
@@ -73,28 +71,26 @@ impl Session {
                 let text = format!("ERR fyke: {} cannot be used in a transaction through this proxy", facts.name);
                 return Answer::Last(error(&text));
             }
-            Kind::Auth => return self.on_auth(pool, head),
-            Kind::Hello => return self.on_hello(pool, head, holds),
-            _ if !self.admitted => return Answer::Refuse(error("NOAUTH Authentication required.")),
+            Kind::Auth => self.on_auth(pool, head),
+            Kind::Hello => self.on_hello(pool, head, holds),
+            _ if !self.admitted => Err("NOAUTH Authentication required.".to_owned()),
             Kind::Select => self.on_select(pool, head, holds),
             Kind::Client => self.on_client(facts, head),
             Kind::Cluster => Err("ERR This instance has cluster support disabled".to_owned()),
             Kind::Replication => Err(format!("ERR fyke: {} needs a connection of its own to the server", facts.name)),
             _ => Err(format!("ERR fyke: {} cannot be used this way where connections are shared", facts.name)),
         }
-        .map_or_else(|text| Answer::Refuse(error(&text)), Answer::Say)
+        .map_or_else(|text| Answer::Say(error(&text)), Answer::Say)
     }
 
-    fn on_auth(&mut self, pool: &Pool, head: &Head) -> Answer {
+    fn on_auth(&mut self, pool: &Pool, head: &Head) -> Result<Vec<u8>, String> {
         let (user, at) = match head.count() {
             2 => (Some(&b"default"[..]), 1),
             3 => (head.whole(1), 2),
-            _ => return Answer::Refuse(error("ERR wrong number of arguments for 'auth' command")),
+            _ => return Err("ERR wrong number of arguments for 'auth' command".to_owned()),
         };
-        match self.admit(pool, user, head.whole(at)) {
-            Ok(()) => Answer::Say(ok()),
-            Err(text) => Answer::Refuse(error(text)),
-        }
+        self.admit(pool, user, head.whole(at))?;
+        Ok(ok())
     }
 
     fn admit(&mut self, pool: &Pool, user: Option<&[u8]>, password: Option<&[u8]>) -> Result<(), &'static str> {
@@ -110,14 +106,7 @@ impl Session {
         Ok(())
     }
 
-    fn on_hello(&mut self, pool: &Pool, head: &Head, holds: Holds) -> Answer {
-        match self.hello(pool, head, holds) {
-            Ok(bytes) => Answer::Say(bytes),
-            Err(text) => Answer::Refuse(error(&text)),
-        }
-    }
-
-    fn hello(&mut self, pool: &Pool, head: &Head, holds: Holds) -> Result<Vec<u8>, String> {
+    fn on_hello(&mut self, pool: &Pool, head: &Head, holds: Holds) -> Result<Vec<u8>, String> {
         let resp3 = match head.whole(1) {
             None if head.count() == 1 => self.resp3,
             Some(b"2") => false,

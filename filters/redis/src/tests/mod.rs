@@ -1,8 +1,11 @@
 //! The filter in a host of the SDK.
 
+mod calls;
 mod configured;
 mod local;
+mod memory;
 mod model;
+mod panels;
 mod plain;
 mod pooled;
 mod trouble;

@@ -7,7 +7,7 @@ use fyke_sdk::testing::LeaseState;
 use proptest::prelude::*;
 
 use super::{Guest, POOL, host};
-use crate::resp::{Cursor, Requests, Step};
+use fyke_resp::{Cursor, Requests, Step};
 
 /// One connection of a server that keeps nothing but the state of connections.
 #[derive(Default)]

@@ -1,6 +1,6 @@
 //! What the wire says of a request, outside of its documents.
 
-use super::{Lookup, NAMESPACES, Request, at};
+use super::{Lookup, Request, at};
 use crate::message::command::Command;
 use crate::wire::{Content, Header, opcode, query_flag};
 
@@ -13,12 +13,16 @@ impl Content for Request {
         }
         (self.lookup, self.max_time) = (Lookup::None, 0);
         (self.is_tailable, self.awaits_data, self.has_no_timeout) = (false, false, false);
-        (self.is_body_read, self.has_id, self.has_all_namespaces) = (false, false, false);
+        (self.is_body_read, self.has_id, self.has_database) = (false, false, false);
+        (self.has_namespaces, self.misses_namespaces) = (false, false);
         (self.session, self.txn_number) = (None, None);
         (self.in_transaction, self.starts_transaction) = (false, false);
-        (self.is_change_stream, self.writes_result, self.stages) = (false, false, 0);
-        self.sessions.clear();
+        (self.is_change_stream, self.writes_result, self.stages, self.is_stage_named) = (false, false, 0, false);
+        self.login.clear();
+        // Long lists are rare: nothing is kept for the next one.
+        self.sessions = Vec::new();
         self.cursors.clear();
+        self.cursors.shrink_to(16);
         self.namespaces.clear();
         self.raw.clear();
     }
@@ -34,6 +38,7 @@ impl Content for Request {
 
     fn namespace(&mut self, name: &[u8]) {
         self.split(name);
+        self.has_database = true;
         if self.opcode == opcode::QUERY {
             if self.collection.bytes().starts_with(b"$cmd") {
                 self.collection.clear();
@@ -63,18 +68,37 @@ impl Content for Request {
     }
 
     fn sequence(&self, name: &[u8]) -> Option<u8> {
-        (name == b"nsInfo").then_some(at::NAMESPACE)
+        // Which command it is may come behind it.
+        (name == b"nsInfo" && (self.is_bulk() || !self.is_body_read)).then_some(at::NAMESPACE)
     }
 
     fn body_read(&mut self) {
         self.is_body_read = true;
+        if self.is_bulk() {
+            self.under_first_namespace();
+        } else {
+            // A list that another command has with it says nothing of what that is about.
+            self.namespaces.clear();
+        }
     }
 
     fn sequence_read(&mut self, _context: u8) {
-        self.has_all_namespaces = self.namespaces.len() < NAMESPACES;
+        self.has_namespaces = true;
+        if self.is_bulk() {
+            self.under_first_namespace();
+        }
     }
 
     fn is_known(&self) -> bool {
-        self.is_body_read && (!self.is_bulk() || self.has_all_namespaces)
+        self.is_body_read && (!self.is_bulk() || self.has_namespaces)
+    }
+}
+
+impl Request {
+    /// A `bulkWrite` is counted under its first namespace; its `$db` is `admin`.
+    fn under_first_namespace(&mut self) {
+        if let Some(first) = self.namespaces.first() {
+            self.collection.set(first.bytes());
+        }
     }
 }

@@ -9,14 +9,13 @@
 //! OP_QUERY is taken for these only: no server since 5.1 takes it for anything else, with the same errors.
 
 use super::{Environment, Exchange, Request};
-use crate::bson::write::Document;
 use crate::pool::errors::{Code, ErrorReply, Form};
 use crate::pool::hello::{HelloContext, HelloName, HelloRequest};
 use crate::pool::login::{ClientAuth, Users};
 
 /// What a command is to this module.
 enum Local {
-    Hello,
+    Hello(HelloName),
     Login,
     /// Its answer would be about another client.
     OfTheConnection,
@@ -32,7 +31,7 @@ fn local(name: &str) -> Option<Local> {
         "saslStart" | "saslContinue" | "authenticate" | "logout" => Some(Local::Login),
         "getLastError" | "getlasterror" | "getPrevError" | "getpreverror" | "resetError" | "reseterror"
         | "getnonce" | "copydbgetnonce" | "copydbsaslstart" => Some(Local::OfTheConnection),
-        _ => HelloName::of_command(name).map(|_| Local::Hello),
+        _ => HelloName::of_command(name).map(Local::Hello),
     }
 }
 
@@ -49,7 +48,7 @@ impl Exchange {
             return Some(Err(ErrorReply::new(Code::UNSUPPORTED_OP_QUERY, message)));
         }
         match local(name) {
-            Some(Local::Hello) => Some(self.hello(request, environment)),
+            Some(Local::Hello(name)) => Some(self.hello(name, request, environment)),
             Some(Local::Login) => {
                 let auth = environment.settings.auth;
                 let database = request.command.database;
@@ -74,16 +73,14 @@ impl Exchange {
 
     fn hello<S, U: Users>(
         &mut self,
+        name: HelloName,
         request: &Request<'_>,
         environment: &mut Environment<'_, S, U>,
     ) -> Result<Vec<u8>, ErrorReply> {
         let settings = environment.settings;
         let Ok(hello) = HelloRequest::read(request.document) else {
             // Its name was read, so only its arguments are damaged; such a hello asks for nothing.
-            let mut plain = Document::new();
-            plain.int32(request.command.name, 1);
-            let plain = plain.finish();
-            return self.greet(&HelloRequest::read(&plain).map_err(|_| unreadable())?, None, environment);
+            return self.greet(&HelloRequest::plain(name), None, environment);
         };
         let speculative =
             hello.speculative.and_then(|start| self.login.speculative(settings.auth, start, environment.users));
@@ -108,8 +105,4 @@ impl Exchange {
         self.greeted = true;
         Ok(answer)
     }
-}
-
-fn unreadable() -> ErrorReply {
-    ErrorReply::new(Code::COMMAND_NOT_SUPPORTED, "unreadable hello")
 }

@@ -22,7 +22,7 @@
 
 mod local;
 #[cfg(test)]
-mod model;
+pub mod model;
 mod step;
 mod target;
 #[cfg(test)]
@@ -31,7 +31,7 @@ mod tests;
 use super::errors::{ErrorReply, Form};
 use super::facts::Reply;
 use super::failure::{Breakage, LeaseFailure, Sent, broken, not_sent};
-use super::login::{Login, Users};
+use super::login::{Identity, Login, Users};
 use super::operation::Operation;
 use super::pins::{PinReason, Pins, Route};
 
@@ -90,9 +90,22 @@ impl Exchange {
         local::is_local(name)
     }
 
+    /// Who the client has proved to be.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.login.identity()
+    }
+
     /// Whether no exchange is under way.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle)
+    }
+
+    /// Whether the client is owed a reply.
+    pub fn owes_reply(&self) -> bool {
+        match &self.state {
+            State::Idle => false,
+            State::Leasing { ask, .. } | State::Sending { ask, .. } | State::Awaiting { ask, .. } => !ask.more_to_come,
+        }
     }
 
     /// Takes a request, as soon as its command is known.

@@ -30,6 +30,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// To whichever server is free.
+    pub fn any() -> Self {
+        Self { target: Target::Any, or: None, long_lived: false, pinned: None }
+    }
+
     /// The lease for an operation.
     pub(super) fn of(operation: &Operation, route: Route, exhaust: bool, topology: Topology) -> Self {
         if let Route::Pinned { server, reason, long_lived } = route {
@@ -57,6 +62,14 @@ impl Lease {
             },
         };
         (!fits).then(|| Self { target, or, ..self.clone() })
+    }
+
+    /// The role that its server must have.
+    pub fn role(&self) -> Option<Role> {
+        match self.target {
+            Target::Label(role) => Some(role),
+            Target::Any | Target::Server(_) => None,
+        }
     }
 
     /// The lease to take when nothing leads to the target.

@@ -98,6 +98,14 @@ impl<S: Pins> PinTable<S> {
         }
     }
 
+    /// Whether an operation goes on with what a server has. Counts nothing.
+    pub fn has(&mut self, operation: &Operation, now: u64) -> bool {
+        let missing = self.counts.missing;
+        let route = self.route(operation, now);
+        self.counts.missing = missing;
+        route != Route::Free
+    }
+
     /// Notes that an operation is about to be sent to a server. Call it before its first byte is written.
     pub fn forwarded(&mut self, operation: &Operation, server: &str, now: u64) {
         if let Some(key) = operation.session.as_deref().and_then(|session| self.session_key(session)) {
@@ -195,7 +203,7 @@ impl<S: Pins> PinTable<S> {
 
     /// The pin of a key, used now: its time starts again, rewritten only when a third of it is gone.
     fn live(&mut self, key: &[u8], now: u64) -> Option<Pin> {
-        let pin = Pin::decode(&self.store.get(key)?).filter(|pin| pin.expires > now)?;
+        let pin = self.stored(key).filter(|pin| pin.expires > now)?;
         let idle = if pin.txn_number.is_some() { self.limits.transaction_idle } else { self.limits.cursor_idle };
         if pin.expires.saturating_sub(now) < milliseconds(idle) {
             self.pin(key.to_vec(), pin.clone(), idle, now);
@@ -220,7 +228,7 @@ impl<S: Pins> PinTable<S> {
     fn make_room(&mut self, key: &[u8], now: u64) {
         for _ in 0..8 {
             let Some(oldest) = self.index.first_before(now) else { break };
-            match self.store.get(&oldest).and_then(|value| Pin::decode(&value)) {
+            match self.stored(&oldest) {
                 // Another worker used it.
                 Some(pin) if pin.expires > now => self.index.set(oldest, pin.expires),
                 Some(_) => {
@@ -240,11 +248,15 @@ impl<S: Pins> PinTable<S> {
     /// Unpins a session's transaction unless it is a later one than the operation's: numbers only grow, and an
     /// operation that waited for its connection may be late.
     fn drop_transaction(&mut self, key: &[u8], number: Option<i64>) {
-        let pin = self.store.get(key).and_then(|value| Pin::decode(&value));
-        let later = pin.and_then(|pin| pin.txn_number).zip(number).is_some_and(|(pinned, number)| pinned > number);
+        let later =
+            self.stored(key).and_then(|pin| pin.txn_number).zip(number).is_some_and(|(pinned, number)| pinned > number);
         if !later {
             self.drop_pin(key);
         }
+    }
+
+    fn stored(&mut self, key: &[u8]) -> Option<Pin> {
+        Pin::decode(&self.store.get(key)?)
     }
 
     fn drop_pin(&mut self, key: &[u8]) {

@@ -2,7 +2,11 @@
 
 mod cuts;
 mod failures;
+mod faults;
+mod hostile;
+mod logins;
 mod servers;
+mod switch;
 
 use bson::{Binary, Document, doc, spec::BinarySubtype};
 use fyke_sdk::Side::{Downstream, Upstream};
@@ -95,6 +99,50 @@ fn exchange(host: &TcpHost<Mongo>, client: u32, server: &str, request: &[u8], an
 }
 
 #[test]
+fn the_first_greeting_waits_for_a_server_and_no_longer_than_there_may_be_one() {
+    let host = pool(r#"{"pool": {"cluster": "db"}}"#);
+    let greeting = command(1, &doc! { "hello": 1, "$db": "admin" });
+    let (first, _) = host.connect();
+    host.send(Downstream, first, &[greeting.clone(), find(2)].concat(), false);
+    assert!(host.written(Downstream, first).is_empty(), "nobody knows what is behind the pool");
+    assert_eq!(last(&host, first).endpoint, PRIMARY);
+    // A standalone, which has no retryable writes.
+    let fresh = host.open("db", PRIMARY, b"", "");
+    let (number, _) = read(&host.written(Upstream, fresh));
+    let standalone = doc! { "isWritablePrimary": true, "maxWireVersion": 21, "minWireVersion": 0, "logicalSessionTimeoutMinutes": 30, "ok": 1.0 };
+    host.send(Upstream, fresh, &reply(number, &standalone), false);
+    assert_eq!(host.verdict(fresh), Some(Ok(())));
+    host.lend(first, PRIMARY);
+    assert_eq!(host.leases(first)[0].state, LeaseState::Released);
+    let (_, told) = read(&host.written(Downstream, first));
+    assert!(told.get_bool("isWritablePrimary").unwrap());
+    assert!(!told.contains_key("logicalSessionTimeoutMinutes"), "{told}");
+    // The request behind it had waited, and asks for a connection of its own.
+    assert_eq!(states(&host, first), [LeaseState::Released, LeaseState::Asked]);
+    assert_eq!(count("mongo_operations_total{db=admin,cmd=hello}"), 1);
+    // Whoever comes later is told at once.
+    let (later, _) = host.connect();
+    host.send(Downstream, later, &greeting, false);
+    assert!(host.leases(later).is_empty() && !host.written(Downstream, later).is_empty());
+}
+
+#[test]
+fn where_no_server_can_be_heard_a_greeting_is_answered_all_the_same() {
+    let host = pool(r#"{"pool": {"cluster": "db"}}"#);
+    let greeting = command(1, &doc! { "hello": 1, "$db": "admin" });
+    let (client, _) = host.connect();
+    host.send(Downstream, client, &greeting, false);
+    while last(&host, client).state == LeaseState::Asked {
+        host.refuse(client, fyke_sdk::lease::Reason::Connect, "");
+    }
+    assert!(read(&host.written(Downstream, client)).1.get_bool("isWritablePrimary").unwrap());
+    let asked = host.leases(client).len();
+    host.send(Downstream, client, &greeting, false);
+    assert!(!host.written(Downstream, client).is_empty());
+    assert_eq!(host.leases(client).len(), asked, "not twice for one client");
+}
+
+#[test]
 fn a_greeting_is_answered_here_and_a_query_borrows() {
     let host = known();
     let (client, _) = host.connect();
@@ -108,14 +156,20 @@ fn a_greeting_is_answered_here_and_a_query_borrows() {
     );
     assert!(document.contains_key("serviceId") && !document.contains_key("compression"));
     assert!(host.leases(client).is_empty());
-    exchange(&host, client, PRIMARY, &find(2), &found(2, 0));
+    host.send(Downstream, client, &find(2), false);
+    let (lent, waiting) = (|| count("mongo_pool_lent"), || count("mongo_pool_waiting"));
+    assert_eq!((lent(), waiting(), count("mongo_op_query_active")), (0, 1, 1));
+    host.lend(client, PRIMARY);
+    assert_eq!((host.take(Downstream, client), lent(), waiting()), (find(2), 1, 0));
+    host.send(Upstream, client, &found(2, 0), false);
+    assert_eq!((host.take(Upstream, client), lent(), waiting()), (found(2, 0), 0, 0));
     let lease = last(&host, client);
     assert_eq!((lease.cluster.as_str(), lease.label, lease.share.as_str()), ("db", role("primary"), ""));
     // Both are counted as anything else is.
     assert_eq!(count("mongo_operations_total{db=admin,cmd=hello}"), 1);
     assert_eq!(count("mongo_operations_total{db=shop,cmd=find,collection=users}"), 1);
     assert_eq!(count("mongo_op_reply_total{}"), 2);
-    assert_eq!(count("mongo_op_query_active{}"), 0);
+    assert_eq!(count("mongo_op_query_active"), 0);
     assert_eq!(count(&format!("mongo_pool_checkouts_total{{server={PRIMARY},reused=false}}")), 1);
     host.close(Downstream, client);
     host.finish(client);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use fyke_sdk::lease::Reason;
+
 use super::*;
 use crate::pool::scram::{Hash, Server, Verifier};
 
@@ -43,6 +45,23 @@ fn who_is_no_primary_any_more_makes_all_be_asked_anew() {
     exchange(&host, client, PRIMARY, &command(1, &doc! { "insert": "users", "$db": "shop" }), &refusal);
     host.send(Downstream, client, &find(2), false);
     assert_eq!(last(&host, client).endpoint, PRIMARY);
+}
+
+#[test]
+fn who_has_a_role_and_cannot_be_reached_is_looked_for_among_the_others() {
+    let host = known();
+    let (client, _) = host.connect();
+    host.send(Downstream, client, &find(1), false);
+    assert_eq!(last(&host, client).label, role("primary"));
+    // It is frozen: its socket takes connections, and nothing is answered. The others have elected another one.
+    host.refuse(client, Reason::Handshake, &format!("{PRIMARY} was connected to, and nothing came"));
+    assert_eq!(last(&host, client).endpoint, SECONDARY);
+    host.lend_after(client, SECONDARY, Duration::ZERO, true);
+    let (number, _) = read(&host.written(Upstream, client));
+    host.send(Upstream, client, &reply(number, &hello(PRIMARY)), false);
+    assert_eq!(last(&host, client).label, role("primary"));
+    host.lend(client, SECONDARY);
+    assert_eq!(host.take(Downstream, client), find(1));
 }
 
 #[test]

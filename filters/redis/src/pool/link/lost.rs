@@ -7,8 +7,7 @@ use super::{Lease, Link, Turn};
 use crate::commands::Kind;
 use crate::filter::Redis;
 use crate::pool::errors;
-use crate::pool::queue::drop_front;
-use crate::resp::Replies;
+use fyke_resp::Replies;
 
 impl Link {
     /// Nothing is lent: what would have gone is answered.
@@ -25,7 +24,7 @@ impl Link {
                 turn = Turn::Over;
             }
         }
-        drop_front(data, dropped)?;
+        data.discard(dropped)?;
         if count == 0
             && let Some((facts, _)) = self.queue.large(redis)
         {
@@ -47,8 +46,7 @@ impl Link {
         // What the client says next would be executed without the transaction, the watch, the subscription that it believes in.
         let state =
             self.dialogue.is_pinned() || self.dialogue.waiting().any(|waiting| leaves_state(waiting.facts.kind));
-        let said: Vec<u8> =
-            if clean { self.dialogue.waiting().flat_map(|_| errors::lost()).collect() } else { Vec::new() };
+        let said = if clean { errors::lost().repeat(self.dialogue.len()) } else { Vec::new() };
         self.dialogue.clear();
         self.replies = Replies::default();
         self.queue.forget_rest();

@@ -4,9 +4,9 @@ use fyke_sdk::tcp::show_again;
 use fyke_sdk::{Data, Error, Result, Side, TcpFlow, time};
 
 use super::{Lease, Link};
-use crate::dialogue::Said;
 use crate::filter::Redis;
-use crate::resp::{Bad, Cursor, Reader, Step};
+use crate::patience::{BYTES, MESSAGES, later};
+use fyke_resp::{Bad, Cursor, Reader, Step};
 
 impl Link {
     /// Bytes of the server.
@@ -18,27 +18,19 @@ impl Link {
             return Ok(TcpFlow::NeedMore);
         }
         let now = time::now();
-        let mut cursor = Cursor::new(&*data, 0);
-        let mut before = 0;
+        let mut cursor = Cursor::new(&*data, 0).within(BYTES);
+        let (mut before, mut count) = (0, 0);
         let mut over = false;
-        while !over && cursor.at() < data.len() {
+        while !over && cursor.has_more() && count < MESSAGES {
+            count += 1;
             let step = cursor.next(&mut self.replies).inspect_err(|bad| redis.stats.bad(Side::Upstream, *bad))?;
             self.dialogue.reply_bytes += (cursor.at() - before) as u64;
             before = cursor.at();
             if step != Step::Whole {
                 break;
             }
-            let bytes = std::mem::take(&mut self.dialogue.reply_bytes);
-            let reply = self.replies.reply();
-            match self.dialogue.hear(reply) {
-                Said::Push | Said::Confirmation => redis.stats.push(reply, bytes),
-                Said::Reply(waiting) => {
-                    redis.stats.reply(&waiting, reply, bytes, now.duration_since(waiting.sent).unwrap_or_default());
-                }
-                Said::Unasked => {
-                    redis.stats.bad(Side::Upstream, Bad::Unasked);
-                    return Err(Bad::Unasked.into());
-                }
+            if !redis.hear(&mut self.dialogue, self.replies.reply(), now) {
+                return Err(Bad::Unasked.into());
             }
             if self.dialogue.is_empty() && self.queue.is_sending() {
                 redis.stats.bad(Side::Upstream, Bad::Unasked);
@@ -48,6 +40,7 @@ impl Link {
             over = self.dialogue.is_empty() && !self.dialogue.is_pinned();
         }
         let taken = cursor.at() as u64;
+        let has_more = cursor.has_more();
         let beyond = self.replies.body();
         self.replies.skip(beyond);
         self.dialogue.reply_bytes += beyond;
@@ -58,6 +51,6 @@ impl Link {
             // Somebody may have waited for this to be said.
             show_again(Side::Downstream)?;
         }
-        Ok(TcpFlow::NeedMore)
+        if has_more && !over { later(Side::Upstream, data) } else { Ok(TcpFlow::NeedMore) }
     }
 }

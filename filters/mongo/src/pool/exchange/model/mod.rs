@@ -179,6 +179,15 @@ impl World {
     }
 }
 
+/// Runs a history to its end; what does not hold panics.
+pub fn run(sharded: bool, history: impl IntoIterator<Item = (u8, usize, usize)>) {
+    let mut world = World::new(sharded);
+    for (kind, a, b) in history {
+        world.step(kind, a, b);
+    }
+    world.rest();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -186,10 +195,6 @@ proptest! {
     fn histories_of_clients_and_failures(
         sharded: bool, history in prop::collection::vec((0_u8..33, 0_usize..1000, 0_usize..1000), 0..400),
     ) {
-        let mut world = World::new(sharded);
-        for (kind, a, b) in history {
-            world.step(kind, a, b);
-        }
-        world.rest();
+        run(sharded, history);
     }
 }

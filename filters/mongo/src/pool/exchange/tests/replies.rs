@@ -105,17 +105,21 @@ fn a_client_that_leaves_closes_what_it_was_using() {
     assert_eq!(awaiting(&mut world, &request(1, &command)).on_client_gone(), Upstream::Close);
 }
 
+/// An exchange whose transaction has begun at the primary, and the command that commits it.
+fn in_transaction(world: &mut World) -> (Exchange, Command<'static>) {
+    let in_transaction =
+        Command { session: Some(&[1; 16]), txn_number: Some(3), in_transaction: true, ..find_command() };
+    let start = Command { starts_transaction: true, ..in_transaction.clone() };
+    let mut exchange = awaiting(world, &request(1, &start));
+    exchange.on_reply(header(1));
+    exchange.on_reply_end(Some(&ok()), true, &mut world.environment());
+    (exchange, Command { name: "commitTransaction", ..in_transaction })
+}
+
 #[test]
 fn a_commit_outlives_its_server() {
     let mut world = World::new();
-    let session = [1; 16];
-    let in_transaction =
-        Command { session: Some(&session), txn_number: Some(3), in_transaction: true, ..find_command() };
-    let start = Command { starts_transaction: true, ..in_transaction.clone() };
-    let commit = Command { name: "commitTransaction", ..in_transaction };
-    let mut exchange = awaiting(&mut world, &request(1, &start));
-    exchange.on_reply(header(1));
-    exchange.on_reply_end(Some(&ok()), true, &mut world.environment());
+    let (mut exchange, commit) = in_transaction(&mut world);
     let decision = exchange.on_request(&request(2, &commit), &mut world.environment());
     assert!(matches!(decision, Decision::Lease(Lease { pinned: Some(PinReason::Transaction), .. })));
     let failure = exchange.on_lease_failed(LeaseFailure::NoEndpoint, &mut world.environment());
@@ -128,14 +132,7 @@ fn a_commit_outlives_its_server() {
 #[test]
 fn a_commit_whose_outcome_is_unknown_may_go_elsewhere() {
     let mut world = World::new();
-    let session = [1; 16];
-    let in_transaction =
-        Command { session: Some(&session), txn_number: Some(3), in_transaction: true, ..find_command() };
-    let start = Command { starts_transaction: true, ..in_transaction.clone() };
-    let commit = Command { name: "commitTransaction", ..in_transaction };
-    let mut exchange = awaiting(&mut world, &request(1, &start));
-    exchange.on_reply(header(1));
-    exchange.on_reply_end(Some(&ok()), true, &mut world.environment());
+    let (_, commit) = in_transaction(&mut world);
     let mut exchange = awaiting(&mut world, &request(2, &commit));
     let failure = exchange.on_broken(Breakage::Closed, &mut world.environment());
     let Failure::Answer(message) = failure else { panic!("{failure:?}") };

@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
-use super::head::KEPT;
-use super::inline::words;
+use super::head::{ALL, KEPT, LONGEST};
 use super::line::number;
 use super::*;
 
@@ -53,26 +52,26 @@ fn numbers_are_read_as_strictly_as_redis_reads_them() {
 }
 
 #[test]
-fn inline_commands_are_split_as_by_redis() {
-    let split = |text: &str| {
-        words(text.as_bytes())
-            .map(|words| words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>())
-    };
-    assert_eq!(split(" get  a\tb\r").unwrap(), ["get", "a", "b"]);
-    assert_eq!(split(r#""\x53UBSCRIBE" 'it\'s' "a\"b\n""#).unwrap(), ["SUBSCRIBE", "it's", "a\"b\n"]);
-    assert_eq!(split(r#"set "" '' "\xzz""#).unwrap(), ["set", "", "", "xzz"]);
-    assert_eq!(split("").unwrap(), Vec::<String>::new());
-    for bad in ["\"a", "'a", "\"a\"b", "'a'b", "\"a\\"] {
-        assert_eq!(split(bad), Err(Bad::Quotes), "{bad}");
-    }
-}
-
-#[test]
 fn commands_of_both_forms_are_found() {
     let found =
         commands(b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n\r\n*0\r\n*-1\r\nPING\n*1\r\n$0\r\n\r\nset a 'b c'\r\n").unwrap();
     let expected: [&[&[u8]]; 4] = [&[b"GET", b"a"], &[b"PING"], &[b""], &[b"set", b"a", b"b c"]];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn of_a_line_without_an_end_no_more_is_kept_than_of_a_command() {
+    for line in [vec![b'x'; INLINE], b"word ".repeat(INLINE / 5), [b"x".repeat(400), vec![b' ']].concat().repeat(150)] {
+        let mut reader = Requests::default();
+        reader.feed(&line).unwrap();
+        assert!(reader.is_inline() && reader.room() <= 2 * ALL, "{}", reader.room());
+        assert_eq!(reader.feed(b"\r\n"), if line.len() + 1 > INLINE { Err(Bad::Line) } else { Ok((2, Step::Whole)) });
+    }
+    let mut reader = Requests::default();
+    reader.feed(&[&[b'y'; LONGEST + 1][..], b" z ", &b"w ".repeat(KEPT), b"\n"].concat()).unwrap();
+    let head = reader.head();
+    assert_eq!((head.count() as usize, head.kept()), (KEPT + 2, KEPT));
+    assert_eq!((head.argument(0), head.whole(0), head.whole(1)), (Some(&[b'y'; LONGEST][..]), None, Some(&b"z"[..])));
 }
 
 #[test]
@@ -258,9 +257,12 @@ proptest! {
         prop_assert_eq!(heads.len(), wanted.len());
         for (head, words) in heads.iter().zip(&wanted) {
             prop_assert_eq!(head.count() as usize, words.len());
+            let mut room = ALL;
             for (at, word) in words.iter().enumerate().take(KEPT) {
-                prop_assert_eq!(head.argument(at).unwrap(), &word[..word.len().min(256)]);
-                prop_assert_eq!(head.whole(at).is_some(), word.len() <= 256);
+                let kept = word.len().min(LONGEST).min(room);
+                room -= kept;
+                prop_assert_eq!(head.argument(at).unwrap(), &word[..kept]);
+                prop_assert_eq!(head.whole(at).is_some(), word.len() == kept);
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Both readers take bytes in whatever pieces they come and look at each once. Nothing of a stream has to be held for them; bodies of bulk strings
 //! are skipped by their length, so that they need not be shown to the module. Every length, count and depth has a bound, Redis's own where it has one.
 
+mod bulk;
 mod head;
 mod inline;
 mod line;
@@ -13,6 +14,7 @@ mod tests;
 
 use std::fmt;
 
+#[cfg(feature = "sdk")]
 use fyke_sdk::Data;
 
 pub use head::Head;
@@ -123,6 +125,7 @@ pub trait Source {
     fn part(&self, start: usize, length: usize) -> Vec<u8>;
 }
 
+#[cfg(feature = "sdk")]
 impl Source for Data {
     fn length(&self) -> usize {
         self.len()
@@ -150,12 +153,31 @@ pub struct Cursor<'a, S: Source + ?Sized> {
     at: usize,
     start: usize,
     window: Vec<u8>,
+    /// Bytes that may still be looked at.
+    left: usize,
 }
 
 impl<'a, S: Source + ?Sized> Cursor<'a, S> {
     /// Begins at `at`.
     pub fn new(source: &'a S, at: usize) -> Self {
-        Self { source, at, start: 0, window: Vec::new() }
+        Self { source, at, start: 0, window: Vec::new(), left: usize::MAX }
+    }
+
+    /// Looks at about so many bytes and no more; those of bodies that are skipped do not count. Default: all that there are.
+    #[must_use]
+    pub const fn within(mut self, most: usize) -> Self {
+        self.left = most;
+        self
+    }
+
+    /// How many bytes may still be looked at.
+    pub const fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Whether something is here that was not taken: [`next`](Self::next) has said that a message is whole, or has looked at as much as it may.
+    pub fn has_more(&self) -> bool {
+        self.at < self.source.length()
     }
 
     /// How many bytes were taken, with those before the beginning.
@@ -163,7 +185,7 @@ impl<'a, S: Source + ?Sized> Cursor<'a, S> {
         self.at
     }
 
-    /// Up to the end of the next message; `More`: all that is there was taken.
+    /// Up to the end of the next message; `More`: all that is there was taken, or as much as may be looked at.
     ///
     /// # Errors
     /// It is not RESP.
@@ -179,8 +201,12 @@ impl<'a, S: Source + ?Sized> Cursor<'a, S> {
                 self.at += skipped;
                 continue;
             }
+            if self.left == 0 {
+                return Ok(Step::More);
+            }
             let (taken, step) = reader.feed(self.window())?;
             self.at += taken;
+            self.left = self.left.saturating_sub(taken);
             if step != Step::More {
                 return Ok(step);
             }

@@ -18,8 +18,6 @@ pub struct Rule {
     pub longest: usize,
     /// How much of it is kept.
     pub keep: usize,
-    /// Whether LF alone ends it.
-    pub loose: bool,
 }
 
 impl Line {
@@ -32,7 +30,7 @@ impl Line {
         let part = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
         self.take(part, rule)?;
         let Some(end) = end else { return Ok((bytes.len(), false)) };
-        if !rule.loose && !self.return_seen {
+        if !self.return_seen {
             return Err(Bad::Ending);
         }
         Ok((end + 1, true))
@@ -42,17 +40,15 @@ impl Line {
         if part.is_empty() {
             return Ok(());
         }
-        if !rule.loose {
-            if self.return_seen {
+        if self.return_seen {
+            return Err(Bad::Ending);
+        }
+        if let Some(at) = part.iter().position(|byte| *byte == b'\r') {
+            if at + 1 != part.len() {
                 return Err(Bad::Ending);
             }
-            if let Some(at) = part.iter().position(|byte| *byte == b'\r') {
-                if at + 1 != part.len() {
-                    return Err(Bad::Ending);
-                }
-                self.return_seen = true;
-                part = part.get(..at).unwrap_or_default();
-            }
+            self.return_seen = true;
+            part = part.get(..at).unwrap_or_default();
         }
         self.length = self.length.saturating_add(part.len());
         if self.length > rule.longest {
@@ -71,8 +67,6 @@ impl Line {
     /// For the next one.
     pub fn clear(&mut self) {
         self.kept.clear();
-        // The rare long ones are not worth keeping room for.
-        self.kept.shrink_to(256);
         (self.length, self.return_seen) = (0, false);
     }
 }

@@ -1,5 +1,6 @@
 //! What a server says: RESP2 and RESP3, nested, with attributes, pushes, and streamed strings and aggregates.
 
+use super::bulk::Bulk;
 use super::line::{Line, Rule, number};
 use super::{BULK, Bad, DEPTH, ELEMENTS, LINE, Reader, Step};
 
@@ -54,11 +55,7 @@ pub enum Wants {
 enum State {
     #[default]
     Line,
-    Body {
-        left: u64,
-        keep: u64,
-    },
-    Ending(u8),
+    Bulk(Bulk),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,9 +85,9 @@ impl Replies {
     pub const fn wants(&self) -> Wants {
         match self.state {
             State::Line => Wants::Line,
-            State::Body { left, .. } => Wants::Bytes(left),
-            State::Ending(0) => Wants::Bytes(2),
-            State::Ending(_) => Wants::Bytes(1),
+            State::Bulk(Bulk::Body { left, .. }) => Wants::Bytes(left),
+            State::Bulk(Bulk::Ending(0)) => Wants::Bytes(2),
+            State::Bulk(Bulk::Ending(_)) => Wants::Bytes(1),
         }
     }
 
@@ -166,7 +163,7 @@ impl Replies {
         }
         let wanted = outside && depth <= 1 && self.reply.first.is_empty();
         let keep = if wanted { length.min(KEPT as u64) } else { 0 };
-        self.state = if length == 0 { State::Ending(0) } else { State::Body { left: length, keep } };
+        self.state = State::Bulk(Bulk::new(length, keep));
         Ok(false)
     }
 
@@ -234,34 +231,25 @@ impl Replies {
 impl Reader for Replies {
     fn feed(&mut self, bytes: &[u8]) -> Result<(usize, Step), Bad> {
         let mut taken = 0;
-        while let Some(rest @ [first, ..]) = bytes.get(taken..) {
+        while let Some(rest @ [_, ..]) = bytes.get(taken..) {
             self.begin();
-            let whole = match self.state {
+            let whole = match &mut self.state {
                 State::Line => {
-                    let (count, whole) = self.line.feed(rest, Rule { longest: LINE, keep: KEPT, loose: false })?;
+                    let (count, whole) = self.line.feed(rest, Rule { longest: LINE, keep: KEPT })?;
                     taken += count;
                     whole && self.on_line()?
                 }
-                State::Body { left: _, keep: 0 } => return Ok((taken, Step::More)),
-                State::Body { left, keep } => {
-                    let count = usize::try_from(keep).unwrap_or(usize::MAX).min(rest.len());
-                    self.reply.first.extend_from_slice(rest.get(..count).unwrap_or_default());
+                State::Bulk(bulk) => {
+                    let (count, over) = bulk.feed(rest, |kept| self.reply.first.extend_from_slice(kept))?;
                     taken += count;
-                    let (left, keep) = (left.saturating_sub(count as u64), keep.saturating_sub(count as u64));
-                    self.state = if left == 0 { State::Ending(0) } else { State::Body { left, keep } };
-                    false
+                    if count == 0 {
+                        return Ok((taken, Step::More));
+                    }
+                    if over {
+                        self.state = State::Line;
+                    }
+                    over && self.done()
                 }
-                State::Ending(0) if *first == b'\r' => {
-                    taken += 1;
-                    self.state = State::Ending(1);
-                    false
-                }
-                State::Ending(1) if *first == b'\n' => {
-                    taken += 1;
-                    self.state = State::Line;
-                    self.done()
-                }
-                State::Ending(_) => return Err(Bad::Ending),
             };
             if whole {
                 return Ok((taken, Step::Whole));
@@ -271,16 +259,12 @@ impl Reader for Replies {
     }
 
     fn body(&self) -> u64 {
-        match self.state {
-            State::Body { left, keep: 0 } => left,
-            _ => 0,
-        }
+        if let State::Bulk(bulk) = self.state { bulk.body() } else { 0 }
     }
 
     fn skip(&mut self, count: u64) {
-        if let State::Body { left, keep: 0 } = self.state {
-            let left = left.saturating_sub(count);
-            self.state = if left == 0 { State::Ending(0) } else { State::Body { left, keep: 0 } };
+        if let State::Bulk(bulk) = &mut self.state {
+            bulk.skip(count);
         }
     }
 }

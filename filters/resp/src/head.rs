@@ -4,8 +4,10 @@
 pub const KEPT: usize = 10;
 /// How much of each.
 pub const LONGEST: usize = 256;
+/// How much of all together.
+pub const ALL: usize = 1 << 10;
 
-/// The first arguments of a command, the name among them, each up to [`LONGEST`] bytes.
+/// The first arguments of a command, the name among them, each up to [`LONGEST`] bytes and all up to [`ALL`].
 #[derive(Debug, Clone, Default)]
 pub struct Head {
     bytes: Vec<u8>,
@@ -36,6 +38,11 @@ impl Head {
         self.count
     }
 
+    /// What it takes of memory, in bytes.
+    pub fn size(&self) -> usize {
+        size_of::<Self>() + self.bytes.capacity() + self.ends.capacity() * size_of::<(usize, u64)>()
+    }
+
     /// How many are kept so far.
     pub const fn kept(&self) -> usize {
         self.ends.len()
@@ -53,7 +60,33 @@ impl Head {
             return 0;
         }
         self.ends.push((self.bytes.len(), length));
-        usize::try_from(length).unwrap_or(usize::MAX).min(LONGEST)
+        usize::try_from(length).unwrap_or(usize::MAX).min(self.room())
+    }
+
+    /// One more of a line, which says neither how many there are nor how long they are.
+    pub(super) fn word(&mut self) {
+        self.count = self.count.saturating_add(1);
+        self.open(0);
+    }
+
+    /// A byte of that word.
+    pub(super) fn grow(&mut self, byte: u8) {
+        if self.count as usize > self.ends.len() {
+            return;
+        }
+        let before = self.ends.len().checked_sub(2).and_then(|at| self.ends.get(at)).map_or(0, |(end, _)| *end);
+        if let Some((end, length)) = self.ends.last_mut() {
+            *length += 1;
+            if *end - before < LONGEST && *end < ALL {
+                self.bytes.push(byte);
+                *end += 1;
+            }
+        }
+    }
+
+    /// How much of one more argument is kept.
+    fn room(&self) -> usize {
+        ALL.saturating_sub(self.bytes.len()).min(LONGEST)
     }
 
     /// More of the last one.
@@ -62,21 +95,5 @@ impl Head {
         if let Some((end, _)) = self.ends.last_mut() {
             *end = self.bytes.len();
         }
-    }
-}
-
-#[cfg(test)]
-impl Head {
-    /// Of these arguments.
-    pub fn of(arguments: &[&[u8]]) -> Self {
-        let mut head = Self::default();
-        head.begin(u32::try_from(arguments.len()).unwrap());
-        for argument in arguments {
-            let kept = head.open(argument.len() as u64);
-            if head.kept() <= KEPT && kept > 0 {
-                head.extend(&argument[..kept]);
-            }
-        }
-        head
     }
 }

@@ -1,8 +1,10 @@
 //! Commands of a client: arrays of bulk strings, or inline.
 
+use super::bulk::Bulk;
 use super::head::Head;
+use super::inline::Words;
 use super::line::{Line, Rule, number};
-use super::{ARGUMENTS, BULK, Bad, HEADER, INLINE, Reader, Step, inline};
+use super::{ARGUMENTS, BULK, Bad, HEADER, Reader, Step};
 
 /// Reads commands.
 #[derive(Debug, Default)]
@@ -18,22 +20,28 @@ pub struct Requests {
 enum State {
     #[default]
     Start,
-    Inline,
+    Inline(Words),
     Count,
     Length,
-    /// Bytes of an argument, of which the first are kept.
-    Body {
-        left: u64,
-        keep: u64,
-    },
-    /// CR and LF behind it; how many of them are there.
-    Ending(u8),
+    /// An argument.
+    Bulk(Bulk),
 }
 
 impl Requests {
     /// The command that is under way, or that is whole since the last step.
     pub const fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// Whether an inline command is under way, of which it is not known how many arguments it has.
+    pub const fn is_inline(&self) -> bool {
+        matches!(self.state, State::Inline(_))
+    }
+
+    /// What it keeps room for, in bytes.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.head.size() + self.line.kept.capacity()
     }
 
     fn on_count(&mut self) -> Result<Step, Bad> {
@@ -56,25 +64,16 @@ impl Requests {
         let length = length.filter(|length| *length <= BULK).ok_or(Bad::Length)?;
         self.line.clear();
         let keep = self.head.open(length) as u64;
-        self.state = if length == 0 { State::Ending(0) } else { State::Body { left: length, keep } };
+        self.state = State::Bulk(Bulk::new(length, keep));
         Ok(())
     }
 
     fn on_inline(&mut self) -> Result<Step, Bad> {
-        let words = inline::words(&self.line.kept)?;
-        self.line.clear();
         self.state = State::Start;
-        let Some(first) = words.first() else { return Ok(Step::Nothing) };
+        let Some(first) = self.head.argument(0) else { return Ok(Step::Nothing) };
         // As Redis does: a browser that was led here must not get at anything.
         if first.eq_ignore_ascii_case(b"post") || first.eq_ignore_ascii_case(b"host:") {
             return Err(Bad::Http);
-        }
-        self.head.begin(u32::try_from(words.len()).unwrap_or(u32::MAX));
-        for word in &words {
-            let kept = self.head.open(word.len() as u64);
-            if kept > 0 {
-                self.head.extend(word.get(..kept).unwrap_or_default());
-            }
         }
         Ok(Step::Whole)
     }
@@ -84,21 +83,20 @@ impl Reader for Requests {
     fn feed(&mut self, bytes: &[u8]) -> Result<(usize, Step), Bad> {
         let mut taken = 0;
         while let Some(rest @ [first, ..]) = bytes.get(taken..) {
-            match self.state {
+            match &mut self.state {
                 State::Start => {
                     self.head.begin(0);
-                    self.state = if *first == b'*' { State::Count } else { State::Inline };
+                    self.state = if *first == b'*' { State::Count } else { State::Inline(Words::default()) };
                 }
-                State::Inline => {
-                    let rule = Rule { longest: INLINE, keep: INLINE, loose: true };
-                    let (count, whole) = self.line.feed(rest, rule)?;
+                State::Inline(words) => {
+                    let (count, whole) = words.feed(rest, &mut self.head)?;
                     taken += count;
                     if whole {
                         return Ok((taken, self.on_inline()?));
                     }
                 }
                 State::Count | State::Length => {
-                    let rule = Rule { longest: HEADER, keep: HEADER, loose: false };
+                    let rule = Rule { longest: HEADER, keep: HEADER };
                     let (count, whole) = self.line.feed(rest, rule)?;
                     taken += count;
                     if whole && matches!(self.state, State::Length) {
@@ -107,44 +105,33 @@ impl Reader for Requests {
                         return Ok((taken, Step::Nothing));
                     }
                 }
-                State::Body { left: _, keep: 0 } => return Ok((taken, Step::More)),
-                State::Body { left, keep } => {
-                    let count = usize::try_from(keep).unwrap_or(usize::MAX).min(rest.len());
-                    self.head.extend(rest.get(..count).unwrap_or_default());
+                State::Bulk(bulk) => {
+                    let (count, over) = bulk.feed(rest, |kept| self.head.extend(kept))?;
                     taken += count;
-                    let (left, keep) = (left.saturating_sub(count as u64), keep.saturating_sub(count as u64));
-                    self.state = if left == 0 { State::Ending(0) } else { State::Body { left, keep } };
-                }
-                State::Ending(0) if *first == b'\r' => {
-                    taken += 1;
-                    self.state = State::Ending(1);
-                }
-                State::Ending(1) if *first == b'\n' => {
-                    taken += 1;
-                    self.left = self.left.saturating_sub(1);
-                    self.state = State::Length;
-                    if self.left == 0 {
-                        self.state = State::Start;
-                        return Ok((taken, Step::Whole));
+                    if count == 0 {
+                        return Ok((taken, Step::More));
+                    }
+                    if over {
+                        self.left = self.left.saturating_sub(1);
+                        self.state = State::Length;
+                        if self.left == 0 {
+                            self.state = State::Start;
+                            return Ok((taken, Step::Whole));
+                        }
                     }
                 }
-                State::Ending(_) => return Err(Bad::Ending),
             }
         }
         Ok((taken, Step::More))
     }
 
     fn body(&self) -> u64 {
-        match self.state {
-            State::Body { left, keep: 0 } => left,
-            _ => 0,
-        }
+        if let State::Bulk(bulk) = self.state { bulk.body() } else { 0 }
     }
 
     fn skip(&mut self, count: u64) {
-        if let State::Body { left, keep: 0 } = self.state {
-            let left = left.saturating_sub(count);
-            self.state = if left == 0 { State::Ending(0) } else { State::Body { left, keep: 0 } };
+        if let State::Bulk(bulk) = &mut self.state {
+            bulk.skip(count);
         }
     }
 }
