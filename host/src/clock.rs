@@ -18,6 +18,12 @@ pub fn wall() -> SystemTime {
     }
 }
 
+/// Seconds since 1970; 0 for what was before.
+#[must_use]
+pub fn seconds(moment: SystemTime) -> u64 {
+    moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// Stops the wall clock of this thread, whose runtime began with paused time. From here on only `tokio::time::advance` moves either;
 /// waiting for nothing does not. The guard keeps it so.
 #[must_use]

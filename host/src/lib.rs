@@ -10,19 +10,16 @@
 //! * [`filter`]: the chain, phase by phase. It knows no ABI.
 //! * [`wasm`]: binds the engine (crate `fyke-engine`) to streams.
 //! * [`callout`], [`shared`]: what filters may use besides their stream.
-//! * [`upstream`]: executes route decisions. [`cluster`]: endpoints, balancing, pools.
+//! * [`upstream`]: executes route decisions. [`discovery`]: where endpoints come from. [`cluster`]: endpoints, balancing, pools.
 //! * [`telemetry`]: metrics, log sinks, the process's own log.
 //! * [`dry_run`]: a configuration on a proxy of its own, for its tests and for explanations: the real parts, with stand-ins for endpoints.
 //! * [`envoy`]: a filter in the words of Envoy. [`testbed`]: a proxy around one filter, for the filter's own tests; driven over a pipe.
 //! * [`config`] and [`snapshot`]: plain data that all may read. [`transport`]: byte streams.
-//!   [`clock`]: the wall clock. [`files`]: whole files or none.
+//!   [`clock`]: the wall clock. [`files`]: whole files or none. [`trust`]: the system's authorities.
 //!
 //! Two planes: the control plane (one small runtime) loads, validates, compiles and serves the admin API; the data plane (the
 //! workers) serves traffic. What a stream touches is `!Send` and stays on its worker. There are no global registries; parts receive what
 //! they need.
-//!
-//! Not here yet, and refused by the configuration until it is: reload, health checks and retries, discovery. Their
-//! places are in the architecture's layout.
 
 #![forbid(unsafe_code)]
 
@@ -33,6 +30,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod discovery;
 pub mod dry_run;
 pub mod envoy;
 pub mod files;
@@ -47,6 +45,8 @@ pub mod tcp;
 pub mod telemetry;
 pub mod testbed;
 pub mod transport;
+pub mod trust;
 pub mod upstream;
 pub mod wasm;
 pub mod worker;
+pub mod xds;

@@ -143,6 +143,13 @@ impl Engine {
         Ok(Module(module))
     }
 
+    /// Whether the thread that moves the epoch naps, because nobody has entered a guest for a while. For tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_napping(&self) -> bool {
+        self.0.clock.is_napping()
+    }
+
     pub(crate) fn clock(&self) -> &Arc<Clock> {
         &self.0.clock
     }

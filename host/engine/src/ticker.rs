@@ -68,6 +68,11 @@ impl Clock {
         }
     }
 
+    /// Whether its thread waits to be woken.
+    pub(crate) fn is_napping(&self) -> bool {
+        self.activity.load(Ordering::Relaxed) == NAPPING
+    }
+
     /// Ticks so far, modulo 2^32.
     #[inline]
     pub(crate) fn ticks(&self) -> u32 {

@@ -25,6 +25,8 @@ enum Wish {
     Difference,
     /// The generation before, or this one.
     Rollback(Option<u64>),
+    /// Control planes are followed again.
+    Release,
     Drain,
 }
 
@@ -34,6 +36,7 @@ impl Wish {
         let (mut wish, known) = match path {
             "/reload" => (Self::Reload, Some("dry_run")),
             "/rollback" => (Self::Rollback(None), Some("to")),
+            "/release" => (Self::Release, None),
             _ => (Self::Drain, None),
         };
         for (count, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
@@ -86,6 +89,7 @@ pub(super) async fn run(admin: &Arc<Admin>, path: &str, query: &str, who: String
             })
             .await
         }
+        Wish::Release => keeper::aside(move || applied(keeper.release(&who), "applied")).await,
         Wish::Drain => {
             admin.draining.store(true, Ordering::Relaxed);
             admin.drain.notify_one();

@@ -1,8 +1,8 @@
 //! What helps to understand a problem, in one archive that may be sent to somebody else.
 //!
-//! No secret is in it. The configuration is shown as `/config` shows it, with what comes from the environment masked; and because such
-//! a value may have found its way into a log line, or a plain one may be known to be a secret by its key, everything that goes into
-//! the archive is searched for the values that are known to be secret, and those are masked wherever they are.
+//! No secret is in it. The configuration is shown as `/config` shows it, with secrets masked; and because such a value may have found its
+//! way into a log line, everything that goes into the archive is searched for the values that are known to be secret, and those are masked
+//! wherever they are.
 
 use std::{
     collections::BTreeSet,
@@ -13,10 +13,15 @@ use std::{
 };
 
 use flate2::{Compression, write::GzEncoder};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Admin, filter_pages, logging, openapi, pages};
-use crate::{snapshot::Snapshot, telemetry::prometheus};
+use crate::{
+    clock,
+    config::secrets::{self, MASK},
+    snapshot::Snapshot,
+    telemetry::prometheus,
+};
 
 /// Bytes of one file; what is longer is cut, and says so.
 const FILE: usize = 8 << 20;
@@ -26,14 +31,8 @@ const PROC: usize = 1 << 20;
 const FILES: [&str; 6] = ["status", "limits", "statm", "io", "sched", "cgroup"];
 /// And of the machine.
 const MACHINE: [&str; 4] = ["loadavg", "meminfo", "version", "sys/net/core/somaxconn"];
-/// What stands for a secret.
-const MASK: &str = "***";
 /// Shorter values are no secrets worth the name, and would blot out too much.
 const SHORTEST: usize = 6;
-/// The value of a key whose name contains one of these is a secret; of one that ends in `_file` it is a path.
-const SECRET: [&str; 9] =
-    ["token", "secret", "password", "passwd", "api_key", "apikey", "credential", "private_key", "authorization"];
-
 /// An archive, `.tar.gz`.
 ///
 /// # Errors
@@ -41,12 +40,14 @@ const SECRET: [&str; 9] =
 pub(super) fn make(admin: &Admin, draining: bool) -> io::Result<Vec<u8>> {
     let proxy = &admin.keeper.proxy;
     let (snapshot, registry) = (proxy.snapshot(), proxy.registry());
-    let secrets = secrets(&snapshot, admin.access.secret());
+    let secrets = known(&snapshot, admin.access.secret());
     let now = pages::Circumstances {
         draining,
         overload: proxy.overload(),
         last_change: admin.keeper.audit.last_change(),
         log_levels: admin.log.levels.changes().len(),
+        control_planes: admin.keeper.control_planes.states(),
+        pinned: admin.keeper.pinned(),
     };
     let mut archive = Archive {
         tar: tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default())),
@@ -55,9 +56,7 @@ pub(super) fn make(admin: &Admin, draining: bool) -> io::Result<Vec<u8>> {
     };
     let mut page = |name: &str, value: Value| archive.add(name, &format!("{value:#}\n"), FILE);
     page("status.json", pages::status(&snapshot, registry, &now))?;
-    let mut config = pages::config(&snapshot);
-    mask_keys(&mut config);
-    page("config.json", config)?;
+    page("config.json", pages::config(&snapshot))?;
     page("generations.json", pages::generations(&proxy.history(), &snapshot))?;
     page("audit.json", pages::audit(&admin.keeper.audit.entries()))?;
     let clusters = pages::Clusters { snapshot: &snapshot, registry };
@@ -90,16 +89,16 @@ fn versions(snapshot: &Snapshot) -> Value {
         "processors": std::thread::available_parallelism().map_or(0, usize::from),
         "workers": snapshot.config.workers,
         "files": snapshot.config.files,
-        "made": pages::seconds(SystemTime::now()),
+        "made": clock::seconds(SystemTime::now()),
     })
 }
 
 /// Values that nobody outside may see: the token, what comes from the environment, what keys call secret.
-fn secrets(snapshot: &Snapshot, token: &str) -> Vec<String> {
+fn known(snapshot: &Snapshot, token: &str) -> Vec<String> {
     let mut found = BTreeSet::from([token.to_owned()]);
-    let written = snapshot.config.sources.as_written();
+    let written = snapshot.config.sources.with_secrets();
     named(&written, &mut |name| found.extend(std::env::var(name)));
-    keyed(&written, &mut |value| found.extend([value.to_owned()]));
+    secrets::keyed(written, &mut |value| found.extend([value.to_owned()]));
     for filter in snapshot.config.filters.values() {
         found.extend(filter.environment.iter().map(|(_, value)| value.clone()));
     }
@@ -127,61 +126,6 @@ fn named(value: &Value, found: &mut impl FnMut(&str)) {
     }
 }
 
-fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase().replace('-', "_");
-    !key.ends_with("_file") && SECRET.iter().any(|word| key.contains(word))
-}
-
-/// Whether an object is of the form `{ name: authorization, value: ... }`, whose value is a secret.
-fn holds_secret(fields: &Map<String, Value>) -> bool {
-    let mut names = ["name", "key", "header"].into_iter().filter_map(|key| fields.get(key)?.as_str());
-    fields.contains_key("value") && names.any(is_secret)
-}
-
-/// Texts below keys that call them secret.
-fn keyed(value: &Value, found: &mut impl FnMut(&str)) {
-    match value {
-        Value::Object(fields) => {
-            let holds = holds_secret(fields);
-            for (key, value) in fields {
-                match value {
-                    Value::String(text) if text.starts_with("!env ") => {}
-                    Value::String(text) if is_secret(key) || (holds && key == "value") => found(text),
-                    value => keyed(value, found),
-                }
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| keyed(item, found)),
-        _ => {}
-    }
-}
-
-/// Masks what keys call secret, also where it is too short to be searched for, and all of a filter's `environment`.
-fn mask_keys(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            let holds = holds_secret(fields);
-            for (key, value) in fields {
-                match value {
-                    Value::String(_) | Value::Number(_) if is_secret(key) || (holds && key == "value") => {
-                        *value = MASK.into();
-                    }
-                    Value::Object(variables) if key == "environment" => mask_all(variables),
-                    value => mask_keys(value),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(mask_keys),
-        _ => {}
-    }
-}
-
-fn mask_all(variables: &mut Map<String, Value>) {
-    for value in variables.values_mut() {
-        *value = MASK.into();
-    }
-}
-
 struct Archive {
     tar: tar::Builder<GzEncoder<Vec<u8>>>,
     secrets: Vec<String>,
@@ -201,7 +145,7 @@ impl Archive {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o600);
-        header.set_mtime(pages::seconds(SystemTime::now()));
+        header.set_mtime(clock::seconds(SystemTime::now()));
         self.names.push(name.to_owned());
         self.tar.append_data(&mut header, format!("fyke-support/{name}"), text.as_bytes())
     }
@@ -240,25 +184,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_known_by_their_keys() {
-        for key in ["token", "API-Key", "client_secret", "password", "x-authorization", "awsSecret"] {
-            assert!(is_secret(key), "{key}");
-        }
-        for key in ["token_file", "key", "module", "cluster"] {
-            assert!(!is_secret(key), "{key}");
-        }
-        let mut value = json!({ "a": [{ "token": "x", "environment": { "HOME": "/root" }, "config": { "password": 1 } }], "token_file": "t" });
-        mask_keys(&mut value);
-        let masked = json!({ "a": [{ "token": "***", "environment": { "HOME": "***" }, "config": { "password": "***" } }], "token_file": "t" });
-        assert_eq!(value, masked);
-        let (mut names, mut texts) = (Vec::new(), Vec::new());
-        let written = json!({ "a": ["!env ONE"], "token": "!env TWO", "b": { "secret": "three" }, "c": [{ "name": "Authorization", "value": "four" }, { "name": "x", "value": "y" }] });
-        named(&written, &mut |name| names.push(name.to_owned()));
-        keyed(&written, &mut |text| texts.push(text.to_owned()));
-        assert_eq!(
-            (names, texts),
-            (vec!["ONE".to_owned(), "TWO".to_owned()], vec!["three".to_owned(), "four".to_owned()])
-        );
+    fn variables_of_the_environment_are_known_by_their_names() {
+        let mut names = Vec::new();
+        named(&json!({ "a": ["!env ONE"], "token": "!env TWO", "b": "three" }), &mut |name| {
+            names.push(name.to_owned())
+        });
+        assert_eq!(names, ["ONE", "TWO"]);
     }
 
     #[test]

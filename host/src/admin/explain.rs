@@ -5,11 +5,13 @@ use std::sync::Arc;
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use super::Admin;
 use crate::{
     dry_run::{self, Asked, Unexplained},
     reload::keeper,
+    snapshot::Snapshot,
 };
 
 /// Answers a question.
@@ -19,31 +21,43 @@ pub(super) async fn run(admin: &Arc<Admin>, query: &str) -> (StatusCode, Value) 
         Ok(asked) => asked,
         Err(why) => return failed(StatusCode::BAD_REQUEST, why),
     };
-    let Ok(_turn) = admin.explanations.try_acquire() else {
-        return failed(
-            StatusCode::TOO_MANY_REQUESTS,
-            "another explanation is under way; ask again in a second".to_owned(),
-        );
-    };
-    let proxy = Arc::clone(&admin.keeper.proxy);
-    let runtime = tokio::runtime::Handle::current();
+    let (admin, runtime) = (Arc::clone(admin), Handle::current());
     let explained = keeper::aside(move || {
-        let snapshot = proxy.snapshot();
-        let prepare = |config| proxy.prepare_apart(config);
-        let told = dry_run::explain(Arc::clone(&snapshot.config), &asked, Some(&*snapshot.clusters), &runtime, prepare);
-        (told, snapshot.generation)
+        let snapshot = admin.keeper.proxy.snapshot();
+        explain(&admin, &snapshot, &asked, &runtime).map(|told| (told, snapshot.generation))
     });
     match explained.await {
-        Ok((Ok(mut told), generation)) => {
+        Ok(Ok((mut told, generation))) => {
             if let Some(fields) = told.as_object_mut() {
                 fields.insert("generation".to_owned(), generation.into());
             }
             (StatusCode::OK, told)
         }
-        Ok((Err(Unexplained::Request(why)), _)) => failed(StatusCode::BAD_REQUEST, why),
-        Ok((Err(Unexplained::Configuration(report)), _)) => failed(StatusCode::INTERNAL_SERVER_ERROR, report.summary()),
+        Ok(Err((status, why))) => failed(status, why),
         Err(error) => failed(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
+}
+
+/// Has what runs in a snapshot explained. Blocks; one question is answered at a time.
+///
+/// # Errors
+/// Why it is not, with the status that says so.
+pub(super) fn explain(
+    admin: &Admin,
+    snapshot: &Snapshot,
+    asked: &Asked,
+    runtime: &Handle,
+) -> Result<Value, (StatusCode, String)> {
+    let Ok(_turn) = admin.explanations.try_acquire() else {
+        let why = "another explanation is under way; ask again in a second";
+        return Err((StatusCode::TOO_MANY_REQUESTS, why.to_owned()));
+    };
+    let prepare = |config| admin.keeper.proxy.prepare_apart(config);
+    let (config, clusters) = (Arc::clone(&snapshot.config), Some(&*snapshot.clusters));
+    dry_run::explain(config, asked, clusters, runtime, prepare).map_err(|error| match error {
+        Unexplained::Request(why) => (StatusCode::BAD_REQUEST, why),
+        Unexplained::Configuration(report) => (StatusCode::INTERNAL_SERVER_ERROR, report.summary()),
+    })
 }
 
 /// What is not understood is not ignored: it may change what the request meets.

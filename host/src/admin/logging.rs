@@ -8,8 +8,9 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Admin, actions::Answer, pages::seconds};
+use super::{Admin, actions::Answer};
 use crate::{
+    clock::seconds,
     config::units,
     telemetry::logging::levels::{Change, LevelError, Levels, USUAL},
 };

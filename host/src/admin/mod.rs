@@ -166,7 +166,7 @@ async fn operate(
     request: Request<Incoming>,
 ) -> Response<Body> {
     match operation.id {
-        Id::Reload | Id::Rollback | Id::Drain | Id::SetLogging | Id::ChangeEndpoint => {
+        Id::Reload | Id::Rollback | Id::Release | Id::Drain | Id::SetLogging | Id::ChangeEndpoint => {
             change(admin, operation.id, asked, None, request).await
         }
         Id::LoadFilter | Id::RemoveFilter | Id::PromoteFilter | Id::AbortFilter | Id::RollbackFilter => {
@@ -256,13 +256,23 @@ fn page(admin: &Admin, id: Id, asked: Asked<'_>) -> Response<Body> {
     match id {
         Id::IsLive => text(StatusCode::OK, "live\n"),
         Id::Ready if draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        Id::Ready => text(StatusCode::OK, "ready\n"),
+        Id::Ready => {
+            let planes = admin.keeper.control_planes.states();
+            match planes.iter().find(|(_, plane)| !plane.is_settled()) {
+                Some((name, _)) => {
+                    text(StatusCode::SERVICE_UNAVAILABLE, format!("control plane {name} has not said what there is\n"))
+                }
+                None => text(StatusCode::OK, "ready\n"),
+            }
+        }
         Id::Status => {
             let now = pages::Circumstances {
                 draining,
                 overload: proxy.overload(),
                 last_change: admin.keeper.audit.last_change(),
                 log_levels: admin.log.levels.changes().len(),
+                control_planes: admin.keeper.control_planes.states(),
+                pinned: admin.keeper.pinned(),
             };
             ok(pages::status(&snapshot, registry, &now))
         }

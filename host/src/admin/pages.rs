@@ -1,6 +1,7 @@
 //! The pages as JSON, in the words of the configuration.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, PoisonError, atomic::Ordering},
     time::SystemTime,
 };
@@ -10,15 +11,19 @@ use serde_json::{Value, json};
 
 use super::filter_pages;
 use crate::{
+    clock::seconds,
     cluster::{
         balance::Health,
         choice::Priority,
         endpoint::{Mark, SharedEndpoint},
+        found::State,
         shared::SharedCluster,
     },
+    config::resolved::Discovery,
     reload::audit::{Entry, Outcome},
     snapshot::Snapshot,
     telemetry::{Metric, Reading, Registry, names},
+    xds::status::Status as ControlPlane,
 };
 
 pub(super) fn count(registry: &Registry, metric: &Metric, labels: &[(&str, &str)]) -> i64 {
@@ -41,10 +46,6 @@ pub fn config(snapshot: &Snapshot) -> Value {
     json!({ "generation": snapshot.generation, "since": since, "bound": listeners, "config": snapshot.config.sources.as_written() })
 }
 
-pub(super) fn seconds(moment: SystemTime) -> u64 {
-    moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 /// What the status says besides the snapshot.
 pub struct Circumstances {
     /// Whether the process drains.
@@ -55,6 +56,10 @@ pub struct Circumstances {
     pub last_change: Option<Entry>,
     /// Targets of the log whose level is changed.
     pub log_levels: usize,
+    /// Control planes, and how they are.
+    pub control_planes: BTreeMap<String, Arc<ControlPlane>>,
+    /// The generation that neither they nor changed files replace.
+    pub pinned: Option<u64>,
 }
 
 /// Endpoints that the status names.
@@ -89,6 +94,8 @@ pub fn status(snapshot: &Snapshot, registry: &Registry, now: &Circumstances) -> 
         "last_change": now.last_change.as_ref().map(audited),
         "log_levels": now.log_levels,
         "overload": now.overload,
+        "pinned": now.pinned,
+        "control_planes": now.control_planes.iter().map(|(name, plane)| (name, plane.to_json())).collect::<BTreeMap<_, _>>(),
     })
 }
 
@@ -106,6 +113,29 @@ fn warnings(
         if !membership.endpoints.is_empty() && !membership.endpoints.iter().any(|one| one.status.is_usable()) {
             warnings.push(format!("cluster {name} has no endpoint that is usable"));
         }
+        if cluster.settings.discovery.is_some() {
+            let state = cluster.found.state();
+            if membership.endpoints.is_empty() {
+                warnings.push(format!("cluster {name} has no endpoint: none has been discovered"));
+            }
+            if !state.failure.is_empty() {
+                warnings.push(format!("cluster {name}: discovery changes nothing: {}", state.failure));
+            }
+        }
+    }
+    for (name, plane) in &now.control_planes {
+        if !plane.is_connected() {
+            warnings.push(format!("control plane {name} is not there: what it has sent goes on"));
+        }
+        let refused = plane.refused_now();
+        if refused > 0 {
+            warnings.push(format!("of control plane {name} {refused} resources are refused"));
+        }
+    }
+    if let Some(generation) = now.pinned {
+        warnings.push(format!(
+            "pinned to generation {generation}: neither control planes nor changed files are followed until `fyke rollback --release`"
+        ));
     }
     if unhealthy > 0 {
         warnings.push(format!("{unhealthy} endpoint{} not healthy", if unhealthy == 1 { " is" } else { "s are" }));
@@ -178,7 +208,7 @@ fn endpoint(endpoint: &SharedEndpoint) -> Value {
     let finding = status.finding.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut value = json!({
         "address": settings.address,
-        "weight": status.weight().unwrap_or(settings.weight),
+        "weight": status.weight_beside(settings.weight),
         "priority": settings.priority,
         "zone": settings.zone,
         "health": status.health().label(),
@@ -231,6 +261,25 @@ impl Serialize for Clusters<'_> {
     }
 }
 
+/// Where endpoints are found, and what came of asking there.
+fn discovered(discovery: &Discovery, state: &State) -> Value {
+    let (source, place) = discovery.words();
+    json!({
+        "source": source,
+        "place": place,
+        "version": state.version,
+        "updated": state.updated.map(seconds),
+        "answered": state.answered.map(seconds),
+        "hosts": state.hosts,
+        "from_disk": state.from_disk,
+        "failure": Some(&state.failure).filter(|failure| !failure.is_empty()),
+        "answers": {
+            "updated": state.updates, "unchanged": state.unchanged, "empty": state.empty,
+            "malformed": state.malformed, "unreachable": state.unreachable,
+        },
+    })
+}
+
 fn cluster(cluster: &SharedCluster, registry: &Registry) -> Value {
     let settings = &cluster.settings;
     let labels = [("cluster", settings.name.as_str())];
@@ -246,8 +295,10 @@ fn cluster(cluster: &SharedCluster, registry: &Registry) -> Value {
             "retries": { "remaining": left.retries },
         })
     };
+    let discovery = settings.discovery.as_ref().map(|discovery| discovered(discovery, &cluster.found.state()));
     json!({
         "endpoints": endpoints,
+        "discovery": discovery,
         "requests": {
             "active": count(registry, &names::CLUSTER_REQUESTS_ACTIVE, &labels),
             "1xx": class("1xx"), "2xx": class("2xx"), "3xx": class("3xx"), "4xx": class("4xx"), "5xx": class("5xx"),

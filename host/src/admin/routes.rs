@@ -36,6 +36,7 @@ pub(super) enum Id {
     SupportBundle,
     Reload,
     Rollback,
+    Release,
     Drain,
     ChangeEndpoint,
     LoadFilter,

@@ -158,7 +158,7 @@ async fn answered(
             Ok(Ok(data)) => {
                 held.extend_from_slice(&data);
                 loop {
-                    match message(&mut held) {
+                    match message(&mut held, LARGEST_MESSAGE) {
                         Ok(Some(message)) => {
                             if !each(Event::Message(message)) {
                                 return Status::new(UNKNOWN, "nobody listens");
@@ -212,18 +212,18 @@ fn outgoing(cluster: &LocalCluster, request: Request, body: RequestBody) -> Outg
 }
 
 /// Takes the first message, if all of it is there.
-fn message(held: &mut BytesMut) -> Result<Option<BytesMut>, Status> {
+///
+/// # Errors
+/// It is compressed, or larger than `most`.
+pub fn message(held: &mut BytesMut, most: usize) -> Result<Option<BytesMut>, Status> {
     let Some((prefix, _)) = held.split_first_chunk::<PREFIX>() else { return Ok(None) };
     let [flag, length @ ..] = *prefix;
     let length = u32::from_be_bytes(length) as usize;
     if flag != 0 {
         return Err(Status::new(UNIMPLEMENTED, "the answer is compressed, which was not asked for"));
     }
-    if length > LARGEST_MESSAGE {
-        return Err(Status::new(
-            RESOURCE_EXHAUSTED,
-            format!("a message of {length} bytes; {LARGEST_MESSAGE} are taken"),
-        ));
+    if length > most {
+        return Err(Status::new(RESOURCE_EXHAUSTED, format!("a message of {length} bytes; {most} are taken")));
     }
     if held.len() < PREFIX + length {
         return Ok(None);
@@ -281,7 +281,7 @@ mod tests {
             let mut received = Vec::new();
             for piece in sent.chunks(cut) {
                 held.extend_from_slice(piece);
-                while let Some(message) = message(&mut held).unwrap() {
+                while let Some(message) = message(&mut held, LARGEST_MESSAGE).unwrap() {
                     received.push(message.to_vec());
                 }
             }
@@ -292,8 +292,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_taken_is_named() {
-        assert_eq!(message(&mut BytesMut::from(&[1, 0, 0, 0, 0][..])).unwrap_err().code, UNIMPLEMENTED);
-        assert_eq!(message(&mut BytesMut::from(&[0, 255, 0, 0, 0][..])).unwrap_err().code, RESOURCE_EXHAUSTED);
+        assert_eq!(
+            message(&mut BytesMut::from(&[1, 0, 0, 0, 0][..]), LARGEST_MESSAGE).unwrap_err().code,
+            UNIMPLEMENTED
+        );
+        assert_eq!(
+            message(&mut BytesMut::from(&[0, 255, 0, 0, 0][..]), LARGEST_MESSAGE).unwrap_err().code,
+            RESOURCE_EXHAUSTED
+        );
         let mut trailers = HeaderMap::new();
         assert_eq!(status_of(&trailers).code, UNKNOWN);
         trailers.insert("grpc-status", HeaderValue::from_static("5"));

@@ -1,14 +1,17 @@
 //! The command line: one file per subcommand.
 //!
 //! Exit codes: 0 done, 1 something failed while running, 2 the configuration (or the command line) is wrong, 3 tests failed, or `status` has
-//! found something that is not well.
+//! found something that is not well, or `convert` has lost something.
 //! `--output json` makes machine-readable what a command prints; errors go to standard error.
 
 mod bundle;
+mod convert;
 mod demo;
 mod explain;
 mod filter;
 mod process;
+mod ratelimit_service;
+mod registry;
 mod remote;
 mod run;
 mod schema;
@@ -29,7 +32,11 @@ use std::{
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use crate::{config::Report, telemetry::logging, testbed};
+use crate::{
+    config::{Report, Written},
+    telemetry::logging,
+    testbed,
+};
 
 /// Done.
 const DONE: u8 = 0;
@@ -83,6 +90,9 @@ enum Command {
     Run {
         /// Configuration: YAML, or JSON or TOML by extension
         file: PathBuf,
+        /// The file is Envoy's bootstrap, of which everything must have a counterpart (see `convert`)
+        #[arg(long)]
+        envoy: bool,
         /// Take the listening sockets over from the process that runs with the same `state`, if there is one; it drains then
         #[arg(long)]
         take_over: bool,
@@ -108,6 +118,12 @@ enum Command {
         #[arg(long, value_name = "PORT", default_value_t = 8080)]
         port: u16,
     },
+    /// Print an Envoy bootstrap as a configuration of Fyke, and what could not be carried over. Exits with 3 when something is lost
+    Convert(convert::Arguments),
+    /// Serve a simple registry: services register there by heartbeats, proxies ask it (`discovery: { rest: ... }`)
+    Registry(registry::Arguments),
+    /// Serve Envoy's rate limit service protocol, with rules of envoyproxy/ratelimit
+    RatelimitService(ratelimit_service::Arguments),
     /// Print the JSON Schema of the configuration, with those of the builtin filters in it
     Schema,
     #[command(flatten)]
@@ -163,13 +179,17 @@ pub fn main() -> ExitCode {
         }
     };
     let code = match arguments.command {
-        Command::Run { file, take_over, resume } => {
+        Command::Run { file, envoy, take_over, resume } => {
+            let file = Written { path: file, is_envoys: envoy };
             run::run(&file, take_over, resume, arguments.output, &log.control())
         }
         Command::Validate { file } => validate::run(&file, arguments.output),
         Command::Test(test) => test::run(&test, arguments.output),
         Command::Explain(explain) => explain::run(&explain, arguments.output),
         Command::Demo { duration, port } => demo::run(duration, port, log.control()),
+        Command::Convert(convert) => convert::run(&convert, arguments.output),
+        Command::Registry(registry) => registry::run(&registry),
+        Command::RatelimitService(service) => ratelimit_service::run(&service),
         Command::Schema => schema::run(),
         Command::Remote(remote) => remote::run(&remote, arguments.output),
         Command::Tap(tap) => tap::run(&tap, arguments.output),

@@ -21,7 +21,7 @@ use super::run::tell_service_manager;
 use crate::{
     admin::{self, Admin, Board, Endpoint, access::Access},
     config::{
-        Config, Origin, Problem, Report, Sources,
+        Config, Origin, Problem, Report, Sources, Written,
         resolved::{self, Address},
     },
     reload::{
@@ -33,7 +33,11 @@ use crate::{
         watch,
     },
     telemetry::{event_kinds, logging::Control},
+    xds,
 };
+
+/// How long what control planes have sent has to get to disk when the process ends.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Below `state`, where the next process takes over.
 const DOOR: &str = "upgrade.sock";
@@ -43,6 +47,8 @@ pub struct Process {
     admin: Arc<Admin>,
     /// Answers at the admin endpoint.
     answers: Option<JoinHandle<()>>,
+    /// Listens to control planes.
+    listens: Option<(tokio::sync::watch::Sender<bool>, JoinHandle<()>)>,
     /// Another process serves in place of this one.
     handed_over: Arc<AtomicBool>,
     /// Where the admin endpoint listens.
@@ -64,7 +70,7 @@ impl Process {
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn start(config: Config, file: Option<&Path>, take_over: bool, log: Control) -> Result<Self, Report> {
+    pub fn start(config: Config, file: Option<&Written>, take_over: bool, log: Control) -> Result<Self, Report> {
         // From here on they do not end the process: who sends one early is served when there is something to reload, or to open anew.
         let hangup = signal(SignalKind::hangup());
         let rotate = signal(SignalKind::user_defined1());
@@ -98,8 +104,11 @@ impl Process {
                 Err(error) => tracing::error!(pid, "the process before does not answer, and may still serve: {error}"),
             }
         }
+        let mut listens = None;
         if file.is_some() {
             tokio::spawn(watch::run(Arc::clone(&keeper)));
+            let (end, told) = tokio::sync::watch::channel(false);
+            listens = Some((end, tokio::spawn(xds::run(Arc::clone(&keeper), told))));
             match hangup {
                 Ok(hangup) => drop(tokio::spawn(on_hangup(Arc::clone(&keeper), hangup))),
                 Err(error) => tracing::error!("SIGHUP cannot be waited for, it ends the process: {error}"),
@@ -139,7 +148,7 @@ impl Process {
             wait_for_successor(&door, Arc::clone(&admin), copy, Arc::clone(&handed_over));
         }
         let answers = endpoint.map(|endpoint| tokio::spawn(admin::serve(Arc::clone(&admin), endpoint)));
-        Ok(Self { admin, answers, handed_over, admin_address })
+        Ok(Self { admin, answers, listens, handed_over, admin_address })
     }
 
     /// Keeps what runs on disk, for a start whose file is broken.
@@ -176,6 +185,11 @@ impl Process {
     /// Drains and ends. A second signal ends at once.
     pub fn drain(self, runtime: &Runtime) {
         self.admin.draining.store(true, Ordering::Relaxed);
+        if let Some((end, listens)) = self.listens {
+            // No generation comes of it any more, and what they have sent is kept for the next start.
+            let _ = end.send(true);
+            let _ = runtime.block_on(async { tokio::time::timeout(FAREWELL, listens).await });
+        }
         if let Some(answers) = self.answers.filter(|_| self.handed_over.load(Ordering::Relaxed)) {
             // Questions are for the other process now.
             answers.abort();
@@ -189,7 +203,12 @@ impl Process {
         }
         keeper.note_drain(if self.handed_over.load(Ordering::Relaxed) { "successor" } else { "operator" });
         let proxy = Arc::clone(&keeper.proxy);
+        let stays = self.handed_over.load(Ordering::Relaxed);
         runtime.block_on(async {
+            // Readiness has failed by now; others stop sending people here before the door closes. A successor serves at the same address.
+            if !stays {
+                proxy.withdraw().await;
+            }
             let drained = tokio::task::spawn_blocking(move || proxy.drain());
             tokio::select! {
                 _ = drained => {}

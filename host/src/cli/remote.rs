@@ -34,6 +34,9 @@ pub(super) enum Remote {
     Rollback {
         /// The generation (default: the one before)
         generation: Option<u64>,
+        /// Follow control planes and changed files again, from what they say now: a rollback keeps them away
+        #[arg(long, conflicts_with = "generation")]
+        release: bool,
         #[command(flatten)]
         target: Target,
     },
@@ -79,8 +82,9 @@ pub(super) fn run(remote: &Remote, output: Output) -> u8 {
         Remote::Status(target) => (target, Method::GET, "/v1/status".to_owned()),
         Remote::Reload(target) => (target, Method::POST, "/reload".to_owned()),
         Remote::Diff(target) => (target, Method::POST, "/reload?dry_run=true".to_owned()),
-        Remote::Rollback { generation: None, target } => (target, Method::POST, "/rollback".to_owned()),
-        Remote::Rollback { generation: Some(generation), target } => {
+        Remote::Rollback { release: true, target, .. } => (target, Method::POST, "/release".to_owned()),
+        Remote::Rollback { generation: None, target, .. } => (target, Method::POST, "/rollback".to_owned()),
+        Remote::Rollback { generation: Some(generation), target, .. } => {
             (target, Method::POST, format!("/rollback?to={generation}"))
         }
         Remote::LogLevel { log_target: None, target, .. } => (target, Method::GET, "/v1/logging".to_owned()),

@@ -6,7 +6,7 @@ use sd_notify::NotifyState;
 
 use super::{DONE, FAILED, Output, complain, process};
 use crate::{
-    config::{self, Config, Report},
+    config::{Config, Report, Written},
     reload::last_good,
     telemetry::logging::Control,
 };
@@ -40,7 +40,7 @@ fn last_good(file: &Path, report: &Report) -> Option<Config> {
 }
 
 /// Runs the proxy until it is asked to end.
-pub fn run(file: &Path, take_over: bool, resume: bool, output: Output, log: &Control) -> u8 {
+pub fn run(file: &Written, take_over: bool, resume: bool, output: Output, log: &Control) -> u8 {
     let runtime = match process::control_plane() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -51,8 +51,8 @@ pub fn run(file: &Path, take_over: bool, resume: bool, output: Output, log: &Con
     let started = {
         let _entered = runtime.enter();
         let start = |config| process::Process::start(config, Some(file), take_over, log.clone());
-        match config::load(file).and_then(start) {
-            Err(report) if resume => last_good(file, &report)
+        match last_good::with_received(file).and_then(start) {
+            Err(report) if resume => last_good(&file.path, &report)
                 .and_then(|config| {
                     // What is wrong now is wrong with both.
                     let process = start(config).ok()?;

@@ -5,10 +5,10 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicU32, AtomicUsize, Ordering},
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::resolved::{RetryLimit, Thresholds};
 
@@ -18,6 +18,8 @@ pub struct Breakers {
     limits: Thresholds,
     /// One for each connection that may be open.
     pub connections: Arc<Semaphore>,
+    /// Those who wait for one of them: while there are any, connections that come free are closed, not kept.
+    starving: AtomicUsize,
     requests: Count,
     pending: Count,
     retries: Count,
@@ -63,7 +65,8 @@ impl Breakers {
     #[must_use]
     pub fn new(limits: Thresholds) -> Self {
         let connections = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-        Self { limits, connections, requests: Count::default(), pending: Count::default(), retries: Count::default() }
+        let (requests, pending, retries) = Default::default();
+        Self { limits, connections, starving: AtomicUsize::new(0), requests, pending, retries }
     }
 
     /// The limits.
@@ -88,6 +91,28 @@ impl Breakers {
     pub fn wait(&self) -> Option<Waiting<'_>> {
         // Not `then_some`: made in vain, it would end a wait that has not begun.
         self.pending.enter(self.limits.pending).then(|| Waiting(self))
+    }
+
+    /// A permit to open a connection, once there is one.
+    pub async fn permit(&self) -> OwnedSemaphorePermit {
+        match Arc::clone(&self.connections).acquire_owned().await {
+            Ok(permit) => permit,
+            // The semaphore is never closed; waiting on lets the time limit speak.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Whether somebody waits for the permit to open a connection.
+    #[must_use]
+    pub fn is_starving(&self) -> bool {
+        self.starving.load(Ordering::Relaxed) > 0
+    }
+
+    /// Says that somebody does, until the value is dropped.
+    #[must_use]
+    pub fn starve(&self) -> Starving<'_> {
+        self.starving.fetch_add(1, Ordering::Relaxed);
+        Starving(&self.starving)
     }
 
     /// What is left.
@@ -126,6 +151,16 @@ pub struct Waiting<'a>(&'a Breakers);
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.pending.leave();
+    }
+}
+
+/// Somebody waits for the permit to open a connection.
+#[derive(Debug)]
+pub struct Starving<'a>(&'a AtomicUsize);
+
+impl Drop for Starving<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

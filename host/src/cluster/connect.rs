@@ -28,6 +28,9 @@ use crate::{
     transport::{Flat, Transport, Wire},
 };
 
+/// Bytes of an answer that an endpoint may send over HTTP/2 before they are taken.
+const STREAM_WINDOW: u32 = 512 * 1024;
+
 /// Spawns hyper's tasks on the worker's own thread.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LocalExecutor;
@@ -225,6 +228,13 @@ pub fn strip_port(authority: &str) -> &str {
     }
 }
 
+/// The window of a connection whose streams have this one each, of at most so many (RFC 9113, section 6.9.1).
+#[must_use]
+pub fn window(of_stream: u32, streams: u32) -> u32 {
+    const MOST: u32 = (1 << 31) - 1;
+    of_stream.saturating_mul(streams.max(1)).min(MOST)
+}
+
 async fn handshake<I, K>(
     settings: &Cluster,
     io: I,
@@ -246,8 +256,9 @@ where
         }
         let (sender, connection) = builder
             .timer(TokioTimer::new())
-            .initial_connection_window_size(4 * 1024 * 1024)
-            .initial_stream_window_size(1024 * 1024)
+            // Room for all streams: some whose clients do not read do not stop the others.
+            .initial_connection_window_size(window(STREAM_WINDOW, settings.pool.streams_per_connection))
+            .initial_stream_window_size(STREAM_WINDOW)
             .max_header_list_size(256 * 1024)
             .handshake(io)
             .await

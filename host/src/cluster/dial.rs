@@ -110,8 +110,7 @@ async fn attempt(
     priority: Priority,
     asks: Asks<'_>,
 ) -> Result<Line, Missed> {
-    let settings = &cluster.shared.settings;
-    let (started, limit) = (Instant::now(), settings.connect_timeout);
+    let (started, limit) = (Instant::now(), cluster.shared.settings.connect_timeout);
     let breakers = cluster.shared.breakers(priority);
     let permit = match Arc::clone(&breakers.connections).try_acquire_owned() {
         Ok(permit) => permit,
@@ -120,23 +119,19 @@ async fn attempt(
             Err(_) => return Err(cluster.overflow(priority, Limit::Connections, started.elapsed()).into()),
         },
     };
-    let Some(room) = endpoint.room(breakers.limits().connections_per_endpoint) else { return Err(Missed::Full) };
-    let open = Open::new(cluster, room, permit);
-    let address = endpoint.address();
-    match timeout(limit, connect::transport(settings, endpoint.settings(), asks)).await {
-        Ok(Ok((transport, ends))) => {
-            endpoint.count(1);
-            cluster.record(endpoint, Outcome::LocalOriginSuccessFinal);
-            Ok(Line { transport, address, ends, endpoint: Rc::clone(endpoint), _open: open })
-        }
-        Ok(Err(error)) => {
-            cluster.not_connected(endpoint, &error);
-            Err(error.into())
-        }
-        Err(_) => {
-            let error = ClusterError::ConnectTimeout { address, timeout: limit };
-            cluster.not_connected(endpoint, &error);
-            Err(error.into())
-        }
-    }
+    let Some(open) = Open::begin(cluster, endpoint, (priority, permit)) else { return Err(Missed::Full) };
+    let (transport, ends) = reach(cluster, endpoint, asks).await?;
+    endpoint.count(1);
+    cluster.record(endpoint, Outcome::LocalOriginSuccessFinal);
+    Ok(Line { transport, address: endpoint.address(), ends, endpoint: Rc::clone(endpoint), _open: open })
+}
+
+/// Connects to an endpoint, within `connect_timeout`. A failure counts against it.
+pub(super) async fn reach(
+    cluster: &LocalCluster,
+    endpoint: &LocalEndpoint,
+    asks: Asks<'_>,
+) -> Result<(Transport, Ends), ClusterError> {
+    let settings = &cluster.shared.settings;
+    cluster.in_time(endpoint, connect::transport(settings, endpoint.settings(), asks)).await
 }

@@ -1,6 +1,7 @@
 //! One endpoint, as all workers see it.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -9,7 +10,14 @@ use std::{
     time::Duration,
 };
 
-use super::{balance::Health, health::outlier::HostOutlier};
+use super::{
+    Choice,
+    balance::Health,
+    health::outlier::HostOutlier,
+    learned::Learned,
+    load::{LoadWeights, Report, Reported},
+    view::milliseconds,
+};
 use crate::{config::resolved, telemetry::histogram::SharedDurations};
 
 /// An endpoint of one membership: what is written of it, and what is known.
@@ -29,6 +37,36 @@ impl SharedEndpoint {
     pub fn address(&self) -> SocketAddr {
         self.settings.address
     }
+
+    /// A label: what a filter has learned, else what the configuration says.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<String> {
+        self.with_label(key, |value| value.map(str::to_owned))
+    }
+
+    /// All labels.
+    #[must_use]
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let mut labels = self.settings.labels.clone();
+        if let Some(learned) = self.status.learned.all() {
+            labels.extend(learned.iter().map(|(key, value)| (key.clone(), value.clone())));
+        }
+        labels
+    }
+
+    /// Whether it is what a request asks for: this endpoint, if it says which one, and one with these labels. Takes no lock.
+    #[must_use]
+    pub fn meets(&self, choice: &Choice) -> bool {
+        let labels = choice.labels.as_deref().unwrap_or_default();
+        choice.endpoint.is_none_or(|wanted| wanted == self.address())
+            && labels.iter().all(|(key, wanted)| self.with_label(key, |value| value == Some(wanted.as_str())))
+    }
+
+    fn with_label<T>(&self, key: &str, look: impl FnOnce(Option<&str>) -> T) -> T {
+        self.status
+            .learned
+            .with(key, |learned| look(learned.or_else(|| self.settings.labels.get(key).map(String::as_str))))
+    }
 }
 
 /// What is known of an endpoint, by whoever watches it.
@@ -47,12 +85,24 @@ pub struct Status {
     pub checked: Mutex<Option<Checked>>,
     /// The weight that an operator has set; [`NO_WEIGHT`]: none has.
     weight: AtomicU32,
-    /// What became of requests to it.
-    pub tally: Tally,
+    /// The weight that discovery has told since; [`NO_WEIGHT`]: none.
+    discovered: AtomicU32,
+    /// What it has said of its load.
+    pub reported: Reported,
+    /// The weight that was made of it; [`NO_WEIGHT`]: none.
+    reported_weight: AtomicU32,
+    /// What became of requests to it. Apart from the rest, which every pick reads; and whoever reads it need not keep the rest alive.
+    pub tally: Arc<Tally>,
+    /// What filters have learned of it.
+    pub learned: Learned,
 }
 
-/// No operator has set a weight.
+/// There is none.
 const NO_WEIGHT: u32 = u32::MAX;
+
+fn known(weight: &AtomicU32) -> Option<u32> {
+    Some(weight.load(Ordering::Relaxed)).filter(|weight| *weight != NO_WEIGHT)
+}
 
 /// What a health check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +122,8 @@ pub struct Checked {
 pub struct Tally {
     /// From the loan of a connection to the head of the answer.
     pub answers: SharedDurations,
-    /// Requests that are under way.
-    pub active: AtomicU32,
+    /// Requests that are under way, and that ever were.
+    pub requests: Begun,
     /// Answers 500 to 599.
     pub server_errors: AtomicU64,
     /// Connections that did not come about.
@@ -82,6 +132,40 @@ pub struct Tally {
     pub timeouts: AtomicU64,
     /// Connections that broke before there was an answer.
     pub resets: AtomicU64,
+}
+
+/// Requests that have a connection: how many have begun, and how many have not ended. One number in memory, so that a request costs
+/// no more than if only one of the two were counted, and a reading of both is of one moment.
+#[derive(Debug, Default)]
+pub struct Begun(AtomicU64);
+
+/// The upper half of [`Begun`] is those that have begun, the lower half those that are under way.
+const ONE_BEGUN: u64 = 1 << 32;
+
+impl Begun {
+    /// One begins; [`Begun::end`] ends it.
+    pub fn begin(&self) {
+        self.0.fetch_add(ONE_BEGUN + 1, Ordering::Relaxed);
+    }
+
+    /// See [`Begun::begin`].
+    pub fn end(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Those that are under way.
+    #[must_use]
+    pub fn active(&self) -> u32 {
+        self.read().1
+    }
+
+    /// Those that have begun, modulo 2^32, and those that are under way.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of a number")]
+    pub fn read(&self) -> (u32, u32) {
+        let both = self.0.load(Ordering::Relaxed);
+        ((both >> 32) as u32, both as u32)
+    }
 }
 
 /// A reason not to use an endpoint, or to use it less.
@@ -112,7 +196,11 @@ impl Default for Status {
             finding: Mutex::default(),
             checked: Mutex::default(),
             weight: AtomicU32::new(NO_WEIGHT),
-            tally: Tally::default(),
+            discovered: AtomicU32::new(NO_WEIGHT),
+            reported: Reported::default(),
+            reported_weight: AtomicU32::new(NO_WEIGHT),
+            tally: Arc::default(),
+            learned: Learned::default(),
         }
     }
 }
@@ -132,13 +220,42 @@ impl Status {
     /// The weight that an operator has set.
     #[must_use]
     pub fn weight(&self) -> Option<u32> {
-        Some(self.weight.load(Ordering::Relaxed)).filter(|weight| *weight != NO_WEIGHT)
+        known(&self.weight)
     }
 
     /// An operator sets a weight; `None`: what is written counts again. Returns whether that changed anything.
     pub fn set_weight(&self, weight: Option<u32>) -> bool {
         let weight = weight.unwrap_or(NO_WEIGHT);
         self.weight.swap(weight, Ordering::Relaxed) != weight
+    }
+
+    /// Discovery tells its weight. Returns whether that changed anything.
+    pub fn discover_weight(&self, weight: u32) -> bool {
+        self.discovered.swap(weight, Ordering::Relaxed) != weight
+    }
+
+    /// The endpoint says how busy it is.
+    pub fn report(&self, settings: &LoadWeights, report: &Report) {
+        if let Some(weight) = settings.weight(report) {
+            self.reported.note(weight, milliseconds());
+        }
+    }
+
+    /// The weight that was made of what it reports.
+    #[must_use]
+    pub fn reported_weight(&self) -> Option<u32> {
+        known(&self.reported_weight)
+    }
+
+    /// A weight was made of what it reports; `None`: what is written or discovered counts again.
+    pub fn report_weight(&self, weight: Option<u32>) {
+        self.reported_weight.store(weight.unwrap_or(NO_WEIGHT), Ordering::Relaxed);
+    }
+
+    /// The weight that counts: an operator's, else that which was made of reports, else that which discovery has told, else that which is written.
+    #[must_use]
+    pub fn weight_beside(&self, written: u32) -> u32 {
+        self.weight().or_else(|| self.reported_weight()).or_else(|| known(&self.discovered)).unwrap_or(written)
     }
 
     /// When it became healthy again, in milliseconds since 1970, if it was not from the beginning.
@@ -168,6 +285,8 @@ impl Status {
             percent: AtomicU32::new(self.percent()),
             healthy_since: AtomicU64::new(self.healthy_since.load(Ordering::Relaxed)),
             weight: AtomicU32::new(self.weight.load(Ordering::Relaxed)),
+            discovered: AtomicU32::new(self.discovered.load(Ordering::Relaxed)),
+            learned: self.learned.copy(),
             ..Self::default()
         };
         if ejections {
@@ -243,6 +362,16 @@ mod tests {
         assert!(next.set_weight(Some(0)));
         assert_eq!((next.health(), next.reasons().len(), next.is_usable()), (Health::Draining, 1, true));
         assert!(next.set_weight(None) && next.health() == Health::Healthy);
+    }
+
+    #[test]
+    fn what_has_begun_is_counted_beyond_its_end_and_wraps_alone() {
+        let requests = Begun(AtomicU64::new((u64::from(u32::MAX) << 32) | 1));
+        requests.begin();
+        assert_eq!(requests.read(), (0, 2));
+        requests.end();
+        requests.end();
+        assert_eq!((requests.read(), requests.active()), ((0, 0), 0));
     }
 
     #[test]

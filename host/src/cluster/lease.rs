@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, rc::Rc, sync::atomic::Ordering};
 
 use futures_util::future::Either;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::{
     body::Incoming,
     client::conn::{http1, http2},
@@ -16,6 +16,7 @@ use super::{
     connect::Ends,
     error::ClusterError,
     health::outlier::{LocalOriginFailure, Outcome},
+    load::Report,
     local::{LocalCluster, Open},
     pool::{LocalEndpoint, Multiplexed},
     settings::ExtendedConnect,
@@ -74,7 +75,7 @@ impl Lease {
         priority: Priority,
     ) -> Self {
         endpoint.count(1);
-        endpoint.shared.status.tally.active.fetch_add(1, Ordering::Relaxed);
+        endpoint.shared.status.tally.requests.begin();
         Self { cluster, endpoint, link: Some(link), ends, reused, priority, lent: Instant::now() }
     }
 
@@ -110,12 +111,7 @@ impl Lease {
     /// [`ClusterError::ConnectTimeout`] when the endpoint says nothing.
     pub async fn extended_connect(&self) -> Result<ExtendedConnect, ClusterError> {
         let Some(Link::Http2 { connection, .. }) = &self.link else { return Ok(ExtendedConnect::Refuse) };
-        let timeout = self.cluster.shared.settings.connect_timeout;
-        tokio::time::timeout(timeout, connection.settings().extended_connect()).await.map_err(|_| {
-            let error = ClusterError::ConnectTimeout { address: self.address(), timeout };
-            self.cluster.not_connected(&self.endpoint, &error);
-            error
-        })
+        self.cluster.in_time(&self.endpoint, async { Ok(connection.settings().extended_connect().await) }).await
     }
 
     /// Sends the request and waits for the head of the answer.
@@ -164,6 +160,15 @@ impl Lease {
         }
     }
 
+    /// The fields of an answer, or its trailers, have come: they may say how busy the endpoint is.
+    pub fn reported(&self, fields: &HeaderMap) {
+        if let Some(settings) = &self.cluster.shared.settings.balancing.load_weights
+            && let Some(report) = Report::of(fields)
+        {
+            self.endpoint.shared.status.report(settings, &report);
+        }
+    }
+
     /// There was no answer.
     pub fn broke(&self) {
         self.cluster.record(&self.endpoint, Outcome::LocalOrigin(LocalOriginFailure::Reset));
@@ -187,7 +192,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.endpoint.count(-1);
-        self.endpoint.shared.status.tally.active.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.shared.status.tally.requests.end();
         self.cluster.shared.breakers(self.priority).end_request();
         if let Some(Link::Http2 { connection, .. }) = &self.link {
             connection.release();

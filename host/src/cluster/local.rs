@@ -11,11 +11,12 @@ use std::{
 use hyper::client::conn::http1;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit},
-    time::Instant,
+    time::timeout,
 };
 
 use super::{
-    Choice, RequestBody, balance,
+    Choice, RequestBody,
+    balance::{self, NoHost},
     breakers::Breakers,
     choice::Priority,
     connect::{self, Asks, Ends, Sender},
@@ -24,12 +25,13 @@ use super::{
     lease::{Lease, Link},
     lending::Lending,
     metrics::ClusterMetrics,
-    pool::{LocalEndpoint, Multiplexed, Opening, Room, Sweep},
+    pool::{LocalEndpoint, Multiplexed, Opening, Room},
     shared::SharedCluster,
     view::View,
+    wait::Waited,
 };
 use crate::config::resolved::ClusterProtocol;
-use crate::telemetry::registry::{Gauge, Registry};
+use crate::telemetry::registry::Registry;
 
 /// A cluster on one worker.
 #[derive(Debug)]
@@ -41,14 +43,14 @@ pub struct LocalCluster {
     /// What is counted.
     pub metrics: ClusterMetrics,
     worker: usize,
-    view: RefCell<Rc<View>>,
+    pub(super) view: RefCell<Rc<View>>,
     balance: RefCell<balance::Local>,
     /// Woken when a connection has come free.
-    freed: Notify,
+    pub(super) freed: Notify,
     /// Sweeps so far.
-    sweeps: Cell<u64>,
+    pub(super) sweeps: Cell<u64>,
     /// No generation that is to come has it: connections are not kept.
-    retired: Cell<bool>,
+    pub(super) retired: Cell<bool>,
     /// Connections that are lent for exchanges of bytes.
     pub(super) lending: Lending,
 }
@@ -58,16 +60,24 @@ pub struct Open {
     cluster: Rc<LocalCluster>,
     /// Number of the sweep that finds it too old.
     pub(super) until: u64,
+    /// Whose permit it has.
+    pub(super) priority: Priority,
     _room: Room,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Open {
-    /// A connection that is about to be opened.
-    pub(super) fn new(cluster: &Rc<LocalCluster>, room: Room, permit: OwnedSemaphorePermit) -> Self {
+    /// A connection that is about to be opened; nothing, where the endpoint has as many as it may.
+    pub(super) fn begin(
+        cluster: &Rc<LocalCluster>,
+        endpoint: &Rc<LocalEndpoint>,
+        (priority, permit): (Priority, OwnedSemaphorePermit),
+    ) -> Option<Self> {
+        let room = endpoint.room(cluster.breakers(priority).limits().connections_per_endpoint)?;
         cluster.metrics.connections.inc();
         cluster.metrics.connections_active.add(1);
-        Self { cluster: Rc::clone(cluster), until: cluster.lifetime(), _room: room, _permit: permit }
+        let until = cluster.lifetime();
+        Some(Self { cluster: Rc::clone(cluster), until, priority, _room: room, _permit: permit })
     }
 }
 
@@ -81,21 +91,6 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.cluster.metrics.connections_active.sub(1);
         self.cluster.freed.notify_one();
-    }
-}
-
-struct Pending<'a>(&'a Gauge);
-
-impl<'a> Pending<'a> {
-    fn begin(gauge: &'a Gauge) -> Self {
-        gauge.add(1);
-        Self(gauge)
-    }
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        self.0.sub(1);
     }
 }
 
@@ -167,11 +162,20 @@ impl LocalCluster {
     /// The endpoint of the balancer's choice.
     pub(super) fn pick(&self, choice: Option<&Choice>) -> Result<Rc<LocalEndpoint>, ClusterError> {
         let view = self.view();
-        let picked = view.pick(choice.unwrap_or(&Choice::default()), &mut self.balance.borrow_mut()).map(Rc::clone);
-        picked.map_err(|why| {
-            self.metrics.no_endpoint.inc();
-            ClusterError::NoEndpoint { cluster: self.name.to_string(), why: why.to_string() }
-        })
+        let picked = view.pick(choice.unwrap_or(&Choice::default()), &mut self.balance.borrow_mut());
+        picked.map(Rc::clone).map_err(|why| self.no_endpoint(why))
+    }
+
+    /// The endpoint of the balancer's choice among those that are what is asked for.
+    pub(super) fn pick_strictly(&self, choice: &Choice) -> Result<Rc<LocalEndpoint>, ClusterError> {
+        let view = self.view();
+        let picked = view.pick_strictly(choice, &mut self.balance.borrow_mut());
+        picked.map(Rc::clone).map_err(|why| self.no_endpoint(why))
+    }
+
+    fn no_endpoint(&self, why: NoHost) -> ClusterError {
+        self.metrics.no_endpoint.inc();
+        ClusterError::NoEndpoint { cluster: self.name.to_string(), why: why.to_string() }
     }
 
     /// An endpoint did not answer in time.
@@ -256,23 +260,13 @@ impl LocalCluster {
         asks: Asks<'_>,
         fresh: bool,
     ) -> Result<Lease, ClusterError> {
-        let limit = self.shared.settings.connect_timeout;
-        let started = Instant::now();
-        match tokio::time::timeout(limit, self.connect(priority, &endpoint, asks, fresh)).await {
-            Ok(Ok(lease)) => Ok(lease),
-            Ok(Err(error)) => {
-                self.not_connected(&endpoint, &error);
-                Err(error)
-            }
-            Err(_) if self.breakers(priority).connections.available_permits() == 0 => {
-                Err(self.overflow(priority, Limit::Connections, started.elapsed()))
-            }
-            Err(_) => {
-                let error = ClusterError::ConnectTimeout { address: endpoint.address(), timeout: limit };
-                self.not_connected(&endpoint, &error);
-                Err(error)
-            }
-        }
+        let permit = match self.admit(priority, &endpoint, fresh).await? {
+            Waited::Connection(link, ends) => return self.lend(priority, endpoint, link, ends, true),
+            Waited::Permit(permit) => permit,
+        };
+        // From here on it is up to the endpoint alone.
+        let (link, ends) = self.in_time(&endpoint, self.connect(priority, &endpoint, asks, permit)).await?;
+        self.lend(priority, endpoint, link, ends, false)
     }
 
     async fn connect(
@@ -280,38 +274,14 @@ impl LocalCluster {
         priority: Priority,
         endpoint: &Rc<LocalEndpoint>,
         asks: Asks<'_>,
-        fresh: bool,
-    ) -> Result<Lease, ClusterError> {
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(Link, Ends), ClusterError> {
         let settings = &self.shared.settings;
-        let multiplexes = || match settings.protocol {
-            ClusterProtocol::Http1 | ClusterProtocol::Tcp => false,
-            ClusterProtocol::Http2 => true,
-            // Until an endpoint has said otherwise, it may want one connection for all.
-            ClusterProtocol::Auto => endpoint.multiplexes(),
-        };
-        let pooled = || endpoint.pooled(&settings.pool, &self.metrics.idle);
         let own = settings.proxy_protocol.is_some();
-        while !own && multiplexes() && endpoint.is_opening() {
-            endpoint.opened().await;
-            if let Some((link, ends)) = pooled() {
-                return self.lend(priority, Rc::clone(endpoint), link, ends, true);
-            }
-        }
-        let multiplexed = !own && multiplexes();
-        let permit = match Arc::clone(&self.breakers(priority).connections).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => match self.wait(priority, endpoint, fresh).await? {
-                Waited::Connection(link, ends) => {
-                    return self.lend(priority, Rc::clone(endpoint), link, ends, true);
-                }
-                Waited::Permit(permit) => permit,
-            },
-        };
-        let _opening = multiplexed.then(|| Opening::begin(endpoint));
-        let Some(room) = endpoint.room(self.breakers(priority).limits().connections_per_endpoint) else {
+        let _opening = (!own && self.multiplexes(endpoint)).then(|| Opening::begin(endpoint));
+        let Some(open) = Open::begin(self, endpoint, (priority, permit)) else {
             return Err(self.overflow(priority, Limit::ConnectionsPerEndpoint, Duration::ZERO));
         };
-        let open = Open::new(self, room, permit);
         let address = endpoint.address();
         let failed = |error| ClusterError::Handshake { address, error };
         let opened = connect::open(settings, endpoint.settings(), asks, open).await?;
@@ -324,82 +294,37 @@ impl LocalCluster {
             Sender::Http2(mut sender, settings) => {
                 endpoint.agreed(true);
                 sender.ready().await.map_err(failed)?;
-                let connection = Multiplexed::new(sender.clone(), settings, opened.ends.clone(), opened.kept.until);
-                if !own {
+                let connection = Multiplexed::new(sender.clone(), settings, opened.ends.clone(), &opened.kept);
+                if !own && !endpoint.has_left() {
                     endpoint.share(Rc::clone(&connection));
                 }
                 Link::Http2 { sender, connection }
             }
         };
         self.record(endpoint, Outcome::LocalOriginSuccess);
-        self.lend(priority, Rc::clone(endpoint), link, opened.ends, false)
+        Ok((link, opened.ends))
     }
 
-    /// All permits are taken: whichever comes first, one of them or a connection of this worker.
-    async fn wait(
-        self: &Rc<Self>,
-        priority: Priority,
-        endpoint: &Rc<LocalEndpoint>,
-        fresh: bool,
-    ) -> Result<Waited, ClusterError> {
-        let breakers = self.breakers(priority);
-        let Some(_waiting) = breakers.wait() else {
-            return Err(self.overflow(priority, Limit::Pending, Duration::ZERO));
-        };
-        let _pending = Pending::begin(&self.metrics.pending);
-        let _starving = self.shared.starve();
-        let acquire = Arc::clone(&breakers.connections).acquire_owned();
-        tokio::pin!(acquire);
-        loop {
-            // A connection that says whose it is serves nobody else.
-            let fresh = fresh || self.shared.settings.proxy_protocol.is_some();
-            if !fresh && let Some((link, ends)) = endpoint.pooled(&self.shared.settings.pool, &self.metrics.idle) {
-                return Ok(Waited::Connection(link, ends));
-            }
-            // An idle connection to another endpoint is worth less than this request.
-            self.close_one_idle();
-            tokio::select! {
-                permit = &mut acquire => match permit {
-                    Ok(permit) => return Ok(Waited::Permit(permit)),
-                    // The semaphore is never closed; waiting on lets the time limit speak.
-                    Err(_) => std::future::pending().await,
-                },
-                () = self.freed.notified() => {}
-            }
+    /// Whether one connection to an endpoint is enough for all.
+    pub(super) fn multiplexes(&self, endpoint: &LocalEndpoint) -> bool {
+        match self.shared.settings.protocol {
+            ClusterProtocol::Http1 | ClusterProtocol::Tcp => false,
+            ClusterProtocol::Http2 => true,
+            // Until an endpoint has said otherwise, it may want one connection for all.
+            ClusterProtocol::Auto => endpoint.multiplexes(),
         }
     }
 
-    /// Waits for a permit to open a connection, for whoever has no use for a pooled one.
-    ///
-    /// # Errors
-    /// When too many wait already.
-    pub(super) async fn permit(&self, priority: Priority) -> Result<OwnedSemaphorePermit, ClusterError> {
-        let breakers = self.breakers(priority);
-        let Some(_waiting) = breakers.wait() else {
-            return Err(self.overflow(priority, Limit::Pending, Duration::ZERO));
-        };
-        let _pending = Pending::begin(&self.metrics.pending);
-        self.granted(priority).await
-    }
-
-    /// The same for whoever opens connections for those who wait, and counts as none of them.
-    pub(super) async fn granted(&self, priority: Priority) -> Result<OwnedSemaphorePermit, ClusterError> {
-        let breakers = self.breakers(priority);
-        let _starving = self.shared.starve();
-        self.close_one_idle();
-        match Arc::clone(&breakers.connections).acquire_owned().await {
-            Ok(permit) => Ok(permit),
-            // The semaphore is never closed; waiting on lets the time limit speak.
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    fn close_one_idle(&self) {
-        if self.lending.close_one_idle() {
-            self.metrics.idle.sub(1);
-            return;
-        }
-        self.view.borrow().endpoints().iter().any(|endpoint| endpoint.close_one_idle(&self.metrics.idle));
+    /// Connects to an endpoint within `connect_timeout`. That it cannot be done, or not in time, counts against it.
+    pub(super) async fn in_time<T>(
+        &self,
+        endpoint: &LocalEndpoint,
+        connecting: impl Future<Output = Result<T, ClusterError>>,
+    ) -> Result<T, ClusterError> {
+        let limit = self.shared.settings.connect_timeout;
+        let late = || ClusterError::ConnectTimeout { address: endpoint.address(), timeout: limit };
+        let connected = timeout(limit, connecting).await.unwrap_or_else(|_| Err(late()));
+        connected.inspect_err(|error| self.not_connected(endpoint, error))
     }
 
     /// Takes back a connection whose request is over.
@@ -410,13 +335,11 @@ impl LocalCluster {
         ends: Ends,
         (served, open): (u64, &Rc<Open>),
     ) {
-        let pool = &self.shared.settings.pool;
-        let worn = pool.requests_per_connection > 0 && served >= pool.requests_per_connection;
         let own = self.shared.settings.proxy_protocol.is_some();
-        if sender.is_closed() || worn || own || self.retired.get() || open.until <= self.sweeps.get() {
+        if sender.is_closed() || own || endpoint.has_left() || self.is_spent(served, open) {
             return;
         }
-        if self.shared.is_starving() && self.metrics.pending.own() == 0 {
+        if self.shared.is_starving(open.priority) && self.metrics.pending.own() == 0 {
             // A request on another worker waits for a permit: closing this connection gives it one.
             return;
         }
@@ -433,71 +356,4 @@ impl LocalCluster {
             self.freed.notify_one();
         }
     }
-
-    /// How often to sweep.
-    #[must_use]
-    pub fn sweep_period(&self) -> Duration {
-        let pool = &self.shared.settings.pool;
-        let shortest = pool.max_age.map_or(pool.idle_timeout, |age| age.min(pool.idle_timeout));
-        (shortest / 4).clamp(Duration::from_millis(50), Duration::from_secs(1))
-    }
-
-    /// The sweep that finds a connection too old which is opened now. Connections that are opened together do not end together.
-    fn lifetime(&self) -> u64 {
-        let Some(age) = self.shared.settings.pool.max_age else { return u64::MAX };
-        let age = age.mul_f64(1.0 - 0.2 * fastrand::f64());
-        self.sweeps.get().saturating_add(self.sweeps_in(age).max(1))
-    }
-
-    fn sweeps_in(&self, time: Duration) -> u64 {
-        u64::try_from(time.as_nanos() / self.sweep_period().as_nanos().max(1)).unwrap_or(u64::MAX)
-    }
-
-    /// Closes connections that have been idle for too long. Called once every [`LocalCluster::sweep_period`].
-    pub fn sweep(&self) {
-        let limit: Duration = self.shared.settings.pool.idle_timeout;
-        let now = self.sweeps.get() + 1;
-        self.sweeps.set(now);
-        let sweeps = self.sweeps_in(limit);
-        let everything = self.shared.is_starving() || self.retired.get();
-        let sweep = Sweep { now, sweeps, limit, everything };
-        for endpoint in self.view().endpoints() {
-            endpoint.sweep(sweep, &self.shared.settings.pool, &self.metrics.idle);
-        }
-        let view = self.view();
-        // Handshakes are dear: what is lent is given up for others only by those who have more than their part.
-        let sweep = Sweep { everything: self.retired.get() || self.has_too_many(), ..sweep };
-        let gone =
-            self.lending.sweep(|kept| kept.may_stay(sweep) && view.endpoints().iter().any(|one| kept.is_to(one)));
-        self.metrics.idle.sub(gone);
-    }
-
-    /// Only streams that have begun still use it: keeps no connection any more.
-    pub fn retire(&self) {
-        self.retired.set(true);
-        self.close_idle();
-    }
-
-    /// Closes every idle connection: the worker is going away.
-    pub fn close_idle(&self) {
-        for endpoint in self.view.borrow().endpoints() {
-            endpoint.close_idle(&self.metrics.idle);
-        }
-        self.metrics.idle.sub(self.lending.close_idle());
-    }
-
-    /// Sweeps so far.
-    pub(super) fn sweeps(&self) -> u64 {
-        self.sweeps.get()
-    }
-
-    /// Whether no generation that is to come has it.
-    pub(super) fn is_retired(&self) -> bool {
-        self.retired.get()
-    }
-}
-
-enum Waited {
-    Connection(Link, Ends),
-    Permit(OwnedSemaphorePermit),
 }

@@ -28,6 +28,12 @@ impl Membership {
         Self { version, endpoints, plan }
     }
 
+    /// The endpoint with an address.
+    #[must_use]
+    pub fn endpoint(&self, address: std::net::SocketAddr) -> Option<&Arc<SharedEndpoint>> {
+        self.endpoints.iter().find(|endpoint| endpoint.address() == address)
+    }
+
     /// The place of an address in the list.
     #[must_use]
     pub fn find(&self, address: std::net::SocketAddr) -> Option<usize> {
@@ -37,14 +43,14 @@ impl Membership {
 
 fn host(settings: &resolved::Cluster, endpoint: &SharedEndpoint, finely: bool) -> Host {
     let written = &endpoint.settings;
-    let weight = endpoint.status.weight().unwrap_or(written.weight);
+    let weight = endpoint.status.weight_beside(written.weight);
     Host {
         key: written.address.to_string(),
         weight: if finely { weight.saturating_mul(endpoint.status.percent()) } else { weight },
         priority: written.priority,
         zone: written.zone.clone(),
         locality_weight: settings.zone_weights.get(&written.zone).copied().unwrap_or(1),
-        labels: written.labels.clone(),
+        labels: endpoint.labels(),
         health: endpoint.status.health(),
         healthy_since: endpoint.status.healthy_since(),
     }

@@ -17,11 +17,15 @@ pub mod connect;
 pub mod dial;
 pub mod endpoint;
 pub mod error;
+pub mod found;
 mod happy_eyeballs;
 pub mod health;
+pub mod learned;
 pub mod lease;
 pub mod lending;
+pub mod load;
 pub mod local;
+pub mod members;
 pub mod membership;
 pub mod metrics;
 pub mod outliers;
@@ -30,7 +34,9 @@ mod preconnect;
 pub mod readings;
 pub mod settings;
 pub mod shared;
+pub mod sweep;
 pub mod view;
+mod wait;
 pub mod watch;
 
 pub use body::RequestBody;
@@ -40,3 +46,7 @@ pub use error::ClusterError;
 
 #[cfg(test)]
 mod day;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -59,8 +59,7 @@ impl SharedCluster {
         let mut moved = false;
         for change in changes {
             let cluster = self.settings.name.as_str();
-            let endpoint = membership.find(change.host).and_then(|place| membership.endpoints.get(place));
-            let Some(status) = endpoint.map(|endpoint| &endpoint.status) else { continue };
+            let Some(status) = membership.endpoint(change.host).map(|endpoint| &endpoint.status) else { continue };
             match &change.verdict {
                 Verdict::Ejected { .. } => {
                     tracing::warn!(cluster, "outlier: {change}");

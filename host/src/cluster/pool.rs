@@ -6,14 +6,14 @@ use std::{
     net::SocketAddr,
     rc::{Rc, Weak},
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use hyper::client::conn::{http1, http2};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    RequestBody, balance::Ewma, connect::Ends, endpoint::SharedEndpoint, lease::Link, local::Open, settings::Settings,
+    RequestBody, balance::Ewma, choice::Priority, connect::Ends, endpoint::SharedEndpoint, lease::Link, local::Open,
+    settings::Settings, sweep::Sweep,
 };
 use crate::{
     config::resolved::{self, Pool},
@@ -31,6 +31,10 @@ pub struct LocalEndpoint {
     /// An HTTP/2 connection is being opened: others wait for it instead of opening more.
     opening: Cell<bool>,
     opened: Notify,
+    /// It is no endpoint of the cluster any more, or the cluster is not needed any more.
+    left: Cell<bool>,
+    /// Tasks that open connections to it which are to be lent.
+    pub(super) openers: Cell<u32>,
     /// What was agreed on with it last: HTTP/2. Matters for `protocol: auto`.
     multiplexes: Cell<bool>,
     /// Average latency, for balancers that want to know.
@@ -50,11 +54,8 @@ struct Idle {
 
 impl Idle {
     fn may_stay(&self, sweep: Sweep) -> bool {
-        let fits = |open: Rc<Open>| open.until > sweep.now;
-        !sweep.everything
-            && !self.sender.is_closed()
-            && sweep.now - self.since < sweep.sweeps
-            && self.open.upgrade().is_some_and(fits)
+        let fits = |open: Rc<Open>| open.until > sweep.now && !sweep.gives_up(open.priority);
+        !self.sender.is_closed() && sweep.now - self.since < sweep.sweeps && self.open.upgrade().is_some_and(fits)
     }
 }
 
@@ -69,20 +70,28 @@ pub struct Multiplexed {
     since: Cell<Instant>,
     /// Number of the sweep that finds it too old.
     until: u64,
+    /// Whose permit it has.
+    priority: Priority,
     aged: Cell<bool>,
 }
 
 impl Multiplexed {
     /// One whose first stream is about to begin.
     #[must_use]
-    pub fn new(sender: http2::SendRequest<RequestBody>, settings: Arc<Settings>, ends: Ends, until: u64) -> Rc<Self> {
+    pub fn new(sender: http2::SendRequest<RequestBody>, settings: Arc<Settings>, ends: Ends, open: &Open) -> Rc<Self> {
         let (streams, served, since) = (Cell::new(1), Cell::new(1), Cell::new(Instant::now()));
-        Rc::new(Self { sender, settings, ends, streams, served, since, until, aged: Cell::new(false) })
+        let Open { until, priority, .. } = *open;
+        Rc::new(Self { sender, settings, ends, streams, served, since, until, priority, aged: Cell::new(false) })
     }
 
     /// Whether it has served as many requests, or for as long, as one connection may.
     fn is_worn(&self, pool: &Pool) -> bool {
         self.aged.get() || pool.requests_per_connection > 0 && self.served.get() >= pool.requests_per_connection
+    }
+
+    /// Whether another stream may begin on it: as far as we are concerned, and as far as the endpoint is.
+    fn has_room(&self, pool: &Pool) -> bool {
+        self.streams.get() < pool.streams_per_connection.min(self.settings.streams()) && !self.is_worn(pool)
     }
 
     /// Worn, and its last stream has ended.
@@ -103,19 +112,6 @@ impl Multiplexed {
     }
 }
 
-/// When connections are closed.
-#[derive(Debug, Clone, Copy)]
-pub struct Sweep {
-    /// Number of this sweep.
-    pub now: u64,
-    /// Sweeps that an idle connection lives through.
-    pub sweeps: u64,
-    /// The same as time.
-    pub limit: Duration,
-    /// Somebody waits for a connection, or nobody will want one again: nothing is kept.
-    pub everything: bool,
-}
-
 impl LocalEndpoint {
     /// Without connections.
     #[must_use]
@@ -127,6 +123,8 @@ impl LocalEndpoint {
             multiplexed: RefCell::default(),
             opening: Cell::new(false),
             opened: Notify::new(),
+            left: Cell::new(false),
+            openers: Cell::new(0),
             multiplexes: Cell::new(true),
             latency: Cell::new(None),
         })
@@ -182,9 +180,7 @@ impl LocalEndpoint {
             return None;
         }
         connections.retain(|connection| !connection.sender.is_closed() && !connection.is_over(settings));
-        let found = connections.iter().find(|connection| {
-            connection.streams.get() < settings.streams_per_connection && !connection.is_worn(settings)
-        })?;
+        let found = connections.iter().find(|connection| connection.has_room(settings))?;
         found.streams.set(found.streams.get() + 1);
         found.served.set(found.served.get() + 1);
         let link = Link::Http2 { sender: found.sender.clone(), connection: Rc::clone(found) };
@@ -246,14 +242,18 @@ impl LocalEndpoint {
         self.opened.notified().await;
     }
 
-    /// Closes one connection that nobody uses. Returns whether there was one.
-    pub fn close_one_idle(&self, idle: &Gauge) -> bool {
-        if self.idle.borrow_mut().pop_front().is_some() {
-            idle.sub(1);
+    /// Closes one connection that nobody uses, and that has a permit of this priority. Returns whether there was one.
+    pub fn close_one_idle(&self, priority: Priority, gauge: &Gauge) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let oldest = idle.iter().position(|idle| idle.open.upgrade().is_some_and(|open| open.priority == priority));
+        if let Some(oldest) = oldest {
+            idle.remove(oldest);
+            gauge.sub(1);
             return true;
         }
         let mut connections = self.multiplexed.borrow_mut();
-        let unused = connections.iter().position(|connection| connection.streams.get() == 0);
+        let unused = |connection: &Rc<Multiplexed>| connection.streams.get() == 0 && connection.priority == priority;
+        let unused = connections.iter().position(unused);
         if let Some(unused) = unused {
             connections.swap_remove(unused);
         }
@@ -270,14 +270,21 @@ impl LocalEndpoint {
             connection.aged.set(connection.until <= sweep.now);
             !connection.sender.is_closed()
                 && (connection.streams.get() > 0
-                    || (!sweep.everything
+                    || (!sweep.gives_up(connection.priority)
                         && !connection.is_over(pool)
                         && connection.since.get().elapsed() < sweep.limit))
         });
     }
 
-    /// Closes every idle connection, and keeps no HTTP/2 connection for another stream.
+    /// Whether it will get no connection any more.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.left.get()
+    }
+
+    /// It gets no connection any more: closes every idle one, and keeps no HTTP/2 connection for another stream.
     pub fn close_idle(&self, gauge: &Gauge) {
+        self.left.set(true);
         let closed = std::mem::take(&mut *self.idle.borrow_mut());
         gauge.sub(i64::try_from(closed.len()).unwrap_or(0));
         self.multiplexed.borrow_mut().clear();

@@ -28,8 +28,7 @@ impl LocalCluster {
         }
         let breakers = self.breakers(Priority::Default);
         let Ok(permit) = Arc::clone(&breakers.connections).try_acquire_owned() else { return };
-        let Some(room) = endpoint.room(breakers.limits().connections_per_endpoint) else { return };
-        let open = Open::new(self, room, permit);
+        let Some(open) = Open::begin(self, endpoint, (Priority::Default, permit)) else { return };
         let (cluster, endpoint) = (Rc::clone(self), Rc::clone(endpoint));
         tokio::task::spawn_local(async move {
             let _opening = Opening::begin(&endpoint);

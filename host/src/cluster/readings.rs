@@ -2,7 +2,7 @@
 //!
 //! Nothing is kept for them: of ten thousand clusters most are idle, and a registered series would cost each more than it has to tell.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::SystemTime};
 
 use super::{
     balance::Health, choice::Priority, clusters::SharedClusters, endpoint::Mark, health::outlier::Reason,
@@ -27,6 +27,8 @@ pub fn readings(clusters: &SharedClusters) -> Vec<FamilyReading> {
     let families = [
         family(&names::CLUSTER_ENDPOINTS, endpoints),
         family(&names::CLUSTER_CHECKS, checks),
+        family(&names::CLUSTER_DISCOVERY, discovery),
+        family(&names::CLUSTER_DISCOVERY_AGE, age),
         family(&names::CLUSTER_OUTLIERS, outliers),
         family(&names::CLUSTER_EJECTIONS, ejections),
         family(&names::CLUSTER_LIMIT_REMAINING, limits),
@@ -66,6 +68,28 @@ fn checks(name: &str, cluster: &SharedCluster, series: &mut Series) {
         series.put([name, "passed"], Reading::Counter(cluster.checks.passed.load(Ordering::Relaxed)));
         series.put([name, "failed"], Reading::Counter(cluster.checks.failed.load(Ordering::Relaxed)));
     }
+}
+
+fn discovery(name: &str, cluster: &SharedCluster, series: &mut Series) {
+    if cluster.settings.discovery.is_none() {
+        return;
+    }
+    let state = cluster.found.state();
+    for (outcome, count) in [
+        ("updated", state.updates),
+        ("unchanged", state.unchanged),
+        ("empty", state.empty),
+        ("malformed", state.malformed),
+        ("unreachable", state.unreachable),
+    ] {
+        series.put([name, outcome], Reading::Counter(count));
+    }
+}
+
+fn age(name: &str, cluster: &SharedCluster, series: &mut Series) {
+    let Some(answered) = cluster.settings.discovery.as_ref().and(cluster.found.state().answered) else { return };
+    let age = SystemTime::now().duration_since(answered).unwrap_or_default();
+    series.put([name], Reading::Gauge(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)));
 }
 
 fn outliers(name: &str, cluster: &SharedCluster, series: &mut Series) {

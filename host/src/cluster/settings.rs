@@ -1,14 +1,15 @@
-//! What an HTTP/2 endpoint says first: its SETTINGS (RFC 9113, section 3.4), and whether they allow extended CONNECT (RFC 8441, section 3).
+//! What an HTTP/2 endpoint says first: its SETTINGS (RFC 9113, section 3.4), whether they allow extended CONNECT (RFC 8441, section 3), and
+//! how many streams they allow at a time.
 //!
 //! hyper knows what they say only where nobody can ask, and not whether they have come. So the first frame is read along while it passes:
-//! from then on it costs one look for each read. An endpoint that allows it in later SETTINGS only is taken for one that does not.
+//! from then on it costs one look for each read. What an endpoint says in later SETTINGS only is not known here; hyper keeps to it.
 
 use std::{
     io,
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering::Relaxed},
+        atomic::{AtomicU8, AtomicU32, Ordering::Relaxed},
     },
     task::{Context, Poll},
 };
@@ -23,6 +24,7 @@ const HEAD: usize = 9;
 /// Bytes of one setting (section 6.5.1).
 const SETTING: usize = 6;
 const TYPE_SETTINGS: u8 = 4;
+const MAX_CONCURRENT_STREAMS: [u8; 2] = [0, 3];
 const ENABLE_CONNECT_PROTOCOL: [u8; 2] = [0, 8];
 
 /// Whether an endpoint takes extended CONNECT.
@@ -37,11 +39,18 @@ pub enum ExtendedConnect {
 }
 
 /// The first SETTINGS of an endpoint. hyper wants `Send` transports, so this is shared as if by threads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Settings {
     /// 0: not there yet; 1: allowed; 2: not allowed; 3: they never came.
     known: AtomicU8,
+    streams: AtomicU32,
     came: Notify,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { known: AtomicU8::new(0), streams: AtomicU32::new(u32::MAX), came: Notify::new() }
+    }
 }
 
 impl Settings {
@@ -57,6 +66,12 @@ impl Settings {
                 _ => came.await,
             }
         }
+    }
+
+    /// Streams that may be open at a time; without a limit until the endpoint has named one.
+    #[must_use]
+    pub fn streams(&self) -> u32 {
+        self.streams.load(Relaxed)
     }
 
     fn know(&self, known: ExtendedConnect) {
@@ -146,8 +161,12 @@ impl First {
 
     fn look(&mut self) {
         let [first, second, value @ ..] = self.setting;
-        if [first, second] == ENABLE_CONNECT_PROTOCOL {
-            self.allows = if value == [0, 0, 0, 1] { ExtendedConnect::Allow } else { ExtendedConnect::Refuse };
+        match [first, second] {
+            MAX_CONCURRENT_STREAMS => self.settings.streams.store(u32::from_be_bytes(value), Relaxed),
+            ENABLE_CONNECT_PROTOCOL => {
+                self.allows = if value == [0, 0, 0, 1] { ExtendedConnect::Allow } else { ExtendedConnect::Refuse };
+            }
+            _ => {}
         }
     }
 }
@@ -214,7 +233,7 @@ mod tests {
     }
 
     /// What is known after the bytes came, cut into pieces of this size, and the connection ended.
-    async fn known(bytes: &[u8], size: usize) -> ExtendedConnect {
+    async fn known(bytes: &[u8], size: usize) -> (ExtendedConnect, u32) {
         let settings = Arc::new(Settings::default());
         let (near, mut far) = tokio::io::duplex(1024);
         let mut preface = Preface::new(near, Arc::clone(&settings));
@@ -228,23 +247,23 @@ mod tests {
         drop(far);
         assert_eq!(preface.read(&mut [0]).await.unwrap(), 0);
         assert_eq!(all, bytes, "nothing is changed on the way");
-        settings.extended_connect().await
+        (settings.extended_connect().await, settings.streams())
     }
 
     #[tokio::test]
-    async fn the_first_settings_say_whether_extended_connect_is_allowed() {
+    async fn the_first_settings_say_whether_extended_connect_is_allowed_and_how_many_streams() {
         let streams = [0, 3, 0, 0, 0, 100];
         let (yes, no) = ([0, 8, 0, 0, 0, 1], [0, 8, 0, 0, 0, 0]);
         for (payload, expected) in [
-            (vec![], ExtendedConnect::Refuse),
-            (streams.to_vec(), ExtendedConnect::Refuse),
-            ([streams, yes].concat(), ExtendedConnect::Allow),
-            ([yes, streams].concat(), ExtendedConnect::Allow),
-            ([yes, no].concat(), ExtendedConnect::Refuse),
-            (yes[..5].to_vec(), ExtendedConnect::Refuse),
+            (vec![], (ExtendedConnect::Refuse, u32::MAX)),
+            (streams.to_vec(), (ExtendedConnect::Refuse, 100)),
+            ([streams, yes].concat(), (ExtendedConnect::Allow, 100)),
+            ([yes, streams].concat(), (ExtendedConnect::Allow, 100)),
+            ([yes, no].concat(), (ExtendedConnect::Refuse, u32::MAX)),
+            (yes[..5].to_vec(), (ExtendedConnect::Refuse, u32::MAX)),
         ] {
             // What follows does not count.
-            let bytes = [frame(4, &payload), frame(4, &yes)].concat();
+            let bytes = [frame(4, &payload), frame(4, &yes), frame(4, &[0, 3, 0, 0, 0, 1])].concat();
             for size in [1, 5, 9, 10, 1000] {
                 assert_eq!(known(&bytes, size).await, expected, "{payload:?} in pieces of {size}");
             }
@@ -253,15 +272,15 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_begin_with_settings_allows_nothing() {
-        assert_eq!(known(&frame(6, &[0, 8, 0, 0, 0, 1, 0, 8]), 3).await, ExtendedConnect::Refuse);
-        assert_eq!(known(b"HTTP/1.1 400 Bad Request\r\n\r\n", 7).await, ExtendedConnect::Refuse);
+        assert_eq!(known(&frame(6, &[0, 8, 0, 0, 0, 1, 0, 8]), 3).await.0, ExtendedConnect::Refuse);
+        assert_eq!(known(b"HTTP/1.1 400 Bad Request\r\n\r\n", 7).await.0, ExtendedConnect::Refuse);
     }
 
     #[tokio::test]
     async fn a_connection_that_ends_before_its_settings_says_nothing_of_them() {
         let whole = frame(4, &[0, 8, 0, 0, 0, 1]);
         for length in 0..whole.len() {
-            assert_eq!(known(&whole[..length], 7).await, ExtendedConnect::Gone, "{length} bytes");
+            assert_eq!(known(&whole[..length], 7).await.0, ExtendedConnect::Gone, "{length} bytes");
         }
         let settings = Arc::new(Settings::default());
         drop(Preface::new(tokio::io::empty(), Arc::clone(&settings)));

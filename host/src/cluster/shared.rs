@@ -1,11 +1,11 @@
 //! The part of a cluster that exists once per process.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -15,7 +15,9 @@ use super::{
     breakers::{Breakers, RetryPermit},
     choice::Priority,
     endpoint::{SharedEndpoint, Status},
+    found::Found,
     health::{self, outlier::Detector},
+    learned::Published,
     lending::Shares,
     membership::Membership,
 };
@@ -24,23 +26,22 @@ use crate::{
     telemetry::{Events, event_kinds::Kind},
 };
 
-/// Labels that filters may publish of one endpoint.
-const MOST_LABELS: usize = 64;
-/// Bytes of all their keys and values.
-const MOST_LABEL_BYTES: usize = 8 * 1024;
-/// Longest key and longest value of one, in bytes.
-const LONGEST_LABEL: usize = 1024;
-
 /// Settings, members and limits of a cluster.
 #[derive(Debug)]
 pub struct SharedCluster {
     /// Settings.
     pub settings: Arc<resolved::Cluster>,
     /// Rises with every change of the membership or of an endpoint's health.
-    version: AtomicU64,
-    membership: Mutex<Arc<Membership>>,
+    pub(super) version: AtomicU64,
+    pub(super) membership: Mutex<Arc<Membership>>,
     /// Somebody is making the next membership.
-    rebalancing: Mutex<()>,
+    pub(super) rebalancing: Mutex<()>,
+    /// There are other members than before.
+    pub(super) moved: Notify,
+    /// Where members come from, if they are discovered.
+    pub found: Arc<Found>,
+    /// Members are those that another source had named: they stay until this one has said something.
+    pub(super) borrowed: AtomicBool,
     breakers: Arc<Breakers>,
     /// Hardly any cluster needs them.
     high: OnceLock<Arc<Breakers>>,
@@ -54,14 +55,10 @@ pub struct SharedCluster {
     pub checks: Arc<Checks>,
     /// Some worker has sent a request to it.
     used: AtomicBool,
-    /// Workers' requests that wait for a permit: while there are any, connections that come free are closed, not kept.
-    starving: AtomicUsize,
     /// Workers of the process.
     pub(super) workers: usize,
     /// Connections that are lent, by what they are for.
     pub(super) shares: Shares,
-    /// What filters have learned of endpoints.
-    labels: RwLock<BTreeMap<SocketAddr, BTreeMap<String, String>>>,
 }
 
 impl SharedCluster {
@@ -69,21 +66,22 @@ impl SharedCluster {
     #[must_use]
     pub fn new(settings: Arc<resolved::Cluster>, workers: usize) -> Arc<Self> {
         let detector = settings.outlier_detection.as_deref().map(|outliers| detector(outliers.clone()));
-        Self::with(settings, workers, (detector, Arc::default()), |_| Arc::default())
+        let endpoints = settings.endpoints.clone();
+        Self::with((settings, endpoints), workers, (detector, Arc::default()), |_| Arc::default())
     }
 
     fn with(
-        settings: Arc<resolved::Cluster>,
+        (settings, endpoints): (Arc<resolved::Cluster>, Vec<Arc<resolved::Endpoint>>),
         workers: usize,
         (detector, checks): (Option<Arc<Detector<SocketAddr>>>, Arc<Checks>),
         status: impl Fn(SocketAddr) -> Arc<Status>,
     ) -> Arc<Self> {
-        let endpoints = settings.endpoints.iter();
         let endpoints = endpoints
-            .map(|endpoint| {
-                let status = status(endpoint.address);
-                let outlier = detector.as_ref().map(|detector| detector.add(endpoint.address, workers));
-                Arc::new(SharedEndpoint { settings: Arc::clone(endpoint), status, outlier })
+            .into_iter()
+            .map(|settings| {
+                let status = status(settings.address);
+                let outlier = detector.as_ref().map(|detector| detector.add(settings.address, workers));
+                Arc::new(SharedEndpoint { settings, status, outlier })
             })
             .collect();
         let breakers = Breakers::new(settings.circuit_breakers.usual.clone());
@@ -91,6 +89,9 @@ impl SharedCluster {
             version: AtomicU64::new(0),
             membership: Mutex::new(Arc::new(Membership::new(&settings, 0, endpoints))),
             rebalancing: Mutex::default(),
+            moved: Notify::new(),
+            found: Arc::default(),
+            borrowed: AtomicBool::new(false),
             breakers: Arc::new(breakers),
             high: OnceLock::new(),
             detector,
@@ -98,10 +99,8 @@ impl SharedCluster {
             events: OnceLock::new(),
             checks,
             used: AtomicBool::new(false),
-            starving: AtomicUsize::new(0),
             workers,
             shares: Shares::default(),
-            labels: RwLock::default(),
             settings,
         })
     }
@@ -118,11 +117,20 @@ impl SharedCluster {
     #[must_use]
     pub fn in_place_of(settings: Arc<resolved::Cluster>, workers: usize, old: &Self) -> Arc<Self> {
         let before = old.membership();
+        // Whoever was discovered stays until the source has said otherwise; where it is another one, until it has said anything.
+        let (endpoints, borrowed) = match (&settings.discovery, &old.settings.discovery) {
+            (Some(now), Some(known)) => {
+                let borrowed = now.place != known.place || old.borrowed.load(Ordering::Relaxed);
+                (before.endpoints.iter().map(|endpoint| Arc::clone(&endpoint.settings)).collect(), borrowed)
+            }
+            _ => (settings.endpoints.clone(), false),
+        };
+        let stays = |address: SocketAddr| endpoints.iter().any(|endpoint| endpoint.address == address);
         let detector = match (&old.detector, settings.outlier_detection.as_deref()) {
             (Some(detector), Some(outliers)) => {
                 detector.configure(outliers.clone());
                 for gone in &before.endpoints {
-                    if !settings.endpoints.iter().any(|endpoint| endpoint.address == gone.address()) {
+                    if !stays(gone.address()) {
                         detector.remove(&gone.address());
                     }
                 }
@@ -143,14 +151,9 @@ impl SharedCluster {
             Some(known) if forgets => Arc::new(known.status.without(!ejects, !checks)),
             Some(known) => Arc::clone(&known.status),
         };
-        let cluster = Self::with(settings, workers, (detector, Arc::clone(&old.checks)), status);
+        let cluster = Self::with((settings, endpoints), workers, (detector, Arc::clone(&old.checks)), status);
         cluster.used.store(old.is_used(), Ordering::Relaxed);
-        let learned = old.labels.read().unwrap_or_else(PoisonError::into_inner);
-        let kept = learned
-            .iter()
-            .filter(|(address, _)| cluster.settings.endpoints.iter().any(|endpoint| endpoint.address == **address));
-        let kept = kept.map(|(address, labels)| (*address, labels.clone())).collect();
-        *cluster.labels.write().unwrap_or_else(PoisonError::into_inner) = kept;
+        cluster.borrowed.store(borrowed, Ordering::Relaxed);
         cluster
     }
 
@@ -181,10 +184,7 @@ impl SharedCluster {
     pub fn rebalance(&self) {
         // One at a time, and apart from the lock that workers take: none of them waits while tables are built.
         let _turn = self.rebalancing.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = self.version.load(Ordering::Relaxed) + 1;
-        let next = Arc::new(Membership::new(&self.settings, version, self.membership().endpoints.clone()));
-        *self.membership.lock().unwrap_or_else(PoisonError::into_inner) = next;
-        self.version.store(version, Ordering::Release);
+        self.install(self.membership().endpoints.clone());
     }
 
     /// The limits that count requests of a priority.
@@ -216,61 +216,27 @@ impl SharedCluster {
     /// A label of an endpoint: what a filter has learned, else what the configuration says.
     #[must_use]
     pub fn label(&self, endpoint: SocketAddr, key: &str) -> Option<String> {
-        let learned = self.labels.read().unwrap_or_else(PoisonError::into_inner);
-        let learned = learned.get(&endpoint).and_then(|labels| labels.get(key)).cloned();
-        learned.or_else(|| {
-            let endpoint = self.settings.endpoints.iter().find(|known| known.address == endpoint)?;
-            endpoint.labels.get(key).cloned()
-        })
-    }
-
-    /// All labels of an endpoint.
-    #[must_use]
-    pub fn labels(&self, endpoint: &resolved::Endpoint) -> BTreeMap<String, String> {
-        let mut labels = endpoint.labels.clone();
-        let learned = self.labels.read().unwrap_or_else(PoisonError::into_inner);
-        labels.extend(
-            learned.get(&endpoint.address).into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())),
-        );
-        labels
+        self.membership().endpoint(endpoint)?.label(key)
     }
 
     /// Publishes what a filter has learned of an endpoint, for all workers; an empty value takes it back. Returns whether there is such
-    /// an endpoint, and room for another label.
+    /// an endpoint, and room for another label. Builds tables where subsets are made by it, so that should be rare.
     pub fn set_label(&self, endpoint: SocketAddr, key: &str, value: &str) -> bool {
-        if !self.settings.endpoints.iter().any(|known| known.address == endpoint)
-            || key.is_empty()
-            || key.len() > LONGEST_LABEL
-            || value.len() > LONGEST_LABEL
+        let membership = self.membership();
+        let Some(found) = membership.endpoint(endpoint) else { return false };
+        let published = found.status.learned.publish(key, value);
+        if published == Published::Changed
+            && self.settings.balancing.subsets.as_ref().is_some_and(|subsets| subsets.go_by(key))
         {
-            return false;
+            self.rebalance();
         }
-        let mut learned = self.labels.write().unwrap_or_else(PoisonError::into_inner);
-        let labels = learned.entry(endpoint).or_default();
-        if value.is_empty() {
-            labels.remove(key);
-            return true;
-        }
-        let others = labels.iter().filter(|(other, _)| *other != key).map(|(key, value)| key.len() + value.len());
-        let room = (labels.len() < MOST_LABELS || labels.contains_key(key))
-            && others.sum::<usize>() + key.len() + value.len() <= MOST_LABEL_BYTES;
-        if room {
-            labels.insert(key.to_owned(), value.to_owned());
-        }
-        room
+        published != Published::Refused
     }
 
-    /// Whether somebody waits for a connection.
+    /// Whether somebody waits for the permit to open a connection, on any worker.
     #[must_use]
-    pub fn is_starving(&self) -> bool {
-        self.starving.load(Ordering::Relaxed) > 0
-    }
-
-    /// Says that somebody waits, until the value is dropped.
-    #[must_use]
-    pub fn starve(&self) -> Starving<'_> {
-        self.starving.fetch_add(1, Ordering::Relaxed);
-        Starving(&self.starving)
+    pub fn is_starving(&self, priority: Priority) -> bool {
+        self.breakers_in_use(priority).is_some_and(|breakers| breakers.is_starving())
     }
 }
 
@@ -285,14 +251,4 @@ pub struct Checks {
 
 fn detector(outliers: health::outlier::Settings) -> Arc<Detector<SocketAddr>> {
     Arc::new(Detector::new(outliers, fastrand::Rng::new()))
-}
-
-/// Somebody waits for a connection.
-#[derive(Debug)]
-pub struct Starving<'a>(&'a AtomicUsize);
-
-impl Drop for Starving<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }

@@ -17,6 +17,9 @@ use super::{
     shared::SharedCluster,
 };
 
+/// Where endpoints stand in the list.
+type Places = SmallVec<[usize; 4]>;
+
 /// Endpoints with this worker's pools.
 #[derive(Debug)]
 pub struct View {
@@ -79,10 +82,35 @@ impl View {
     /// # Errors
     /// Why there is none.
     pub fn pick(&self, choice: &Choice, local: &mut Local) -> Result<&Rc<LocalEndpoint>, NoHost> {
+        self.pick_avoiding(choice, self.avoided(choice), local)
+    }
+
+    /// The one that the balancer chooses among those that are what is asked for. Labels count whether or not there are subsets by them.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn pick_strictly(&self, choice: &Choice, local: &mut Local) -> Result<&Rc<LocalEndpoint>, NoHost> {
+        let mut avoid = self.avoided(choice);
+        if choice.labels.is_some() {
+            let all = self.endpoints.iter().enumerate();
+            avoid.extend(all.filter(|(_, endpoint)| !endpoint.shared.meets(choice)).map(|(place, _)| place));
+        }
+        let picked = self.pick_avoiding(choice, avoid, local)?;
+        if picked.shared.meets(choice) {
+            return Ok(picked);
+        }
+        Err(if choice.endpoint.is_some() { NoHost::Override } else { NoHost::Labels })
+    }
+
+    /// The places of those that are to be avoided.
+    fn avoided(&self, choice: &Choice) -> Places {
+        choice.avoid.iter().filter_map(|address| self.membership.find(*address)).collect()
+    }
+
+    /// One of `avoid` only where there is nothing else.
+    fn pick_avoiding(&self, choice: &Choice, avoid: Places, local: &mut Local) -> Result<&Rc<LocalEndpoint>, NoHost> {
         let labels: SmallVec<[(&str, &str); 4]> =
             choice.labels.iter().flat_map(|labels| labels.iter()).map(|(key, value)| (&**key, &**value)).collect();
-        let avoid: SmallVec<[usize; 4]> =
-            choice.avoid.iter().filter_map(|address| self.membership.find(*address)).collect();
         let wanted = choice.endpoint.and_then(|address| self.membership.find(address));
         let request = balance::Request {
             hash: choice.hash,

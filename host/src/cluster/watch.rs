@@ -12,15 +12,17 @@ use std::{
 
 use tokio::{
     sync::{Notify, watch},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::MissedTickBehavior,
 };
 
 use super::{
     clusters::SharedClusters,
     connect,
-    endpoint::{Checked, Mark, SharedEndpoint},
+    endpoint::{Checked, Mark, SharedEndpoint, Status},
     health::active::{self, Connect, Kind, Report, Runner, Seen, Traffic, Transition, Verdict},
+    load,
+    membership::Membership,
     shared::SharedCluster,
     view::milliseconds,
 };
@@ -62,7 +64,8 @@ impl Watched {
     /// Nothing where there is nothing to watch: most clusters of many.
     fn begin(cluster: &Arc<SharedCluster>, events: &Events) -> Option<Self> {
         let settings = &cluster.settings;
-        if settings.health_check.is_none() && settings.outlier_detection.is_none() {
+        let loads = settings.balancing.load_weights.as_ref();
+        if settings.health_check.is_none() && settings.outlier_detection.is_none() && loads.is_none() {
             return None;
         }
         // Whoever watches it again is of the same process.
@@ -73,11 +76,14 @@ impl Watched {
         if let Some(outliers) = &settings.outlier_detection {
             tasks.spawn(sweep(Arc::clone(cluster), outliers.interval));
         }
-        if let Some(check) = &settings.health_check {
-            for endpoint in &cluster.membership().endpoints {
-                let runner = runner(cluster, check, endpoint);
-                tasks.spawn(runner.run(stopped.clone()));
+        if let Some(loads) = loads {
+            tasks.spawn(load::weigh(Arc::clone(cluster), Arc::clone(loads)));
+            if let Some(period) = loads.out_of_band {
+                tasks.spawn(load::ask(Arc::clone(cluster), Arc::clone(loads), period));
             }
+        }
+        if let Some(check) = &settings.health_check {
+            tasks.spawn(check_members(Arc::clone(cluster), Arc::clone(check), stopped));
         }
         // Whoever watched a cluster in whose place this one came may have marked endpoints since its plan was made.
         cluster.unbalanced.notify_one();
@@ -90,6 +96,51 @@ async fn rebalance(cluster: Arc<SharedCluster>) {
     loop {
         cluster.unbalanced.notified().await;
         cluster.rebalance();
+    }
+}
+
+/// A check for each member, for as long as it is one.
+async fn check_members(cluster: Arc<SharedCluster>, check: Arc<active::Settings>, stopped: watch::Receiver<()>) {
+    let mut running: PerMember<AbortHandle> = PerMember::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        let begin = |endpoint: &_| tasks.spawn(runner(&cluster, &check, endpoint).run(stopped.clone()));
+        running.follow(&cluster.membership(), begin, |task| task.abort());
+        cluster.moved.notified().await;
+        while tasks.try_join_next().is_some() {}
+    }
+}
+
+/// Something for each member of a cluster, for as long as it is one.
+#[derive(Debug)]
+pub(crate) struct PerMember<T>(HashMap<SocketAddr, (Arc<Status>, T)>);
+
+impl<T> PerMember<T> {
+    pub(crate) fn new() -> Self {
+        Self(HashMap::new())
+    }
+
+    /// Ends it for those who are members no more, or others by the same address; then begins it for those who have none.
+    pub(crate) fn follow(
+        &mut self,
+        membership: &Membership,
+        mut begin: impl FnMut(&Arc<SharedEndpoint>) -> T,
+        mut end: impl FnMut(&T),
+    ) {
+        let members: HashMap<SocketAddr, &Arc<SharedEndpoint>> =
+            membership.endpoints.iter().map(|endpoint| (endpoint.address(), endpoint)).collect();
+        self.0.retain(|address, (status, one)| {
+            let stays = members.get(address).is_some_and(|endpoint| Arc::ptr_eq(&endpoint.status, status));
+            if !stays {
+                end(one);
+            }
+            stays
+        });
+        // In their order, so that the same members are begun with in the same order.
+        for address in membership.endpoints.iter().map(|endpoint| endpoint.address()) {
+            let Some(endpoint) = members.get(&address) else { continue };
+            self.0.entry(address).or_insert_with(|| (Arc::clone(&endpoint.status), begin(endpoint)));
+        }
     }
 }
 
@@ -119,17 +170,13 @@ fn runner(
         || matches!(&check.kind, Kind::Http(http) if http.protocol == active::HttpProtocol::Http2);
     let http = matches!(&check.kind, Kind::Http(_) | Kind::Grpc(_));
     let settings = &cluster.settings;
-    let tls = settings.tls.clone().filter(|_| agent.is_none()).map(|mut tls| {
-        // A check speaks one protocol, whatever requests may agree on.
-        let mut config = rustls::ClientConfig::clone(&tls.config);
-        config.alpn_protocols = match (http, http2) {
-            (true, true) => vec![b"h2".to_vec()],
-            (true, false) => vec![b"http/1.1".to_vec()],
-            (false, _) => Vec::new(),
-        };
-        tls.config = Arc::new(config);
-        tls
-    });
+    // A check speaks one protocol.
+    let protocols: &[&[u8]] = match (http, http2) {
+        (true, true) => &[b"h2"],
+        (true, false) => &[b"http/1.1"],
+        (false, _) => &[],
+    };
+    let tls = settings.tls.as_ref().filter(|_| agent.is_none()).map(|tls| tls.offering(protocols));
     let address = match agent {
         Some(port) => SocketAddr::new(endpoint.address().ip(), port),
         None => endpoint.address(),
@@ -162,9 +209,10 @@ impl Connect for Dial {
 }
 
 /// Writes down what checks find.
-struct Findings {
-    cluster: Arc<SharedCluster>,
-    endpoint: Arc<SharedEndpoint>,
+#[derive(Debug)]
+pub(crate) struct Findings {
+    pub(crate) cluster: Arc<SharedCluster>,
+    pub(crate) endpoint: Arc<SharedEndpoint>,
 }
 
 impl Report for Findings {
@@ -197,6 +245,12 @@ impl Report for Findings {
         });
         if !failed {
             self.cluster.passed_check(address);
+        } else if status.has(Mark::Absent) && status.has(Mark::FailedCheck) && self.cluster.purge(address) {
+            tracing::info!(cluster, %address, "endpoint is forgotten: it is no longer discovered, and its health check fails");
+            let message =
+                format!("endpoint {address} is forgotten: it is no longer discovered, and its health check fails");
+            self.cluster.tell(&event_kinds::ENDPOINTS_DISCOVERED, address, message, "unhealthy");
+            return;
         }
         if moved {
             if !was_usable && status.is_usable() {

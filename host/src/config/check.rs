@@ -11,7 +11,6 @@ use serde_json::Value as Json;
 use crate::config::{
     describe::{Schema, branches, choices, is_free_string, is_type, keys, remedy, words},
     report::Diagnostics,
-    schema::UNSUPPORTED,
     source::Span,
     suggest,
     tree::{Key, Node, Value, join, join_index, quote},
@@ -36,12 +35,6 @@ pub(crate) fn check(root: &mut Node, schema: &Json, diagnostics: &mut Diagnostic
         Keep => Some(checker.removed),
         Remove => None,
     }
-}
-
-/// A word of the format that this version does not support. The same sentence wherever it is met.
-pub(crate) fn unsupported(word: &str, span: Span, path: &str, diagnostics: &mut Diagnostics<'_>) {
-    let message = format!("{} is not supported by this version", quote(word));
-    diagnostics.error_with_help(span, path, message, "it is refused rather than ignored; take it out for now");
 }
 
 struct Place<'a> {
@@ -136,13 +129,8 @@ impl<'a> Checker<'a, '_, '_> {
     }
 
     fn unknown(&mut self, key: &Key, schema: &Json, path: &str) -> Verdict {
-        let (known, refused) = keys(schema);
-        if refused.contains(&key.text.as_str()) {
-            unsupported(&key.text, key.span, path, self.diagnostics);
-        } else {
-            let message = format!("unknown key {}", quote(&key.text));
-            self.diagnostics.error_with_help(key.span, path, message, suggest::help(&key.text, &known));
-        }
+        let message = format!("unknown key {}", quote(&key.text));
+        self.diagnostics.error_with_help(key.span, path, message, suggest::help(&key.text, &keys(schema)));
         Remove
     }
 
@@ -175,7 +163,7 @@ impl<'a> Checker<'a, '_, '_> {
             return Keep;
         };
         if let Some(choices) = choices(schema) {
-            return self.choice(node, text, &choices, &words(schema, UNSUPPORTED), place);
+            return self.choice(node, text, &choices, place);
         }
         if text.is_empty() && schema.get("minLength").and_then(Json::as_u64).unwrap_or(0) > 0 {
             self.diagnostics.error(node.span, place.path, "this cannot be empty");
@@ -218,19 +206,12 @@ impl<'a> Checker<'a, '_, '_> {
     /// One of several forms: goes into the one that was meant.
     fn choose(&mut self, node: &mut Node, schema: &'a Json, branches: &'a [Json], place: &Place<'_>) -> Verdict {
         let branches: Vec<&'a Json> = branches.iter().map(|branch| self.schema.follow(branch)).collect();
-        let refused = words(schema, UNSUPPORTED);
         if branches.iter().any(|branch| is_type(branch, "integer")) {
             read_environment(node, "integer");
         }
-        if let Value::Map(entries) = &node.value
-            && let Some((key, _)) = entries.iter().find(|(key, _)| refused.contains(&key.text.as_str()))
-        {
-            unsupported(&key.text, key.span, &join(place.path, &key.text), self.diagnostics);
-            return Remove;
-        }
         if let Some(choices) = self.schema.all_choices(schema) {
             return match &node.value {
-                Value::String(text) => self.choice(node, text, &choices, &refused, place),
+                Value::String(text) => self.choice(node, text, &choices, place),
                 _ => self.wrong_type(node, schema, &[schema], place),
             };
         }
@@ -239,12 +220,7 @@ impl<'a> Checker<'a, '_, '_> {
             Value::Int(_) => branches.iter().find(|branch| is_type(branch, "integer")),
             Value::Seq(_) => branches.iter().find(|branch| is_type(branch, "array")),
             Value::String(text) if words.contains(&text.as_str()) => return Keep,
-            Value::String(text) => match branches.iter().find(|branch| is_free_string(branch)) {
-                None if refused.contains(&text.as_str()) => {
-                    return self.choice(node, text, &words, &refused, place);
-                }
-                branch => branch,
-            },
+            Value::String(_) => branches.iter().find(|branch| is_free_string(branch)),
             Value::Map(entries) => {
                 let takes = |key: &str| branches.iter().find(|branch| self.takes(branch, key));
                 let nothing = |key: &str| words.contains(&key) && takes(key).is_none();
@@ -287,15 +263,13 @@ impl<'a> Checker<'a, '_, '_> {
         is_type(schema, "object") || forms(schema).any(|form| self.is_map(self.schema.follow(form)))
     }
 
-    fn choice(&mut self, node: &Node, text: &str, choices: &[&str], refused: &[&str], place: &Place<'_>) -> Verdict {
+    fn choice(&mut self, node: &Node, text: &str, choices: &[&str], place: &Place<'_>) -> Verdict {
         if choices.contains(&text) {
             return Keep;
         }
         if node.env.is_some() {
             let message = format!("{} is not one of the choices", node.shown());
             self.diagnostics.error_with_help(node.span, place.path, message, suggest::expected(choices));
-        } else if refused.contains(&text) {
-            unsupported(text, node.span, place.path, self.diagnostics);
         } else {
             let message = format!("unknown value {}", quote(text));
             self.diagnostics.error_with_help(node.span, place.path, message, suggest::help(text, choices));

@@ -3,7 +3,6 @@
 use serde_json::Value as Json;
 
 use crate::config::{
-    schema::UNSUPPORTED,
     suggest,
     tree::{Node, Value},
     units,
@@ -91,7 +90,7 @@ pub(crate) fn remedy(node: &Node, schema: &Json, branches: &[&Json]) -> Option<S
         Value::Int(value) if quoted => Some(format!("write \"{value}\" with quotes")),
         Value::Bool(value) if quoted => Some(format!("write \"{value}\" with quotes")),
         Value::Float(value) if quoted => Some(format!("write \"{value}\" with quotes")),
-        Value::String(text) if branches.iter().any(|branch| keys(branch).0.contains(&text.as_str())) => {
+        Value::String(text) if branches.iter().any(|branch| keys(branch).contains(&text.as_str())) => {
             Some(format!("write {{ {text}: ... }}"))
         }
         Value::String(text) if near(text).is_some() => near(text).map(|word| format!("did you mean {word:?}?")),
@@ -127,11 +126,11 @@ pub(crate) fn words<'a>(schema: &'a Json, keyword: &str) -> Vec<&'a str> {
     schema.get(keyword).and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect()
 }
 
-/// Key names of an object in the schema, and those that this version refuses.
-pub(crate) fn keys(object: &Json) -> (Vec<&str>, Vec<&str>) {
+/// Key names of an object in the schema.
+pub(crate) fn keys(object: &Json) -> Vec<&str> {
     let known = object.get("properties").and_then(Json::as_object);
     let known = known.map(|known| known.keys().map(String::as_str).filter(|key| *key != "$schema").collect());
-    (known.unwrap_or_default(), words(object, UNSUPPORTED))
+    known.unwrap_or_default()
 }
 
 /// Whether any string will do.

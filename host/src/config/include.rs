@@ -9,10 +9,10 @@ use serde_json::Value as Json;
 
 use crate::config::{
     Format,
-    check::unsupported,
     describe::keys,
     read,
     report::{Diagnostics, Problem},
+    sender_of,
     source::{FileId, Sources, Span},
     suggest,
     syntax::{self, Environment},
@@ -24,6 +24,15 @@ const SECTIONS: &[&str] = &["listeners", "filters", "clusters", "sinks"];
 
 /// More is a wildcard gone wrong.
 const MOST_FILES: usize = 1000;
+
+/// What came from elsewhere than a file: sections like those of an included file, and `tracing`, in JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fragment {
+    /// What messages call it, such as `control plane "ads"`.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
 
 /// Whether everything that was to be included could be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +77,47 @@ pub(crate) fn merge(
         problems.append(&mut diagnostics.problems);
     }
     if problems.len() == before { Included::All } else { Included::Some }
+}
+
+/// Adds what came from elsewhere.
+pub(crate) fn merge_received(
+    root: &mut Node,
+    sources: &mut Sources,
+    schema: &Json,
+    received: &[Fragment],
+    problems: &mut Vec<Problem>,
+) {
+    for fragment in received {
+        // One that is not named any more may be named again.
+        let named = |planes: &Node| sender_of(&fragment.name).is_some_and(|name| planes.get(name).is_some());
+        if !root.get("control_planes").is_some_and(|(_, planes)| named(planes)) {
+            continue;
+        }
+        let file = sources.add_received(&fragment.name, &fragment.text);
+        let mut diagnostics = Diagnostics::new(sources);
+        // Nobody else may read the environment.
+        if let Some(mut node) = syntax::parse(file, Format::Json, &|_| None, &mut diagnostics) {
+            add_tracing(root, &mut node, &mut diagnostics);
+            add(root, node, file, schema, &mut diagnostics);
+        }
+        problems.append(&mut diagnostics.problems);
+    }
+}
+
+/// Where spans go is for the whole process.
+fn add_tracing(root: &mut Node, node: &mut Node, diagnostics: &mut Diagnostics<'_>) {
+    let (Value::Map(sections), Value::Map(known)) = (&mut node.value, &mut root.value) else { return };
+    let Some(at) = sections.iter().position(|(key, _)| key.text == "tracing") else { return };
+    let (key, section) = sections.remove(at);
+    match known.iter().find(|(other, _)| other.text == "tracing") {
+        None => known.push((key, section)),
+        Some((first, _)) => {
+            let problem = diagnostics
+                .problem(key.span, "tracing", "tracing is defined twice".to_owned())
+                .related(diagnostics.sources.origin(first.span), "first here");
+            diagnostics.push(problem);
+        }
+    }
 }
 
 /// The files that the main file asks for, each once, and where it does.
@@ -152,7 +202,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 /// Adds one file's sections.
 fn add(root: &mut Node, node: Node, file: FileId, schema: &Json, diagnostics: &mut Diagnostics<'_>) {
-    let (known, refused) = keys(schema);
+    let known = keys(schema);
     let Value::Map(sections) = node.value else {
         if matches!(node.value, Value::Bad) {
             return;
@@ -170,8 +220,6 @@ fn add(root: &mut Node, node: Node, file: FileId, schema: &Json, diagnostics: &m
             let help = format!("an included file has {}", SECTIONS.join(", "));
             let message = format!("{} belongs in the main file", quote(word));
             diagnostics.error_with_help(key.span, word, message, help);
-        } else if refused.contains(&word) {
-            unsupported(word, key.span, word, diagnostics);
         } else if word != "$schema" {
             let message = format!("unknown key {}", quote(word));
             diagnostics.error_with_help(key.span, word, message, suggest::help(word, SECTIONS));

@@ -15,7 +15,7 @@
 //! do that report with the same [`Report`], for which a [`Config`] keeps its [`Sources`] and filters keep the place
 //! of each part of their configuration.
 //!
-//! A word of the format that this version cannot honour is refused by name, never accepted and ignored.
+//! A word that this version does not know is refused by name, never accepted and ignored.
 
 #![cfg_attr(
     test,
@@ -32,6 +32,7 @@ mod report;
 mod resolve;
 pub mod resolved;
 mod schema;
+pub mod secrets;
 mod source;
 pub(crate) mod suggest;
 mod syntax;
@@ -39,23 +40,29 @@ mod syntax;
 mod tests;
 mod tree;
 pub mod units;
+mod written;
 
 use std::{fs, io::Read, path::Path, sync::Arc};
 
+pub use self::{
+    include::Fragment,
+    report::{Problem, Report},
+    resolved::{Config, Origin},
+    schema::{schema, schema_with_modules},
+    source::Sources,
+    written::{Written, convert},
+};
 use self::{
     report::Diagnostics,
     syntax::Environment,
     tree::{Node, Redacted},
 };
-pub use self::{
-    report::{Problem, Report},
-    resolved::{Config, Origin},
-    schema::{schema, schema_with_modules},
-    source::Sources,
-};
 
 /// Larger files are not configuration.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+
+/// What the names of texts begin with that came from control planes. No path of a file does.
+const RECEIVED: &str = "control plane ";
 
 /// What a configuration file is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,9 +93,20 @@ impl Format {
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub fn load(path: &Path) -> Result<Config, Report> {
+    load_with_received(path, &[])
+}
+
+/// The same, with what came from elsewhere.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn load_with_received(path: &Path, received: &[Fragment]) -> Result<Config, Report> {
     let name = path.display().to_string();
     match read(path, &name) {
-        Ok(text) => load_text(&name, &text, Format::of(path), path.parent().unwrap_or(Path::new(""))),
+        Ok(text) => {
+            let base = path.parent().unwrap_or(Path::new(""));
+            load_from((&name, &text), Format::of(path), base, &environment, Beside { received, ..Beside::default() })
+        }
         Err(problem) => Err(Report::single(Arc::default(), *problem)),
     }
 }
@@ -101,17 +119,23 @@ pub fn load_text(name: &str, text: &str, format: Format, base: &Path) -> Result<
     load_with(name, text, format, base, &environment)
 }
 
-/// Reads a configuration from texts that were kept: names and texts of its files, the main one first. What else it names is read
-/// where it is.
+/// Reads a configuration from texts that were kept: names and texts of its files, the main one first, with what came from elsewhere.
+/// What else it names is read where it is.
 ///
 /// # Errors
 /// Everything that is wrong with it, at once.
-pub fn load_kept(files: &[(String, String)]) -> Result<Config, Report> {
+pub fn load_kept(files: &[(String, String)], received: &[Fragment]) -> Result<Config, Report> {
     let Some(((name, text), included)) = files.split_first() else {
         return Err(Report::single(Arc::default(), Problem::new(Origin::default(), "nothing was kept")));
     };
     let path = Path::new(name);
-    load_from((name, text), Format::of(path), path.parent().unwrap_or(Path::new("")), &environment, Some(included))
+    load_from(
+        (name, text),
+        Format::of(path),
+        path.parent().unwrap_or(Path::new("")),
+        &environment,
+        Beside { included: Some(included), received },
+    )
 }
 
 /// Reads a file that holds one value, such as a filter's configuration.
@@ -143,7 +167,16 @@ fn load_with(
     base: &Path,
     environment: Environment<'_>,
 ) -> Result<Config, Report> {
-    load_from((name, text), format, base, environment, None)
+    load_from((name, text), format, base, environment, Beside::default())
+}
+
+/// What there is beside the main file.
+#[derive(Clone, Copy, Default)]
+struct Beside<'a> {
+    /// Names and texts of included files that were kept. `None`: they are read.
+    included: Option<&'a [(String, String)]>,
+    /// What came from elsewhere.
+    received: &'a [Fragment],
 }
 
 fn load_from(
@@ -151,7 +184,7 @@ fn load_from(
     format: Format,
     base: &Path,
     environment: Environment<'_>,
-    kept: Option<&[(String, String)]>,
+    beside: Beside<'_>,
 ) -> Result<Config, Report> {
     let schema = schema::internal();
     let mut sources = Sources::default();
@@ -165,7 +198,8 @@ fn load_from(
         return Err(Report::of(Arc::new(sources), problems));
     };
 
-    let included = include::merge(&mut root, &mut sources, &schema, (environment, kept), &mut problems);
+    let included = include::merge(&mut root, &mut sources, &schema, (environment, beside.included), &mut problems);
+    include::merge_received(&mut root, &mut sources, &schema, beside.received, &mut problems);
     let names = resolve::Names::of(&root, included);
     sources.set_written(serde_json::to_string(&Redacted(&root)).unwrap_or_default());
     let sources = Arc::new(sources);
@@ -179,6 +213,18 @@ fn load_from(
         Some(config) if problems.is_empty() => Ok(config),
         _ => Err(Report::of(sources, problems)),
     }
+}
+
+/// The name of what a control plane has sent.
+#[must_use]
+pub fn received_from(plane: &str) -> String {
+    format!("{RECEIVED}{plane}")
+}
+
+/// The control plane that a text of this name came from.
+#[must_use]
+pub fn sender_of(name: &str) -> Option<&str> {
+    name.strip_prefix(RECEIVED)
 }
 
 /// The tree has been checked against the schema of these very types, so they fit. A value that the two see

@@ -1,14 +1,14 @@
 //! Configuration as an operator writes it. The schema, and with it every check of names, types and units, is
 //! derived from these types; their comments are its descriptions.
-//!
-//! `x-fyke-unsupported` lists the words of the format that this version does not know how to honour. They are
-//! refused by name, and are not in the printed schema.
 
 mod balancing;
 mod cluster;
+mod control_plane;
+mod discovery;
 mod filter;
 mod health;
 mod listener;
+mod register;
 mod telemetry;
 mod test;
 
@@ -17,13 +17,16 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::{balancing::*, cluster::*, filter::*, health::*, listener::*, telemetry::*, test::*};
+pub use self::{
+    balancing::*, cluster::*, control_plane::*, discovery::*, filter::*, health::*, listener::*, register::*,
+    telemetry::*, test::*,
+};
 use super::units::ByteSize;
 
 /// Configuration of Fyke, a service proxy. Listeners take requests in, filters look at them, clusters are where they go.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(title = "Fyke", extend("x-fyke-unsupported" = ["control_planes", "register"]))]
+#[schemars(title = "Fyke")]
 pub struct File {
     /// Where the schema of this file is, for editors. Not used by Fyke.
     #[serde(rename = "$schema", skip_serializing_if = "Option::is_none")]
@@ -46,9 +49,15 @@ pub struct File {
     /// Limits of the process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<ProcessLimits>,
-    /// Where requests come in, by name. At least one.
+    /// Control planes, by name, whose listeners, clusters and what these refer to belong here.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub control_planes: BTreeMap<String, ControlPlane>,
+    /// Where requests come in, by name. At least one, unless a control plane has them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub listeners: BTreeMap<String, Listener>,
+    /// What is behind this proxy, announced at a registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub register: Option<Box<Register>>,
     /// What looks at requests, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub filters: BTreeMap<String, Filter>,

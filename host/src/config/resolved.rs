@@ -3,15 +3,18 @@
 //! The raw form ([`super::raw`]) says what an operator wrote; this one says what it means. Nothing here is
 //! optional for lack of a default, and names refer to things that exist.
 
+mod control_plane;
+mod discovery;
 mod filter;
 mod listener;
+mod register;
 mod target;
 mod telemetry;
 mod test;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-pub use self::{filter::*, listener::*, target::*, telemetry::*, test::*};
+pub use self::{control_plane::*, discovery::*, filter::*, listener::*, register::*, target::*, telemetry::*, test::*};
 use super::fingerprint::Fingerprint;
 pub use super::resolve::Certificates;
 use crate::cluster::{balance, health};
@@ -31,6 +34,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// Limits of the process.
     pub limits: ProcessLimits,
+    /// Control planes by name.
+    pub control_planes: BTreeMap<String, Arc<ControlPlane>>,
     /// Listeners in the order of their names.
     pub listeners: Vec<Listener>,
     /// Filters that some listener uses or not, by name.
@@ -43,6 +48,8 @@ pub struct Config {
     pub tracing: Option<Arc<Tracing>>,
     /// Where metrics are sent.
     pub metrics: Option<Arc<Metrics>>,
+    /// What is announced at a registry.
+    pub register: Option<Arc<Register>>,
     /// What makes a new generation without being asked.
     pub reload: Reload,
     /// What `fyke test` sends and expects.
@@ -195,6 +202,8 @@ pub struct Cluster {
     pub origin: Origin,
     /// Static endpoints; may be empty.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// Where endpoints are found instead.
+    pub discovery: Option<Arc<Discovery>>,
     /// Protocol towards the endpoints.
     pub protocol: ClusterProtocol,
     /// How one is chosen.
@@ -226,7 +235,7 @@ pub struct Cluster {
 }
 
 /// An endpoint of a cluster.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Address.
     pub address: SocketAddr,
@@ -309,6 +318,14 @@ impl Endpoint {
         let (zone, labels) = (String::new(), BTreeMap::new());
         Self { address, others: Box::default(), weight: 1, zone, priority: 0, hostname: None, labels }
     }
+
+    /// Whether connections to the one may serve for the other: all is the same but the weight.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let Self { address, others, weight: _, zone, priority, hostname, labels } = self;
+        (address, others, zone, priority) == (&other.address, &other.others, &other.zone, &other.priority)
+            && (hostname, labels) == (&other.hostname, &other.labels)
+    }
 }
 
 /// `protocol:` of a cluster.
@@ -387,6 +404,16 @@ pub struct ClusterTls {
     pub sni: Sni,
     /// What is presented to endpoints that ask.
     pub identity: Option<Arc<rustls::sign::CertifiedKey>>,
+}
+
+impl ClusterTls {
+    /// The same for a connection that offers these protocols, whatever requests may agree on.
+    #[must_use]
+    pub fn offering(&self, protocols: &[&[u8]]) -> Self {
+        let mut config = rustls::ClientConfig::clone(&self.config);
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Self { config: Arc::new(config), ..self.clone() }
+    }
 }
 
 /// `sni:` of a cluster's TLS.

@@ -4,9 +4,6 @@ use serde_json::{Map, Value, json};
 
 use crate::config::raw;
 
-/// Keyword that lists words of the format that this version refuses.
-pub(crate) const UNSUPPORTED: &str = "x-fyke-unsupported";
-
 /// JSON Schema (draft 2020-12) of a configuration file, for `fyke schema` and for editors.
 #[must_use]
 pub fn schema() -> Value {
@@ -90,7 +87,6 @@ mod tests {
         assert!(schema["properties"]["listeners"]["description"].is_string());
         assert!(!schema.to_string().contains("x-fyke-"));
         assert!(!schema.to_string().contains("null"));
-        assert!(!schema.to_string().contains("\"discovery\""));
     }
 
     #[test]

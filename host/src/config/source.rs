@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::config::resolved::Origin;
+use crate::config::{resolved::Origin, secrets};
 
 /// One of the files in [`Sources`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,25 +35,44 @@ struct SourceFile {
     lines: Vec<usize>,
     ascii: bool,
     base: PathBuf,
+    /// It came over the network, and is in no file.
+    received: bool,
 }
 
 impl Sources {
     /// The whole configuration as it was written, includes merged, defaults not filled in. What came from
-    /// `!env NAME` reads `!env NAME`, so this may be shown to anyone who may read the file.
+    /// `!env NAME` reads `!env NAME`, and what keys call a secret is masked: this may be shown.
     #[must_use]
     pub fn as_written(&self) -> serde_json::Value {
+        let mut written = self.with_secrets();
+        secrets::mask(&mut written);
+        written
+    }
+
+    /// The same with the secrets in it that stand in files.
+    pub(crate) fn with_secrets(&self) -> serde_json::Value {
         // Kept as text: the tree of a large file takes ten times its room, and hardly anybody asks.
         serde_json::from_str(&self.written).unwrap_or_default()
     }
 
     /// Names of the files that were read, main file first.
     pub fn file_names(&self) -> impl Iterator<Item = &str> {
-        self.files.iter().map(|file| file.name.as_str())
+        self.file_texts().map(|(name, _)| name)
     }
 
     /// Names and texts of the files that were read, main file first.
     pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files.iter().map(|file| (file.name.as_str(), file.text.as_str()))
+    }
+
+    /// The same without what came over the network.
+    pub fn file_texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().filter(|file| !file.received).map(|file| (file.name.as_str(), file.text.as_str()))
+    }
+
+    /// Names and texts of what came over the network.
+    pub fn received(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().filter(|file| file.received).map(|file| (file.name.as_str(), file.text.as_str()))
     }
 
     /// The name of the main file.
@@ -74,11 +93,20 @@ impl Sources {
     /// Keeps a text. The byte order mark is dropped and line ends become `\n`, so that every parser and the
     /// snippets agree on what a line is.
     pub(crate) fn add(&mut self, name: &str, text: &str, base: &Path) -> FileId {
+        self.keep(name, text, base, false)
+    }
+
+    /// Keeps a text that is in no file.
+    pub(crate) fn add_received(&mut self, name: &str, text: &str) -> FileId {
+        self.keep(name, text, Path::new("/"), true)
+    }
+
+    fn keep(&mut self, name: &str, text: &str, base: &Path, received: bool) -> FileId {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
         let ascii = text.is_ascii();
-        self.files.push(SourceFile { name: name.to_owned(), text, lines, ascii, base: base.to_owned() });
+        self.files.push(SourceFile { name: name.to_owned(), text, lines, ascii, base: base.to_owned(), received });
         FileId(self.files.len() - 1)
     }
 

@@ -15,7 +15,7 @@ use super::{
     stand_in::Received,
 };
 use crate::{
-    cluster::{balance::Policy, clusters::SharedClusters},
+    cluster::clusters::SharedClusters,
     config::{
         Config, Origin, Report,
         resolved::{Cluster, Endpoint, Filter},
@@ -186,7 +186,7 @@ fn cluster(cluster: &Cluster, action: Option<&RouteAction>, known: Option<&Share
     };
     let one = |endpoint: &Endpoint| {
         let status = membership.as_ref().and_then(|membership| {
-            let found = membership.endpoints.iter().find(|known| known.address() == endpoint.address)?;
+            let found = membership.endpoint(endpoint.address)?;
             Some((found.status.health().label(), found.status.reasons()))
         });
         let reasons = match &status {
@@ -208,14 +208,7 @@ fn cluster(cluster: &Cluster, action: Option<&RouteAction>, known: Option<&Share
     json!({
         "name": cluster.name,
         "origin": place(&cluster.origin),
-        "load_balancer": match cluster.balancing.policy {
-            Policy::RoundRobin => "round_robin",
-            Policy::LeastRequest(_) => "least_request",
-            Policy::Random => "random",
-            Policy::RingHash(_) => "ring_hash",
-            Policy::Maglev(_) => "maglev",
-            Policy::PeakEwma(_) => "peak_ewma",
-        },
+        "load_balancer": cluster.balancing.policy_name(),
         "endpoints": cluster.endpoints.iter().take(ENDPOINTS).map(|endpoint| one(endpoint)).collect::<Vec<_>>(),
         "endpoints_total": cluster.endpoints.len(),
     })

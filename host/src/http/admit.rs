@@ -258,6 +258,7 @@ mod tests {
             listener_metadata: std::sync::Arc::default(),
             tls: None,
             alarm: crate::wasm::alarm::Alarm::default(),
+            answers: crate::wasm::under_way::Answers::default(),
             place: Box::new(()),
         }
     }

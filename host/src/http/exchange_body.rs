@@ -1,4 +1,4 @@
-//! Bodies in both directions, with or without filters in between.
+//! A request's body on its way to the upstream, and what bodies of both directions have in common: the way through the filters.
 
 use std::{
     pin::Pin,
@@ -12,18 +12,14 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::{
-    expect,
-    patience::{Late, Patience},
-    stream::Stream,
-};
+use super::{expect, stream::Stream};
 use crate::{
-    cluster::{body::BodyError, lease::Lease},
+    cluster::body::BodyError,
     filter::{flow, pump::Pump},
     wasm::exchange::{Direction, Waiting},
 };
 
-type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+pub(super) type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
 /// A request's body on its way to the upstream. It belongs to the stream but does not keep it alive.
 pub struct RequestFlow {
@@ -67,7 +63,11 @@ impl Body for RequestFlow {
                 return Poll::Pending;
             }
         };
-        let ended = polled.is_none() || source.is_end_stream();
+        let ended = match &polled {
+            Some(Ok(frame)) => frame.is_trailers() || is_through(source),
+            Some(Err(_)) => source.is_end_stream(),
+            None => true,
+        };
         stream.move_on();
         let mut exchange = stream.exchange.borrow_mut();
         if let Some(Ok(frame)) = &polled
@@ -94,159 +94,13 @@ impl Body for RequestFlow {
     }
 }
 
-/// A response's body on its way to the client. It owns the stream: dropped, the stream ends.
-pub struct ResponseFlow {
-    stream: Rc<Stream>,
-    source: Option<Incoming>,
-    lease: Option<Lease>,
-    filtered: bool,
-    trailers_sent: bool,
-    patience: Patience,
-}
-
-impl ResponseFlow {
-    /// The rest of a response's body.
-    #[must_use]
-    pub(super) fn new(
-        stream: Rc<Stream>,
-        source: Option<Incoming>,
-        lease: Option<Lease>,
-        filtered: bool,
-        patience: Patience,
-    ) -> Self {
-        let mut flow = Self { stream, source, lease, filtered, trailers_sent: false, patience };
-        flow.settle();
-        flow
-    }
-
-    /// Gives the connection back as soon as the upstream's body has been read to its end.
-    fn settle(&mut self) {
-        if self.source.as_ref().is_none_or(Body::is_end_stream) {
-            self.source = None;
-            // A filter may hold the rest for as long as it likes: a timer that is over must not be asked again and again.
-            self.patience = Patience::default();
-            if let Some(lease) = self.lease.take() {
-                lease.finish();
-            }
-        }
-    }
-
-    fn ended(&self) -> bool {
-        if self.source.is_some() {
-            return false;
-        }
-        if !self.filtered {
-            return true;
-        }
-        let exchange = self.stream.exchange.borrow();
-        let outlet = &exchange.response.outlet;
-        outlet.head_end
-            || (outlet.end && outlet.body.is_empty() && (self.trailers_sent || exchange.response.trailers.is_none()))
-    }
-}
-
-impl Drop for ResponseFlow {
-    fn drop(&mut self) {
-        self.stream.end(self.ended());
-    }
-}
-
-impl Body for ResponseFlow {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
-        let this = &mut *self;
-        if !this.filtered && this.stream.keeps_heads() {
-            // A filter of the request may cut the stream off.
-            let mut exchange = this.stream.exchange.borrow_mut();
-            if exchange.is_interrupted() {
-                drop(exchange);
-                return cut_off(&this.stream);
-            }
-            exchange.wait(Waiting::ResponseBody, cx.waker());
-        }
-        let polled = if this.filtered {
-            let stream = Rc::clone(&this.stream);
-            poll_filtered(&stream, Direction::Response, &mut this.source, &mut this.trailers_sent, cx)
-        } else {
-            match &mut this.source {
-                None => Poll::Ready(None),
-                Some(source) => {
-                    Pin::new(source).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
-                }
-            }
-        };
-        match &polled {
-            Poll::Pending => {
-                let (details, why) = match std::task::ready!(this.patience.poll(this.stream.moves(), cx)) {
-                    Late::Deadline => ("upstream_timeout", "the response took longer than the route's timeout"),
-                    Late::Idle => ("stream_idle_timeout", "nothing has moved for as long as the route allows"),
-                };
-                this.stream.exchange.borrow_mut().details = details.into();
-                this.stream.failed(why);
-                return Poll::Ready(Some(Err(why.into())));
-            }
-            Poll::Ready(None) => {
-                this.source = None;
-                if let Some(lease) = this.lease.take() {
-                    lease.finish();
-                }
-            }
-            Poll::Ready(Some(Ok(frame))) => {
-                this.stream.move_on();
-                if !this.filtered {
-                    let mut exchange = this.stream.exchange.borrow_mut();
-                    if let Some(data) = frame.data_ref() {
-                        exchange.response.bytes += data.len() as u64;
-                    } else if let Some(trailers) = frame.trailers_ref()
-                        && this.stream.keeps_heads()
-                    {
-                        exchange.response.trailers = Some(trailers.clone());
-                    }
-                }
-                this.settle();
-            }
-            Poll::Ready(Some(Err(error))) => {
-                this.stream.failed(&error.to_string());
-                if this.stream.exchange.borrow().details == "via_upstream" {
-                    this.stream.exchange.borrow_mut().details = "upstream_reset_after_response".into();
-                }
-            }
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Some(source) if !self.filtered => source.size_hint(),
-            None if !self.filtered => SizeHint::with_exact(0),
-            _ => {
-                let exchange = self.stream.exchange.borrow();
-                let outlet = &exchange.response.outlet;
-                if outlet.head_end {
-                    SizeHint::with_exact(0)
-                } else if outlet.end && exchange.response.trailers.is_none() {
-                    SizeHint::with_exact(outlet.body.len() as u64)
-                } else {
-                    SizeHint::default()
-                }
-            }
-        }
-    }
-}
-
-fn cut_off(stream: &Stream) -> Polled {
+pub(super) fn cut_off(stream: &Stream) -> Polled {
     stream.failed("a filter cut the response off");
     Poll::Ready(Some(Err("a filter cut the response off".into())))
 }
 
 /// Takes what has come through the filters, and feeds them from `source` while they take more.
-fn poll_filtered(
+pub(super) fn poll_filtered(
     stream: &Rc<Stream>,
     direction: Direction,
     source: &mut Option<Incoming>,
@@ -287,25 +141,36 @@ fn poll_filtered(
                 return Poll::Pending;
             }
         }
-        match std::task::ready!(poll_source(source, cx)) {
+        match std::task::ready!(poll_source(source, direction, cx)) {
             Ok(piece) => feed(stream, direction, piece),
             Err(error) => return Poll::Ready(Some(Err(error.into()))),
         }
     }
 }
 
+/// Whether nothing can come any more, or nothing but a sign that it was all. Whoever forwards a body by its length asks for no more than
+/// that, and HTTP/2 may say the end in a frame of its own.
+#[must_use]
+pub fn is_through(body: &Incoming) -> bool {
+    body.is_end_stream() || body.size_hint().exact() == Some(0)
+}
+
 /// A piece of a body.
 pub enum Piece {
     /// Bytes.
     Data(Bytes),
-    /// Bytes, and they were the last.
-    Last(Bytes),
+    /// Bytes, and they were the last, perhaps with trailers behind them.
+    Last(Bytes, Option<HeaderMap>),
     /// The end, perhaps with trailers.
     End(Option<HeaderMap>),
 }
 
 /// Reads the next piece of a body; the source is gone after its end.
-pub fn poll_source(source: &mut Option<Incoming>, cx: &mut Context<'_>) -> Poll<Result<Piece, hyper::Error>> {
+pub fn poll_source(
+    source: &mut Option<Incoming>,
+    direction: Direction,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Piece, hyper::Error>> {
     let Some(body) = source else { return Poll::Ready(Ok(Piece::End(None))) };
     let piece = match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
         None => Piece::End(None),
@@ -314,7 +179,8 @@ pub fn poll_source(source: &mut Option<Incoming>, cx: &mut Context<'_>) -> Poll<
             return Poll::Ready(Err(error));
         }
         Some(Ok(frame)) => match frame.into_data() {
-            Ok(data) if body.is_end_stream() => Piece::Last(data),
+            Ok(data) if body.is_end_stream() => Piece::Last(data, None),
+            Ok(data) if is_through(body) => behind_the_last(body, data, direction, cx),
             Ok(data) => Piece::Data(data),
             Err(frame) => Piece::End(frame.into_trailers().ok()),
         },
@@ -325,6 +191,24 @@ pub fn poll_source(source: &mut Option<Incoming>, cx: &mut Context<'_>) -> Poll<
     Poll::Ready(Ok(piece))
 }
 
+/// All bytes that the length promised are here: what says that they were all, or trailers, most often came with them.
+fn behind_the_last(body: &mut Incoming, data: Bytes, direction: Direction, cx: &mut Context<'_>) -> Piece {
+    loop {
+        return match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(None) => Piece::Last(data, None),
+            Poll::Ready(Some(Ok(frame))) => match frame.into_trailers() {
+                Ok(trailers) => Piece::Last(data, Some(trailers)),
+                Err(_) => continue,
+            },
+            // Told with the next poll.
+            Poll::Ready(Some(Err(_))) => Piece::Data(data),
+            // An upstream that takes requests by their length will not ask again; clients are answered to the very end.
+            Poll::Pending if direction == Direction::Request => Piece::Last(data, None),
+            Poll::Pending => Piece::Data(data),
+        };
+    }
+}
+
 /// Gives a piece to the first filter of a direction.
 pub fn feed(stream: &Stream, direction: Direction, piece: Piece) {
     stream.move_on();
@@ -332,9 +216,9 @@ pub fn feed(stream: &Stream, direction: Direction, piece: Piece) {
     let ended = !matches!(piece, Piece::Data(_));
     match piece {
         Piece::Data(data) => flow::push_data(&mut exchange, direction, 0, data),
-        Piece::Last(data) => {
+        Piece::Last(data, trailers) => {
             flow::push_data(&mut exchange, direction, 0, data);
-            flow::push_end(&mut exchange, direction, 0, None);
+            flow::push_end(&mut exchange, direction, 0, trailers);
         }
         Piece::End(trailers) => flow::push_end(&mut exchange, direction, 0, trailers),
     }

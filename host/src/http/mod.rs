@@ -2,7 +2,7 @@
 //!
 //! hyper frames; this part decides nothing about what a request means. [`admit`] refuses what must not be forwarded, makes the path safe to match on ([`path`]) and
 //! takes off what belongs to one hop; [`stream`] drives a request through the chain and back, `route` from the chain to its cluster;
-//! [`exchange_body`] are the bodies in both directions; [`expect`] holds a request's body until the upstream asked for it;
+//! [`exchange_body`] are a request's body and the way of bodies through filters, `response_flow` is the answer's, which its connection looks at; [`expect`] holds a request's body until the upstream asked for it;
 //! `extended` makes one kind of upgrade of two; `connect` is CONNECT; [`upgrade`] turns a stream into a tunnel; `framing` says how long messages are; [`outcome`] is the one place that maps errors to answers.
 //!
 //! A stream is born and dies on one worker. Its future is dropped when the client goes away, and everything that it
@@ -22,6 +22,7 @@ mod patience;
 mod policy;
 mod redirect;
 mod respond;
+mod response_flow;
 mod route;
 pub mod runtime;
 pub mod stream;

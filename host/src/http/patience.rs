@@ -64,6 +64,12 @@ impl Patience {
         Self { deadline, idle, ..Self::default() }
     }
 
+    /// The deadline, where it is known only now.
+    pub fn until(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+        self.sleep = None;
+    }
+
     /// To be called whenever the stream waits; `moves` is what has moved so far.
     pub fn poll(&mut self, moves: u64, cx: &mut Context<'_>) -> Poll<Late> {
         let moved = std::mem::replace(&mut self.moves, moves) != moves;

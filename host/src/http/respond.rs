@@ -8,11 +8,9 @@ use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 
 use super::{
-    admit, connect,
-    exchange_body::ResponseFlow,
-    extended, framing,
+    admit, connect, extended, framing,
     outcome::Abort,
-    patience::Patience,
+    response_flow::ResponseFlow,
     stream::{Stream, Tail},
     upgrade,
 };
@@ -117,13 +115,7 @@ pub(super) fn respond(
             Ok(build(status, fields, version, ResponseBody::Full(None)))
         }
         _ => {
-            let flow = ResponseFlow::new(
-                Rc::clone(stream),
-                tail.source,
-                tail.lease,
-                filtered,
-                Patience::new(tail.deadline, stream.limits.get().idle),
-            );
+            let flow = ResponseFlow::new(Rc::clone(stream), (tail.source, tail.lease), filtered, tail.deadline);
             Ok(build(status, fields, version, ResponseBody::Flow(flow)))
         }
     }

@@ -24,6 +24,7 @@ use super::{
     outcome::{self, Abort},
     patience::Limits,
     respond::respond,
+    response_flow::Down,
     route,
     runtime::ListenerRuntime,
     upgrade::Far,
@@ -61,6 +62,8 @@ pub struct Stream {
     moves: Cell<u64>,
     /// How long things may take, once that is decided.
     pub(super) limits: Cell<Limits>,
+    /// What the answer holds of its upstream while it goes out.
+    pub(super) down: RefCell<Down>,
 }
 
 impl Stream {
@@ -96,6 +99,9 @@ impl Stream {
         let now = Instant::now();
         let metrics = &self.runtime.metrics;
         let mut exchange = self.exchange.borrow_mut();
+        if exchange.request_received.is_none() {
+            self.busy.unread();
+        }
         // What did not end well, and neither by an upstream's fault nor by a filter's, the client gave up.
         if whole || self.failed.get() || exchange.reset {
             self.busy.answered();
@@ -179,7 +185,7 @@ impl Stream {
                         return Poll::Pending;
                     }
                 }
-                match std::task::ready!(poll_source(source, cx)) {
+                match std::task::ready!(poll_source(source, direction, cx)) {
                     Ok(piece) => feed(self, direction, piece),
                     Err(error) => return Poll::Ready(Passage::Broken(error.to_string())),
                 }
@@ -210,7 +216,7 @@ impl Stream {
                         return Poll::Ready(Ok(()));
                     }
                 }
-                match poll_source(source, cx) {
+                match poll_source(source, Direction::Response, cx) {
                     Poll::Pending => return Poll::Ready(Ok(())),
                     Poll::Ready(Ok(piece)) => feed(self, Direction::Response, piece),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error.to_string())),
@@ -277,6 +283,9 @@ pub async fn serve(
         Ok(admitted) => admitted,
         Err(refused) => {
             busy.answered();
+            if !incoming.is_end_stream() {
+                busy.unread();
+            }
             return Ok(refuse(&runtime, &refused));
         }
     };
@@ -305,6 +314,7 @@ pub async fn serve(
         busy,
         moves: Cell::new(0),
         limits: Cell::default(),
+        down: RefCell::default(),
         runtime,
     });
     let ends = incoming.is_end_stream();

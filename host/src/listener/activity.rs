@@ -29,6 +29,8 @@ pub struct Activity {
     blocked: AtomicBool,
     /// Bytes have come since the last stream ended: a head is being read.
     reading_head: AtomicBool,
+    /// The last request was answered before it had come whole.
+    unread: AtomicBool,
 }
 
 impl Activity {
@@ -96,6 +98,17 @@ impl Activity {
         self.given_up.store(self.given_up.load(Relaxed) / 2, Relaxed);
     }
 
+    /// A part of a head is here, and the rest has to come.
+    pub fn expect_head(&self) {
+        self.reading_head.store(true, Relaxed);
+    }
+
+    /// Whether the peer may be sending what nobody reads any more.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.unread.load(Relaxed) || self.reading_head.load(Relaxed)
+    }
+
     /// The head that was being read came to nothing (or was a part of the protocol): wait for the next one.
     pub fn head_done(&self) {
         self.reading_head.store(false, Relaxed);
@@ -116,6 +129,7 @@ impl Busy {
         activity.streams.store(activity.streams.load(Relaxed) + 1, Relaxed);
         activity.begun.store(activity.begun.load(Relaxed) + 1, Relaxed);
         activity.reading_head.store(false, Relaxed);
+        activity.unread.store(false, Relaxed);
         activity.move_on();
         Self { activity, answered: std::cell::Cell::new(false) }
     }
@@ -123,6 +137,11 @@ impl Busy {
     /// A piece of a body has moved.
     pub fn move_on(&self) {
         self.activity.move_on();
+    }
+
+    /// The answer went out before the request had come whole.
+    pub fn unread(&self) {
+        self.activity.unread.store(true, Relaxed);
     }
 
     /// The answer went out: its end is not the peer's giving up.

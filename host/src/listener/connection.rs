@@ -20,7 +20,7 @@ use crate::{
     http::runtime::ListenerMetrics,
     tcp,
     transport::{End, Socket},
-    wasm::{alarm::Alarm, exchange::Connection},
+    wasm::{alarm::Alarm, exchange::Connection, under_way::Answers},
 };
 
 /// How an HTTP/2 connection begins (RFC 9113, section 3.4); the first 14 bytes are no HTTP/1.1 request.
@@ -76,9 +76,10 @@ pub async fn serve(listener: Rc<LocalListener>, socket: Socket, peer: End, (ente
         listener_metadata: Arc::clone(&serving.settings.metadata),
         tls,
         alarm: Alarm::default(),
+        answers: Answers::default(),
         place,
     });
-    let mut io = Io { transport, prefix: Bytes::new(), activity, heads: None };
+    let mut io = Io { transport, prefix: Bytes::new(), activity, heads: None, farewell: None };
     if listener.protocol == ListenerProtocol::Tcp {
         // What is begun on these filters ends on them.
         drop(serving);

@@ -33,6 +33,8 @@ use crate::{
 enum Next {
     Park(Box<Io>),
     SlowHead(Option<Box<Io>>),
+    /// What came is no request, which the client has been told.
+    Refused(Box<Io>),
     Idle,
     Closed,
 }
@@ -69,6 +71,10 @@ pub async fn serve(
                     };
                     let _ = tokio::time::timeout(limits.header_timeout, say).await;
                 }
+                return;
+            }
+            Next::Refused(mut io) => {
+                let _ = io.shutdown().await;
                 return;
             }
             Next::Idle => {
@@ -145,7 +151,12 @@ async fn busy(
                 Poll::Ready(Ok(())) => return Poll::Ready(Next::Closed),
                 Poll::Ready(Err(error)) => {
                     count_error(listener, &error);
-                    return Poll::Ready(Next::Closed);
+                    // The refusal has been written, and the rest of what was refused may be on its way.
+                    let parts =
+                        served.take().filter(|_| error.is_parse()).and_then(http1::UpgradeableConnection::into_parts);
+                    return Poll::Ready(
+                        parts.map_or(Next::Closed, |parts| Next::Refused(Box::new(parts.io.into_inner()))),
+                    );
                 }
                 Poll::Pending => {}
             }
@@ -168,6 +179,10 @@ async fn busy(
             registered = false;
             let now = Instant::now();
             timer.as_mut().reset(now + if draining { SILENCE.min(period) } else { period });
+            if connection.answers.look(limits.idle_timeout, now).is_some() {
+                // What has gone out is no whole answer, and nothing else can be said here.
+                return Poll::Ready(Next::Idle);
+            }
             let finding = watch.look(&activity, now);
             match finding {
                 Finding::Fine => {}
@@ -181,6 +196,8 @@ async fn busy(
                             let mut prefix = bytes::BytesMut::from(&*parts.read_buf);
                             prefix.extend_from_slice(&io.prefix);
                             io.prefix = prefix.freeze();
+                            // It came together with the last request, and was not counted as one's beginning.
+                            activity.expect_head();
                         }
                         Box::new(io)
                     });

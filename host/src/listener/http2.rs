@@ -20,11 +20,14 @@ use super::{
     serving::Taken,
 };
 use crate::{
-    cluster::connect::LocalExecutor,
+    cluster::connect::{self, LocalExecutor},
     config::resolved::ListenerLimits,
     http::{runtime::ListenerMetrics, stream},
     wasm::exchange::Connection,
 };
+
+/// Bytes of a request's body that a client may send before they are taken.
+const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// Serves streams until the connection closes.
 pub async fn serve(
@@ -40,7 +43,7 @@ pub async fn serve(
     activity.head_done();
     let service = {
         let listener = Rc::clone(listener);
-        let activity = Arc::clone(&activity);
+        let (connection, activity) = (Rc::clone(&connection), Arc::clone(&activity));
         service_fn(move |request| {
             let runtime = listener.current_of(taken);
             let (connection, activity) = (Rc::clone(&connection), Arc::clone(&activity));
@@ -58,8 +61,9 @@ pub async fn serve(
         .enable_connect_protocol()
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        .initial_connection_window_size(1024 * 1024)
-        .initial_stream_window_size(256 * 1024)
+        // Room for all streams: some that are stuck do not stop the others.
+        .initial_connection_window_size(connect::window(STREAM_WINDOW, limits.streams))
+        .initial_stream_window_size(STREAM_WINDOW)
         .max_send_buf_size(256 * 1024);
     let mut served = Box::pin(builder.serve_connection(TokioIo::new(io), service));
     let mut watch = Watch::new(Measure::Streams, limits.header_timeout, limits.idle_timeout, Instant::now());
@@ -105,7 +109,14 @@ pub async fn serve(
             timer.as_mut().reset(now + period);
             activity.forgive();
             forgotten += (activity.begun() - forgotten) / 2;
+            // hyper asks none of them for more, so the client cannot be told; its other streams go on for as long as it could still take these.
+            let given_up = connection.answers.look(limits.idle_timeout, now);
+            let unread = given_up.is_some_and(|at| now.duration_since(at) >= limits.idle_timeout);
             match watch.look(&activity, now) {
+                _ if unread => {
+                    metrics.idle_timeouts.inc();
+                    return Poll::Ready(());
+                }
                 Finding::Idle => {
                     metrics.idle_timeouts.inc();
                     return Poll::Ready(());

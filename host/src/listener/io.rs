@@ -8,10 +8,19 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Sleep,
+};
 
 use super::{activity::Activity, heads::Heads};
-use crate::transport::{self, Transport, both::Side};
+use crate::transport::{
+    self, Transport,
+    both::{LINGER, Side},
+};
+
+/// Reads of what nobody wants before others have their turn.
+const READS: usize = 16;
 
 /// A transport that counts.
 #[derive(Debug)]
@@ -24,6 +33,8 @@ pub struct Io {
     pub activity: Arc<Activity>,
     /// With HTTP/2: follows the frames.
     pub heads: Option<Heads>,
+    /// How long what the peer still sends is swallowed.
+    pub farewell: Option<Pin<Box<Sleep>>>,
 }
 
 impl AsyncRead for Io {
@@ -59,6 +70,26 @@ impl Side for Io {
 }
 
 impl Io {
+    /// Reads what the peer still sends, for a moment: a socket that is closed with something unread is reset, and the peer could lose the
+    /// answer that it has not read yet (RFC 9112, section 9.6).
+    fn swallow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let farewell = self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        if farewell.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut sink = [0; 4096];
+        for _ in 0..READS {
+            let mut sink = ReadBuf::new(&mut sink);
+            match Pin::new(&mut self.transport).poll_read(cx, &mut sink) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if !sink.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     fn wrote(&self, polled: &Poll<io::Result<usize>>) {
         match polled {
             Poll::Pending => self.activity.block(),
@@ -100,6 +131,13 @@ impl AsyncWrite for Io {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.farewell.is_none() {
+            std::task::ready!(Pin::new(&mut this.transport).poll_shutdown(cx))?;
+            if this.heads.is_some() || !this.activity.is_unread() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        this.swallow(cx).map(Ok)
     }
 }

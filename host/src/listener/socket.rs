@@ -256,15 +256,24 @@ pub fn spread(mut sockets: Vec<Listening>, workers: usize) -> io::Result<Vec<Lis
     Ok(sockets)
 }
 
-fn open(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
+/// A socket that has an address, and does not listen.
+///
+/// # Errors
+/// The address cannot be had.
+pub fn claim(address: SocketAddr, share: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(share)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn open(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
+    let socket = claim(address, share)?;
+    socket.set_nonblocking(true)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

@@ -96,13 +96,7 @@ impl Addresses {
             }
             match self.place(listener, workers) {
                 Ok(place) => places.push((number, place)),
-                Err(error) => problems.push(
-                    Problem::new(
-                        listener.origin.clone(),
-                        format!("listener \"{}\" cannot listen on {}: {error}", listener.name, listener.address),
-                    )
-                    .help(unbound(&error)),
-                ),
+                Err(error) => problems.push(problem(listener, &error)),
             }
         }
         if !problems.is_empty() {
@@ -112,20 +106,39 @@ impl Addresses {
         Ok(places.into_iter().map(|(_, place)| place).collect())
     }
 
-    fn place(&mut self, listener: &Listener, workers: usize) -> io::Result<Place> {
-        // Any free port is that of its listener; a port that was asked for is whoever's has it now.
-        let known = self.bound.iter().find(|bound| {
+    /// What could not be bound, as far as that shows without listening: nobody must be let in for a trial.
+    pub fn problems(&self, listeners: &[Listener]) -> Vec<Problem> {
+        let one = |listener: &Listener| {
+            let Address::Tcp(address) = &listener.address else { return None };
+            if self.has_port(address.port()) || self.known(listener).is_some() || self.inherited.has(listener) {
+                return None;
+            }
+            socket::claim(*address, false).err().map(|error| problem(listener, &error))
+        };
+        listeners.iter().filter_map(one).collect()
+    }
+
+    /// Whether one of ours has it.
+    fn has_port(&self, port: u16) -> bool {
+        self.bound.iter().any(|bound| bound.actual.port() == Some(port))
+    }
+
+    /// Any free port is that of its listener; a port that was asked for is whoever's has it now.
+    fn known(&self, listener: &Listener) -> Option<&Bound> {
+        self.bound.iter().find(|bound| {
             bound.written == listener.address && (!bound.written.is_any_port() || bound.listener == listener.name)
-        });
-        let (bound, sockets) = match known {
+        })
+    }
+
+    fn place(&mut self, listener: &Listener, workers: usize) -> io::Result<Place> {
+        let (bound, sockets) = match self.known(listener) {
             Some(bound) => (Bound { listener: listener.name.clone(), ..bound.clone() }, Vec::new()),
             None => {
                 let (found, owner) = self.inherited.listener(listener);
                 let (sockets, actual, file) = match &listener.address {
                     Address::Tcp(address) => {
                         let sockets = if found.is_empty() {
-                            let same = |bound: &Bound| bound.actual.port() == Some(address.port());
-                            socket::bind(*address, workers, self.bound.iter().any(same))?
+                            socket::bind(*address, workers, self.has_port(address.port()))?
                         } else {
                             socket::spread(found, workers)?
                         };
@@ -190,6 +203,12 @@ impl Addresses {
     }
 }
 
+fn problem(listener: &Listener, error: &io::Error) -> Problem {
+    let message = format!("listener \"{}\" cannot listen on {}: {error}", listener.name, listener.address);
+    let path = format!("listeners.{:?}.address", listener.name);
+    Problem::new(listener.origin.clone(), message).path(path).help(unbound(error))
+}
+
 /// What to do about an address that cannot be bound.
 pub(crate) fn unbound(error: &std::io::Error) -> &'static str {
     match error.kind() {
@@ -204,5 +223,28 @@ pub(crate) fn unbound(error: &std::io::Error) -> &'static str {
             "a port below 1024 needs CAP_NET_BIND_SERVICE, a socket in the file system a folder that may be written to"
         }
         _ => "choose another address",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Format, load_text};
+
+    #[test]
+    fn an_address_that_somebody_has_is_known_without_listening() {
+        let addresses = Addresses::new(10, Inherited::default(), Arc::default());
+        let somebody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (taken, free) = (somebody.local_addr().unwrap(), nobody.local_addr().unwrap());
+        drop(nobody);
+        let text = format!(
+            "listeners: {{ a.b: {{ address: '{taken}', cluster: app }}, b: {{ address: '{free}', cluster: app }}, c: {{ address: '127.0.0.1:0', cluster: app }} }}\nclusters: {{ app: {{ endpoints: ['127.0.0.1:1'] }} }}\n"
+        );
+        let config = load_text("test.yaml", &text, Format::Yaml, std::path::Path::new(".")).unwrap();
+        let problems = addresses.problems(&config.listeners);
+        let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+        assert_eq!(problem.path, "listeners.\"a.b\".address");
+        assert!(problem.message.contains("cannot listen on"), "{}", problem.message);
     }
 }

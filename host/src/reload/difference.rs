@@ -1,8 +1,12 @@
-//! What is different between two configurations, in words.
+//! What is different between two configurations, in words, and what of it a running process can follow.
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, fingerprint::Fingerprint, resolved::Sink};
+use super::prepare::Prepared;
+use crate::{
+    config::{Config, Origin, Problem, fingerprint::Fingerprint, resolved::Sink},
+    snapshot::Snapshot,
+};
 
 /// One line for each listener, filter, cluster and section that is not the same, oldest words first. `hashes` tells the content of a
 /// filter's module in either, which changes without a word in the configuration.
@@ -66,6 +70,42 @@ fn parts(
         }
     }
     lines.extend(old.keys().filter(|name| !new.contains_key(*name)).map(|name| format!("{kind} {name} removed")));
+}
+
+/// Whether a generation would be no other one.
+pub(super) fn is_same(before: &Snapshot, prepared: &Prepared) -> bool {
+    let (old, new) = (&before.config, &prepared.config);
+    let listeners = old.listeners.iter().map(|one| one.fingerprint).eq(new.listeners.iter().map(|one| one.fingerprint))
+        && old.listeners.iter().map(|one| &one.name).eq(new.listeners.iter().map(|one| &one.name));
+    let clusters = old.clusters.iter().map(|(name, one)| (name, one.fingerprint));
+    let filters = old.filters.iter().map(|(name, one)| (name, one.fingerprint));
+    old.rest == new.rest
+        && telemetry(old).eq(telemetry(new))
+        && old.reload == new.reload
+        && listeners
+        && clusters.eq(new.clusters.iter().map(|(name, one)| (name, one.fingerprint)))
+        && filters.eq(new.filters.iter().map(|(name, one)| (name, one.fingerprint)))
+        && prepared.blueprint.is_same(&before.blueprint)
+}
+
+/// What a running process cannot change.
+pub(super) fn fixed(old: &Config, new: &Config) -> Vec<Problem> {
+    let file = new.sources.main().to_owned();
+    let admin = |config: &Config| config.admin.as_ref().map(|admin| (admin.address.clone(), admin.token_file.clone()));
+    let parts = [
+        ("workers", old.workers == new.workers),
+        ("state", old.state == new.state),
+        ("admin", admin(old) == admin(new)),
+    ];
+    let changed = parts.into_iter().filter(|(_, same)| !same);
+    let problem = |(name, _)| {
+        Problem::new(
+            Origin { file: file.clone(), line: 0, column: 0 },
+            format!("`{name}` cannot change while the process runs"),
+        )
+        .help("start the process anew for that, or put back what it was")
+    };
+    changed.map(problem).collect()
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl EndpointChange {
         }
         let shared = clusters.get(cluster).ok_or_else(|| EndpointError::Cluster(cluster.to_owned()))?;
         let membership = shared.membership();
-        let endpoint = membership.endpoints.iter().find(|endpoint| endpoint.address() == address);
+        let endpoint = membership.endpoint(address);
         let endpoint = endpoint.ok_or_else(|| EndpointError::Endpoint(cluster.to_owned(), address))?;
         let mut moved = false;
         if let Some(drain) = self.drain {

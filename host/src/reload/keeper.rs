@@ -2,17 +2,19 @@
 
 use std::{
     net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
 use serde_json::json;
+use tokio::sync::Notify;
 
 use super::{
     audit::{Audit, Entry, Outcome},
     difference,
     endpoints::{EndpointChange, EndpointError},
+    following::Following,
     last_good,
     lines::{self, Line},
     overlay::{ChangeError, Overlay},
@@ -21,9 +23,10 @@ use super::{
     watch,
 };
 use crate::{
-    config::{self, Config, Origin, Problem, Report, fingerprint::Fingerprint},
+    config::{Config, Fragment, Origin, Problem, Report, Written, fingerprint::Fingerprint},
     telemetry::{event_kinds, names},
     wasm::source,
+    xds::ControlPlanes,
 };
 
 /// The one that changes a proxy. Every change blocks the thread that asks for it until it has been made or refused.
@@ -33,11 +36,17 @@ pub struct Keeper {
     /// What was changed.
     pub audit: Audit,
     /// Where the configuration is read again; `None`: it was not read from a file.
-    file: Option<PathBuf>,
+    file: Option<Written>,
     /// One at a time.
     turn: Mutex<()>,
     /// What the configuration that was read last depends on, whether or not it was accepted.
     looked_at: Mutex<Vec<PathBuf>>,
+    /// What control planes have sent.
+    pub(super) following: Mutex<Following>,
+    /// How they are.
+    pub control_planes: ControlPlanes,
+    /// Another generation runs.
+    pub changed: Notify,
 }
 
 /// Why a rollback was not made.
@@ -82,9 +91,19 @@ pub enum FilterError {
 impl Keeper {
     /// Keeps a proxy that was started with the configuration in `file`.
     #[must_use]
-    pub fn new(proxy: Arc<Proxy>, file: Option<&Path>) -> Self {
+    pub fn new(proxy: Arc<Proxy>, file: Option<&Written>) -> Self {
         let audit = Audit::new(proxy.registry());
-        Self { proxy, audit, file: file.map(Path::to_owned), turn: Mutex::default(), looked_at: Mutex::default() }
+        let following = Following::of(&proxy.snapshot().written);
+        Self {
+            proxy,
+            audit,
+            file: file.cloned(),
+            turn: Mutex::default(),
+            looked_at: Mutex::default(),
+            following: Mutex::new(following),
+            control_planes: ControlPlanes::default(),
+            changed: Notify::new(),
+        }
     }
 
     /// Reads the configuration again and applies it.
@@ -92,10 +111,18 @@ impl Keeper {
     /// # Errors
     /// Everything that is wrong with it; what ran goes on then.
     pub fn reload(&self, who: &str) -> Result<Applied, Report> {
-        self.in_turn(|| {
-            let loaded = self.load().and_then(|(written, overlay)| self.proxy.prepare(written, overlay, false));
-            self.change(who, "reload", loaded)
-        })
+        self.in_turn(|| self.read_again(who))
+    }
+
+    pub(super) fn read_again(&self, who: &str) -> Result<Applied, Report> {
+        let loaded =
+            self.load(&self.received()).and_then(|(written, overlay)| self.proxy.prepare(written, overlay, false));
+        let applied = self.change(who, "reload", loaded);
+        if applied.is_ok() {
+            self.unpin();
+            self.forget_others();
+        }
+        applied
     }
 
     /// What a reload would do, without doing it.
@@ -104,7 +131,7 @@ impl Keeper {
     /// Everything that is wrong with it.
     pub fn difference(&self) -> Result<Vec<String>, Report> {
         self.in_turn(|| {
-            let (written, overlay) = self.load()?;
+            let (written, overlay) = self.load(&self.received())?;
             self.proxy.prepare(written, overlay, true).map(|prepared| self.changes(&prepared))
         })
     }
@@ -120,7 +147,10 @@ impl Keeper {
                 let what = to.map_or("rollback".to_owned(), |to| format!("rollback {to}"));
                 self.note(who, &what, Vec::new(), Outcome::Refused(error.to_string()));
             })?;
-            self.change(who, &format!("rollback {wanted}"), Ok(prepared)).map_err(RollbackError::Refused)
+            let applied =
+                self.change(who, &format!("rollback {wanted}"), Ok(prepared)).map_err(RollbackError::Refused)?;
+            self.pin(wanted);
+            Ok(applied)
         })
     }
 
@@ -143,7 +173,7 @@ impl Keeper {
     pub fn keep(&self) {
         let snapshot = self.proxy.snapshot();
         if let (Some(state), true) = (&snapshot.written.state, self.file.is_some())
-            && let Err(error) = last_good::keep(state, &snapshot)
+            && let Err(error) = last_good::keep(state, &snapshot, self.pinned())
         {
             tracing::warn!("the configuration that runs cannot be kept in {}: {error}", state.display());
         }
@@ -166,11 +196,11 @@ impl Keeper {
         self.proxy.registry().events().tell(&event_kinds::LOG_LEVEL, target, what, fields);
     }
 
-    fn note(&self, who: &str, what: &str, changes: Vec<String>, outcome: Outcome) {
+    pub(super) fn note(&self, who: &str, what: &str, changes: Vec<String>, outcome: Outcome) {
         self.note_with(who, what, changes, Vec::new(), outcome);
     }
 
-    fn note_with(&self, who: &str, what: &str, changes: Vec<String>, diff: Vec<Line>, outcome: Outcome) {
+    pub(super) fn note_with(&self, who: &str, what: &str, changes: Vec<String>, diff: Vec<Line>, outcome: Outcome) {
         let (who, what) = (who.to_owned(), what.to_owned());
         self.audit.write(Entry { when: SystemTime::now(), who, what, changes, diff, outcome });
     }
@@ -245,11 +275,11 @@ impl Keeper {
         }
     }
 
-    fn load(&self) -> Result<(Arc<Config>, Overlay), Report> {
+    pub(super) fn load(&self, received: &[Fragment]) -> Result<(Arc<Config>, Overlay), Report> {
         match &self.file {
             Some(file) => {
-                let written = config::load(file)?;
-                *self.looked_at.lock().unwrap_or_else(PoisonError::into_inner) = watched(&written);
+                let written = file.load(received)?;
+                *lock(&self.looked_at) = watched(&written);
                 let (overlay, gone) = self.proxy.snapshot().overlay.on(&written);
                 for filter in gone {
                     tracing::info!(filter, "what was changed over the admin endpoint gives way to the configuration");
@@ -263,12 +293,12 @@ impl Keeper {
         }
     }
 
-    fn in_turn<T>(&self, change: impl FnOnce() -> T) -> T {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn in_turn<T>(&self, change: impl FnOnce() -> T) -> T {
+        let _turn = lock(&self.turn);
         change()
     }
 
-    fn changes(&self, prepared: &Prepared) -> Vec<String> {
+    pub(super) fn changes(&self, prepared: &Prepared) -> Vec<String> {
         let before = self.proxy.snapshot();
         let hash =
             |blueprint: &crate::wasm::build::Blueprint, name: &str| blueprint.facts(name).map(|facts| facts.hash);
@@ -277,18 +307,25 @@ impl Keeper {
         })
     }
 
-    fn lines(&self, prepared: &Prepared) -> Vec<Line> {
+    pub(super) fn lines(&self, prepared: &Prepared) -> Vec<Line> {
         let before = self.proxy.snapshot();
         lines::between(&before.config.sources.as_written(), &prepared.config.sources.as_written())
     }
 
-    fn change(&self, who: &str, what: &str, prepared: Result<Prepared, Report>) -> Result<Applied, Report> {
+    /// Applies a generation. What runs then is kept on disk.
+    pub(super) fn apply(&self, prepared: &Prepared) -> Result<Applied, Report> {
+        let applied = self.proxy.apply(prepared)?;
+        if matches!(applied, Applied::Generation(_)) {
+            self.keep();
+            self.changed.notify_one();
+        }
+        Ok(applied)
+    }
+
+    pub(super) fn change(&self, who: &str, what: &str, prepared: Result<Prepared, Report>) -> Result<Applied, Report> {
         let changes = prepared.as_ref().map(|prepared| self.changes(prepared)).unwrap_or_default();
         let diff = prepared.as_ref().map(|prepared| self.lines(prepared)).unwrap_or_default();
-        let applied = prepared.and_then(|prepared| self.proxy.apply(&prepared));
-        if matches!(applied, Ok(Applied::Generation(_))) {
-            self.keep();
-        }
+        let applied = prepared.and_then(|prepared| self.apply(&prepared));
         let outcome = match &applied {
             Ok(Applied::Generation(generation)) if what.starts_with("rollback") => Outcome::RolledBack(*generation),
             Ok(Applied::Generation(generation)) => Outcome::Applied(*generation),
@@ -302,6 +339,10 @@ impl Keeper {
         self.note_with(who, what, changes, diff, outcome);
         applied
     }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs a change on a thread of its own, and waits for it. Must be called inside the control plane's runtime.
@@ -323,7 +364,7 @@ impl Keeper {
     #[must_use]
     pub fn watched(&self) -> Vec<PathBuf> {
         let mut paths = watched(&self.proxy.snapshot().config);
-        paths.extend(self.looked_at.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        paths.extend(lock(&self.looked_at).iter().cloned());
         paths
     }
 
@@ -336,7 +377,7 @@ impl Keeper {
 
 /// The configuration's own files and the modules that are to be watched.
 fn watched(config: &Config) -> Vec<PathBuf> {
-    use config::resolved::{ModuleSource, Reload};
+    use crate::config::resolved::{ModuleSource, Reload};
     let filters = config
         .filters
         .values()

@@ -15,8 +15,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    clock,
     config::{
-        self, Config, Format,
+        self, Config, Format, Fragment, Report, Written,
         resolved::{Filter, Loaded, ModuleSource},
     },
     files,
@@ -36,13 +37,16 @@ struct Kept {
     files: Vec<(String, String)>,
     /// Digests of the modules that are files, by filter.
     modules: BTreeMap<String, String>,
+    /// Control planes are kept away, since a rollback to this generation.
+    #[serde(default)]
+    pinned: Option<u64>,
 }
 
 /// Keeps what runs.
 ///
 /// # Errors
 /// Of the operating system. What was kept before is still there then.
-pub fn keep(state: &Path, snapshot: &Snapshot) -> io::Result<()> {
+pub fn keep(state: &Path, snapshot: &Snapshot, pinned: Option<u64>) -> io::Result<()> {
     let folder = state.join(FOLDER);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
     let mut modules = BTreeMap::new();
@@ -60,9 +64,9 @@ pub fn keep(state: &Path, snapshot: &Snapshot) -> io::Result<()> {
         }
         modules.insert(name.clone(), facts.hash);
     }
-    let since = snapshot.since.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let since = clock::seconds(snapshot.since);
     let files = snapshot.written.sources.texts().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
-    let kept = Kept { since, files, modules };
+    let kept = Kept { since, files, modules, pinned };
     files::replace(&folder.join(FILE), &serde_json::to_vec_pretty(&kept)?, true)?;
     // Copies that nothing needs any more.
     for entry in fs::read_dir(&folder)?.flatten() {
@@ -82,10 +86,9 @@ pub fn keep(state: &Path, snapshot: &Snapshot) -> io::Result<()> {
 /// Why there is none, for people.
 pub fn load(state: &Path) -> Result<(Config, SystemTime), String> {
     let folder = state.join(FOLDER);
-    let path = folder.join(FILE);
-    let text = fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let kept: Kept = serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-    let mut config = config::load_kept(&kept.files).map_err(|report| report.summary())?;
+    let kept = Kept::read(state)?;
+    let (files, received) = kept.texts();
+    let mut config = config::load_kept(&files, &received).map_err(|report| report.summary())?;
     for (name, digest) in &kept.modules {
         let Some(filter) = config.filters.get(name) else { continue };
         let ModuleSource::File(path) = &filter.module else { continue };
@@ -102,6 +105,55 @@ pub fn load(state: &Path) -> Result<(Config, SystemTime), String> {
         config.put(&Arc::new(replaced));
     }
     Ok((config, SystemTime::UNIX_EPOCH + Duration::from_secs(kept.since)))
+}
+
+impl Kept {
+    /// What is kept there. Why there is nothing, for people.
+    fn read(state: &Path) -> Result<Self, String> {
+        let path = state.join(FOLDER).join(FILE);
+        let text = fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// Those of files, and what control planes had sent.
+    fn texts(&self) -> (Vec<(String, String)>, Vec<Fragment>) {
+        let (received, files): (Vec<_>, Vec<_>) =
+            self.files.iter().cloned().partition(|(name, _)| config::sender_of(name).is_some());
+        (files, received.into_iter().map(|(name, text)| Fragment { name, text }).collect())
+    }
+}
+
+/// The generation that control planes were kept away from when the process before ended.
+#[must_use]
+pub fn pinned(state: &Path) -> Option<u64> {
+    Kept::read(state).ok()?.pinned
+}
+
+/// A configuration as a process starts with it: with what control planes had sent to the one before, if that still fits.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn with_received(file: &Written) -> Result<Config, Report> {
+    let alone = file.load(&[]);
+    let state = match &alone {
+        Ok(config) => config.state.clone().filter(|_| !config.control_planes.is_empty()),
+        // It may refer to what is sent.
+        Err(_) => state_of(&file.path),
+    };
+    // Where nothing can be read, nothing had been sent.
+    let received = state.and_then(|state| Kept::read(&state).ok()).map(|kept| kept.texts().1).unwrap_or_default();
+    if received.is_empty() {
+        return alone;
+    }
+    match file.load(&received) {
+        Ok(with_received) => Ok(with_received),
+        Err(report) => {
+            if alone.is_ok() {
+                tracing::warn!("what control planes had sent does not fit any more: {}", report.summary());
+            }
+            alone
+        }
+    }
 }
 
 /// Where the state of a configuration is that may be broken: what can be told from its text alone.

@@ -6,6 +6,7 @@
 //! next        Prepared -> parts        instances, sockets and settings for every worker
 //! proxy       parts -> generation      one command to each worker
 //! keeper      who asks for what        one change after the other, each in the audit log
+//! following   control planes -> keeper what they send is put beside what is written, and changed files are read, unless a rollback is pinned
 //! lines       config, config -> diff   the same line by line; `difference`: in words
 //! endpoints   operators -> endpoints   draining, and weights
 //! overlay     admin -> config          filters that were loaded, tried out or removed over the admin endpoint
@@ -30,6 +31,7 @@ mod compilers;
 pub mod difference;
 pub mod endpoints;
 pub mod expiry;
+pub mod following;
 pub mod handover;
 pub mod keeper;
 pub mod last_good;
@@ -39,6 +41,7 @@ pub mod overlay;
 mod overload;
 pub mod prepare;
 pub mod proxy;
+mod registration;
 pub mod watch;
 
 pub(crate) use addresses::unbound;

@@ -11,6 +11,7 @@ use crate::{
         resolved::{self, ListenerProtocol},
     },
     shared::SharedData,
+    snapshot::Snapshot,
     telemetry::{Registry, SinkTarget, Sinks, otlp::statistics::Statistics},
     wasm::{
         build::{Blueprint, Refusal, Surroundings},
@@ -176,6 +177,19 @@ impl Foundation {
 }
 
 impl Prepared {
+    /// A generation that has run, as it would have to be applied.
+    pub(super) fn again(foundation: &Foundation, snapshot: &Snapshot) -> Self {
+        Self {
+            foundation: foundation.clone(),
+            origin: Some(snapshot.origin),
+            config: Arc::clone(&snapshot.config),
+            written: Arc::clone(&snapshot.written),
+            overlay: snapshot.overlay.clone(),
+            sinks: Arc::clone(&snapshot.sinks),
+            blueprint: Arc::clone(&snapshot.blueprint),
+        }
+    }
+
     /// Where its metrics are.
     #[must_use]
     pub fn registry(&self) -> &Registry {

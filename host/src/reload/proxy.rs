@@ -12,19 +12,22 @@ use serde_json::json;
 use super::{
     addresses::Addresses,
     compilers::Compilers,
-    difference::telemetry,
+    difference::{fixed, is_same},
     handover::{Heirloom, Inherited},
     next::{Next, connections, instances, next},
     overlay::Overlay,
     overload::Overload,
     prepare::{Foundation, Prepared, Records, whole},
+    registration::Announced,
 };
 use crate::{
-    cluster::{readings::readings, watch::Watches},
+    clock,
+    cluster::{clusters::SharedClusters, readings::readings, watch::Watches},
     config::{Config, Origin, Problem, Report, resolved::Address},
+    discovery::Discoveries,
     snapshot::Snapshot,
     telemetry::{
-        Gauge, Registry, event_kinds,
+        Events, Gauge, Registry, event_kinds,
         export::{
             self, Tracing,
             metrics::{Exports, Outcomes, Reader},
@@ -35,6 +38,7 @@ use crate::{
     },
     wasm::{tap::Tap, trial::Trial},
     worker::{Command, Job, Worker, WorkerParts},
+    xds::assignments::Assignments,
 };
 
 /// Generations that a rollback can go back to, the one that runs included.
@@ -73,6 +77,9 @@ pub struct Proxy {
     facts: Mutex<Facts>,
     /// What the control plane does for clusters.
     watches: Mutex<Watches>,
+    discoveries: Mutex<Discoveries>,
+    /// What is announced at a registry.
+    announced: Announced,
     /// Where metrics are sent.
     exports: Exports,
     reader: Reader,
@@ -102,6 +109,8 @@ impl Prepared {
         let registry = self.foundation.registry.clone();
         let mut addresses = Addresses::new(connections(&self.config), setup.inherited, setup.handed_over);
         let Next { snapshot, parts, places } = next(&self, instances(&self, None)?, &mut addresses, None)?;
+        let mut discoveries = Discoveries::default();
+        discover(&mut discoveries, &snapshot.clusters, registry.events(), &self.config);
         let failed = |what: &str, error: std::io::Error| {
             let problem = Problem::new(Origin::default(), format!("cannot start {what}: {error}"));
             Report::single(Arc::clone(&self.config.sources), problem)
@@ -138,6 +147,8 @@ impl Prepared {
         let spans = Arc::clone(&self.foundation.spans);
         let reader = reader(registry.clone(), Arc::clone(&snapshot), exports.outcomes(), spans);
         exports.follow(self.config.metrics.as_deref(), &self.config.node, &reader);
+        let announced = Announced::default();
+        announced.follow(self.config.register.as_ref());
         Ok(Proxy {
             foundation: self.foundation,
             snapshot,
@@ -149,15 +160,31 @@ impl Prepared {
             history: Mutex::new(history),
             facts: Mutex::new(Facts::new(&registry)),
             watches: Mutex::new(watches),
+            discoveries: Mutex::new(discoveries),
+            announced,
             exports,
             reader,
         })
     }
 }
 
+/// Endpoints of new clusters are there before traffic comes, as far as they can be.
+fn discover(discoveries: &mut Discoveries, clusters: &SharedClusters, events: &Events, config: &Config) {
+    discoveries.follow(clusters, events, config.state.as_deref());
+    let runtime = tokio::runtime::Handle::current();
+    let Some(first) = discoveries.first_answers() else { return };
+    // With one thread nobody would answer meanwhile.
+    if runtime.runtime_flavor() == tokio::runtime::RuntimeFlavor::CurrentThread {
+        return;
+    }
+    for cluster in tokio::task::block_in_place(|| runtime.block_on(first)) {
+        tracing::warn!(cluster, "no endpoint has been discovered yet: requests are refused until there is one");
+    }
+}
+
 impl Facts {
     fn new(registry: &Registry) -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let since = clock::seconds(SystemTime::now());
         let start = registry.gauge(&names::PROCESS_START, &[]);
         start.set(i64::try_from(since).unwrap_or(0));
         let generation = registry.gauge(&names::PROCESS_GENERATION, &[]);
@@ -248,6 +275,7 @@ impl Proxy {
             return Err(whole(&prepared.config, "the process drains: nothing changes any more".to_owned()));
         };
         let Next { snapshot, parts, places } = next(prepared, instances, addresses, Some(&before))?;
+        discover(&mut lock(&self.discoveries), &snapshot.clusters, self.registry().events(), &prepared.config);
         let (done, swapped) = sync_mpsc::channel();
         for (worker, parts) in self.workers.iter().zip(parts) {
             worker.tell(Command::Swap(Box::new(parts), done.clone()));
@@ -267,6 +295,7 @@ impl Proxy {
         tell_of_canaries(self.registry(), Some(&before), &snapshot);
         lock(&self.facts).begin(number);
         self.exports.follow(prepared.config.metrics.as_deref(), &prepared.config.node, &self.reader);
+        self.announced.follow(prepared.config.register.as_ref());
         self.snapshot.store(Arc::clone(&snapshot));
         let mut history = lock(&self.history);
         history.push_back(snapshot);
@@ -281,15 +310,24 @@ impl Proxy {
     pub fn again(&self, generation: u64) -> Option<Prepared> {
         let history = lock(&self.history);
         let snapshot = history.iter().find(|snapshot| snapshot.generation == generation)?;
-        Some(Prepared {
-            origin: Some(snapshot.origin),
-            foundation: self.foundation.clone(),
-            config: Arc::clone(&snapshot.config),
-            written: Arc::clone(&snapshot.written),
-            overlay: snapshot.overlay.clone(),
-            sinks: Arc::clone(&snapshot.sinks),
-            blueprint: Arc::clone(&snapshot.blueprint),
-        })
+        Some(Prepared::again(&self.foundation, snapshot))
+    }
+
+    /// What runs as it would have to be applied, with another configuration of the same filters.
+    pub(super) fn renewed(&self, written: Arc<Config>, overlay: Overlay) -> Prepared {
+        let config = Arc::new(overlay.apply(&written));
+        Prepared { config, written, overlay, ..Prepared::again(&self.foundation, &self.snapshot()) }
+    }
+
+    /// What of it could not be bound, as far as that can be known before it is.
+    pub(super) fn unbound(&self, prepared: &Prepared) -> Vec<Problem> {
+        let addresses = lock(&self.addresses);
+        addresses.as_ref().map(|addresses| addresses.problems(&prepared.config.listeners)).unwrap_or_default()
+    }
+
+    /// Takes back what is announced at a registry: nobody new comes from there any more.
+    pub async fn withdraw(&self) {
+        self.announced.withdraw().await;
     }
 
     /// Who watches streams.
@@ -308,6 +346,12 @@ impl Proxy {
     #[must_use]
     pub fn listeners(&self) -> Vec<(String, Address)> {
         self.snapshot().listeners.clone()
+    }
+
+    /// The endpoints that control planes assign.
+    #[must_use]
+    pub fn assignments(&self) -> Assignments {
+        lock(&self.discoveries).assignments()
     }
 
     /// Has every file of a sink opened anew, of older generations too.
@@ -363,6 +407,7 @@ impl Proxy {
             worker.join();
         }
         *lock(&self.watches) = Watches::default();
+        lock(&self.discoveries).end();
         self.exports.close(FAREWELL);
         // Streams of older generations have written to theirs until now.
         let history = self.history();
@@ -418,40 +463,4 @@ fn tell_of_canaries(registry: &Registry, before: Option<&Snapshot>, now: &Snapsh
             );
         }
     }
-}
-
-/// Whether a generation would be no other one.
-fn is_same(before: &Snapshot, prepared: &Prepared) -> bool {
-    let (old, new) = (&before.config, &prepared.config);
-    let listeners = old.listeners.iter().map(|one| one.fingerprint).eq(new.listeners.iter().map(|one| one.fingerprint))
-        && old.listeners.iter().map(|one| &one.name).eq(new.listeners.iter().map(|one| &one.name));
-    let clusters = old.clusters.iter().map(|(name, one)| (name, one.fingerprint));
-    let filters = old.filters.iter().map(|(name, one)| (name, one.fingerprint));
-    old.rest == new.rest
-        && telemetry(old).eq(telemetry(new))
-        && old.reload == new.reload
-        && listeners
-        && clusters.eq(new.clusters.iter().map(|(name, one)| (name, one.fingerprint)))
-        && filters.eq(new.filters.iter().map(|(name, one)| (name, one.fingerprint)))
-        && prepared.blueprint.is_same(&before.blueprint)
-}
-
-/// What a running process cannot change.
-fn fixed(old: &Config, new: &Config) -> Vec<Problem> {
-    let file = new.sources.main().to_owned();
-    let admin = |config: &Config| config.admin.as_ref().map(|admin| (admin.address.clone(), admin.token_file.clone()));
-    let parts = [
-        ("workers", old.workers == new.workers),
-        ("state", old.state == new.state),
-        ("admin", admin(old) == admin(new)),
-    ];
-    let changed = parts.into_iter().filter(|(_, same)| !same);
-    let problem = |(name, _)| {
-        Problem::new(
-            Origin { file: file.clone(), line: 0, column: 0 },
-            format!("`{name}` cannot change while the process runs"),
-        )
-        .help("start the process anew for that, or put back what it was")
-    };
-    changed.map(problem).collect()
 }

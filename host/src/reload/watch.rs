@@ -72,7 +72,7 @@ pub async fn run(keeper: Arc<Keeper>) {
         let keeper = Arc::clone(&keeper);
         let reloaded = keeper::aside(move || {
             // Why it was refused is in the audit log.
-            let _ = keeper.reload(WATCH);
+            let _ = keeper.files_changed();
         })
         .await;
         if let Err(error) = reloaded {

@@ -8,7 +8,10 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::cluster::lending::Lent;
+use crate::{
+    cluster::lending::Lent,
+    transport::{Transport, both::Side},
+};
 
 /// What a borrowed connection reads and writes. While there is none, both wait; its end, or its failure, is no end of the side: it is noted.
 #[derive(Default)]
@@ -35,7 +38,7 @@ impl Far {
         self.over.as_ref()
     }
 
-    fn transport(&mut self) -> Option<Pin<&mut crate::transport::Transport>> {
+    fn transport(&mut self) -> Option<Pin<&mut Transport>> {
         if self.over.is_some() {
             return None;
         }
@@ -44,6 +47,13 @@ impl Far {
 
     fn fails(&mut self, error: io::Error) {
         self.over = Some(Err(error));
+    }
+}
+
+impl Side for Far {
+    /// Its end is told otherwise.
+    fn poll_broken(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 }
 

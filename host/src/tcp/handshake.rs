@@ -3,33 +3,28 @@
 //! It has a stream context of its own in that filter alone: what the endpoint says is upstream data, and what the filter writes towards
 //! upstream goes to the endpoint.
 
-use std::{
-    cell::RefCell,
-    future::poll_fn,
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll},
-};
+use std::{cell::RefCell, future::poll_fn, net::SocketAddr, rc::Rc, task::Poll};
 
-use bytes::{Buf, Bytes};
 use futures_util::future::LocalBoxFuture;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::Instant,
-};
+use tokio::time::Instant;
 
+use super::{
+    far::Far,
+    way::{Filtered, Way},
+};
 use crate::{
     cluster::{
         connect::Ends,
         lending::{Key, Prepare},
     },
-    filter::{finish, flow, pump::Pump},
-    transport::Transport,
+    filter::finish,
+    transport::{
+        Transport,
+        way::{Broken, Step},
+    },
     wasm::{
         env::Env,
-        exchange::{Connection, Direction, Exchange, Waiting},
+        exchange::{Connection, Direction, Exchange},
         leasing::{Opening, Verdict},
         vm::Plugin,
     },
@@ -81,88 +76,47 @@ impl Drop for Hand {
     }
 }
 
-/// What is written next, and whether something may still be on its way.
-#[derive(Default)]
-struct Outgoing {
-    unsent: Bytes,
-    dirty: bool,
+impl Filtered for Hand {
+    fn env(&self) -> &Rc<Env> {
+        &self.env
+    }
+
+    fn exchange(&self) -> &Rc<RefCell<Exchange>> {
+        &self.exchange
+    }
 }
 
 async fn shake(hand: Hand, mut transport: Transport) -> Result<Transport, String> {
-    let mut outgoing = Outgoing::default();
+    let (mut up, mut down) = (Way::new(Direction::Request, true), Way::new(Direction::Response, true));
+    // There is nobody downstream: nothing comes from there, and what is let go goes nowhere.
+    let (mut nobody, mut nowhere) = (Far::default(), tokio::io::sink());
     poll_fn(|cx| {
-        loop {
-            for direction in [Direction::Request, Direction::Response] {
-                let weak = Rc::downgrade(&hand.exchange);
-                let pump = Pump { env: &hand.env, weak: &weak, waker: Some(cx.waker()) };
-                pump.run(&mut hand.exchange.borrow_mut(), direction);
+        let written = up.step(&hand, cx, &mut nobody, &mut transport, false);
+        let read = down.step(&hand, cx, &mut transport, &mut nowhere, false);
+        let steps = match (written, read) {
+            (Ok(written), Ok(read)) => [written, read],
+            (Err(Broken::Reading(error) | Broken::Writing(error)), _)
+            | (_, Err(Broken::Reading(error) | Broken::Writing(error))) => {
+                return Poll::Ready(Err(error.to_string()));
             }
-            match write(&hand, &mut outgoing, &mut transport, cx) {
-                Ok(Poll::Pending) => {}
-                Ok(Poll::Ready(())) => {
-                    if let Some(verdict) = verdict(&hand) {
-                        return Poll::Ready(verdict);
-                    }
-                }
-                Err(error) => return Poll::Ready(Err(error.to_string())),
-            }
-            {
-                let mut exchange = hand.exchange.borrow_mut();
-                // There is nobody downstream.
-                exchange.response.outlet.body.clear();
-                exchange.wait(Waiting::Main, cx.waker());
-            }
-            if !hand.exchange.borrow_mut().wants_more(Direction::Response) {
-                return Poll::Ready(Err("the endpoint says more than the filter wants to read".to_owned()));
-            }
-            let mut scratch = hand.env.stock.scratch.0.borrow_mut();
-            let mut buffer = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut transport).poll_read(cx, &mut buffer) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.to_string())),
-                Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
-                    return Poll::Ready(Err("the endpoint has closed it".to_owned()));
-                }
-                Poll::Ready(Ok(())) => {
-                    let bytes = Bytes::copy_from_slice(buffer.filled());
-                    drop(scratch);
-                    flow::push_data(&mut hand.exchange.borrow_mut(), Direction::Response, 0, bytes);
-                }
-            }
+        };
+        let said_all = up.is_clear() && hand.exchange.borrow_mut().request.outlet.body.is_empty();
+        if said_all && let Some(verdict) = verdict(&hand) {
+            return Poll::Ready(verdict);
         }
+        if down.has_ended() {
+            return Poll::Ready(Err("the endpoint has closed it".to_owned()));
+        }
+        if !hand.exchange.borrow_mut().wants_more(Direction::Response) {
+            return Poll::Ready(Err("the endpoint says more than the filter wants to read".to_owned()));
+        }
+        if steps.contains(&Step::Yields) {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
     })
     .await?;
     Ok(transport)
-}
-
-/// Writes what the filter has said.
-fn write(
-    hand: &Hand,
-    outgoing: &mut Outgoing,
-    transport: &mut Transport,
-    cx: &mut Context<'_>,
-) -> io::Result<Poll<()>> {
-    loop {
-        if outgoing.unsent.is_empty() {
-            match hand.exchange.borrow_mut().request.outlet.body.pop() {
-                Some(next) => outgoing.unsent = next,
-                None => break,
-            }
-        }
-        match Pin::new(&mut *transport).poll_write(cx, &outgoing.unsent)? {
-            Poll::Pending => return Ok(Poll::Pending),
-            Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Poll::Ready(count) => {
-                outgoing.unsent.advance(count);
-                outgoing.dirty = true;
-            }
-        }
-    }
-    if outgoing.dirty && Pin::new(transport).poll_flush(cx)?.is_pending() {
-        return Ok(Poll::Pending);
-    }
-    outgoing.dirty = false;
-    Ok(Poll::Ready(()))
 }
 
 /// What the filter has decided, once all that it has said is written.

@@ -3,18 +3,22 @@
 //! What passes the filters towards upstream is written to the borrowed connection, and what that one says comes to the filters; while there is
 //! none, the client waits. Nothing of one exchange ever reaches the connection of another one.
 
-use std::{future::poll_fn, pin::pin, rc::Rc, sync::Arc, task::Context, time::Duration};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use futures_util::future::LocalBoxFuture;
 use fyke_engine::{Callback, PeerKind};
-use tokio::time::Instant;
 use xxhash_rust::xxh64::xxh64;
 
 use super::{
     far::Far,
     handshake::Handshakes,
-    serve::{End, FAREWELL, Session, broken},
-    way::Way,
+    serve::{self, End, Session},
+    way::Joined,
 };
 use crate::{
     cluster::{
@@ -23,12 +27,8 @@ use crate::{
     },
     filter::{chain, pump},
     listener::io::Io,
-    transport::{
-        both::LOOKS,
-        way::{Broken, Step},
-    },
+    transport::{both::Cut, way::Step},
     wasm::{
-        exchange::{Direction, Waiting},
         foreign,
         leasing::{self, Leasing, Phase, Wanted},
     },
@@ -42,104 +42,43 @@ type Borrowing = LocalBoxFuture<'static, Result<Lent, Refusal>>;
 /// What moves the bytes of such a connection.
 struct Mover<'a> {
     session: &'a Rc<Session>,
-    up: Way,
-    down: Way,
     far: Far,
     borrowing: Option<Borrowing>,
 }
 
 /// Moves bytes until the client has ended and nothing is borrowed any more, or somebody breaks it off.
 pub(super) async fn exchange_bytes(session: &Rc<Session>, io: &mut Io) -> End {
-    let (up, down) = (Way::new(Direction::Request, true), Way::new(Direction::Response, true));
-    let mut mover = Mover { session, up, down, far: Far::default(), borrowing: None };
-    let period = (session.runtime.limits.idle_timeout / LOOKS).max(Duration::from_millis(1));
-    let mut timer = pin!(tokio::time::sleep(period));
-    let mut quiet = 0;
-    let mut farewell = false;
-    poll_fn(|cx| {
-        if timer.as_mut().poll(cx).is_ready() {
-            session.report(io);
-            let moved = mover.up.has_moved() | mover.down.has_moved();
-            quiet = if moved { 0 } else { quiet + 1 };
-            if farewell || quiet >= LOOKS {
-                if !farewell {
-                    session.runtime.metrics.idle_timeouts.inc();
-                    session.details("idle_timeout");
-                }
-                let clear = !farewell && mover.is_clear();
-                return std::task::Poll::Ready(if clear { End::Whole } else { End::Cut });
-            }
-            timer.as_mut().reset(Instant::now() + period);
-            let _ = timer.as_mut().poll(cx);
-        }
-        let stepped = mover.step(cx, io, farewell);
-        {
-            let mut exchange = session.exchange.borrow_mut();
-            exchange.wait(Waiting::Main, cx.waker());
-            if exchange.reset {
-                return std::task::Poll::Ready(End::Cut);
-            }
-            if exchange.closing && !farewell {
-                farewell = true;
-                timer.as_mut().reset(Instant::now() + FAREWELL);
-                cx.waker().wake_by_ref();
-                return std::task::Poll::Pending;
-            }
-            exchange.closed_by_client = mover.up.has_ended();
-        }
-        match stepped {
-            Err(error) => std::task::Poll::Ready(broken(session, true, &error)),
-            Ok(Step::Done) => {
-                session.details(if farewell { "closed_by_filter" } else { "closed" });
-                std::task::Poll::Ready(End::Whole)
-            }
-            Ok(Step::Yields) => {
-                cx.waker().wake_by_ref();
-                std::task::Poll::Pending
-            }
-            Ok(Step::Waits) => std::task::Poll::Pending,
-        }
-    })
-    .await
+    let mut mover = Mover { session, far: Far::default(), borrowing: None };
+    serve::join(session, io, (true, true), |both, cx, io, last| mover.step(both, cx, io, last)).await
 }
 
 impl Mover<'_> {
-    /// Moves what can be moved now. An error is the client's.
-    fn step(&mut self, cx: &mut Context<'_>, io: &mut Io, farewell: bool) -> std::io::Result<Step> {
-        if farewell && !self.with(|leasing| matches!(leasing.phase, Phase::Ends { clean: true, .. })).unwrap_or(false) {
+    /// Moves what can be moved now, as [`Both::step`] does.
+    fn step(&mut self, both: &mut Joined, cx: &mut Context<'_>, io: &mut Io, last: bool) -> Result<(Step, Step), Cut> {
+        if last && !self.with(|leasing| matches!(leasing.phase, Phase::Ends { clean: true, .. })).unwrap_or(false) {
             // What the filter has not seen off is for nobody.
-            self.up.discard();
+            both.up.discard();
             self.session.exchange.borrow_mut().request.outlet.body.clear();
         }
         for _ in 0..TURNS {
-            let up = self.up.step(self.session, cx, io, &mut self.far, farewell).map_err(Broken::into_error)?;
-            let down = self.down.step(self.session, cx, &mut self.far, io, farewell).map_err(Broken::into_error)?;
-            if self.advance(cx) {
+            let (up, down) = both.step(&**self.session, cx, io, &mut self.far, last)?;
+            if self.advance(both, cx) {
                 // There is something new to move.
                 continue;
             }
-            return Ok(match (up, down) {
-                (Step::Done, Step::Done) if farewell => Step::Done,
-                (Step::Done, _) if !farewell && self.is_over() => Step::Done,
-                (Step::Yields, _) | (_, Step::Yields) => Step::Yields,
-                _ => Step::Waits,
-            });
+            let over = up == Step::Done && !last && self.is_over(both);
+            if over {
+                self.session.details("closed");
+            }
+            return Ok((up, if over { Step::Done } else { down }));
         }
-        Ok(Step::Yields)
+        Ok((Step::Yields, Step::Yields))
     }
 
     /// Whether nothing is borrowed, asked for or on its way to the client. Asked once the client has ended.
-    fn is_over(&self) -> bool {
+    fn is_over(&self, both: &Joined) -> bool {
         let none = self.with(|leasing| matches!(leasing.phase, Phase::None) && leasing.next.is_none());
-        none.unwrap_or(true) && self.is_clear()
-    }
-
-    fn is_clear(&self) -> bool {
-        let mut exchange = self.session.exchange.borrow_mut();
-        self.up.is_clear()
-            && self.down.is_clear()
-            && exchange.buffered(Direction::Request) == 0
-            && exchange.buffered(Direction::Response) == 0
+        none.unwrap_or(true) && self.session.is_clear(both)
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Leasing) -> T) -> Option<T> {
@@ -147,9 +86,9 @@ impl Mover<'_> {
     }
 
     /// Acts on what the filter has asked for, and on what has become of it. Returns whether something has changed.
-    fn advance(&mut self, cx: &mut Context<'_>) -> bool {
+    fn advance(&mut self, both: &mut Joined, cx: &mut Context<'_>) -> bool {
         if self.far.over().is_some() {
-            self.lose();
+            self.lose(both);
             return true;
         }
         let asked = self.with(|leasing| match std::mem::take(&mut leasing.phase) {
@@ -170,12 +109,12 @@ impl Mover<'_> {
             _ => None,
         });
         if let Some(clean) = ends.flatten() {
-            return self.end(clean);
+            return self.end(both, clean);
         }
         let Some(borrowing) = &mut self.borrowing else { return false };
         match borrowing.as_mut().poll(cx) {
-            std::task::Poll::Pending => false,
-            std::task::Poll::Ready(result) => {
+            Poll::Pending => false,
+            Poll::Ready(result) => {
                 self.borrowing = None;
                 self.granted(result);
                 true
@@ -258,11 +197,11 @@ impl Mover<'_> {
     }
 
     /// The filter is done with the connection. Returns whether something has changed.
-    fn end(&mut self, clean: bool) -> bool {
+    fn end(&mut self, both: &mut Joined, clean: bool) -> bool {
         if !clean {
             self.borrowing = None;
             drop(self.far.take());
-            self.forget();
+            self.forget(both);
             return true;
         }
         let at_rest = {
@@ -270,11 +209,11 @@ impl Mover<'_> {
             exchange.is_at_rest() && exchange.request.outlet.body.is_empty()
         };
         // What is under way still belongs to it.
-        if !at_rest || !self.up.is_clear() {
+        if !at_rest || !both.up.is_clear() {
             return false;
         }
         let lent = self.far.take();
-        if !self.forget()
+        if !self.forget(both)
             && let Some(lent) = lent
         {
             lent.give_back();
@@ -283,7 +222,7 @@ impl Mover<'_> {
     }
 
     /// The connection has ended, or broken, under the filter's hands.
-    fn lose(&mut self) {
+    fn lose(&mut self, both: &mut Joined) {
         let over = self.far.over().map(|over| over.as_ref().err().map(ToString::to_string));
         let Some(lent) = self.far.take() else { return };
         let released = self.with(|leasing| matches!(leasing.phase, Phase::Ends { .. })).unwrap_or(false);
@@ -292,7 +231,7 @@ impl Mover<'_> {
             tracing::debug!(address = ?lent.address(), error = ?over, "a borrowed connection has ended");
         }
         drop(lent);
-        self.forget();
+        self.forget(both);
         if released {
             return;
         }
@@ -306,8 +245,8 @@ impl Mover<'_> {
     }
 
     /// There is no lease any more, and nothing of its exchange. Returns whether something of the answer was left.
-    fn forget(&mut self) -> bool {
-        self.up.discard();
+    fn forget(&mut self, both: &mut Joined) -> bool {
+        both.up.discard();
         let mut exchange = self.session.exchange.borrow_mut();
         let left = exchange.clear_lease();
         for filter in &mut exchange.filters {

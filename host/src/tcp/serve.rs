@@ -11,7 +11,10 @@ use std::{
 
 use tokio::{io::AsyncWriteExt, time::Instant};
 
-use super::{leased, way::Way};
+use super::{
+    leased,
+    way::{Filtered, Joined, Way},
+};
 use crate::{
     cluster::{
         Choice,
@@ -19,7 +22,7 @@ use crate::{
         dial::{self, Line},
         error::ClusterError,
     },
-    filter::{finish, pump::Pump},
+    filter::finish,
     http::runtime::ListenerRuntime,
     listener::io::Io,
     transport::{
@@ -28,11 +31,14 @@ use crate::{
         way::Step,
     },
     upstream::UpstreamError,
-    wasm::exchange::{Connection, Direction, Exchange, Waiting},
+    wasm::{
+        env::Env,
+        exchange::{Connection, Direction, Exchange, Waiting},
+    },
 };
 
 /// How long what has passed the filters may take to be written, when a filter closes the connection.
-pub(super) const FAREWELL: Duration = Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A connection and its end: whoever drops the last reference ends it.
 pub(super) struct Session {
@@ -41,15 +47,17 @@ pub(super) struct Session {
     reported: Cell<(u64, u64)>,
 }
 
-impl Session {
-    /// Lets the filters of a direction do what they can, and remembers whom to wake when there is more.
-    pub fn pump(&self, direction: Direction, cx: &Context<'_>) {
-        let mut exchange = self.exchange.borrow_mut();
-        let weak = Rc::downgrade(&self.exchange);
-        Pump { env: &self.runtime.env, weak: &weak, waker: Some(cx.waker()) }.run(&mut exchange, direction);
-        exchange.wait(Waiting::Main, cx.waker());
+impl Filtered for Session {
+    fn env(&self) -> &Rc<Env> {
+        &self.runtime.env
     }
 
+    fn exchange(&self) -> &Rc<RefCell<Exchange>> {
+        &self.exchange
+    }
+}
+
+impl Session {
     pub(super) fn details(&self, details: &'static str) {
         let mut exchange = self.exchange.borrow_mut();
         if exchange.details.is_empty() {
@@ -57,8 +65,14 @@ impl Session {
         }
     }
 
+    /// Whether nothing is on its way, with the filters or behind them.
+    pub(super) fn is_clear(&self, both: &Joined) -> bool {
+        let mut exchange = self.exchange.borrow_mut();
+        both.is_clear() && [Direction::Request, Direction::Response].iter().all(|way| exchange.buffered(*way) == 0)
+    }
+
     /// Counts the bytes that have moved since the last time.
-    pub(super) fn report(&self, io: &Io) {
+    fn report(&self, io: &Io) {
         let metrics = &self.runtime.metrics;
         let (received, sent) = io.activity.bytes();
         let before = self.reported.replace((received, sent));
@@ -242,9 +256,21 @@ fn failed(session: &Session, cluster: &str, error: &UpstreamError) -> Option<Lin
 /// Moves bytes both ways until both ways are over.
 async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Transport) -> End {
     let chain = &session.runtime.chain;
-    let up = Way::new(Direction::Request, chain.request_body);
-    let down = Way::new(Direction::Response, chain.response_body);
-    let filtered = !chain.is_empty();
+    let filtered = (chain.request_body, chain.response_body);
+    join(session, io, filtered, |both, cx, io, last| both.step(&**session, cx, io, line, last)).await
+}
+
+/// Joins a client with what it talks to: `step` moves what can be moved now, as [`Both::step`] does. `filtered` says which directions are looked
+/// at, up and down.
+pub(super) async fn join(
+    session: &Rc<Session>,
+    io: &mut Io,
+    filtered: (bool, bool),
+    mut step: impl FnMut(&mut Joined, &mut Context<'_>, &mut Io, bool) -> Result<(Step, Step), Cut>,
+) -> End {
+    let up = Way::new(Direction::Request, filtered.0);
+    let down = Way::new(Direction::Response, filtered.1);
+    let has_filters = !session.runtime.chain.is_empty();
     let mut both = Both::new(up, down, session.runtime.limits.idle_timeout);
     let mut farewell = false;
     poll_fn(|cx| {
@@ -255,29 +281,26 @@ async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Transport
                 return Poll::Ready(End::Cut);
             }
         }
-        if look == Look::Idle {
+        if look == Look::Idle || (look == Look::Fine && both.is_stuck()) {
             session.runtime.metrics.idle_timeouts.inc();
             session.details("idle_timeout");
-            let held = |way| session.exchange.borrow_mut().buffered(way) > 0;
-            let clear = both.is_clear() && !held(Direction::Request) && !held(Direction::Response);
-            return Poll::Ready(if clear { End::Whole } else { End::Cut });
+            return Poll::Ready(if session.is_clear(&both) { End::Whole } else { End::Cut });
         }
-        let stepped = both.step(session, cx, io, line, farewell);
-        if filtered {
-            let mut exchange = session.exchange.borrow_mut();
-            exchange.wait(Waiting::Main, cx.waker());
-            if exchange.reset {
-                return Poll::Ready(End::Cut);
-            }
-            if exchange.closing && !farewell {
-                farewell = true;
-                both.look_in(FAREWELL);
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-        }
+        let stepped = step(&mut both, cx, io, farewell);
         {
             let mut exchange = session.exchange.borrow_mut();
+            if has_filters {
+                exchange.wait(Waiting::Main, cx.waker());
+                if exchange.reset {
+                    return Poll::Ready(End::Cut);
+                }
+                if exchange.closing && !farewell {
+                    farewell = true;
+                    both.look_in(FAREWELL);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
             exchange.closed_by_client = both.up.has_ended();
             exchange.closed_by_upstream = both.down.has_ended();
         }
@@ -298,7 +321,7 @@ async fn exchange_bytes(session: &Rc<Session>, io: &mut Io, line: &mut Transport
     .await
 }
 
-pub(super) fn broken(session: &Session, client: bool, error: &std::io::Error) -> End {
+fn broken(session: &Session, client: bool, error: &std::io::Error) -> End {
     session.details(if client { "downstream_reset" } else { "upstream_reset" });
     let mut exchange = session.exchange.borrow_mut();
     exchange.closed_by_client |= client;

@@ -1,27 +1,48 @@
-//! One direction of a TCP connection: what filters have to do with it.
+//! A direction of a TCP connection: what filters have to do with it.
 
 use std::{cell::RefCell, rc::Rc, task::Context};
 
 use bytes::Bytes;
 
-use super::serve::Session;
 use crate::{
-    filter::flow,
-    transport::way::{self, Between},
-    wasm::exchange::Direction,
+    filter::{flow, pump::Pump},
+    transport::{
+        both::Both,
+        way::{self, Between},
+    },
+    wasm::{
+        env::Env,
+        exchange::{Direction, Exchange, Waiting},
+    },
 };
 
 pub(super) type Way = way::Way<Direction>;
+/// Both directions.
+pub(super) type Joined = Both<Direction>;
 
-impl Between for Rc<Session> {
+/// A connection whose bytes pass filters.
+pub(super) trait Filtered {
+    fn env(&self) -> &Rc<Env>;
+    fn exchange(&self) -> &Rc<RefCell<Exchange>>;
+
+    /// Lets the filters of a direction do what they can, and remembers whom to wake when there is more.
+    fn pump(&self, direction: Direction, cx: &Context<'_>) {
+        let mut exchange = self.exchange().borrow_mut();
+        let weak = Rc::downgrade(self.exchange());
+        Pump { env: self.env(), weak: &weak, waker: Some(cx.waker()) }.run(&mut exchange, direction);
+        exchange.wait(Waiting::Main, cx.waker());
+    }
+}
+
+impl<F: Filtered> Between for F {
     type Direction = Direction;
 
     fn scratch(&self) -> &RefCell<Box<[u8]>> {
-        &self.runtime.env.stock.scratch.0
+        &self.env().stock.scratch.0
     }
 
     fn passed(&self, direction: Direction, count: usize) {
-        self.exchange.borrow_mut().half(direction).bytes += count as u64;
+        self.exchange().borrow_mut().half(direction).bytes += count as u64;
     }
 
     fn work(&self, direction: Direction, cx: &Context<'_>) {
@@ -29,26 +50,26 @@ impl Between for Rc<Session> {
     }
 
     fn wants_more(&self, direction: Direction) -> bool {
-        self.exchange.borrow_mut().wants_more(direction)
+        self.exchange().borrow_mut().wants_more(direction)
     }
 
     fn push(&self, direction: Direction, bytes: Bytes) {
-        flow::push_data(&mut self.exchange.borrow_mut(), direction, 0, bytes);
+        flow::push_data(&mut self.exchange().borrow_mut(), direction, 0, bytes);
     }
 
     fn push_end(&self, direction: Direction) {
-        flow::push_end(&mut self.exchange.borrow_mut(), direction, 0, None);
+        flow::push_end(&mut self.exchange().borrow_mut(), direction, 0, None);
     }
 
     fn pop(&self, direction: Direction) -> Option<Bytes> {
-        self.exchange.borrow_mut().half(direction).outlet.body.pop()
+        self.exchange().borrow_mut().half(direction).outlet.body.pop()
     }
 
     fn is_over(&self, direction: Direction) -> bool {
-        self.exchange.borrow_mut().half(direction).outlet.end
+        self.exchange().borrow_mut().half(direction).outlet.end
     }
 
     fn finish(&self, direction: Direction) {
-        self.exchange.borrow_mut().half(direction).outlet.end = true;
+        self.exchange().borrow_mut().half(direction).outlet.end = true;
     }
 }

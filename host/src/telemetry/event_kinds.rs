@@ -71,6 +71,10 @@ kinds! {
     LOG_LEVEL: Info Few "log_level" "The level of the subject, a target of the log, was changed for a while.";
     DRAIN: Info Few "drain" "The process takes no more and ends.";
 
+    // Control planes.
+    CONTROL_PLANE_CONNECTED: Info Few "control_plane_connected" "There is a connection to the subject, a control plane.";
+    CONTROL_PLANE_LOST: Warning Few "control_plane_lost" "There is no connection to the subject, a control plane; what it has sent goes on.";
+
     // Filters.
     TRAP: Warning Crowd "trap" "An instance of the subject, a filter, trapped.";
     BREAKER_OPEN: Error Crowd "breaker_open" "The subject, a filter, keeps trapping: its policy applies to every stream of a worker for a while.";
@@ -80,6 +84,8 @@ kinds! {
     ENDPOINT_RECOVERED: Info Few "endpoint_recovered" "An endpoint of the subject, a cluster, passes its health check again.";
     ENDPOINT_EJECTED: Warning Few "endpoint_ejected" "An endpoint of the subject, a cluster, was ejected as an outlier.";
     ENDPOINT_UNEJECTED: Info Few "endpoint_unejected" "An endpoint of the subject, a cluster, was ejected and is used again.";
+    ENDPOINTS_DISCOVERED: Info Few "endpoints_discovered" "Discovery has added or removed endpoints of the subject, a cluster, or no longer names some that are healthy.";
+    DISCOVERY_FAILED: Warning Few "discovery_failed" "Where the endpoints of the subject, a cluster, are found cannot be reached, says what cannot be meant, or names nobody: they stay as they are.";
     ENDPOINT_CHANGED: Info Few "endpoint_changed" "An operator has drained or restored an endpoint of the subject, a cluster, or set its weight.";
 
     // The process.

@@ -157,6 +157,12 @@ impl SharedDurations {
         self.0.get_or_init(Box::default).observe(Buckets::Seconds, nanoseconds);
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.get().map_or(0, |cell| cell.slots.iter().map(|slot| slot.load(Ordering::Relaxed)).sum())
+    }
+
     /// All of them; `None`: nothing was observed.
     #[must_use]
     pub fn read(&self) -> Option<HistogramReading> {

@@ -95,6 +95,8 @@ metrics! {
     CLUSTER_LEASES_DIRTY: COUNTER "fyke_cluster_leases_dirty_total" ["cluster"] "Borrowed upstream connections that were closed because something was left on them when they were given back.";
     CLUSTER_ENDPOINTS: GAUGE "fyke_cluster_endpoints" ["cluster", "health"] "Endpoints, by health (healthy, degraded, draining, unhealthy); ejected ones are unhealthy too.";
     CLUSTER_CHECKS: COUNTER "fyke_cluster_health_checks_total" ["cluster", "outcome"] "Active health checks, by outcome (passed, failed).";
+    CLUSTER_DISCOVERY: COUNTER "fyke_cluster_discovery_total" ["cluster", "outcome"] "Questions to where the cluster's endpoints are found, by outcome (updated, unchanged, empty, malformed, unreachable); only the first two change anything or confirm it.";
+    CLUSTER_DISCOVERY_AGE: GAUGE "fyke_cluster_discovery_age_seconds" ["cluster"] "Since the last answer of where the cluster's endpoints are found.";
     CLUSTER_OUTLIERS: COUNTER "fyke_cluster_outliers_detected_total" ["cluster", "reason"] "Endpoints that were found to be outliers, by reason, ejected or not.";
     CLUSTER_EJECTIONS: COUNTER "fyke_cluster_ejections_total" ["cluster", "reason"] "Endpoints that were ejected as outliers, by reason.";
     CLUSTER_LIMIT_REMAINING: GAUGE "fyke_cluster_circuit_breaker_remaining" ["cluster", "priority", "limit"] "What is left of a limit of the cluster (connections, requests, pending, retries).";

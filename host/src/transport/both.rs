@@ -17,7 +17,7 @@ use super::way::{Between, Broken, Step, Way};
 /// Parts of an idle timeout after which it is looked at.
 pub const LOOKS: u32 = 4;
 /// How long a peer may take to notice that the connection is over.
-const LINGER: Duration = Duration::from_secs(1);
+pub const LINGER: Duration = Duration::from_secs(1);
 
 /// One of two that are joined.
 pub trait Side: AsyncRead + AsyncWrite + Unpin {

@@ -102,16 +102,6 @@ pub enum Broken {
     Writing(io::Error),
 }
 
-impl Broken {
-    /// The error, whichever side it is of.
-    #[must_use]
-    pub fn into_error(self) -> io::Error {
-        match self {
-            Self::Reading(error) | Self::Writing(error) => error,
-        }
-    }
-}
-
 impl<D: Copy> Way<D> {
     /// A direction on which nothing has moved. `filtered`: somebody looks at its bytes.
     pub fn new(direction: D, filtered: bool) -> Self {

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use fyke_engine::{
     Buffer, BufferKind, ContextId, GrpcCall, Host, HttpCall, LocalResponse, LogLevel, Map, MapKind, MetricKind,
     SharedData, Status, StreamKind,
@@ -10,7 +10,7 @@ use fyke_engine::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{
-    call_out,
+    call_out::{self, Answer},
     env::Env,
     exchange::{BodyHold, Direction, Exchange, Hold, Kind, Reply},
     foreign,
@@ -32,17 +32,6 @@ pub struct Current<'a> {
     pub exchange: &'a mut Exchange,
     /// The filter's place in the chain.
     pub index: usize,
-}
-
-/// A callout's answer, readable while it is delivered.
-#[derive(Debug, Default)]
-pub struct Answer {
-    /// Head; the `:status` pseudo header comes first.
-    pub head: ResponseHead,
-    /// Body.
-    pub body: BytesMut,
-    /// Trailers.
-    pub trailers: HeaderMap,
 }
 
 /// What a guest may use while it runs.

@@ -2,19 +2,30 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use fyke_engine::{ContextId, HttpCall, Map, Status};
 use http::HeaderMap;
 use tokio::sync::Notify;
 
 use super::{
-    call::{Answer, Call},
+    call::Call,
     env::Env,
     grants::{Capability, Grants},
     maps::{Fields, RequestHead, ResponseHead},
     vm::{Slot, Vm},
 };
 use crate::{callout, config::resolved};
+
+/// A callout's answer, readable while it is delivered.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Head; the `:status` pseudo header comes first.
+    pub head: ResponseHead,
+    /// Body.
+    pub body: BytesMut,
+    /// Trailers.
+    pub trailers: HeaderMap,
+}
 
 /// A callout that a guest asked for.
 #[derive(Debug)]

@@ -37,7 +37,7 @@ fn list(cluster: &SharedCluster) -> String {
             "priority": settings.priority,
             "healthy": health == Health::Healthy,
             "health": health.label(),
-            "labels": cluster.labels(settings),
+            "labels": endpoint.labels(),
         })
     });
     serde_json::Value::Array(endpoints.collect()).to_string()

@@ -5,7 +5,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc};
 use tokio::time::Instant;
 
 use super::{entropy::Entropy, scribe::Scribe, stretch::Keys, tap::Tap, trace::Tracer};
-use crate::{cluster::Clusters, config::resolved, telemetry::Registry};
+use crate::{callout::redis::Pipes, cluster::Clusters, config::resolved, telemetry::Registry};
 
 /// A worker's surroundings. One per worker and generation; parts receive it, nothing is global.
 pub struct Env {
@@ -36,6 +36,8 @@ pub struct Stock {
     pub entropy: Entropy,
     /// Keys that guests had derived.
     pub keys: Keys,
+    /// Connections for commands of guests.
+    pub redis: Pipes,
     /// Where bytes of TCP connections lie between one socket and the other.
     pub scratch: Scratch,
 }

@@ -11,7 +11,7 @@ use super::{
     exchange::Exchange,
     leasing,
     maps::RequestHead,
-    protobuf,
+    protobuf, redis,
     route::Selection,
     stretch, tap, trace, zlib,
 };
@@ -49,6 +49,7 @@ pub const FEATURES: &[&str] = &[
     "fyke.upstream.close.v1",
     "fyke.upstream.opened.v1",
     "fyke.crypto.pbkdf2.v1",
+    "fyke.redis.call.v1",
     "fyke.endpoint.list.v1",
     "fyke.endpoint.label.v1",
     "fyke.span.stream.v1",
@@ -74,6 +75,8 @@ pub const OPENED: u32 = 4;
 
 /// The same of the key that `fyke.crypto.pbkdf2.v1` has derived.
 pub const STRETCHED: u32 = 5;
+/// The same of what answers `fyke.redis.call.v1`.
+pub const REDIS: u32 = 6;
 
 /// Reads little-endian arguments.
 pub struct Arguments<'a>(pub &'a [u8]);
@@ -170,6 +173,7 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &
             bytes_of(host, cx, name, args).unwrap_or(Status::BadArgument)
         }
         b"fyke.crypto.pbkdf2.v1" => stretch::call(host, cx, args, out).unwrap_or(Status::BadArgument),
+        b"fyke.redis.call.v1" => redis::call(host, cx, args, out).unwrap_or(Status::BadArgument),
         b"fyke.stream.pass.v1" | b"fyke.stream.show.v1" => {
             leasing::of_stream(host, cx, name, args).unwrap_or(Status::BadArgument)
         }

@@ -6,7 +6,7 @@
 //!
 //! `fyke-sdk` writes them (`HttpFilter::PANELS`); any other SDK may.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Most panels of a filter.
@@ -50,7 +50,7 @@ fn percentile() -> u8 {
 }
 
 /// How it is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Chart {
     /// A line for each series, over the last hour.

@@ -2,7 +2,7 @@
 
 use std::{cell::OnceCell, net::SocketAddr, rc::Rc, sync::Arc};
 
-use super::alarm::Alarm;
+use super::{alarm::Alarm, under_way::Answers};
 use crate::{certificate::Tls, transport::End};
 
 /// What is known of the connection that a stream came in on.
@@ -21,6 +21,8 @@ pub struct Connection {
     pub tls: Option<Tls>,
     /// A timer for one stream after the other.
     pub alarm: Alarm,
+    /// Answers under way on it.
+    pub answers: Answers,
     /// Lives as long as anything of the connection does, a tunnel too: its place among those that may be open.
     pub place: Box<dyn std::any::Any>,
 }

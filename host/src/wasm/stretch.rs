@@ -6,10 +6,9 @@ use fyke_engine::{ContextId, Status};
 use ring::{digest, pbkdf2};
 
 use super::{
-    call::{Call, Current},
-    env::Env,
+    call::Call,
+    event,
     foreign::{Arguments, STRETCHED},
-    vm::{Slot, Vm},
 };
 
 /// More rounds than any protocol asks for.
@@ -104,28 +103,9 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, args: &[u8], out: &mut Vec<u8>) 
         let Some(slot) = slot.upgrade() else { return };
         let mut event = token.to_le_bytes().to_vec();
         event.extend_from_slice(key.as_deref().unwrap_or_default());
-        deliver(&env, &vm, &slot, cx, &event);
+        event::deliver((&env, &vm, &slot), cx, STRETCHED, &event);
     });
     Some(Status::Ok)
-}
-
-/// Gives the key to the context that asked, if it is still there.
-fn deliver(env: &Rc<Env>, vm: &Rc<Vm>, slot: &Rc<Slot>, cx: ContextId, event: &[u8]) {
-    let entered = if slot.settings(cx).is_some() {
-        let mut call = Call::for_root(env, vm, slot);
-        slot.enter(|instance| instance.on_foreign_function(&mut call, cx, STRETCHED, event))
-    } else {
-        let Some((exchange, index)) = slot.stream(cx) else { return };
-        let Ok(mut exchange) = exchange.try_borrow_mut() else { return };
-        let current = Current { context: cx, exchange: &mut exchange, index };
-        let mut call = Call::for_stream(env, vm, slot, current);
-        let entered = slot.enter(|instance| instance.on_foreign_function(&mut call, cx, STRETCHED, event));
-        exchange.wake();
-        entered
-    };
-    if let Some(Err(trap)) = entered {
-        vm.trapped(slot, env, &trap);
-    }
 }
 
 #[cfg(test)]

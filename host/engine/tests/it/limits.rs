@@ -108,8 +108,12 @@ fn deadlines_hold_after_the_ticker_has_napped() {
     let module = engine.compile(&wat::parse_str(on_headers("(loop $again (br $again))")).unwrap()).unwrap();
     let mut instance = Instance::new(&module, &InstanceOptions::default(), &mut host).unwrap();
     let root = instance.configure_root(&mut host, b"").unwrap();
-    // Twenty quiet ticks are 50 ms; the thread of this engine of ours has nothing else to do.
-    std::thread::sleep(Duration::from_millis(300));
+    // The thread of this engine of ours has nothing else to do: after twenty quiet ticks it naps.
+    let begun = Instant::now();
+    while !engine.is_napping() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it never naps");
+        std::thread::yield_now();
+    }
     let cx = instance.create_stream(&mut host, root).unwrap();
     let started = Instant::now();
     assert_eq!(instance.on_request_headers(&mut host, cx, 1, true).unwrap_err().kind, TrapKind::Deadline);

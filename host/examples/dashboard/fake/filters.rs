@@ -1,8 +1,8 @@
 //! Filters of the pretended proxy.
 
 use fyke::admin::dashboard::model::{
-    Callout, Canary, Chart, FilterPage, FilterSummary, Frame, MetricKind, MetricRow, Panel, PanelKind, PanelPage,
-    PanelSeries, Refusal, ServiceKind, Tally, Time, Trap, Unit, Version, VersionRole,
+    Callout, Canary, Chart, FilterPage, FilterSummary, Frame, MetricKind, MetricRow, Panel, PanelPage, PanelSeries,
+    Refusal, ServiceKind, Tally, Time, Trap, Unit, Version, VersionRole,
 };
 
 use super::{
@@ -206,7 +206,7 @@ fn declaration(title: &str, metric: &str, labels: &[&str], chart: Chart, unit: U
         chart,
         unit,
         description: description.to_owned(),
-        kind: if metric.contains("bytes") { PanelKind::Histogram } else { PanelKind::Counter },
+        kind: if metric.contains("bytes") { MetricKind::Histogram } else { MetricKind::Counter },
         percentile: 50,
         ..Panel::default()
     }

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! # Invariants
-//! - Nothing here opens a socket, reads a clock or knows a type of the host.
+//! - Nothing here opens a socket, reads a clock or knows a type of the host, but for how manifests have panels drawn.
 //! - Text reaches a page only through `maud`, which escapes it. The policy that goes with every answer forbids scripts and styles
 //!   inside of pages, so that text which slipped through could still not run.
 //! - What a page shows, what a feed sends and what the history keeps is bounded, however large the configuration is.

@@ -1,8 +1,8 @@
 //! Where the pages get what they show.
 
 use crate::admin::dashboard::model::{
-    Certificate, ClusterEndpoints, Event, Explanation, FilterPage, FilterSummary, Flow, Overview, PanelPage, Process,
-    Question, Service, ServiceKind, Tap, TapFilter, Time, Trend,
+    Certificate, ClusterEndpoints, Event, Explanation, FilterPage, FilterSummary, Flow, Overview, Panel, PanelPage,
+    Process, Question, Service, ServiceKind, Tap, TapFilter, Time, Trend,
 };
 
 /// What the host implements. Every method is called when a page needs it and never for another one, at most once a
@@ -45,6 +45,11 @@ pub trait Source: Sync {
 
     /// The panels of a filter; `None`: there is no such filter, or it declares none.
     fn panels(&self, filter: &str) -> Option<PanelPage>;
+
+    /// The one of them at this place.
+    fn panel(&self, filter: &str, place: usize) -> Option<Panel> {
+        self.panels(filter)?.panels.into_iter().nth(place)
+    }
 
     /// All certificates.
     fn certificates(&self) -> Vec<Certificate>;

@@ -294,7 +294,7 @@ impl Source for Same {
         let panel = |chart| Panel {
             title: self.text.clone(),
             metric: self.text.clone(),
-            kind: PanelKind::Histogram,
+            kind: MetricKind::Histogram,
             labels: vec![self.text.clone()],
             only: vec![self.text.clone()],
             description: self.text.clone(),

@@ -24,7 +24,7 @@ fn event(told: &events::Event) -> Event {
     let subject = match kind {
         _ if named.is_empty() => Subject::Process,
         EventKind::Trap | EventKind::Canary => Subject::Filter(named),
-        EventKind::Health => Subject::Cluster(named),
+        EventKind::Health | EventKind::Discovery => Subject::Cluster(named),
         EventKind::Certificate => Subject::Listener(named),
         _ => Subject::Process,
     };
@@ -53,6 +53,13 @@ fn kind(kind: &Kind) -> EventKind {
         EventKind::Canary
     } else if kind.name.starts_with("endpoint_") {
         EventKind::Health
+    } else if is(&[
+        &event_kinds::ENDPOINTS_DISCOVERED,
+        &event_kinds::DISCOVERY_FAILED,
+        &event_kinds::CONTROL_PLANE_CONNECTED,
+        &event_kinds::CONTROL_PLANE_LOST,
+    ]) {
+        EventKind::Discovery
     } else if is(&[&event_kinds::OVERLOAD, &event_kinds::OVERLOAD_OVER]) {
         EventKind::Overload
     } else if is(&[&event_kinds::CERTIFICATE_EXPIRES]) {
@@ -73,6 +80,7 @@ mod tests {
         let of = |wanted: EventKind| event_kinds::ALL.iter().filter(|one| kind(one) == wanted).count();
         let counts = [EventKind::Reload, EventKind::Trap, EventKind::Canary, EventKind::Health].map(of);
         assert_eq!(counts, [4, 2, 3, 5]);
-        assert_eq!([EventKind::Overload, EventKind::Certificate, EventKind::Operator].map(of), [2, 1, 3]);
+        let others = [EventKind::Overload, EventKind::Certificate, EventKind::Operator, EventKind::Discovery];
+        assert_eq!(others.map(of), [2, 1, 3, 4]);
     }
 }

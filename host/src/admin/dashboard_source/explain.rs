@@ -1,14 +1,15 @@
 //! The route tester: what `/v1/explain` says, step by step.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::Host;
 use crate::{
-    admin::dashboard::model::{Explanation, Finding, Question, Step, StepKind, Subject, Verdict},
+    admin::{
+        dashboard::model::{Explanation, Finding, Question, Step, StepKind, Subject, Verdict},
+        explain,
+    },
     config::resolved::{Listener, ListenerProtocol},
-    dry_run::{self, Asked, Unexplained},
+    dry_run::Asked,
 };
 
 /// Lines of a filter that are shown as steps of their own.
@@ -25,17 +26,8 @@ pub(super) fn explain(host: &Host<'_>, question: &Question) -> Explanation {
 
 fn told(host: &Host<'_>, question: &Question) -> Result<Value, String> {
     let asked = asked(&host.snapshot.config.listeners, question)?;
-    let Ok(_turn) = host.admin.explanations.try_acquire() else {
-        return Err("another explanation is under way; ask again in a second".to_owned());
-    };
-    let proxy = &host.admin.keeper.proxy;
-    let (config, clusters) = (Arc::clone(&host.snapshot.config), Some(&*host.snapshot.clusters));
     let runtime = tokio::runtime::Handle::try_current().map_err(|error| error.to_string())?;
-    let prepare = |config| proxy.prepare_apart(config);
-    dry_run::explain(config, &asked, clusters, &runtime, prepare).map_err(|error| match error {
-        Unexplained::Request(why) => why,
-        Unexplained::Configuration(report) => report.summary(),
-    })
+    explain::explain(host.admin, &host.snapshot, &asked, &runtime).map_err(|(_, why)| why)
 }
 
 /// The question as the dry run takes it. A path alone goes to the first listener that could take it, or to the one that is named.

@@ -1,6 +1,6 @@
 //! What a filter counts for itself.
 
-use super::{Host, panels::amounts::quantile};
+use super::{Host, panels::amounts::Amount};
 use crate::{
     admin::dashboard::model::{MetricKind, MetricRow},
     config::resolved::canary_name,
@@ -27,7 +27,7 @@ pub(super) fn rows(host: &Host<'_>, name: &str) -> (Vec<MetricRow>, usize) {
             let room = MOST.saturating_sub(rows.len());
             rows.extend(family.series.into_iter().take(room).map(|(values, shown)| MetricRow {
                 labels: family.labels.iter().cloned().zip(values).collect(),
-                ..labelled(family.name.clone(), family.kind, &shown)
+                ..labelled(family.name.clone(), family.kind, shown)
             }));
         }
     }
@@ -35,7 +35,7 @@ pub(super) fn rows(host: &Host<'_>, name: &str) -> (Vec<MetricRow>, usize) {
     (rows, left_out)
 }
 
-fn kind(kind: FilterMetricKind) -> MetricKind {
+pub(super) fn kind(kind: FilterMetricKind) -> MetricKind {
     match kind {
         FilterMetricKind::Counter => MetricKind::Counter,
         FilterMetricKind::Gauge => MetricKind::Gauge,
@@ -54,14 +54,8 @@ fn plain(name: String, of: FilterMetricKind, reading: &Reading) -> MetricRow {
     MetricRow { name, kind: kind(of), labels: Vec::new(), value, rate: None, quantiles }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-fn labelled(name: String, of: FilterMetricKind, shown: &Shown) -> MetricRow {
-    let (value, quantiles) = match shown {
-        Shown::Number(value) => (*value as f64, None),
-        Shown::Histogram { buckets, count, .. } => {
-            let buckets: Vec<(f64, u64)> = buckets.iter().map(|(bound, count)| (*bound as f64, *count)).collect();
-            (*count as f64, quantile(&buckets, *count, 0.5).zip(quantile(&buckets, *count, 0.99)))
-        }
-    };
-    MetricRow { name, kind: kind(of), labels: Vec::new(), value, rate: None, quantiles }
+fn labelled(name: String, of: FilterMetricKind, shown: Shown) -> MetricRow {
+    let amount = Amount::from(shown);
+    let quantiles = amount.quantiles().map(|[median, _, most]| (median, most));
+    MetricRow { name, kind: kind(of), labels: Vec::new(), value: amount.total(), rate: None, quantiles }
 }

@@ -44,7 +44,7 @@ use super::{
         Source,
         model::{
             Certificate, ClusterEndpoints, Event, Explanation, FilterPage, FilterSummary, Flow, LastUsed, Overview,
-            PanelPage, Process, Provenance, Question, Service, ServiceKind, Tap, TapFilter, Time, Trend,
+            Panel, PanelPage, Process, Provenance, Question, Service, ServiceKind, Tap, TapFilter, Time, Trend,
         },
     },
 };
@@ -143,6 +143,10 @@ impl Source for Host<'_> {
 
     fn panels(&self, filter: &str) -> Option<PanelPage> {
         panels::page(self, filter)
+    }
+
+    fn panel(&self, filter: &str, place: usize) -> Option<Panel> {
+        panels::one(self, filter, place)
     }
 
     fn certificates(&self) -> Vec<Certificate> {

@@ -6,15 +6,15 @@ pub(super) mod past;
 use std::{cmp::Ordering, collections::VecDeque};
 
 use self::{
-    amounts::{Group, OTHERS, quantiles},
+    amounts::{Amount, Group, Metric, OTHERS},
     past::{Key, Past, lately},
 };
-use super::Host;
+use super::{Host, filter_metrics};
 use crate::{
-    admin::dashboard::model::{Chart, Panel, PanelKind, PanelPage, PanelSeries, ROWS, SERIES, Time, Unit},
+    admin::dashboard::model::{Chart, Panel, PanelPage, PanelSeries, ROWS, SERIES, Time, Unit},
     snapshot::Snapshot,
     telemetry::{Registry, filter_metrics::FilterMetricKind},
-    wasm::panels as declared,
+    wasm::{build::FilterFacts, panels as declared},
 };
 
 /// Single numbers of a panel.
@@ -27,18 +27,29 @@ pub(super) fn sample(pasts: &mut past::Pasts, now: Time, snapshot: &Snapshot, re
     }
     let filters = snapshot.config.filters.keys().filter_map(|name| snapshot.blueprint.facts(name));
     let keys = filters.flat_map(|facts| facts.panels.iter().map(Key::of).collect::<Vec<_>>());
-    pasts.look(now, keys, |key| amounts::read(registry, key));
+    // Panels of one metric follow each other: it is read once, and no other one is held meanwhile.
+    let mut last: Option<(String, Option<Metric>)> = None;
+    pasts.look(now, keys, |key| {
+        if last.as_ref().is_none_or(|(name, _)| *name != key.metric) {
+            last = Some((key.metric.clone(), Metric::read(registry, &key.metric)));
+        }
+        last.as_ref()?.1.as_ref()?.by(key)
+    });
 }
 
-/// Panels of a filter whose metrics somebody has defined.
+/// Panels of a filter whose metrics somebody has defined, in the order of its manifest.
+fn defined<'a>(
+    facts: &'a FilterFacts,
+    pasts: &'a past::Pasts,
+) -> impl Iterator<Item = (&'a declared::Panel, &'a Past)> {
+    let past = |panel| pasts.of(&Key::of(panel)).filter(|past| past.is_there());
+    facts.panels.iter().filter_map(move |panel| Some((panel, past(panel)?)))
+}
+
+/// How many there are.
 pub(super) fn count(host: &Host<'_>, filter: &str) -> usize {
-    let Some(facts) = host.snapshot.blueprint.facts(filter) else { return 0 };
-    let kept = host.admin.board.kept();
-    facts.panels.iter().filter(|panel| kept.panels.of(&Key::of(panel)).is_some_and(is_there)).count()
-}
-
-fn is_there(past: &Past) -> bool {
-    past.now(99).is_some()
+    let facts = host.snapshot.blueprint.facts(filter);
+    facts.map_or(0, |facts| defined(&facts, &host.admin.board.kept().panels).count())
 }
 
 pub(super) fn page(host: &Host<'_>, filter: &str) -> Option<PanelPage> {
@@ -47,11 +58,16 @@ pub(super) fn page(host: &Host<'_>, filter: &str) -> Option<PanelPage> {
         return None;
     }
     let kept = host.admin.board.kept();
-    let each = facts.panels.iter().filter_map(|declared| {
-        let past = kept.panels.of(&Key::of(declared)).filter(|past| is_there(past))?;
-        panel(declared, past)
-    });
-    Some(PanelPage { filter: filter.to_owned(), panels: each.collect() })
+    let panels = defined(&facts, &kept.panels).filter_map(|(declared, past)| panel(declared, past)).collect();
+    Some(PanelPage { filter: filter.to_owned(), panels })
+}
+
+/// The one at this place of the page.
+pub(super) fn one(host: &Host<'_>, filter: &str, place: usize) -> Option<Panel> {
+    let facts = host.snapshot.blueprint.facts(filter)?;
+    let kept = host.admin.board.kept();
+    let (declared, past) = defined(&facts, &kept.panels).nth(place)?;
+    panel(declared, past)
 }
 
 fn panel(declared: &declared::Panel, past: &Past) -> Option<Panel> {
@@ -65,8 +81,8 @@ fn panel(declared: &declared::Panel, past: &Past) -> Option<Panel> {
             let past = past.tracked().get(&group);
             Row {
                 now: scaled(value),
-                total: amount.map(amounts::Amount::total),
-                quantiles: amount.and_then(quantiles).map(|each| each.map(|value| value * factor)),
+                total: amount.map(Amount::total),
+                quantiles: amount.and_then(Amount::quantiles).map(|each| each.map(|value| value * factor)),
                 past: past.map(|past| past.iter().map(|value| scaled(*value)).collect()),
                 weight: past.map_or(0.0, lately),
                 group,
@@ -74,7 +90,7 @@ fn panel(declared: &declared::Panel, past: &Past) -> Option<Panel> {
         })
         .collect();
     let groups = rows.len();
-    let chart = chart(declared.chart);
+    let chart = declared.chart;
     let adds_up = amounts.kind != FilterMetricKind::Histogram;
     let sum = adds_up.then(|| rows.iter().filter_map(|row| row.now).sum());
     rows.sort_by(Row::largest_first);
@@ -99,7 +115,7 @@ fn panel(declared: &declared::Panel, past: &Past) -> Option<Panel> {
     Some(Panel {
         title: declared.title.clone(),
         metric: declared.metric.clone(),
-        kind: kind(amounts.kind),
+        kind: filter_metrics::kind(amounts.kind),
         labels: amounts.labels.clone(),
         only: declared.only.iter().map(|(label, value)| format!("{label}={value}")).collect(),
         description: declared.description.clone(),
@@ -164,25 +180,6 @@ fn rest(total: &VecDeque<Option<f64>>, rows: &[Row]) -> PanelSeries {
     PanelSeries { name: "others".to_owned(), labels: Vec::new(), values, now, total: None, quantiles: None }
 }
 
-fn chart(chart: declared::Chart) -> Chart {
-    match chart {
-        declared::Chart::Line => Chart::Line,
-        declared::Chart::Stacked => Chart::Stacked,
-        declared::Chart::Bar => Chart::Bar,
-        declared::Chart::Top => Chart::Top,
-        declared::Chart::Table => Chart::Table,
-        declared::Chart::Number => Chart::Number,
-    }
-}
-
-fn kind(kind: FilterMetricKind) -> PanelKind {
-    match kind {
-        FilterMetricKind::Counter => PanelKind::Counter,
-        FilterMetricKind::Gauge => PanelKind::Gauge,
-        FilterMetricKind::Histogram => PanelKind::Histogram,
-    }
-}
-
 /// In which unit numbers are shown, and by what they are multiplied for it.
 fn unit(unit: declared::Unit, kind: FilterMetricKind) -> (Unit, f64) {
     let is_counter = kind == FilterMetricKind::Counter;
@@ -207,10 +204,7 @@ fn unit(unit: declared::Unit, kind: FilterMetricKind) -> (Unit, f64) {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{
-        amounts::{Amount, Amounts},
-        *,
-    };
+    use super::{amounts::Amounts, *};
 
     fn declared(chart: &str, more: serde_json::Value) -> declared::Panel {
         let mut panel = serde_json::json!({ "title": "t", "metric": "m", "chart": chart, "labels": ["who"] });

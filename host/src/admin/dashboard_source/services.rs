@@ -6,7 +6,7 @@ use crate::{
         history::SERVICES,
         model::{SPARK, Service, ServiceKind, Trend},
     },
-    cluster::{balance::Policy, shared::SharedCluster},
+    cluster::shared::SharedCluster,
     config::resolved::{ClusterProtocol, Listener, ListenerProtocol},
     telemetry::names,
 };
@@ -102,14 +102,7 @@ pub(super) fn detail(cluster: &SharedCluster) -> String {
         ClusterProtocol::Auto => "http",
         ClusterProtocol::Tcp => "tcp",
     };
-    let balancer = match cluster.settings.balancing.policy {
-        Policy::RoundRobin => "round_robin",
-        Policy::LeastRequest(_) => "least_request",
-        Policy::Random => "random",
-        Policy::RingHash(_) => "ring_hash",
-        Policy::Maglev(_) => "maglev",
-        Policy::PeakEwma(_) => "peak_ewma",
-    };
+    let balancer = cluster.settings.balancing.policy_name();
     let tls = if cluster.settings.tls.is_some() { " with TLS" } else { "" };
     format!("{protocol}{tls}, {balancer}")
 }

@@ -158,7 +158,7 @@ fn entry(id: u64, report: Report) -> TapEntry {
         id,
         at: board::time(report.at),
         authority,
-        headers: headers.chain(did.collect::<Vec<_>>()).collect(),
+        headers: headers.chain(did).collect(),
         listener: report.listener,
         method: report.method,
         path: report.path,

@@ -48,10 +48,9 @@ pub(super) struct Traffic {
 }
 
 /// Requests that were sent to it, whatever became of them; those that are under way are not among them.
-pub(super) fn requests(tally: &Tally, answers: Option<&HistogramReading>) -> u64 {
-    let answered = answers.map_or(0, HistogramReading::count);
+pub(super) fn requests(tally: &Tally) -> u64 {
     let lost = [&tally.timeouts, &tally.resets].map(|counter| counter.load(Ordering::Relaxed));
-    lost.into_iter().fold(answered, u64::saturating_add)
+    lost.into_iter().fold(tally.answers.count(), u64::saturating_add)
 }
 
 impl Endpoints {
@@ -85,8 +84,7 @@ impl Endpoints {
 impl Followed {
     fn add(&mut self, now: Time, tally: &Tally) {
         self.seen = now;
-        let answers = tally.answers.read();
-        let count = requests(tally, answers.as_ref());
+        let count = requests(tally);
         match self.recent.back() {
             Some((_, before)) if count > *before => self.used = Some(now),
             None if count > 0 => self.used = Some(now),
@@ -96,10 +94,9 @@ impl Followed {
         while self.recent.len() > SECONDS {
             self.recent.pop_front();
         }
-        let Some(answers) = answers else { return };
-        match &self.newer {
-            Some((then, _)) if now.0.saturating_sub(then.0) < MINUTE => {}
-            _ => self.older = self.newer.replace((now, answers)).map(|(_, before)| before),
+        let is_due = self.newer.as_ref().is_none_or(|(then, _)| now.0.saturating_sub(then.0) >= MINUTE);
+        if is_due && let Some(answers) = tally.answers.read() {
+            self.older = self.newer.replace((now, answers)).map(|(_, before)| before);
         }
     }
 

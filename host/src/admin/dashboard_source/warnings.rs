@@ -109,10 +109,7 @@ fn of_endpoint(
     (up, all): (usize, usize),
 ) -> Warning {
     let name = &cluster.settings.name;
-    let why = cluster.membership().find(address).and_then(|place| {
-        let membership = cluster.membership();
-        membership.endpoints.get(place).map(|endpoint| why(endpoint).join(", "))
-    });
+    let why = cluster.membership().endpoint(address).map(|endpoint| why(endpoint).join(", "));
     let severity = if health == Health::Draining { Severity::Info } else { Severity::Warning };
     Warning {
         severity,

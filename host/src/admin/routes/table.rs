@@ -95,7 +95,11 @@ pub(in crate::admin) static ALL: &[Operation] = &[
         about: "Whether the process accepts traffic.",
         answers: &[
             ok("It does.", &[Content { kind: TEXT, schema: "" }]),
-            Answered { status: 503, about: "It drains.", contents: &[Content { kind: TEXT, schema: "" }] },
+            Answered {
+                status: 503,
+                about: "It drains, or waits for a control plane at its start.",
+                contents: &[Content { kind: TEXT, schema: "" }],
+            },
         ],
         ..PLAIN
     },
@@ -234,6 +238,15 @@ pub(in crate::admin) static ALL: &[Operation] = &[
         about: "Has the generation before run again, or another one that is kept.",
         parameters: &[query("to", NUMBER, "The generation."), IF_MATCH],
         answers: &[CHANGED, BAD, UNKNOWN, CONFLICT, STALE, REFUSED, BUSY],
+        ..CHANGE
+    },
+    Operation {
+        id: Id::Release,
+        name: "release",
+        path: "/release",
+        about: "Follows control planes again, from what they have sent last: a rollback keeps them away.",
+        parameters: &[IF_MATCH],
+        answers: &[CHANGED, BAD, STALE, REFUSED, BUSY],
         ..CHANGE
     },
     Operation {

@@ -13,6 +13,8 @@ pub enum NoHost {
     Panic,
     /// No host has the labels that the request asks for, and there is no fallback.
     NoSubset,
+    /// No host that may be used has the labels that the request insists on.
+    Labels,
     /// The host that the request insists on is not there or not in a state to be used.
     Override,
     /// All hosts were taken out since the plan was made, and panic is switched off.
@@ -28,6 +30,7 @@ impl NoHost {
             Self::Unhealthy => "unhealthy",
             Self::Panic => "panic",
             Self::NoSubset => "no_subset",
+            Self::Labels => "labels",
             Self::Override => "override",
             Self::Unusable => "unusable",
         }
@@ -41,6 +44,7 @@ impl fmt::Display for NoHost {
             Self::Unhealthy => "none is healthy and the panic threshold is 0",
             Self::Panic => "too few are healthy and requests are set to fail in panic",
             Self::NoSubset => "none has the labels that the request asks for and there is no fallback",
+            Self::Labels => "none that is available has the labels that the request insists on",
             Self::Override => "the endpoint that the request insists on is not available",
             Self::Unusable => "every one was taken out a moment ago and the panic threshold is 0",
         })

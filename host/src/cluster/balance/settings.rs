@@ -3,9 +3,9 @@
 //! Values out of range are brought into range where they are used, so that no settings can make a plan fail; the
 //! configuration is the place that refuses them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use crate::cluster::balance::host::Health;
+use crate::cluster::{balance::host::Health, load::LoadWeights};
 
 /// Settings of a cluster's load balancer.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,8 +32,27 @@ pub struct Settings {
     /// Whether a retry may go to the priority of a host that it avoids. Default: it may. Envoy:
     /// `envoy.retry_priorities.previous_priorities`.
     pub previous_priorities: PreviousPriorities,
+    /// Weights are made of what hosts report of their load, under round robin. Default: they are not. Envoy:
+    /// `client_side_weighted_round_robin`.
+    pub load_weights: Option<Arc<LoadWeights>>,
     /// Health at which an override host is taken. Default: healthy and degraded. Envoy: `override_host_status`.
     pub override_health: Vec<Health>,
+}
+
+impl Settings {
+    /// The policy's name in the configuration.
+    #[must_use]
+    pub fn policy_name(&self) -> &'static str {
+        match &self.policy {
+            Policy::RoundRobin if self.load_weights.is_some() => "client_side_weighted_round_robin",
+            Policy::RoundRobin => "round_robin",
+            Policy::LeastRequest(_) => "least_request",
+            Policy::Random => "random",
+            Policy::RingHash(_) => "ring_hash",
+            Policy::Maglev(_) => "maglev",
+            Policy::PeakEwma(_) => "peak_ewma",
+        }
+    }
 }
 
 impl Default for Settings {
@@ -48,6 +67,7 @@ impl Default for Settings {
             subsets: None,
             slow_start: None,
             previous_priorities: PreviousPriorities::Allow,
+            load_weights: None,
             override_health: vec![Health::Healthy, Health::Degraded],
         }
     }
@@ -218,6 +238,15 @@ pub struct Subsets {
     pub fallback: Fallback,
     /// Labels of the hosts that [`Fallback::Default`] means. Envoy: `default_subset`.
     pub default_labels: BTreeMap<String, String>,
+}
+
+impl Subsets {
+    /// Whether it matters for a host's place which value this label has.
+    #[must_use]
+    pub fn go_by(&self, label: &str) -> bool {
+        self.default_labels.contains_key(label)
+            || self.selectors.iter().any(|selector| selector.keys.iter().any(|key| key == label))
+    }
 }
 
 impl Default for Subsets {

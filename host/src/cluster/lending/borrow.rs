@@ -1,18 +1,14 @@
 //! Borrowing, waiting, giving back.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
 };
 
-use super::{
-    Ask, Kept, Key, Lent, Reason, Refusal, Waiter,
-    line::{Counted, PRIORITY},
-    queue::Place,
-};
-use crate::cluster::{Choice, local::LocalCluster, pool::LocalEndpoint};
+use super::{Ask, Kept, Key, Lent, Reason, Refusal, Waiter, line::PRIORITY, queue::Place};
+use crate::cluster::{Choice, error::Limit, local::LocalCluster, pool::LocalEndpoint, wait::Pending};
 
 /// A place in the queue, left when this is dropped.
 struct Standing<'a> {
@@ -31,7 +27,7 @@ impl Drop for Standing<'_> {
         if let Ok(Ok(lent)) = self.reply.try_recv()
             && let Some(line) = lent.unwanted()
         {
-            self.cluster.offer(line);
+            self.cluster.offer(line, None);
         }
     }
 }
@@ -54,22 +50,21 @@ impl LocalCluster {
 
     async fn lend_line(self: &Rc<Self>, ask: Ask) -> Result<Lent, Refusal> {
         let started = Instant::now();
-        // Who waits already comes first.
-        let waits = self.lending.queue.borrow().iter().any(|waiter| waiter.ask.key == ask.key);
-        if !waits && let Some(line) = self.idle_line(&ask)? {
+        let endpoint = self.pick_strictly(&ask.choice)?;
+        if let Some(line) = self.idle_line(&ask, &endpoint) {
             return Ok(Lent::new(Rc::clone(self), line, started.elapsed()));
         }
         let Some(_waiting) = self.breakers(PRIORITY).wait() else {
-            return Err(self.overflow(PRIORITY, crate::cluster::error::Limit::Pending, started.elapsed()).into());
+            return Err(self.overflow(PRIORITY, Limit::Pending, started.elapsed()).into());
         };
-        let _pending = Counted::begin(&self.metrics.pending);
+        let _pending = Pending::begin(&self.metrics.pending);
         let limit = ask.timeout.unwrap_or(self.shared.settings.connect_timeout);
         let (reply, answer) = oneshot::channel();
         let client = ask.client;
-        let waiter = Waiter { ask, opening: false.into(), reply };
+        let waiter = Waiter { ask, target: RefCell::new(Some(Rc::clone(&endpoint))), reply };
         let place = self.lending.queue.borrow_mut().push(client, waiter);
         let mut standing = Standing { cluster: self, place, reply: answer };
-        self.open_lines();
+        self.open_lines(&endpoint);
         match timeout(limit, &mut standing.reply).await {
             Ok(Ok(Ok(mut lent))) => {
                 lent.waited = started.elapsed();
@@ -85,19 +80,14 @@ impl LocalCluster {
     }
 
     /// An idle connection that suits: to the endpoint of the balancer's choice, or to another one when no more may be opened.
-    fn idle_line(self: &Rc<Self>, ask: &Ask) -> Result<Option<Kept>, Refusal> {
-        let endpoint = self.pick(Some(&ask.choice))?;
-        if ask.choice.endpoint.is_some_and(|wanted| wanted != endpoint.address()) {
-            let text = "the endpoint that was asked for is gone, or unhealthy".to_owned();
-            return Err(Refusal { reason: Reason::NoEndpoint, text });
-        }
-        if let Some(line) = self.take_idle(&ask.key, |kept| Rc::ptr_eq(&kept.endpoint, &endpoint)) {
-            return Ok(Some(line));
+    fn idle_line(&self, ask: &Ask, endpoint: &Rc<LocalEndpoint>) -> Option<Kept> {
+        if let Some(line) = self.take_idle(&ask.key, |kept| Rc::ptr_eq(&kept.endpoint, endpoint)) {
+            return Some(line);
         }
         if self.breakers(PRIORITY).connections.available_permits() > 0 {
-            return Ok(None);
+            return None;
         }
-        Ok(self.take_idle(&ask.key, |kept| self.suits(&ask.choice, &kept.endpoint)))
+        self.take_idle(&ask.key, |kept| self.suits(&ask.choice, &kept.endpoint))
     }
 
     /// The connection of a key that has become idle last. Those on which something has happened meanwhile are closed.
@@ -114,21 +104,21 @@ impl LocalCluster {
         }
     }
 
-    /// Whether an endpoint is one that was asked for.
-    fn suits(&self, choice: &Choice, endpoint: &LocalEndpoint) -> bool {
-        let labels = choice.labels.as_deref().unwrap_or_default();
-        endpoint.shared.status.is_usable()
-            && choice.endpoint.is_none_or(|wanted| wanted == endpoint.address())
-            && labels
-                .iter()
-                .all(|(key, value)| self.shared.label(endpoint.address(), key).as_deref() == Some(value.as_str()))
+    /// Whether an endpoint is one that was asked for, and as well as one can have it.
+    pub(super) fn suits(&self, choice: &Choice, endpoint: &LocalEndpoint) -> bool {
+        endpoint.shared.meets(choice) && self.is_fit(endpoint)
+    }
+
+    /// Whether an endpoint is as well as one can have it.
+    fn is_fit(&self, endpoint: &LocalEndpoint) -> bool {
+        let is_well = |endpoint: &LocalEndpoint| endpoint.shared.status.is_usable();
+        (!endpoint.has_left() || self.retired.get())
+            && (is_well(endpoint) || !self.view.borrow().endpoints().iter().any(|other| is_well(other)))
     }
 
     /// An exchange is over: the connection goes to whoever waits, or becomes idle.
     pub(super) fn take_back(self: &Rc<Self>, mut line: Kept) {
-        let pool = &self.shared.settings.pool;
-        let worn = pool.requests_per_connection > 0 && line.served >= pool.requests_per_connection;
-        if worn || self.is_retired() || line.open.until <= self.sweeps() || self.has_too_many() {
+        if self.is_spent(line.served, &line.open) || line.endpoint.has_left() || self.has_too_many() {
             return;
         }
         if !line.is_quiet() {
@@ -137,19 +127,21 @@ impl LocalCluster {
             line.transport.cut();
             return;
         }
-        self.offer(line);
+        self.offer(line, None);
     }
 
-    /// Gives a connection to the first that it suits.
-    pub(super) fn offer(self: &Rc<Self>, mut line: Kept) {
+    /// Gives a connection to the first that it suits. The one for whom it was opened takes it also from an endpoint that is not well: the
+    /// balancer chose it all the same.
+    pub(super) fn offer(self: &Rc<Self>, mut line: Kept, opened_for: Option<Place>) {
+        let fit = self.is_fit(&line.endpoint);
         loop {
-            let waiter = self
-                .lending
-                .queue
-                .borrow_mut()
-                .take(|waiter| waiter.ask.key == line.key && self.suits(&waiter.ask.choice, &line.endpoint));
+            let waiter = self.lending.queue.borrow_mut().take(|place, waiter| {
+                waiter.ask.key == line.key
+                    && (fit || opened_for == Some(place))
+                    && line.endpoint.shared.meets(&waiter.ask.choice)
+            });
             let Some(waiter) = waiter else { break };
-            let lent = Lent::new(Rc::clone(self), line, std::time::Duration::ZERO);
+            let lent = Lent::new(Rc::clone(self), line, Duration::ZERO);
             match waiter.reply.send(Ok(lent)) {
                 Ok(()) => return,
                 Err(unsent) => match unsent.ok().and_then(Lent::unwanted) {
@@ -158,22 +150,22 @@ impl LocalCluster {
                 },
             }
         }
-        if self.is_retired() {
+        if self.retired.get() || line.endpoint.has_left() {
             return;
         }
-        line.since = self.sweeps();
+        line.since = self.sweeps.get();
         self.metrics.idle.shift(1);
         self.lending.idle.borrow_mut().push_back(line);
         // Whoever waits for a permit, and for another kind of connection, needs one that is idle to be closed.
         let wanted = !self.lending.queue.borrow().is_empty() || self.has_too_many();
-        if wanted && self.shared.is_starving() && self.lending.close_one_idle() {
-            self.metrics.idle.sub(1);
+        if wanted && self.shared.is_starving(PRIORITY) {
+            self.lending.close_one_idle(&self.metrics.idle);
         }
     }
 
     /// Whether another worker waits for a connection while this one has more than its part of them.
     pub(in crate::cluster) fn has_too_many(&self) -> bool {
-        if !self.shared.is_starving() {
+        if !self.shared.is_starving(PRIORITY) {
             return false;
         }
         let most = self.breakers(PRIORITY).limits().connections;

@@ -4,14 +4,12 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
     task::{Context, Waker},
     time::Duration,
 };
 
+use dashmap::DashMap;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::Key;
@@ -21,9 +19,9 @@ use crate::{
         connect::Ends,
         health::outlier::{LocalOriginFailure, Outcome},
         local::{LocalCluster, Open},
-        pool::{LocalEndpoint, Sweep},
+        pool::LocalEndpoint,
+        sweep::Sweep,
     },
-    telemetry::Gauge,
     transport::Transport,
 };
 
@@ -42,18 +40,13 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Whether it goes to an endpoint.
-    #[must_use]
-    pub fn is_to(&self, endpoint: &Rc<LocalEndpoint>) -> bool {
-        Rc::ptr_eq(&self.endpoint, endpoint)
-    }
-
     /// Whether it may be idle for longer.
     #[must_use]
     pub fn may_stay(&mut self, sweep: Sweep) -> bool {
         !sweep.everything
             && self.open.until > sweep.now
             && sweep.now - self.since < sweep.sweeps
+            && !self.endpoint.has_left()
             && self.endpoint.shared.status.is_usable()
             && self.is_quiet()
     }
@@ -143,43 +136,35 @@ impl Drop for Lent {
     }
 }
 
-/// How many connections each share of a cluster has in the process.
+/// How many connections each share of a cluster has in the process; those that have none are not there.
 #[derive(Debug, Default, Clone)]
-pub struct Shares(Arc<dashmap::DashMap<Key, Arc<AtomicU32>>>);
+pub struct Shares(Arc<DashMap<Key, u32>>);
 
 /// A connection counts in its share.
 #[derive(Debug)]
-pub struct ShareSlot(Arc<AtomicU32>);
+pub struct ShareSlot {
+    shares: Shares,
+    key: Rc<Key>,
+}
 
 impl Shares {
     /// Room for one more connection of a share that may have `most`.
-    pub fn enter(&self, key: &Key, most: u32) -> Option<ShareSlot> {
-        let count = Arc::clone(&self.0.entry(key.clone()).or_default());
-        let slot = ShareSlot(count);
-        // Dropped at once, it takes itself back.
-        (slot.0.fetch_add(1, Ordering::Relaxed) < most).then_some(slot)
+    pub fn enter(&self, key: &Rc<Key>, most: u32) -> Option<ShareSlot> {
+        let mut count = self.0.entry(Key::clone(key)).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(ShareSlot { shares: self.clone(), key: Rc::clone(key) })
     }
 }
 
 impl Drop for ShareSlot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Counts in a gauge for as long as it lives.
-pub struct Counted<'a>(&'a Gauge);
-
-impl<'a> Counted<'a> {
-    pub fn begin(gauge: &'a Gauge) -> Self {
-        gauge.add(1);
-        Self(gauge)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.sub(1);
+        self.shares.0.remove_if_mut(&self.key, |_, count| {
+            *count -= 1;
+            *count == 0
+        });
     }
 }
 

@@ -1,34 +1,34 @@
 //! Connections that are lent to many clients in turn, one exchange at a time (`fyke.upstream.lease.v1`).
 //!
 //! A cluster keeps connections that a filter has made fit to be lent, apart by whose they are ([`Key`]). Whoever borrows one gets an idle one, or
-//! waits: in a queue that is fair to clients, while connections are opened, a few at a time. A connection that comes back goes to the
-//! first that it suits. The circuit breakers of the cluster bound connections and waiters, over all workers.
+//! waits: in a queue that is fair to clients, while a connection is opened for it, a few to each endpoint at a time. One that comes back, or
+//! was opened, goes to the first that it suits; whoever is left without then gets another one opened. A connection is idle only when it
+//! suits nobody who waits, so that whoever comes later may have it at once. The circuit breakers of the cluster bound connections and waiters, over all workers.
 
 mod borrow;
 mod line;
 mod open;
 mod queue;
+#[cfg(test)]
+mod tests;
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::VecDeque,
-    net::SocketAddr,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::VecDeque, net::SocketAddr, rc::Rc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{Notify, oneshot};
 
-pub(super) use self::line::Shares;
-pub use self::line::{Kept, Lent};
+use self::line::Kept;
+pub use self::line::Lent;
+pub(super) use self::line::{PRIORITY, Shares};
 use self::queue::Queue;
 use super::{
     Choice,
     connect::Ends,
     error::{ClusterError, Limit},
+    pool::LocalEndpoint,
+    sweep::Sweep,
 };
-use crate::transport::Transport;
+use crate::{telemetry::Gauge, transport::Transport};
 
 /// Whose a connection is: it is lent to nobody else.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -129,9 +129,16 @@ impl From<ClusterError> for Refusal {
 /// One that waits.
 struct Waiter {
     ask: Ask,
-    /// Somebody is opening a connection for it.
-    opening: Cell<bool>,
+    /// Where a connection is to be opened for it; nowhere, once somebody does that.
+    target: RefCell<Option<Rc<LocalEndpoint>>>,
     reply: oneshot::Sender<Result<Lent, Refusal>>,
+}
+
+impl Waiter {
+    /// Whether a connection to this endpoint is still to be opened for it.
+    fn awaits(&self, endpoint: &Rc<LocalEndpoint>) -> bool {
+        self.target.borrow().as_ref().is_some_and(|target| Rc::ptr_eq(target, endpoint))
+    }
 }
 
 /// What a worker lends of a cluster.
@@ -139,8 +146,6 @@ struct Waiter {
 pub(super) struct Lending {
     queue: RefCell<Queue<Waiter>>,
     idle: RefCell<VecDeque<Kept>>,
-    /// Tasks that open connections.
-    openers: Cell<u32>,
     /// Somebody has stopped waiting.
     left: Notify,
 }
@@ -152,27 +157,27 @@ impl std::fmt::Debug for Lending {
 }
 
 impl Lending {
-    /// Closes the connection that has been idle for the longest time. Returns whether there was one.
-    pub fn close_one_idle(&self) -> bool {
+    /// Closes the connection that has been idle for the longest time. Returns whether there was one. `gauge` counts idle connections.
+    pub fn close_one_idle(&self, gauge: &Gauge) -> bool {
         // Dropped when nothing is borrowed any more: a connection that is gone may wake whoever waits for one.
         let oldest = self.idle.borrow_mut().pop_front();
+        gauge.sub(oldest.is_some().into());
         oldest.is_some()
     }
 
     /// Closes every idle connection.
-    /// Returns how many there were.
-    pub fn close_idle(&self) -> i64 {
+    pub fn close_idle(&self, gauge: &Gauge) {
         let all = std::mem::take(&mut *self.idle.borrow_mut());
-        i64::try_from(all.len()).unwrap_or(0)
+        gauge.sub(i64::try_from(all.len()).unwrap_or(0));
     }
 
-    /// Closes what may not stay. Returns how many there were.
-    pub fn sweep(&self, stays: impl Fn(&mut Kept) -> bool) -> i64 {
+    /// Closes what may not stay.
+    pub fn sweep(&self, sweep: Sweep, gauge: &Gauge) {
         let all = std::mem::take(&mut *self.idle.borrow_mut());
         let before = all.len();
-        let stay: VecDeque<Kept> = all.into_iter().filter_map(|mut kept| stays(&mut kept).then_some(kept)).collect();
-        let gone = before - stay.len();
+        let stay: VecDeque<Kept> =
+            all.into_iter().filter_map(|mut kept| kept.may_stay(sweep).then_some(kept)).collect();
+        gauge.sub(i64::try_from(before - stay.len()).unwrap_or(0));
         self.idle.replace(stay);
-        i64::try_from(gone).unwrap_or(0)
     }
 }

@@ -64,8 +64,8 @@ impl<T> Queue<T> {
     }
 
     /// Takes out the first that is accepted, whose turn it is.
-    pub fn take(&mut self, accepts: impl Fn(&T) -> bool) -> Option<T> {
-        let place = self.entries.iter().find(|(_, (_, value))| accepts(value)).map(|(place, _)| *place)?;
+    pub fn take(&mut self, accepts: impl Fn(Place, &T) -> bool) -> Option<T> {
+        let place = self.iter().find(|(place, value)| accepts(*place, value)).map(|(place, _)| place)?;
         self.round = self.round.max(place.round);
         self.remove(place)
     }
@@ -76,9 +76,15 @@ impl<T> Queue<T> {
         self.entries.is_empty()
     }
 
+    /// What stands at a place, if it still does.
+    #[must_use]
+    pub fn get(&self, place: Place) -> Option<&T> {
+        self.entries.get(&place).map(|(_, value)| value)
+    }
+
     /// All, first come first.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.entries.values().map(|(_, value)| value)
+    pub fn iter(&self) -> impl Iterator<Item = (Place, &T)> {
+        self.entries.iter().map(|(place, (_, value))| (*place, value))
     }
 }
 
@@ -95,7 +101,7 @@ mod tests {
             queue.push(1, (1, number));
         }
         queue.push(2, (2, 0));
-        let order: Vec<_> = std::iter::from_fn(|| queue.take(|_| true)).collect();
+        let order: Vec<_> = std::iter::from_fn(|| queue.take(|_, _| true)).collect();
         assert_eq!(order[..3], [(1, 0), (2, 0), (1, 1)]);
         assert_eq!(order.len(), 101);
     }
@@ -105,10 +111,10 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(1, "a1");
         queue.push(2, "b1");
-        assert_eq!(queue.take(|_| true), Some("a1"));
+        assert_eq!(queue.take(|_, _| true), Some("a1"));
         queue.push(1, "a2");
-        assert_eq!(queue.take(|_| true), Some("b1"));
-        assert_eq!(queue.take(|_| true), Some("a2"));
+        assert_eq!(queue.take(|_, _| true), Some("b1"));
+        assert_eq!(queue.take(|_, _| true), Some("a2"));
         assert!(queue.entries.is_empty() && queue.clients.is_empty());
     }
 
@@ -117,8 +123,10 @@ mod tests {
         let mut queue = Queue::default();
         let first = queue.push(1, 'x');
         queue.push(2, 'y');
-        assert_eq!(queue.take(|value| *value == 'y'), Some('y'));
+        assert_eq!(queue.take(|_, value| *value == 'y'), Some('y'));
+        assert_eq!(queue.get(first), Some(&'x'));
         assert_eq!(queue.remove(first), Some('x'));
+        assert_eq!(queue.get(first), None);
         assert_eq!(queue.remove(first), None);
     }
 
@@ -135,7 +143,7 @@ mod tests {
             let least = *backlog.iter().min().unwrap();
             let mut served = vec![0_usize; backlog.len()];
             for _ in 0..least * backlog.len() {
-                served[queue.take(|_| true).unwrap()] += 1;
+                served[queue.take(|_, _| true).unwrap()] += 1;
                 let (most, fewest) = (served.iter().max().unwrap(), served.iter().min().unwrap());
                 prop_assert!(most - fewest <= 1, "{served:?}");
             }
@@ -154,7 +162,7 @@ mod tests {
                         inside.insert(next);
                         next += 1;
                     }
-                    1 => match queue.take(|_| true) {
+                    1 => match queue.take(|_, _| true) {
                         Some(value) => prop_assert!(inside.remove(&value)),
                         None => prop_assert!(inside.is_empty()),
                     },

@@ -39,6 +39,8 @@ pub enum Policy {
     Maglev,
     /// The one of two picked at random that answers sooner.
     PeakEwma,
+    /// In turn, by weights made of what endpoints report of their load (ORCA).
+    ClientSideWeightedRoundRobin,
 }
 
 /// How an endpoint is chosen, with settings.
@@ -57,6 +59,8 @@ pub enum PolicySettings {
     Maglev(Maglev),
     /// The one of two picked at random that answers sooner.
     PeakEwma(PeakEwma),
+    /// In turn, by weights made of what endpoints report of their load (ORCA).
+    ClientSideWeightedRoundRobin(LoadWeights),
 }
 
 /// There is nothing to set.
@@ -118,6 +122,32 @@ pub struct PeakEwma {
     /// What an endpoint counts with that has not answered yet. Default 10ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_latency: Option<Duration>,
+}
+
+/// By what endpoints report of their load: in `endpoint-load-metrics` of their answers, or when they are asked.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoadWeights {
+    /// How long an endpoint has to report before its reports count. Default 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blackout: Option<Duration>,
+    /// After so long without a report its weight is that of the middle of the others. Default 3m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiration: Option<Duration>,
+    /// How often weights are made. Default 1s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update: Option<Duration>,
+    /// What an error a request counts, as a share of all that the endpoint can do. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub error_penalty: Option<f64>,
+    /// Figures of which the largest is the utilization, where the endpoint reports no `application_utilization`: `cpu_utilization`,
+    /// `mem_utilization`, `utilization.NAME`, `named_metrics.NAME`. Default: the CPU's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<String>,
+    /// Endpoints are asked to report this often by gRPC (`xds.service.orca.v3.OpenRcaService`), beside their answers. Default: they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out_of_band: Option<Duration>,
 }
 
 /// Prefers endpoints in the zone of this proxy.

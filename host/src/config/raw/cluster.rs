@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HealthCheck, LoadBalancer, OutlierDetection, SlowStart, Subsets, ZoneAware};
+use super::{Discovery, HealthCheck, LoadBalancer, OutlierDetection, SlowStart, Subsets, ZoneAware};
 use crate::config::units::{Duration, Increase, Percent};
 
 /// Where requests go: endpoints that are all the same to the client.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-fyke-unsupported" = ["discovery"]))]
 pub struct Cluster {
     /// Addresses.
-    pub endpoints: Vec<Endpoint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<Vec<Endpoint>>,
+    /// Where endpoints are found, instead of `endpoints`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<Box<Discovery>>,
     /// What is spoken with them.
     #[serde(default)]
     pub protocol: ClusterProtocol,

@@ -1,12 +1,15 @@
 //! How requests are spread over a cluster.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{Resolver, place::Place};
 use crate::{
-    cluster::balance::{
-        Fallback, LeastRequest, Locality, Maglev, PeakEwma, Policy, RingHash, Selection, Selector, Settings, SlowStart,
-        Subsets, ZoneAware,
+    cluster::{
+        balance::{
+            Fallback, LeastRequest, Locality, Maglev, PeakEwma, Policy, RingHash, Selection, Selector, Settings,
+            SlowStart, Subsets, ZoneAware,
+        },
+        load::LoadWeights,
     },
     config::{
         raw,
@@ -51,6 +54,7 @@ impl Resolver<'_, '_> {
             let place = place.key("slow_start");
             self.diagnostics.error(place.span, &place.path, "only `round_robin` and `least_request` can start slowly");
         }
+        let load_weights = self.load_weights(&raw.load_balancer, &place.key("load_balancer")).map(Arc::new);
         let subsets = raw.subsets.as_ref().map(|subsets| self.subsets(subsets, &place.key("subsets")));
         Settings {
             policy,
@@ -59,6 +63,7 @@ impl Resolver<'_, '_> {
             locality,
             slow_start,
             subsets,
+            load_weights,
             ..default
         }
     }
@@ -73,12 +78,16 @@ impl Resolver<'_, '_> {
                     raw::Policy::RingHash => Policy::RingHash(RingHash::default()),
                     raw::Policy::Maglev => Policy::Maglev(Maglev::default()),
                     raw::Policy::PeakEwma => Policy::PeakEwma(PeakEwma::default()),
+                    // By weights that are made meanwhile: `load_weights`.
+                    raw::Policy::ClientSideWeightedRoundRobin => Policy::RoundRobin,
                 };
             }
             raw::LoadBalancer::Settings(settings) => settings,
         };
         match settings {
-            raw::PolicySettings::RoundRobin(_) => Policy::RoundRobin,
+            raw::PolicySettings::RoundRobin(_) | raw::PolicySettings::ClientSideWeightedRoundRobin(_) => {
+                Policy::RoundRobin
+            }
             raw::PolicySettings::Random(_) => Policy::Random,
             raw::PolicySettings::LeastRequest(raw) => {
                 let default = LeastRequest::default();
@@ -131,6 +140,38 @@ impl Resolver<'_, '_> {
                 })
             }
         }
+    }
+
+    /// Where weights are made of what endpoints report.
+    fn load_weights(&mut self, raw: &raw::LoadBalancer, place: &Place<'_>) -> Option<LoadWeights> {
+        let default = LoadWeights::default();
+        let raw = match raw {
+            raw::LoadBalancer::Name(raw::Policy::ClientSideWeightedRoundRobin) => return Some(default),
+            raw::LoadBalancer::Settings(raw::PolicySettings::ClientSideWeightedRoundRobin(raw)) => raw,
+            raw::LoadBalancer::Name(_) | raw::LoadBalancer::Settings(_) => return None,
+        };
+        let place = place.key("client_side_weighted_round_robin");
+        for (index, name) in raw.metrics.iter().enumerate() {
+            let known = matches!(name.as_str(), "cpu_utilization" | "mem_utilization" | "application_utilization")
+                || matches!(name.split_once('.'), Some(("utilization" | "named_metrics", key)) if !key.is_empty());
+            if !known {
+                let place = place.key("metrics").index(index);
+                let message = format!("`{name}` is no figure of a load report");
+                let help = "they are cpu_utilization, mem_utilization, application_utilization, utilization.NAME and named_metrics.NAME";
+                self.diagnostics.error_with_help(place.span, &place.path, &message, help);
+            }
+        }
+        let least = Duration::from_millis(100);
+        Some(LoadWeights {
+            blackout: raw.blackout.map_or(default.blackout, |blackout| blackout.0),
+            expiration: self.timeout(raw.expiration, default.expiration, &place.key("expiration")),
+            update: self.timeout(raw.update, default.update, &place.key("update")).max(least),
+            error_penalty: raw.error_penalty.unwrap_or(default.error_penalty),
+            metrics: raw.metrics.clone(),
+            out_of_band: raw
+                .out_of_band
+                .map(|period| self.timeout(Some(period), least, &place.key("out_of_band")).max(least)),
+        })
     }
 
     fn subsets(&mut self, raw: &raw::Subsets, place: &Place<'_>) -> Subsets {

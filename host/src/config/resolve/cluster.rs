@@ -6,8 +6,8 @@ use super::{Resolver, health::Checked, place::Place};
 use crate::config::{
     raw,
     resolved::{
-        CircuitBreakers, Cluster, ClusterProtocol, Endpoint, Keepalive, Pool, ProxyProtocolVersion, RetryLimit,
-        Thresholds,
+        CircuitBreakers, Cluster, ClusterProtocol, Discovery, Endpoint, Keepalive, Pool, ProxyProtocolVersion,
+        RetryLimit, Thresholds,
     },
 };
 
@@ -30,7 +30,7 @@ impl Resolver<'_, '_> {
 
     fn cluster(&mut self, name: &str, raw: &raw::Cluster, place: &Place<'_>) -> Option<Cluster> {
         self.contents.clear();
-        let endpoints = self.endpoints(&raw.endpoints, &place.key("endpoints"));
+        let (endpoints, discovery) = self.members(name, raw, place);
         let protocol = match raw.protocol {
             raw::ClusterProtocol::Http1 => ClusterProtocol::Http1,
             raw::ClusterProtocol::Http2 => ClusterProtocol::Http2,
@@ -63,6 +63,7 @@ impl Resolver<'_, '_> {
             name: name.to_owned(),
             origin: self.diagnostics.sources.origin(place.span),
             endpoints,
+            discovery,
             protocol,
             balancing,
             own_zone: self.zone.clone(),
@@ -79,8 +80,36 @@ impl Resolver<'_, '_> {
             circuit_breakers,
             metadata: raw.metadata.clone(),
             tls,
-            fingerprint: self.fingerprint(&(raw, self.zone.clone())),
+            fingerprint: self.fingerprint(&(raw, self.zone.clone(), raw.discovery.as_ref().map(|_| self.node.clone()))),
         })
+    }
+
+    /// Endpoints that are written, or where they are found.
+    fn members(
+        &mut self,
+        name: &str,
+        raw: &raw::Cluster,
+        place: &Place<'_>,
+    ) -> (Vec<Arc<Endpoint>>, Option<Arc<Discovery>>) {
+        match (&raw.endpoints, &raw.discovery) {
+            (Some(endpoints), None) => (self.endpoints(endpoints, &place.key("endpoints")), None),
+            (None, Some(discovery)) => (Vec::new(), self.discovery(name, discovery, &place.key("discovery"))),
+            (None, None) => {
+                let missing = place.key("endpoints");
+                if !self.removed.contains(&missing.path) && !self.removed.contains(&place.key("discovery").path) {
+                    let message = format!("cluster {name:?} has neither endpoints nor discovery");
+                    let help = "such as `endpoints: [127.0.0.1:3000]` or `discovery: { dns: users.internal:8080 }`";
+                    self.diagnostics.error_with_help(place.span, &place.path, message, help);
+                }
+                (Vec::new(), None)
+            }
+            (Some(_), Some(_)) => {
+                let both = place.key("discovery");
+                let message = format!("cluster {name:?} has endpoints already: it has either those or discovery");
+                self.diagnostics.error(both.span, &both.path, message);
+                (Vec::new(), None)
+            }
+        }
     }
 
     fn endpoints(&mut self, endpoints: &[raw::Endpoint], place: &Place<'_>) -> Vec<Arc<Endpoint>> {

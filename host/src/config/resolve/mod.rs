@@ -5,11 +5,14 @@ mod balancing;
 mod certificates;
 mod chains;
 mod cluster;
+mod control_plane;
+mod discovery;
 mod filter;
 mod health;
 mod listener;
 mod names;
 mod place;
+mod register;
 mod telemetry;
 mod test;
 mod tls;
@@ -71,6 +74,10 @@ struct Resolver<'a, 'b> {
     diagnostics: &'a mut Diagnostics<'b>,
     /// `node.zone`
     zone: String,
+    /// `node.id` and `node.cluster`
+    node: (String, String),
+    /// Names of `control_planes:`
+    control_planes: BTreeSet<String>,
     /// The system's authorities, once someone has asked for them.
     system_roots: Option<Arc<rustls::RootCertStore>>,
     /// Files that were read.
@@ -89,8 +96,11 @@ pub(crate) fn resolve(
     diagnostics: &mut Diagnostics<'_>,
 ) -> Option<Config> {
     let zone = raw.node.as_ref().map(|node| node.zone.clone()).unwrap_or_default();
+    let node = raw.node.as_ref().map(|node| (node.id.clone(), node.cluster.clone())).unwrap_or_default();
     let (files, contents) = (Vec::new(), Vec::new());
-    let mut resolver = Resolver { names, removed, diagnostics, zone, system_roots: None, files, contents };
+    let control_planes = raw.control_planes.keys().cloned().collect();
+    let mut resolver =
+        Resolver { names, removed, diagnostics, zone, node, control_planes, system_roots: None, files, contents };
     let root = Place::root(root);
 
     let admin = raw.admin.as_ref().and_then(|admin| resolver.admin(admin, &root.key("admin")));
@@ -99,14 +109,21 @@ pub(crate) fn resolve(
     let sinks = resolver.sinks(&raw.sinks, &raw.node, &root.key("sinks"));
     let tracing = raw.tracing.as_ref().and_then(|tracing| resolver.tracing(tracing, &raw.node, &root.key("tracing")));
     let metrics = raw.metrics.as_ref().and_then(|metrics| resolver.metrics(metrics, &raw.node, &root.key("metrics")));
+    let register = raw.register.as_ref().and_then(|register| resolver.register(register, &root.key("register")));
+    let control_planes = resolver.control_planes(&raw.control_planes, &raw.node, &root.key("control_planes"));
     let taken = admin.as_ref().map(|admin| &admin.address);
-    let listeners = resolver.listeners(&raw.listeners, &filters, taken, &root)?;
+    let come = control_planes.values().any(|plane| plane.has_listeners());
+    let listeners = match raw.listeners.is_empty() && come {
+        true => Vec::new(),
+        false => resolver.listeners(&raw.listeners, &filters, taken, &root)?,
+    };
     resolver.spoken_there(&listeners, &clusters, &root.key("listeners"));
     let tests = resolver.tests(&raw.tests, &listeners, &filters, &root.key("tests"));
     let limits = resolver.process_limits(raw.limits.clone().unwrap_or_default(), &root.key("limits"));
-    resolver.contents.clear();
+    // Of what was read for control planes, too.
+    resolver.contents = control_planes.values().map(|plane| plane.fingerprint).collect();
     let rest = (&raw.node, &raw.workers, &raw.state, &raw.admin, &raw.limits, &raw.sinks, &raw.tracing, &raw.metrics);
-    let rest = resolver.fingerprint(&rest);
+    let rest = resolver.fingerprint(&(rest, &raw.register, &raw.control_planes));
     let mut files: Vec<PathBuf> = sources.file_names().map(PathBuf::from).collect();
     files.append(&mut resolver.files);
     // A folder changes when a file is put into it.
@@ -127,6 +144,8 @@ pub(crate) fn resolve(
         sinks,
         tracing: tracing.map(Arc::new),
         metrics: metrics.map(Arc::new),
+        register,
+        control_planes,
         reload: reload(raw.reload),
         tests,
         rest,

@@ -1,7 +1,9 @@
 //! Choices that are a word, or a word with settings.
 
+use std::time::Duration;
+
 use super::{problem, with, yaml};
-use crate::cluster::balance::Policy;
+use crate::cluster::{balance::Policy, load::LoadWeights};
 
 fn balancer(text: &str) -> String {
     with(&format!("clusters: {{ app: {{ endpoints: [127.0.0.1:1], load_balancer: {text} }} }}\n"))
@@ -19,6 +21,7 @@ fn each_load_balancer_is_a_word_or_has_settings() {
         ("{ ring_hash: { minimum_size: 4096, bounded_load: +20% } }", |policy| matches!(policy, Policy::RingHash(_))),
         ("{ maglev: { table_size: 251 } }", |policy| matches!(policy, Policy::Maglev(_))),
         ("{ peak_ewma: { decay: 5s } }", |policy| matches!(policy, Policy::PeakEwma(_))),
+        ("client_side_weighted_round_robin", |policy| matches!(policy, Policy::RoundRobin)),
     ] {
         let config = yaml(&balancer(text)).unwrap_or_else(|report| panic!("{text}: {report}"));
         let policy = &config.clusters["app"].balancing.policy;
@@ -27,11 +30,34 @@ fn each_load_balancer_is_a_word_or_has_settings() {
 }
 
 #[test]
+fn weights_of_load_have_what_envoy_has() {
+    let load_weights = |text: &str| yaml(&balancer(text)).unwrap().clusters["app"].balancing.load_weights.clone();
+    assert_eq!(load_weights("round_robin"), None);
+    let default = load_weights("client_side_weighted_round_robin").unwrap();
+    assert_eq!(*default, LoadWeights::default());
+    let set = load_weights(
+        "{ client_side_weighted_round_robin: { blackout: 0s, expiration: 5s, update: 1ms, error_penalty: 0, metrics: [utilization.disk], out_of_band: 3s } }",
+    )
+    .unwrap();
+    let expected = LoadWeights {
+        blackout: Duration::ZERO,
+        expiration: Duration::from_secs(5),
+        update: Duration::from_millis(100),
+        error_penalty: 0.0,
+        metrics: vec!["utilization.disk".to_owned()],
+        out_of_band: Some(Duration::from_secs(3)),
+    };
+    assert_eq!(*set, expected);
+}
+
+#[test]
 fn what_is_wrong_with_settings_is_said_of_the_one_that_was_meant() {
     for (text, message) in [
         ("{ ring_hash: { table_size: 251 } }", "unknown key \"table_size\""),
         ("{ maglev: { table_size: 250 } }", "prime"),
         ("{ maglev: { table_size: 1 } }", "1 is out of range"),
+        ("{ client_side_weighted_round_robin: { metrics: [queue] } }", "`queue` is no figure of a load report"),
+        ("{ client_side_weighted_round_robin: { metrics: [named_metrics.] } }", "`named_metrics.` is no figure"),
         ("{ ring_hsh: {} }", "unknown key \"ring_hsh\""),
     ] {
         let (found, _) = problem(&balancer(text));

@@ -90,7 +90,7 @@ fn slips_get_a_suggestion() {
         (
             "upstreams: {}\n",
             "unknown key \"upstreams\"",
-            "expected one of: include, node, workers, state, admin, limits, listeners, filters, clusters, sinks, tracing, metrics, reload, tests",
+            "expected one of: include, node, workers, state, admin, limits, control_planes, listeners, register, filters, clusters, sinks, tracing, metrics, reload, tests",
         ),
     ] {
         let (found, found_help) = problem(&with(&format!("{APP}{extra}")));
@@ -182,7 +182,10 @@ listeners: { web: { address: 127.0.0.1:0, filters: [f], cluster: c } }
 filters: { f: { module: 5 } }
 clusters: { c: {} }
 ";
-    assert_eq!(problems(text), ["2:25 expected a string, found the number 5", "3:13 \"c\" lacks \"endpoints\""]);
+    assert_eq!(
+        problems(text),
+        ["2:25 expected a string, found the number 5", "3:13 cluster \"c\" has neither endpoints nor discovery"]
+    );
     // A listener that lost its filters does not also send requests nowhere.
     let text = "listeners: { web: { address: 127.0.0.1:0, filters: f } }\n";
     assert_eq!(problems(text), ["1:52 expected a list of strings, found the string \"f\""]);

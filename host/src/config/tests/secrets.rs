@@ -1,4 +1,4 @@
-//! `!env`: what comes from the environment is used, and never shown.
+//! `!env`: what comes from the environment is used, and never shown. Neither is what keys call a secret.
 
 use super::{problem, with, yaml};
 
@@ -37,6 +37,18 @@ filters:
     assert!(!format!("{:?}", config.sources).contains("s3cret"));
     let shown = format!("{:?}", config.filters);
     assert!(shown.contains("m.wasm") && !shown.contains("s3cret"), "{shown}");
+}
+
+#[test]
+fn what_a_key_calls_a_secret_is_used_and_not_shown() {
+    let text = "\
+listeners: { w: { address: 127.0.0.1:0, filters: [f] } }
+filters: { f: { module: m.wasm, config: { pool: { password: hunter22 } }, environment: { T: hunter33 } } }
+";
+    let config = yaml(text).unwrap();
+    assert_eq!(config.filters["f"].configuration, br#"{"pool":{"password":"hunter22"}}"#);
+    let written = config.sources.as_written().to_string();
+    assert!(written.contains(r#""password":"***""#) && !written.contains("hunter"), "{written}");
 }
 
 #[test]

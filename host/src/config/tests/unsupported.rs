@@ -1,4 +1,4 @@
-//! Words of the format that this version cannot honour are refused by name, apart from words that nobody knows.
+//! What is accepted only together with something else, and what needs nothing else.
 
 use super::problem;
 
@@ -12,32 +12,6 @@ fn filter(extra: &str) -> String {
     format!(
         "listeners: {{ w: {{ address: 127.0.0.1:0, filters: [f] }} }}\nfilters: {{ f: {{ module: m.wasm, {extra} }} }}\n"
     )
-}
-
-fn cluster(extra: &str) -> String {
-    format!(
-        "listeners: {{ w: {{ address: 127.0.0.1:0, cluster: c }} }}\nclusters: {{ c: {{ endpoints: [{{ address: 127.0.0.1:1 }}], {extra} }} }}\n"
-    )
-}
-
-fn top(extra: &str) -> String {
-    format!(
-        "listeners: {{ w: {{ address: 127.0.0.1:0, cluster: c }} }}\nclusters: {{ c: {{ endpoints: [] }} }}\n{extra}\n"
-    )
-}
-
-#[test]
-fn they_are_refused_by_name() {
-    let cases = [
-        (cluster("discovery: { dns: users.internal:8080, refresh: 5s }"), "discovery"),
-        (top("control_planes: {}"), "control_planes"),
-        (top("register: {}"), "register"),
-    ];
-    for (text, word) in cases {
-        let (message, help) = problem(&text);
-        assert_eq!(message.split_once(' ').unwrap().1, format!("{word:?} is not supported by this version"), "{text}");
-        assert!(help.contains("refused rather than ignored"));
-    }
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{client::Client, error::SourceError};
-use crate::config::module::Url;
+use crate::{config::module::Url, trust};
 
 /// How many of a name's addresses are tried.
 const ADDRESSES: usize = 4;
@@ -53,27 +53,9 @@ impl Client {
     }
 
     fn connector(&self) -> Result<TlsConnector, String> {
-        let roots = match &self.roots {
-            Some(roots) => Arc::clone(roots),
-            None => {
-                let mut roots = RootCertStore::empty();
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-                Arc::new(roots)
-            }
-        };
-        if roots.is_empty() {
-            return Err(
-                "this system has no certificate authorities to verify with; install ca-certificates, or name a \
-                        file with some in SSL_CERT_FILE"
-                    .to_owned(),
-            );
+        match &self.roots {
+            Some(roots) => trust::of(Arc::clone(roots)),
+            None => trust::of_the_system(),
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?;
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(TlsConnector::from(Arc::new(config)))
     }
 }

@@ -5,10 +5,11 @@ use std::{borrow::Cow, time::Duration};
 use fyke_engine::Map as _;
 
 use super::Report;
-use crate::wasm::exchange::{Exchange, Kind};
+use crate::{
+    config::secrets::MASK,
+    wasm::exchange::{Exchange, Kind},
+};
 
-/// What stands for a value that is not shown.
-const MASK: &str = "***";
 /// A field, or a parameter of a query, whose name contains one of these carries credentials.
 const SECRET: [&str; 10] =
     ["authorization", "cookie", "token", "secret", "password", "passwd", "api-key", "api_key", "apikey", "signature"];

@@ -212,10 +212,11 @@ pub struct Callout {
 }
 
 /// How a metric counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MetricKind {
     /// Only rises.
+    #[default]
     Counter,
     /// Rises and falls.
     Gauge,

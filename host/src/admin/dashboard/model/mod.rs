@@ -32,7 +32,7 @@ pub use self::{
     overview::{
         DiffKind, DiffLine, Overview, Reload, ReloadOutcome, SPARK, Service, ServiceKind, Summary, Trend, Warning,
     },
-    panels::{Chart, PANELS, Panel, PanelKind, PanelPage, PanelSeries, ROWS, SERIES, Unit},
+    panels::{Chart, PANELS, Panel, PanelPage, PanelSeries, ROWS, SERIES, Unit},
     tap::{Tap, TapEntry, TapFilter, TapFilterError},
 };
 

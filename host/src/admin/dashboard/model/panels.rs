@@ -2,33 +2,13 @@
 
 use serde::Serialize;
 
-use super::Time;
+use super::{MetricKind, Time};
+pub use crate::wasm::panels::{Chart, PANELS};
 
-/// Most panels of a filter.
-pub const PANELS: usize = 24;
 /// Most lines of a chart; the host sums up the rest as one.
 pub const SERIES: usize = 12;
 /// Most rows of a table.
 pub const ROWS: usize = 20;
-
-/// How a panel is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Chart {
-    /// A line for each series, over the last hour.
-    #[default]
-    Line,
-    /// Areas on top of each other, over the last hour.
-    Stacked,
-    /// A bar for each series, as it is now.
-    Bar,
-    /// Those with the largest values now, with their share.
-    Top,
-    /// A row for each series, with all that is known of it.
-    Table,
-    /// Single numbers, as they are now, with their last hour.
-    Number,
-}
 
 /// What numbers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -49,19 +29,6 @@ pub enum Unit {
     Share,
 }
 
-/// What the metric of a panel is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PanelKind {
-    /// It only rises: what is shown is how fast.
-    #[default]
-    Counter,
-    /// It is shown as it is.
-    Gauge,
-    /// A percentile of it is shown.
-    Histogram,
-}
-
 /// The panels of a filter.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct PanelPage {
@@ -78,8 +45,8 @@ pub struct Panel {
     pub title: String,
     /// The metric that it shows.
     pub metric: String,
-    /// What that is.
-    pub kind: PanelKind,
+    /// What that is: of a counter is shown how fast it rises, of a histogram a percentile.
+    pub kind: MetricKind,
     /// Labels by which it is split.
     pub labels: Vec<String>,
     /// Series that count, as `label=value`; empty: all.

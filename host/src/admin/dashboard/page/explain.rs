@@ -102,7 +102,7 @@ fn draw(step: &Step) -> Markup {
             span.name { @match &step.subject { Some(subject) => { a href=(link::subject(subject)) { (step.name) } }, None => { (step.name) } } }
             (widget::state(tone, word))
             span.why { (step.why) }
-            @if let Some(origin) = &step.origin { span.origin title=(origin) { (origin.rsplit('/').next().unwrap_or(origin)) } }
+            @if let Some(origin) = &step.origin { span.origin title=(origin) { (widget::short(origin)) } }
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::admin::dashboard::{
     link,
-    model::{Chart, PANELS, Panel, PanelKind, PanelSeries, ROWS, SERIES, Unit},
+    model::{Chart, MetricKind, PANELS, Panel, PanelSeries, ROWS, SERIES, Unit},
     units,
 };
 
@@ -17,7 +17,7 @@ pub(super) fn page(context: &Context<'_>, name: &str) -> Option<Page> {
     let page = context.source.panels(name)?;
     // What has counted nothing comes last, where it is in nobody's way. Charts are found by their place in the manifest.
     let mut shown: Vec<(usize, Panel)> = page.panels.into_iter().take(PANELS).enumerate().collect();
-    shown.sort_by_key(|(_, panel)| is_empty(panel));
+    shown.sort_by_cached_key(|(_, panel)| is_empty(panel));
     let html = html! {
         h2.hidden { "Panels" }
         @if shown.is_empty() { (widget::nothing("None of the metrics that its panels show has been defined yet.")) }
@@ -65,7 +65,7 @@ fn is_empty(panel: &Panel) -> bool {
     let has_nothing = |series: &PanelSeries| {
         is_nothing(series.total) && is_nothing(series.now) && series.values.iter().all(|value| is_nothing(*value))
     };
-    panel.series.is_empty() || (panel.kind != PanelKind::Gauge && panel.series.iter().all(has_nothing))
+    panel.series.is_empty() || (panel.kind != MetricKind::Gauge && panel.series.iter().all(has_nothing))
 }
 
 /// What it is that is shown.
@@ -76,7 +76,7 @@ fn foot(panel: &Panel) -> Markup {
             @if !panel.description.is_empty() { (panel.description) " " }
             @if is_listed && panel.left_out > 0 { span { "and " (units::count(panel.left_out as u64)) " more " } }
             span.code.muted {
-                @if panel.kind == PanelKind::Histogram && panel.chart != Chart::Table { "p" (panel.percentile) " of " }
+                @if panel.kind == MetricKind::Histogram && panel.chart != Chart::Table { "p" (panel.percentile) " of " }
                 (panel.metric)
                 @if !panel.only.is_empty() { "{" (panel.only.join(", ")) "}" }
                 @if !panel.labels.is_empty() { " by " (panel.labels.join(", ")) }
@@ -155,7 +155,7 @@ fn top(panel: &Panel) -> Markup {
 
 /// All that is known.
 fn table(panel: &Panel) -> Markup {
-    let is_histogram = panel.kind == PanelKind::Histogram;
+    let is_histogram = panel.kind == MetricKind::Histogram;
     let quantile = |series: &PanelSeries, place: usize| {
         now(series.quantiles.and_then(|each| each.get(place).copied()), panel.unit)
     };
@@ -166,7 +166,7 @@ fn table(panel: &Panel) -> Markup {
             @if panel.labels.is_empty() { th scope="col" { "Series" } }
             th.num scope="col" { @if is_histogram { "p" (panel.percentile) " now" } @else { "Now" } }
             @if is_histogram { th.num scope="col" { "p50" } th.num scope="col" { "p90" } th.num scope="col" { "p99" } }
-            @if panel.kind != PanelKind::Gauge { th.num scope="col" { "Total" } }
+            @if panel.kind != MetricKind::Gauge { th.num scope="col" { "Total" } }
             th scope="col" { "Last hour" }
         } }
         tbody {
@@ -181,7 +181,7 @@ fn table(panel: &Panel) -> Markup {
                     }
                     td.num { b { (now(series.now, panel.unit)) } }
                     @if is_histogram { @for place in 0..3 { td.num { (quantile(series, place)) } } }
-                    @if panel.kind != PanelKind::Gauge { td.num { (series.total.map_or_else(|| units::UNKNOWN.to_owned(), units::number)) } }
+                    @if panel.kind != MetricKind::Gauge { td.num { (series.total.map_or_else(|| units::UNKNOWN.to_owned(), units::number)) } }
                     td { (chart::spark(&series.values, 0.0, "rate", &format!("{}, the last hour", name(series)))) }
                 }
             }

@@ -91,12 +91,16 @@ pub(super) fn clock(time: Time) -> Markup {
     html! { time.num datetime=(moment) title=(moment) { (units::clock(time)) } }
 }
 
+/// Where something is written without its folder: the file's name says enough, and the whole path is a pointer away.
+pub(super) fn short(origin: &str) -> &str {
+    origin.rsplit('/').next().unwrap_or(origin)
+}
+
 /// Where something was defined.
 pub(super) fn origin(provenance: &Provenance) -> Markup {
     html! {
         @match &provenance.origin {
-            // The file's name says enough, and the whole path is a pointer away.
-            Some(origin) => { span.origin title={ "defined at " (origin) } { (origin.rsplit('/').next().unwrap_or(origin)) } },
+            Some(origin) => { span.origin title={ "defined at " (origin) } { (short(origin)) } },
             None => { span.muted { (units::UNKNOWN) } },
         }
     }

@@ -79,7 +79,7 @@ fn data(rest: &str, query: &Query, source: &dyn Source) -> Option<Response> {
         ["total"] => of_trend(source.total(chart::POINTS))?,
         ["services", kind, name] => of_trend(source.service(ServiceKind::of_word(kind)?, name, chart::POINTS)?.trend)?,
         ["panels", filter, place] => {
-            let mut panel = source.panels(filter)?.panels.into_iter().nth(place.parse().ok()?)?;
+            let mut panel = source.panel(filter, place.parse().ok()?)?;
             panel.series.truncate(crate::admin::dashboard::model::SERIES);
             chart::Data::panel(panel)
         }

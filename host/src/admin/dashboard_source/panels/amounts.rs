@@ -49,6 +49,12 @@ impl Amount {
         }
     }
 
+    /// The percentiles of all that it has seen: the median, the 90th and the 99th.
+    pub fn quantiles(&self) -> Option<[f64; 3]> {
+        let Self::Histogram(buckets, count) = self else { return None };
+        Some([quantile(buckets, *count, 0.5)?, quantile(buckets, *count, 0.9)?, quantile(buckets, *count, 0.99)?])
+    }
+
     /// How much there is, whatever it is.
     pub fn total(&self) -> f64 {
         match self {
@@ -59,33 +65,71 @@ impl Amount {
     }
 }
 
-/// Reads the metric of a panel; `None`: nobody has defined it, or it lacks one of the labels that are named.
-pub(super) fn read(registry: &Registry, key: &Key) -> Option<Amounts> {
-    let (kind, names, series) = series(registry, &key.metric)?;
-    let place = |label: &String| names.iter().position(|name| name == label);
-    let labels: Vec<usize> = match key.labels.as_slice() {
-        [all] if all == "*" => (0..names.len()).collect(),
-        some => some.iter().map(place).collect::<Option<_>>()?,
-    };
-    let mut only: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
-    for (label, value) in &key.only {
-        only.entry(place(label)?).or_default().push(value);
-    }
-    let counts = |values: &[String]| {
-        only.iter().all(|(place, wanted)| {
-            values.get(*place).is_some_and(|value| wanted.iter().any(|wanted| fits(wanted, value)))
-        })
-    };
-    let mut groups: HashMap<Group, Amount> = HashMap::new();
-    for (values, amount) in series.into_iter().filter(|(values, _)| counts(values)) {
-        let group: Group = labels.iter().filter_map(|place| values.get(*place).cloned()).collect();
-        match groups.get_mut(&group) {
-            Some(known) => known.add(&amount),
-            None => drop(groups.insert(group, amount)),
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+impl From<Shown> for Amount {
+    fn from(shown: Shown) -> Self {
+        match shown {
+            Shown::Number(value) => Self::Number(value as f64),
+            Shown::Histogram { buckets, count, .. } => {
+                Self::Histogram(buckets.into_iter().map(|(bound, count)| (bound as f64, count)).collect(), count)
+            }
         }
     }
-    let labels = labels.iter().filter_map(|place| names.get(*place).cloned()).collect();
-    Some(Amounts { kind, labels, groups: bounded(groups) })
+}
+
+/// A metric with all its series: one with labels, or one that a filter has defined by the ABI's own functions.
+#[derive(Debug)]
+pub(super) struct Metric {
+    kind: FilterMetricKind,
+    labels: Vec<String>,
+    series: Vec<(Vec<String>, Amount)>,
+}
+
+impl Metric {
+    /// `None`: nobody has defined it.
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    pub fn read(registry: &Registry, name: &str) -> Option<Self> {
+        if let Some(family) = registry.labelled().named(name) {
+            let series = family.series.into_iter().map(|(values, shown)| (values, shown.into())).collect();
+            return Some(Self { kind: family.kind, labels: family.labels, series });
+        }
+        let plain = registry.filter_metrics().named(name)?;
+        let amount = match &plain.reading {
+            Reading::Counter(value) => Amount::Number(*value as f64),
+            Reading::Time(nanoseconds) => Amount::Number(*nanoseconds as f64 / 1e9),
+            Reading::Gauge(value) => Amount::Number(*value as f64),
+            Reading::Histogram(seen) => Amount::Histogram(seen.cumulative().collect(), seen.count()),
+        };
+        Some(Self { kind: plain.kind, labels: Vec::new(), series: vec![(Vec::new(), amount)] })
+    }
+
+    /// Summed up as a panel wants it; `None`: it lacks one of the labels that are named.
+    pub fn by(&self, key: &Key) -> Option<Amounts> {
+        let place = |label: &String| self.labels.iter().position(|name| name == label);
+        let labels: Vec<usize> = match key.labels.as_slice() {
+            [all] if all == "*" => (0..self.labels.len()).collect(),
+            some => some.iter().map(place).collect::<Option<_>>()?,
+        };
+        let mut only: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+        for (label, value) in &key.only {
+            only.entry(place(label)?).or_default().push(value);
+        }
+        let counts = |values: &[String]| {
+            only.iter().all(|(place, wanted)| {
+                values.get(*place).is_some_and(|value| wanted.iter().any(|wanted| fits(wanted, value)))
+            })
+        };
+        let mut groups: HashMap<Group, Amount> = HashMap::new();
+        for (values, amount) in self.series.iter().filter(|(values, _)| counts(values)) {
+            let group: Group = labels.iter().filter_map(|place| values.get(*place).cloned()).collect();
+            match groups.get_mut(&group) {
+                Some(known) => known.add(amount),
+                None => drop(groups.insert(group, amount.clone())),
+            }
+        }
+        let labels = labels.iter().filter_map(|place| self.labels.get(*place).cloned()).collect();
+        Some(Amounts { kind: self.kind, labels, groups: bounded(groups) })
+    }
 }
 
 fn fits(wanted: &str, value: &str) -> bool {
@@ -106,31 +150,6 @@ fn bounded(groups: HashMap<Group, Amount>) -> BTreeMap<Group, Amount> {
         all.push((vec![OTHERS.to_owned(); group.len()], others));
     }
     all.into_iter().collect()
-}
-
-type Series = Vec<(Vec<String>, Amount)>;
-
-/// Of a metric with labels, or of one that a filter has defined by the ABI's own functions.
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-fn series(registry: &Registry, metric: &str) -> Option<(FilterMetricKind, Vec<String>, Series)> {
-    if let Some(family) = registry.labelled().named(metric) {
-        let amount = |shown: Shown| match shown {
-            Shown::Number(value) => Amount::Number(value as f64),
-            Shown::Histogram { buckets, count, .. } => {
-                Amount::Histogram(buckets.into_iter().map(|(bound, count)| (bound as f64, count)).collect(), count)
-            }
-        };
-        let series = family.series.into_iter().map(|(values, shown)| (values, amount(shown))).collect();
-        return Some((family.kind, family.labels, series));
-    }
-    let plain = registry.filter_metrics().named(metric)?;
-    let amount = match &plain.reading {
-        Reading::Counter(value) => Amount::Number(*value as f64),
-        Reading::Time(nanoseconds) => Amount::Number(*nanoseconds as f64 / 1e9),
-        Reading::Gauge(value) => Amount::Number(*value as f64),
-        Reading::Histogram(seen) => Amount::Histogram(seen.cumulative().collect(), seen.count()),
-    };
-    Some((plain.kind, Vec::new(), vec![(Vec::new(), amount)]))
 }
 
 /// What each group shows between two moments: how fast a counter rose, a percentile of what a histogram saw, what a gauge has. A
@@ -177,19 +196,9 @@ fn since(before: Option<&Amount>, now: &Amount) -> (Vec<(f64, u64)>, u64) {
     }
 }
 
-/// The percentiles of all that a group has seen.
-pub(super) fn quantiles(amount: &Amount) -> Option<[f64; 3]> {
-    let Amount::Histogram(buckets, count) = amount else { return None };
-    Some([quantile(buckets, *count, 0.5)?, quantile(buckets, *count, 0.9)?, quantile(buckets, *count, 0.99)?])
-}
-
 /// Interpolated within its bucket; the last bound for what is above it.
 #[expect(clippy::cast_precision_loss, reason = "a quantile is an estimate")]
-pub(in crate::admin::dashboard_source) fn quantile(
-    cumulative: &[(f64, u64)],
-    count: u64,
-    quantile: f64,
-) -> Option<f64> {
+fn quantile(cumulative: &[(f64, u64)], count: u64, quantile: f64) -> Option<f64> {
     if count == 0 {
         return None;
     }
@@ -238,6 +247,10 @@ mod tests {
             family.record(*value, &encoded).unwrap();
         }
         registry
+    }
+
+    fn read(registry: &Registry, key: &Key) -> Option<Amounts> {
+        Metric::read(registry, &key.metric)?.by(key)
     }
 
     fn numbers(amounts: &Amounts) -> Vec<(String, f64)> {

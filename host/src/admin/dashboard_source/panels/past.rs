@@ -5,7 +5,7 @@
 //! next look waits for a hundred times as long as this one took.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Instant,
 };
 
@@ -27,7 +27,7 @@ const SPARING: u32 = 100;
 /// Steps by which it is judged whether a group is still worth its place: a minute.
 const LATELY: usize = 12;
 
-/// What a panel shows, however it is drawn.
+/// What a panel shows, however it is drawn. In the order of metrics.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::admin::dashboard_source) struct Key {
     pub metric: String,
@@ -76,17 +76,23 @@ impl Pasts {
         self.next.is_none_or(|next| now >= next)
     }
 
-    /// Looks at all panels that there are now; others are forgotten.
-    pub fn look(&mut self, now: Time, wanted: impl Iterator<Item = Key>, read: impl Fn(&Key) -> Option<Amounts>) {
+    /// Looks at all panels that there are now, in the order of their keys; others are forgotten.
+    pub fn look(
+        &mut self,
+        now: Time,
+        wanted: impl Iterator<Item = Key>,
+        mut read: impl FnMut(&Key) -> Option<Amounts>,
+    ) {
         let began = Instant::now();
         let mut before = std::mem::take(&mut self.panels);
+        let mut keys = BTreeSet::new();
         for key in wanted {
-            if self.panels.len() >= MOST {
+            if keys.len() >= MOST {
                 break;
             }
-            if self.panels.contains_key(&key) {
-                continue;
-            }
+            keys.insert(key);
+        }
+        for key in keys {
             let mut past = before.remove(&key).unwrap_or_default();
             if let Some(amounts) = read(&key) {
                 past.add(now, amounts, key.percentile);
@@ -156,6 +162,11 @@ impl Past {
         }
         let total = values.values().flatten().sum();
         push(&mut self.total, adds_up.then_some(total), steps);
+    }
+
+    /// Whether its metric has been there.
+    pub fn is_there(&self) -> bool {
+        !self.looks.is_empty()
     }
 
     /// Each group as it is now, with all that it has; nothing before the first look.

@@ -4,8 +4,9 @@
 //! answers but `SERVING` fails at once, as in Envoy; a stream or connection that breaks counts towards the threshold.
 
 use ::http::{
-    HeaderMap, HeaderValue, Method, Request, StatusCode, Uri,
+    HeaderMap, HeaderValue, Request, StatusCode, Uri,
     header::{CONTENT_TYPE, TE, USER_AGENT},
+    uri::{Authority, Scheme},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -15,6 +16,7 @@ use super::{
     http_session::{self, HttpSession},
     raw::{self, Asked},
 };
+use crate::callout::grpc::frame;
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
 /// A response is two bytes; a status of this field's future may bring more along.
@@ -56,21 +58,23 @@ fn failed(failure: Failure) -> Asked {
 }
 
 fn request(check: &GrpcCheck) -> Result<Request<Full<Bytes>>, Failure> {
-    let uri = Uri::builder()
-        .scheme(check.scheme.clone())
-        .authority(check.authority.clone())
-        .path_and_query(PATH)
-        .build()
+    let mut request = post((check.scheme.clone(), check.authority.clone()), PATH, encode(&check.service))
         .map_err(|error| Failure::network(format!("the request cannot be sent: {error}")))?;
-    let mut request = Request::new(Full::new(encode(&check.service)));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = uri;
-    request.headers_mut().extend([
-        (CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
-        (TE, HeaderValue::from_static("trailers")),
-        (USER_AGENT, HeaderValue::from_static("Fyke/HC")),
-    ]);
+    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("Fyke/HC"));
     Ok(request)
+}
+
+/// A call to an endpoint over a connection of its own, with one message in its frame.
+pub(in crate::cluster) fn post(
+    (scheme, authority): (Scheme, Authority),
+    path: &'static str,
+    message: Bytes,
+) -> Result<Request<Full<Bytes>>, ::http::Error> {
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build()?;
+    Request::post(uri)
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/grpc"))
+        .header(TE, HeaderValue::from_static("trailers"))
+        .body(Full::new(message))
 }
 
 /// `message HealthCheckRequest { string service = 1; }`, behind its prefix.
@@ -87,8 +91,7 @@ fn encode(service: &str) -> Bytes {
         message.push(u8::try_from(length).unwrap_or(0));
         message.extend_from_slice(service.as_bytes());
     }
-    let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
-    [&[0], length.as_slice(), &message].concat().into()
+    frame(&message)
 }
 
 /// `message HealthCheckResponse { ServingStatus status = 1; }`, behind its prefix.

@@ -37,7 +37,7 @@ const INCOMPLETE: &str = "connection closed before the answer was complete";
 
 /// A connection over which requests are sent one after the other.
 #[derive(Debug)]
-pub(super) struct HttpSession {
+pub(in crate::cluster) struct HttpSession {
     sender: Sender,
     tasks: Tasks,
 }
@@ -49,7 +49,7 @@ enum Sender {
 }
 
 impl HttpSession {
-    pub(super) async fn open<I>(io: I, protocol: HttpProtocol) -> Result<Self, Failure>
+    pub(in crate::cluster) async fn open<I>(io: I, protocol: HttpProtocol) -> Result<Self, Failure>
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -83,7 +83,10 @@ impl HttpSession {
     }
 
     /// Sends a request and awaits the head of its answer.
-    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
+    pub(in crate::cluster) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Failure> {
         let response = match &mut self.sender {
             Sender::Http1(sender) => match sender.ready().await {
                 Ok(()) => sender.send_request(request).await,

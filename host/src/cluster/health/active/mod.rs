@@ -6,6 +6,7 @@
 //!   [`Settings::timeout`], reads a bounded number of bytes, and says in words what was wrong.
 //! * [`State`]: the state machine of one host. Pure.
 //! * [`schedule`](Schedule): when to ask next. Pure.
+//! * [`Course`]: what a verdict means, and when to ask next. Pure.
 //! * [`Runner`]: a task per host that puts these together and tells a [`Report`].
 //!
 //! Semantics, names and defaults are Envoy's (`envoy.config.core.v3.HealthCheck`); the agent check speaks HAProxy's
@@ -19,6 +20,7 @@
 
 mod agent;
 mod connect;
+mod course;
 mod grpc;
 mod http;
 mod http_session;
@@ -35,6 +37,9 @@ mod verdict;
 
 pub use agent::{AgentReply, Operation};
 pub use connect::Connect;
+pub use course::Course;
+pub(in crate::cluster) use grpc::post as grpc_post;
+pub(in crate::cluster) use http_session::HttpSession;
 pub use probe::Probe;
 pub use runner::{Report, Runner};
 pub use schedule::{Schedule, Traffic};

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Connect, Exclusion, Failure, FailureKind, Probe, Schedule, Seen, Settings, State, Traffic, Verdict};
+use super::{Connect, Course, Exclusion, Failure, FailureKind, Probe, Seen, Settings, Traffic, Verdict};
 
 /// Is told of every check.
 pub trait Report: Send + Sync {
@@ -47,24 +47,23 @@ impl<C: Connect, R: Report> Runner<C, R> {
     }
 
     async fn checks(self) {
-        let Self { connect, settings, report, traffic, passive, mut random } = self;
-        let schedule = Schedule::new(&settings);
-        let mut state = State::new(&settings);
-        let mut probe = Probe::new(connect, Arc::clone(&settings));
-        let mut due = after(schedule.first(&mut random));
+        let Self { connect, settings, report, traffic, passive, random } = self;
+        let mut course = Course::new(Arc::clone(&settings), random);
+        let mut probe = Probe::new(connect, settings);
+        let mut due = after(course.first());
         loop {
             tokio::select! {
                 biased;
                 () = passive.notified() => {
-                    report.checked(state.see(passive_failure(), Duration::ZERO));
+                    report.checked(course.failed_by_traffic(passive_failure()));
                     continue;
                 }
                 () = sleep_until(due) => {}
             }
             let began = Instant::now();
             let verdict = probe.check().await;
-            let seen = state.see(verdict, began.elapsed());
-            due = after(schedule.next(&seen.verdict, seen.transition, traffic(), &mut random));
+            let (seen, next) = course.checked(verdict, began.elapsed(), traffic());
+            due = after(next);
             report.checked(seen);
         }
     }

@@ -94,6 +94,7 @@ prop_compose! {
                 SlowStart { window: Duration::from_millis(window), aggression, minimum_weight }
             }),
             previous_priorities: if avoid { PreviousPriorities::Avoid } else { PreviousPriorities::Allow },
+            load_weights: None,
             override_health: vec![Health::Unhealthy],
         }
     }

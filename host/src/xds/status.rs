@@ -1,0 +1,259 @@
+//! How a control plane is, for operators.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use fyke_envoy::xds::{ResourceType, Update, Verdict};
+use serde_json::{Value, json};
+
+use crate::clock::seconds;
+
+/// Refusals that are kept.
+const KEPT: usize = 50;
+
+/// How one is.
+#[derive(Debug)]
+pub struct Status {
+    address: String,
+    state: Mutex<State>,
+}
+
+/// What is known of it.
+#[derive(Debug, Default, Clone)]
+struct State {
+    connected: Option<SystemTime>,
+    why_not: String,
+    /// When something of it was accepted last.
+    updated: Option<SystemTime>,
+    /// What counts was known when the process ended before.
+    from_disk: bool,
+    /// Versions of what was accepted, by type and name.
+    accepted: BTreeMap<ResourceType, BTreeMap<String, String>>,
+    /// Types of which it has not been heard what there is.
+    pending: BTreeSet<ResourceType>,
+    /// It was heard of all, and nothing waited for anything.
+    settled: bool,
+    updates: u64,
+    refusals: u64,
+    /// Those that wait for others, by type and name.
+    waiting: Vec<(ResourceType, String)>,
+    /// Those that are refused now, by type and name, and why.
+    refused: BTreeMap<(ResourceType, String), String>,
+    /// Of loads, where it is told of them.
+    reports: Option<Reports>,
+}
+
+/// How it goes with reports of loads.
+#[derive(Debug, Default, Clone)]
+struct Reports {
+    /// It has said that it wants them.
+    wanted: bool,
+    sent: u64,
+    why_not: String,
+}
+
+impl Status {
+    /// Nothing is known of it yet. These types it is asked for.
+    #[must_use]
+    pub fn new(address: String, types: &[ResourceType]) -> Self {
+        let pending = types.iter().copied().filter(|kind| kind.is_wildcard()).collect();
+        Self { address, state: Mutex::new(State { pending, ..State::default() }) }
+    }
+
+    fn note<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// There is a connection.
+    pub fn connected(&self) {
+        self.note(|state| {
+            state.connected = Some(SystemTime::now());
+            state.why_not.clear();
+        });
+    }
+
+    /// There is none.
+    ///
+    /// Returns whether that is new, or why.
+    pub fn disconnected(&self, why: &str) -> bool {
+        self.note(|state| {
+            let new = state.connected.take().is_some() || state.why_not != why;
+            why.clone_into(&mut state.why_not);
+            new
+        })
+    }
+
+    /// An update was looked at; what is refused of it is told by [`Self::refused`].
+    pub fn updated(&self, update: &Update, verdict: &Verdict) {
+        self.note(|state| {
+            state.updates += 1;
+            state.updated = Some(SystemTime::now());
+            state.from_disk = update.restored;
+            let stays = |name: &&String| verdict.stays.contains(name);
+            let removed = update.removed.iter().filter(|name| !stays(name)).map(|name| (update.kind, name.clone()));
+            for key in removed.chain(verdict.gone.iter().cloned()) {
+                state.accepted.entry(key.0).or_default().remove(&key.1);
+                state.refused.remove(&key);
+            }
+            let versions = state.accepted.entry(update.kind).or_default();
+            let is_refused = |name: &String| verdict.refused.iter().any(|(refused, _)| refused == name);
+            for resource in update.added.iter().filter(|one| !is_refused(&one.name)) {
+                versions.insert(resource.name.clone(), resource.version.clone());
+                state.refused.remove(&(update.kind, resource.name.clone()));
+            }
+        });
+    }
+
+    /// These wait for others.
+    pub fn waits<'a>(&self, waiting: impl Iterator<Item = &'a (ResourceType, String)>) {
+        self.note(|state| state.waiting = waiting.take(KEPT).cloned().collect());
+    }
+
+    /// It has said what there is of a type, or says nothing.
+    pub fn settles(&self, kind: ResourceType) {
+        self.note(|state| {
+            state.pending.remove(&kind);
+            state.settled |= state.pending.is_empty() && state.waiting.is_empty();
+        });
+    }
+
+    /// It was waited for long enough.
+    pub fn settle(&self) {
+        self.note(|state| state.settled = true);
+    }
+
+    /// Whether it has said once what there is, or was waited for long enough.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.note(|state| state.settled || (state.pending.is_empty() && state.waiting.is_empty()))
+    }
+
+    /// These were refused, and why.
+    pub fn refused(&self, kind: ResourceType, refused: &[(String, String)]) {
+        self.note(|state| {
+            state.refusals += refused.len() as u64;
+            for (name, why) in refused {
+                if state.refused.len() < KEPT {
+                    state.refused.insert((kind, name.clone()), why.clone());
+                }
+            }
+        });
+    }
+
+    /// These are not refused any more.
+    pub fn mended(&self, kind: ResourceType, names: &[String]) {
+        self.note(|state| state.refused.retain(|(of, name), _| *of != kind || !names.contains(name)));
+    }
+
+    /// It wants to hear of loads.
+    pub fn load_reports_wanted(&self) {
+        self.note(|state| {
+            let reports = state.reports.get_or_insert_default();
+            reports.wanted = true;
+            reports.why_not.clear();
+        });
+    }
+
+    /// It was told of loads.
+    pub fn load_report_sent(&self) {
+        self.note(|state| state.reports.get_or_insert_default().sent += 1);
+    }
+
+    /// It cannot be told of loads, and why. Returns whether that is new.
+    pub fn load_reports_lost(&self, why_not: &str) -> bool {
+        self.note(|state| {
+            let reports = state.reports.get_or_insert_default();
+            let is_new = reports.why_not.is_empty();
+            reports.wanted = false;
+            why_not.clone_into(&mut reports.why_not);
+            is_new
+        })
+    }
+
+    /// Whether there is a connection.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.note(|state| state.connected.is_some())
+    }
+
+    /// Resources that are refused as they are now.
+    #[must_use]
+    pub fn refused_now(&self) -> usize {
+        self.note(|state| state.refused.len())
+    }
+
+    /// Updates and refused resources so far.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        self.note(|state| (state.updates, state.refusals))
+    }
+
+    /// For the admin endpoint.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let state = self.note(|state| state.clone());
+        let resources: BTreeMap<String, Value> = state
+            .accepted
+            .iter()
+            .filter(|(_, versions)| !versions.is_empty())
+            .map(|(kind, versions)| {
+                let newest = versions.values().max().cloned().unwrap_or_default();
+                (kind.kind().noun().to_owned(), json!({ "count": versions.len(), "version": newest }))
+            })
+            .collect();
+        let refused: Vec<_> = state
+            .refused
+            .iter()
+            .map(|((kind, name), why)| json!({ "type": kind.kind().noun(), "name": name, "why": why }))
+            .collect();
+        let waiting: Vec<_> =
+            state.waiting.iter().map(|(kind, name)| json!({ "type": kind.kind().noun(), "name": name })).collect();
+        let reports = state.reports.as_ref();
+        let reports = reports.map(|one| json!({ "wanted": one.wanted, "sent": one.sent, "why_not": one.why_not }));
+        json!({
+            "address": self.address,
+            "connected": state.connected.is_some(),
+            "since": state.connected.map(seconds),
+            "why_not": state.why_not,
+            "updated": state.updated.map(seconds),
+            "from_disk": state.from_disk,
+            "updates": state.updates,
+            "resources": resources,
+            "waiting": waiting,
+            "refusals": state.refusals,
+            "refused": refused,
+            "load_reports": reports,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fyke_envoy::xds::Resource;
+
+    use super::*;
+
+    #[test]
+    fn what_stays_is_counted_until_it_goes() {
+        let status = Status::new("127.0.0.1:1".to_owned(), &[]);
+        let update = |added: &[&str], removed: &[&str]| Update {
+            kind: ResourceType::Cluster,
+            added: added
+                .iter()
+                .map(|name| Resource { name: (*name).to_owned(), version: "1".to_owned(), value: Value::Null })
+                .collect(),
+            removed: removed.iter().map(|name| (*name).to_owned()).collect(),
+            restored: false,
+        };
+        let count = || status.to_json()["resources"]["cluster"]["count"].clone();
+        status.updated(&update(&["a", "b"], &[]), &Verdict::default());
+        status.updated(&update(&[], &["a", "b"]), &Verdict { stays: vec!["a".to_owned()], ..Verdict::default() });
+        assert_eq!(count(), 1);
+        let gone = Verdict { gone: vec![(ResourceType::Cluster, "a".to_owned())], ..Verdict::default() };
+        status.updated(&update(&["c", "d"], &[]), &gone);
+        assert_eq!(count(), 2);
+    }
+}
