@@ -20,7 +20,7 @@ fn with_files<const N: usize>(commands: [&str; N], yaml: &str, files: &[(&str, &
 }
 
 /// `run` and `validate` must both refuse with code 2, say the same, and start nothing. Returns what was said.
-fn refused(yaml: &str, files: &[(&str, &[u8])]) -> String {
+pub(crate) fn refused(yaml: &str, files: &[(&str, &[u8])]) -> String {
     let [ran, validated] = with_files(["run", "validate"], yaml, files);
     assert_eq!((ran.code, validated.code), (Some(2), Some(2)), "{}{}", ran.stderr, validated.stderr);
     assert!(!ran.stderr.contains("listening"), "{}", ran.stderr);
@@ -264,12 +264,6 @@ fn nothing_listens_before_every_filter_is_ready() {
     let [ended] = running.join().unwrap();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(looks > 20, "the filter was refused before its time was up");
-}
-
-#[test]
-fn words_that_do_not_work_yet_are_refused() {
-    let yaml = "listeners: { web: { address: '127.0.0.1:0', cluster: app } }\nclusters: { app: { endpoints: [], discovery: { dns: 'a.b:1' } } }\n";
-    says(&refused(yaml, &[]), &["discovery", "not supported", "proxy.yaml:2:"]);
 }
 
 #[test]

@@ -1,5 +1,13 @@
 //! `builtin:rate-limit` before a real upstream, with several workers.
 
+mod cluster;
+mod explain;
+mod global;
+mod outages;
+mod pressure;
+mod security;
+mod service;
+
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
@@ -7,7 +15,7 @@ use std::sync::{
 
 use tokio::task::JoinSet;
 
-use crate::support::{Launch, Proxy, Upstream, proxy};
+use crate::support::{Launch, Proxy, Upstream, endpoints, proxy, redis::Redis};
 
 /// Everything goes to `app`, behind these rules.
 fn yaml(upstream: &Upstream, rules: &str) -> String {
@@ -17,6 +25,30 @@ fn yaml(upstream: &Upstream, rules: &str) -> String {
          clusters:\n  app: {{ endpoints: ['{}'] }}\n",
         upstream.address
     )
+}
+
+/// The same behind rules that a Redis server counts; `redis` is what else is said of it.
+fn global(upstream: &Upstream, server: &Redis, redis: &str, rules: &str) -> String {
+    global_at(upstream, &[server], redis, rules)
+}
+
+/// And behind rules that several servers count.
+fn global_at(upstream: &Upstream, servers: &[&Redis], redis: &str, rules: &str) -> String {
+    let servers: Vec<_> = servers.iter().map(|server| server.address).collect();
+    format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [rate-limit], cluster: app }}\n\
+         filters:\n  rate-limit:\n    module: builtin:rate-limit\n    allow: {{ shared_data: true, clusters: [limits] }}\n    config:\n      \
+         domain: shop\n      redis: {{ cluster: limits, {redis} }}\n      rules: [{rules}]\n\
+         clusters:\n  app: {{ endpoints: ['{}'] }}\n  limits: {{ protocol: tcp, {} }}\n",
+        upstream.address,
+        endpoints(&servers)
+    )
+}
+
+/// Two processes that run the same, with two workers each.
+async fn two(yaml: &str) -> (Proxy, Proxy) {
+    let start = || Launch::new(yaml).workers(2).start();
+    (start().await, start().await)
 }
 
 /// Asks so often on connections of their own, and says how many were let through.

@@ -1,48 +1,20 @@
 //! `builtin:redis` before a real Redis.
 
-use std::{
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
+use tokio::task::JoinSet;
+
+use crate::support::{
+    Launch, Proxy,
+    redis::{Redis, ask, command, reply},
+    soon,
 };
 
-use tokio::{net::TcpListener, task::JoinSet};
-
-use crate::support::{Conn, Launch, Proxy, eventually, soon};
-
-/// A Redis of its own, ended when this is dropped.
-struct Redis {
-    process: Child,
-    address: SocketAddr,
+/// Clients that it has, the one that asks among them.
+async fn clients(redis: &Redis) -> u64 {
+    redis.info("connected_clients").await
 }
 
-impl Redis {
-    async fn start() -> Self {
-        // Redis picks no port by itself.
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let port = address.port().to_string();
-        let arguments =
-            ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--maxclients", "1000"];
-        let process = Command::new("redis-server").args(arguments).stdout(Stdio::null()).spawn().unwrap();
-        eventually("Redis listens", async || tokio::net::TcpStream::connect(address).await.ok()).await;
-        Self { process, address }
-    }
-
-    /// Clients that it has, the one that asks among them.
-    async fn clients(&self) -> usize {
-        let mut conn = Conn::to(self.address).await;
-        let info = ask(&mut conn, &["INFO", "clients"]).await;
-        let line = info.lines().find_map(|line| line.strip_prefix("connected_clients:")).unwrap();
-        line.trim().parse().unwrap()
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+async fn start() -> Redis {
+    Redis::with(&["--maxclients", "1000"]).await
 }
 
 async fn proxy(redis: &Redis, config: &str, connections: usize) -> Proxy {
@@ -55,35 +27,9 @@ async fn proxy(redis: &Redis, config: &str, connections: usize) -> Proxy {
     Launch::new(yaml).workers(2).start().await
 }
 
-fn command(words: &[&str]) -> String {
-    let mut text = format!("*{}\r\n", words.len());
-    for word in words {
-        text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-    }
-    text
-}
-
-/// A reply that is no aggregate.
-async fn reply(conn: &mut Conn) -> String {
-    let head = conn.line().await.expect("a reply");
-    match head.strip_prefix('$').map(|length| length.parse::<i64>().unwrap()) {
-        None => head,
-        Some(length) if length < 0 => "nil".to_owned(),
-        Some(length) => {
-            let body = conn.bytes(usize::try_from(length).unwrap() + 2).await;
-            String::from_utf8_lossy(&body[..body.len() - 2]).into_owned()
-        }
-    }
-}
-
-async fn ask(conn: &mut Conn, words: &[&str]) -> String {
-    conn.send(command(words)).await;
-    reply(conn).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_passes_is_counted_and_unchanged() {
-    let redis = Redis::start().await;
+    let redis = start().await;
     let proxy = proxy(&redis, "{ prefix: {} }", 100).await;
     let mut conn = proxy.connect().await;
     assert_eq!(ask(&mut conn, &["SET", "user:1", "a"]).await, "+OK");
@@ -101,7 +47,7 @@ async fn what_passes_is_counted_and_unchanged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_clients_share_few_connections_and_get_their_own_replies() {
-    let redis = Redis::start().await;
+    let redis = start().await;
     let proxy = proxy(&redis, "{ pool: { cluster: redis } }", 4).await;
     let mut tasks = JoinSet::new();
     for number in 0..40 {
@@ -117,19 +63,19 @@ async fn many_clients_share_few_connections_and_get_their_own_replies() {
             }
         });
     }
-    let most = redis.clients().await;
+    let most = clients(&redis).await;
     soon("everybody is served", async {
         while let Some(done) = tasks.join_next().await {
             done.unwrap();
         }
     })
     .await;
-    assert!(most <= 5 && redis.clients().await <= 5);
+    assert!(most <= 5 && clients(&redis).await <= 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transactions_and_subscriptions_keep_their_connection() {
-    let redis = Redis::start().await;
+    let redis = start().await;
     let proxy = proxy(&redis, "{ pool: { cluster: redis, long_lived: 2 } }", 4).await;
     let (mut one, mut other, mut listener) = (proxy.connect().await, proxy.connect().await, proxy.connect().await);
     assert_eq!(ask(&mut one, &["MULTI"]).await, "+OK");

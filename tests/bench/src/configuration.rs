@@ -151,6 +151,7 @@ mod tests {
             connections: None,
             patience: Patience::Default,
             layer: Layer::Http,
+            redis: None,
         };
         let text = |isolation| {
             let chain = Chain { filters: 5, header_filter: Some(Path::new("/h.wasm")), isolation };

@@ -1,5 +1,7 @@
 //! The proxies that are compared, each with the same route: everything on one address to one upstream.
 
+mod who;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -9,107 +11,19 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use clap::ValueEnum;
 
 use crate::{
     Common,
     configuration::{self, Chain, Isolation},
-    envoy,
+    empty, envoy, limited,
     process::{self, Process},
     upstream,
 };
+pub use who::Contestant;
 
 /// Compiling filters from nothing takes the most.
 const START: Duration = Duration::from_secs(60);
 const BUILD: Duration = Duration::from_secs(900);
-
-/// Who takes part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Contestant {
-    /// Fyke, its listener forwarding to a cluster without filters.
-    #[value(name = "fyke-0")]
-    Fyke0,
-    /// Fyke with the router.
-    #[value(name = "fyke-1")]
-    Fyke1,
-    /// Fyke with the router, an instance of it for every stream.
-    #[value(name = "fyke-1-stream")]
-    Fyke1Stream,
-    /// Fyke with request-id, the router and three header filters on the official SDK.
-    #[value(name = "fyke-5")]
-    Fyke5,
-    /// The same with header filters on Fyke's SDK.
-    #[value(name = "fyke-5-sdk")]
-    Fyke5Sdk,
-    /// The same with an instance of each filter for every stream.
-    #[value(name = "fyke-5-stream")]
-    Fyke5Stream,
-    /// Fyke with ten header filters on the official SDK and nothing else: what one costs is a tenth of what it costs more than without.
-    #[value(name = "fyke-10")]
-    Fyke10,
-    /// The same with header filters on Fyke's SDK.
-    #[value(name = "fyke-10-sdk")]
-    Fyke10Sdk,
-    /// HAProxy, one thread.
-    Haproxy,
-    /// nginx, one worker.
-    Nginx,
-    /// Envoy, concurrency 1.
-    Envoy,
-}
-
-impl Contestant {
-    /// All, in the order of reports.
-    pub const ALL: [Self; 11] = [
-        Self::Fyke0,
-        Self::Fyke1,
-        Self::Fyke1Stream,
-        Self::Fyke5Sdk,
-        Self::Fyke5Stream,
-        Self::Fyke5,
-        Self::Fyke10Sdk,
-        Self::Fyke10,
-        Self::Haproxy,
-        Self::Nginx,
-        Self::Envoy,
-    ];
-
-    /// As on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fyke0 => "fyke-0",
-            Self::Fyke1 => "fyke-1",
-            Self::Fyke1Stream => "fyke-1-stream",
-            Self::Fyke5 => "fyke-5",
-            Self::Fyke5Sdk => "fyke-5-sdk",
-            Self::Fyke5Stream => "fyke-5-stream",
-            Self::Fyke10 => "fyke-10",
-            Self::Fyke10Sdk => "fyke-10-sdk",
-            Self::Haproxy => "haproxy",
-            Self::Nginx => "nginx",
-            Self::Envoy => "envoy",
-        }
-    }
-
-    /// As in a table.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Fyke0 => "Fyke, no filter",
-            Self::Fyke1 => "Fyke, 1 filter (router)",
-            Self::Fyke1Stream => "Fyke, 1 filter (router), `isolation: stream`",
-            Self::Fyke5 => "Fyke, 5 filters (request-id, router, 3 header filters on the official SDK)",
-            Self::Fyke5Sdk => "Fyke, 5 filters (request-id, router, 3 header filters on its own SDK)",
-            Self::Fyke5Stream => {
-                "Fyke, 5 filters (request-id, router, 3 header filters on its own SDK), each `isolation: stream`"
-            }
-            Self::Fyke10 => "Fyke, 10 header filters on the official SDK",
-            Self::Fyke10Sdk => "Fyke, 10 header filters on its own SDK",
-            Self::Haproxy => "HAProxy, one thread",
-            Self::Nginx => "nginx, one worker",
-            Self::Envoy => "Envoy, concurrency 1, plain router",
-        }
-    }
-}
 
 /// What a proxy has to do in one measurement.
 #[derive(Clone, Copy)]
@@ -124,6 +38,8 @@ pub struct Task {
     pub patience: Patience,
     /// What is proxied.
     pub layer: Layer,
+    /// Where limits are counted, by those who do that in Redis.
+    pub redis: Option<SocketAddr>,
 }
 
 /// What is proxied.
@@ -172,20 +88,13 @@ impl Candidate {
 
     fn locate(common: &Common, contestant: Contestant) -> anyhow::Result<Self> {
         let (binary, version) = match contestant {
-            Contestant::Fyke0
-            | Contestant::Fyke1
-            | Contestant::Fyke1Stream
-            | Contestant::Fyke5
-            | Contestant::Fyke5Stream
-            | Contestant::Fyke5Sdk
-            | Contestant::Fyke10
-            | Contestant::Fyke10Sdk => (fyke(common)?, "--version"),
             Contestant::Haproxy => (process::find("haproxy").context("apt-get install haproxy")?, "-v"),
             Contestant::Nginx => (process::find("nginx").context("apt-get install nginx-light")?, "-v"),
             Contestant::Envoy => {
                 let found = common.envoy.clone().map_or_else(|| envoy::find(!common.no_install), Ok)?;
                 (found, "--version")
             }
+            _ => (fyke(common)?, "--version"),
         };
         let header_filter = match contestant {
             Contestant::Fyke5 | Contestant::Fyke10 => {
@@ -204,31 +113,30 @@ impl Candidate {
     pub fn start(&self, task: Task, folder: &Path, core: usize) -> anyhow::Result<Running> {
         let address = upstream::free_address()?;
         let name = self.contestant.name();
-        let (text, extension) = self.configuration(task, address, folder)?;
+        let admin = upstream::free_address()?;
+        let (text, extension) = self.configuration(task, address, admin, folder)?;
         let file = folder.join(format!("{name}.{extension}"));
         std::fs::write(&file, text)?;
         let file = file.to_string_lossy();
         let workers = task.workers.to_string();
         let arguments: Vec<&str> = match self.contestant {
-            Contestant::Fyke0
-            | Contestant::Fyke1
-            | Contestant::Fyke1Stream
-            | Contestant::Fyke5
-            | Contestant::Fyke5Stream
-            | Contestant::Fyke5Sdk
-            | Contestant::Fyke10
-            | Contestant::Fyke10Sdk => vec!["run", &file],
             Contestant::Haproxy => vec!["-db", "-f", &file],
             Contestant::Nginx => vec!["-e", "stderr", "-g", "daemon off;", "-c", &file],
             Contestant::Envoy => vec!["-c", &file, "--concurrency", &workers, "--disable-hot-restart", "-l", "error"],
+            _ => vec!["run", &file],
         };
         let mut process = Process::start(&self.binary, &arguments, core, &folder.join(format!("{name}.log")))?;
         process.wait_ready(START, || upstream::answers(address)).with_context(|| format!("{name} does not forward"))?;
-        Ok(Running { address, process })
+        Ok(Running { address, admin, process })
     }
 
-    fn configuration(&self, task: Task, listen: SocketAddr, folder: &Path) -> anyhow::Result<(String, &'static str)> {
-        let admin = upstream::free_address()?;
+    fn configuration(
+        &self,
+        task: Task,
+        listen: SocketAddr,
+        admin: SocketAddr,
+        folder: &Path,
+    ) -> anyhow::Result<(String, &'static str)> {
         let fyke = |filters, isolation| {
             let chain = Chain { filters, header_filter: self.header_filter.as_deref(), isolation };
             configuration::fyke(task, listen, admin, &chain)
@@ -240,6 +148,16 @@ impl Candidate {
             Contestant::Fyke5 | Contestant::Fyke5Sdk => (fyke(5, Isolation::Worker)?, "yaml"),
             Contestant::Fyke5Stream => (fyke(5, Isolation::Stream)?, "yaml"),
             Contestant::Fyke10 | Contestant::Fyke10Sdk => (fyke(10, Isolation::Worker)?, "yaml"),
+            Contestant::FykeEmpty => {
+                let module = folder.join("empty.wasm");
+                std::fs::write(&module, empty::module())?;
+                (limited::empty(task, listen, admin, &module), "yaml")
+            }
+            Contestant::FykeLimit => (limited::local(task, listen, admin, "always"), "yaml"),
+            Contestant::FykeLimitSilent => (limited::local(task, listen, admin, "refused"), "yaml"),
+            Contestant::FykeLimitRedis => {
+                (limited::redis(task, listen, admin, task.redis.context("there is no Redis server")?), "yaml")
+            }
             Contestant::Haproxy => (configuration::haproxy(task, listen), "cfg"),
             Contestant::Nginx => (configuration::nginx(task, listen, folder), "conf"),
             Contestant::Envoy => (configuration::envoy(task, listen), "json"),
@@ -251,6 +169,8 @@ impl Candidate {
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where Fyke tells about itself.
+    pub admin: SocketAddr,
     /// It.
     pub process: Process,
 }

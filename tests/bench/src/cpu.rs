@@ -1,5 +1,7 @@
 //! Processor time per request and latency, in interleaved rounds.
 
+mod text;
+
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -7,23 +9,57 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::{
     Common,
     contestant::{Candidate, Contestant, Layer, Patience, Task},
+    limited,
     load::{Generator, Load},
     process,
+    redis::Redis,
     report::{self, Section},
-    stats::Spread,
-    upstream::{ANSWER, Static},
+    upstream::Static,
 };
+
+/// Who is compared, where `--only` does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// Fyke and its peers.
+    Proxies,
+    /// A local rate limit, a filter that does nothing, and neither.
+    Limit,
+    /// A rate limit in Redis, and a local one.
+    RedisLimit,
+}
+
+impl What {
+    fn contestants(self) -> Vec<Contestant> {
+        use Contestant::{Fyke1, FykeEmpty, FykeLimit, FykeLimitRedis, FykeLimitSilent};
+        match self {
+            Self::Proxies => Contestant::ALL.into_iter().filter(|contestant| !contestant.is_about_limits()).collect(),
+            Self::Limit => vec![Fyke1, FykeEmpty, FykeLimitSilent, FykeLimit],
+            Self::RedisLimit => vec![FykeLimitSilent, FykeLimitRedis],
+        }
+    }
+
+    fn section(self) -> &'static str {
+        match self {
+            Self::Proxies => "cpu",
+            Self::Limit => "cpu limit",
+            Self::RedisLimit => "cpu redis-limit",
+        }
+    }
+}
 
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
     common: Common,
+    /// Who is compared, where `--only` does not say
+    #[arg(long, value_enum, default_value = "proxies")]
+    what: What,
     /// Rounds; each measures every contestant once
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
@@ -50,6 +86,8 @@ struct Sample {
     contestant: Contestant,
     round: u32,
     load: Load,
+    /// The median latency of requests that are alone, in microseconds, where that was asked.
+    alone: Option<f64>,
     /// Processor time of the proxy during the load.
     cpu: Duration,
     /// Processor time of anything else on the proxy's core.
@@ -71,19 +109,24 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     ensure!(common.proxy_core != common.load_core, "proxy and load need different cores");
     process::pin_self(common.load_core)?;
     let folder = tempfile::Builder::new().prefix("fyke-bench-").tempdir()?;
-    let (candidates, notes) = Candidate::find(common, &Contestant::ALL);
+    let (candidates, notes) = Candidate::find(common, &options.what.contestants());
     for note in &notes {
         eprintln!("note: {note}");
     }
     ensure!(!candidates.is_empty(), "nobody is there to be measured");
     let upstream = Static::start(folder.path(), common.load_core)?;
-    let generator = Generator::new(folder.path())?;
+    // Everybody is sent the same, also those who do not look at it.
+    let limits = candidates.iter().any(|candidate| candidate.contestant.is_about_limits());
+    let generator = Generator::new(folder.path(), limits.then_some(limited::HEADER))?;
+    let counted_in_redis = candidates.iter().any(|candidate| candidate.contestant == Contestant::FykeLimitRedis);
+    let redis = counted_in_redis.then(|| Redis::start(folder.path(), common.load_core)).transpose()?;
     let task = Task {
         upstream: upstream.address,
         workers: 1,
         connections: None,
         patience: Patience::Default,
         layer: Layer::Http,
+        redis: redis.as_ref().map(|redis| redis.address),
     };
 
     let mut samples = Vec::new();
@@ -105,7 +148,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         }
     }
 
-    let section = Section { name: "cpu", text: text(options, &candidates, &samples, &notes)? };
+    let section =
+        Section { name: options.what.section(), text: text::markdown(options, &candidates, &samples, &notes)? };
     println!("{}", section.text);
     if let Some(path) = &common.write {
         section.write(path)?;
@@ -138,114 +182,22 @@ fn measure(
     let load = generator.run(&url, options.connections, options.duration)?;
     let (elapsed, cpu, busy) =
         (started.elapsed(), proxy.process.cpu()? - cpu, process::core_busy(core)?.saturating_sub(busy));
+    if candidate.contestant.limits() {
+        limited::check(proxy.admin, load.requests)?;
+    }
+    let alone = match options.what {
+        What::RedisLimit => generator.run(&url, 1, options.warm_up)?.latency.first().copied(),
+        What::Proxies | What::Limit => None,
+    };
     Ok(Sample {
         contestant: candidate.contestant,
         round,
         load,
+        alone,
         cpu,
         disturbance: busy.saturating_sub(cpu),
         elapsed,
         resident: proxy.process.resident()?,
-    })
-}
-
-fn text(options: &Options, candidates: &[Candidate], samples: &[Sample], notes: &[String]) -> anyhow::Result<String> {
-    let mut out = format!(
-        "Small keep-alive GET ({ANSWER} bytes of body from nginx), {} connections, {} rounds of {} s each in rotating order, the proxy alone on core {}, upstream and load on core {}. \
-         Medians over the rounds, least and most in brackets; ratios are medians of the ratios within each round.\n\n",
-        options.connections,
-        options.rounds,
-        options.duration.as_secs(),
-        options.common.proxy_core,
-        options.common.load_core,
-    );
-    out.push_str(&report::facts(candidates.iter().map(|found| found.version.as_str()))?);
-    out.push_str("\n| Proxy | CPU us per request | against HAProxy | against nginx | against Envoy | resident after load |\n|---|---|---|---|---|---|\n");
-    for candidate in candidates {
-        let own = || samples.iter().filter(|sample| sample.contestant == candidate.contestant);
-        let cost = Spread::of(own().map(Sample::cost)).context("no samples")?;
-        let resident = Spread::of(own().map(|sample| process::precise(sample.resident) / 1e6)).context("no samples")?;
-        let ratios = [Contestant::Haproxy, Contestant::Nginx, Contestant::Envoy]
-            .map(|peer| ratio(samples, candidate.contestant, peer));
-        let [haproxy, nginx, envoy] = ratios.map(|ratio| {
-            ratio.map_or_else(
-                || "-".to_owned(),
-                |ratio| format!("{:.2} ({:.2}-{:.2})", ratio.median, ratio.min, ratio.max),
-            )
-        });
-        out.push_str(&format!(
-            "| {} | {:.1} ({:.1}-{:.1}) | {haproxy} | {nginx} | {envoy} | {:.0} MB |\n",
-            candidate.contestant.title(),
-            cost.median,
-            cost.min,
-            cost.max,
-            resident.median,
-        ));
-    }
-    out.push_str(&isolation(samples));
-    out.push_str("\n| Proxy | p50 us | p90 us | p99 us | p99.9 us | requests/s | proxy's share of its core | others' share of it |\n|---|---|---|---|---|---|---|---|\n");
-    for candidate in candidates {
-        let own = || samples.iter().filter(|sample| sample.contestant == candidate.contestant);
-        let median =
-            |value: &dyn Fn(&Sample) -> f64| Spread::of(own().map(value)).map_or(f64::NAN, |spread| spread.median);
-        let latency = |index: usize| median(&|sample| sample.load.latency.get(index).copied().unwrap_or(f64::NAN));
-        out.push_str(&format!(
-            "| {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0}% | {:.0}% |\n",
-            candidate.contestant.title(),
-            latency(0),
-            latency(1),
-            latency(2),
-            latency(3),
-            median(&|sample| process::precise(sample.load.requests) / sample.load.duration.as_secs_f64()),
-            median(&|sample| 100.0 * sample.cpu.as_secs_f64() / sample.elapsed.as_secs_f64()),
-            median(&|sample| 100.0 * sample.disturbance.as_secs_f64() / sample.elapsed.as_secs_f64()),
-        ));
-    }
-    for note in notes {
-        out.push_str(&format!("\nNote: {note}\n"));
-    }
-    Ok(out)
-}
-
-/// What an instance for every stream costs beside one for the worker: within each round, like the ratios.
-fn isolation(samples: &[Sample]) -> String {
-    let mut out = String::new();
-    for (what, filters, stream, worker) in [
-        ("one filter", 1.0, Contestant::Fyke1Stream, Contestant::Fyke1),
-        ("five filters", 5.0, Contestant::Fyke5Stream, Contestant::Fyke5Sdk),
-    ] {
-        let (Some(more), Some(ratio)) = (difference(samples, stream, worker), ratio(samples, stream, worker)) else {
-            continue;
-        };
-        out.push_str(&format!(
-            "\n`isolation: stream` in place of `worker`, {what}: {:+.1} us ({:+.1} to {:+.1}) per request, {:+.1} us per filter, {:.2} times \
-             as much.\n",
-            more.median,
-            more.min,
-            more.max,
-            more.median / filters,
-            ratio.median,
-        ));
-    }
-    out
-}
-
-/// The cost of one beyond a peer's in the same round, in microseconds.
-fn difference(samples: &[Sample], one: Contestant, peer: Contestant) -> Option<Spread> {
-    Spread::of(pairs(samples, one, peer).map(|(one, peer)| one - peer))
-}
-
-/// The cost of one against a peer's in the same round.
-fn ratio(samples: &[Sample], one: Contestant, peer: Contestant) -> Option<Spread> {
-    Spread::of(pairs(samples, one, peer).map(|(one, peer)| one / peer))
-}
-
-/// The costs of two in each round that both have been in.
-fn pairs(samples: &[Sample], one: Contestant, peer: Contestant) -> impl Iterator<Item = (f64, f64)> {
-    let own = samples.iter().filter(move |sample| sample.contestant == one);
-    own.filter_map(move |own| {
-        let other = samples.iter().find(|other| other.contestant == peer && other.round == own.round)?;
-        Some((own.cost(), other.cost()))
     })
 }
 
@@ -260,6 +212,7 @@ fn as_json(sample: &Sample) -> Value {
         "cpu_microseconds_per_request": sample.cost(),
         "others_on_core_seconds": sample.disturbance.as_secs_f64(),
         "latency_microseconds": { "p50": p50, "p90": p90, "p99": p99, "p99.9": p999 },
+        "latency_alone_microseconds": sample.alone,
         "resident_bytes": sample.resident,
     })
 }
@@ -267,51 +220,6 @@ fn as_json(sample: &Sample) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sample(contestant: Contestant, round: u32, cpu: u64) -> Sample {
-        let load = Load { requests: 1_000, duration: Duration::from_secs(1), latency: [0.0; 4] };
-        Sample {
-            contestant,
-            round,
-            load,
-            cpu: Duration::from_millis(cpu),
-            disturbance: Duration::ZERO,
-            elapsed: Duration::from_secs(1),
-            resident: 0,
-        }
-    }
-
-    #[test]
-    fn ratios_are_taken_within_a_round() {
-        let samples = [
-            sample(Contestant::Fyke0, 0, 20),
-            sample(Contestant::Haproxy, 0, 20),
-            sample(Contestant::Haproxy, 1, 40),
-            sample(Contestant::Fyke0, 1, 60),
-        ];
-        let ratio = ratio(&samples, Contestant::Fyke0, Contestant::Haproxy).unwrap();
-        assert!((ratio.median - 1.25).abs() < 1e-9 && (ratio.max - 1.5).abs() < 1e-9);
-        assert!((samples[0].cost() - 20.0).abs() < 1e-9);
-        assert_eq!(super::ratio(&samples, Contestant::Fyke0, Contestant::Envoy), None);
-    }
-
-    #[test]
-    fn what_isolation_costs_is_the_median_of_the_differences() {
-        let samples = [
-            sample(Contestant::Fyke1, 0, 20),
-            sample(Contestant::Fyke1Stream, 0, 25),
-            sample(Contestant::Fyke1Stream, 1, 50),
-            sample(Contestant::Fyke1, 1, 40),
-            sample(Contestant::Fyke1Stream, 2, 99),
-        ];
-        let text = isolation(&samples);
-        assert!(
-            text.contains("one filter: +7.5 us (+5.0 to +10.0) per request, +7.5 us per filter, 1.25 times"),
-            "{text}"
-        );
-        assert!(!text.contains("five filters"), "{text}");
-        assert_eq!(isolation(&samples[..1]), "");
-    }
 
     #[test]
     fn durations_are_whole_seconds_within_bounds() {

@@ -8,7 +8,8 @@ const STATEMENTS: u32 = 450;
 /// Of each, its two parameters among them.
 const LOCALS: u32 = 12;
 
-const I32: u8 = 0x7f;
+/// The type of 32 bits.
+pub const I32: u8 = 0x7f;
 const I64: u8 = 0x7e;
 
 /// Its bytes; always the same.
@@ -107,33 +108,38 @@ impl Random {
     }
 }
 
-fn section(out: &mut Vec<u8>, id: u8, content: &[u8]) {
+/// Appends a section.
+pub fn section(out: &mut Vec<u8>, id: u8, content: &[u8]) {
     out.push(id);
     sized(out, content);
 }
 
-fn vector(items: &[Vec<u8>]) -> Vec<u8> {
+/// A counted list.
+pub fn vector(items: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::new();
     unsigned(&mut out, u32::try_from(items.len()).unwrap_or(u32::MAX));
     items.iter().for_each(|item| out.extend_from_slice(item));
     out
 }
 
-fn function_type(parameters: &[u8], results: &[u8]) -> Vec<u8> {
+/// What functions take and return.
+pub fn function_type(parameters: &[u8], results: &[u8]) -> Vec<u8> {
     let mut out = vec![0x60];
     sized(&mut out, parameters);
     sized(&mut out, results);
     out
 }
 
-fn export(name: &str, kind: u8, index: u8) -> Vec<u8> {
+/// What the host finds by its name: functions are of kind 0, memories of kind 2.
+pub fn export(name: &str, kind: u8, index: u8) -> Vec<u8> {
     let mut out = Vec::new();
     sized(&mut out, name.as_bytes());
     out.extend([kind, index]);
     out
 }
 
-fn code(locals: &[(u32, u8)], instructions: &[u8]) -> Vec<u8> {
+/// The body of a function; its locals in groups of a type.
+pub fn code(locals: &[(u32, u8)], instructions: &[u8]) -> Vec<u8> {
     let declarations: Vec<_> = locals
         .iter()
         .map(|(count, kind)| {

@@ -37,15 +37,16 @@ pub struct Load {
 pub struct Generator {
     wrk: PathBuf,
     script: PathBuf,
+    header: Option<&'static str>,
 }
 
 impl Generator {
-    /// Finds `wrk` and writes its script into `folder`.
-    pub fn new(folder: &Path) -> anyhow::Result<Self> {
+    /// Finds `wrk` and writes its script into `folder`. `header` goes along with each request.
+    pub fn new(folder: &Path, header: Option<&'static str>) -> anyhow::Result<Self> {
         let wrk = process::find("wrk").context("wrk is missing: apt-get install wrk")?;
         let script = folder.join("quantiles.lua");
         std::fs::write(&script, SCRIPT)?;
-        Ok(Self { wrk, script })
+        Ok(Self { wrk, script, header })
     }
 
     /// Loads `url` from one thread over `connections` keep-alive connections for whole seconds.
@@ -60,6 +61,7 @@ impl Generator {
             .arg(format!("-d{}s", duration.as_secs().max(1)))
             .arg("-s")
             .arg(&self.script)
+            .args(self.header.iter().flat_map(|header| ["-H", header]))
             .arg(url);
         let printed = process::output(&mut command, duration + Duration::from_secs(20))?;
         let line = printed

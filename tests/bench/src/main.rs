@@ -3,6 +3,11 @@
 //! `fyke-bench cpu` answers what a request costs: processor time of the proxy (user and system, as the operating system accounts
 //! it) and latency, for Fyke with no, one and five filters (one and five also with an instance for every stream) and for nginx, HAProxy
 //! and Envoy on the same route.
+//! With `--what limit` it answers what a rate limit costs beside a filter that does nothing, with `--what redis-limit` what one costs that is
+//! counted by a Redis server, beside one that is not.
+//! `fyke-bench limit-memory` answers what a million limited keys hold.
+//! `fyke-bench mongo` answers what statistics of MongoDB's protocol cost beside TCP proxying: per operation, per byte, per idle connection.
+//! `fyke-bench mongo-pool` answers what ten thousand MongoDB clients wait that share a hundred connections.
 //! `fyke-bench tcp` answers what a byte costs where nobody looks at it.
 //! `fyke-bench hostcalls` answers what a filter pays for asking the host.
 //! `fyke-bench memory` answers what the proxy holds: empty, per idle connection, and while a gigabyte streams through.
@@ -20,6 +25,9 @@
 //! loop at 30% of saturation: requests are due at a constant rate and latency counts from then. How long the load itself was late is told
 //! besides.
 //!
+//! `mongo-pool` is an open loop as well, at half of saturation, which is measured first; clients that share connections and clients that do
+//! not come in turn, each with a proxy of their own.
+//!
 //! # What this is not
 //! `wrk`, the load of `cpu`, is a closed loop: it waits for an answer before it asks again, so its latencies are those of a full house, not of a
 //! given rate. Compare them between contestants; do not read them as promises.
@@ -27,19 +35,26 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails may panic"))]
 
+mod ask;
 mod client;
 mod clusters;
 mod configuration;
 mod contestant;
 mod cpu;
+mod empty;
 mod envoy;
 mod heavy;
 mod hold;
 mod hostcalls;
+mod limit_memory;
+mod limited;
 mod load;
 mod memory;
+mod mongo;
+mod mongo_pool;
 mod open_loop;
 mod process;
+mod redis;
 mod report;
 mod stats;
 mod subject;
@@ -74,9 +89,18 @@ enum Command {
     Clusters(clusters::Options),
     /// Latency of running traffic while its filter is swapped, or while a large module is compiled
     Swaps(swaps::Options),
+    /// Resident memory of a million keys that are limited
+    LimitMemory(limit_memory::Options),
+    /// Processor time, throughput and memory of MongoDB's filter beside TCP proxying
+    Mongo(mongo::Options),
+    /// Latency of many MongoDB clients over few connections, beside a connection for each
+    MongoPool(mongo_pool::Options),
     /// Opens idle connections; a process of its own for `memory`
     #[command(hide = true)]
     Hold(hold::Options),
+    /// A MongoDB server of fixed bytes; a process of its own for `mongo` and `mongo-pool`
+    #[command(hide = true)]
+    MongoServe,
 }
 
 /// Where things are, for every measurement.
@@ -119,7 +143,11 @@ fn main() -> ExitCode {
         Command::Memory(options) => memory::run(&options),
         Command::Clusters(options) => clusters::run(&options),
         Command::Swaps(options) => swaps::run(&options),
+        Command::LimitMemory(options) => limit_memory::run(&options),
+        Command::Mongo(options) => mongo::run(&options),
+        Command::MongoPool(options) => mongo_pool::run(&options),
         Command::Hold(options) => hold::run(&options),
+        Command::MongoServe => mongo::serve::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -96,8 +96,14 @@ fn measure(options: &Options, candidate: &Candidate, upstream: SocketAddr, folde
     let core = options.common.proxy_core;
     let idle = options.idle as usize;
     // Room for the connections that only looked whether it is up.
-    let task =
-        Task { upstream, workers: WORKERS, connections: Some(idle + 64), patience: Patience::Long, layer: Layer::Http };
+    let task = Task {
+        upstream,
+        workers: WORKERS,
+        connections: Some(idle + 64),
+        patience: Patience::Long,
+        layer: Layer::Http,
+        redis: None,
+    };
 
     let name = candidate.contestant.name();
     eprintln!("{name}: {idle} idle connections");

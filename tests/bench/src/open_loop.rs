@@ -29,7 +29,8 @@ pub enum Pace {
 }
 
 impl Pace {
-    fn due(self, number: u32, began: Instant, now: Instant) -> Instant {
+    /// When the request of this number is due.
+    pub fn due(self, number: u32, began: Instant, now: Instant) -> Instant {
         match self {
             Self::Closed => now,
             Self::Open(rate) => began + Duration::from_secs_f64(f64::from(number) / rate),
@@ -52,6 +53,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Of latencies and latenesses that rise.
+    pub fn new(latencies: Vec<Duration>, lateness: Vec<Duration>, elapsed: Duration) -> Self {
+        Self { latencies, lateness, elapsed }
+    }
+
     /// Requests answered.
     pub fn count(&self) -> usize {
         self.latencies.len()

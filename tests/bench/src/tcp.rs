@@ -59,8 +59,14 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let (candidates, notes) = Candidate::find(common, &[Contestant::Fyke0, Contestant::Haproxy, Contestant::Envoy]);
     ensure!(!candidates.is_empty(), "nobody is there to be measured");
     let streams = Streams::start()?;
-    let task =
-        Task { upstream: streams.address, workers: 1, connections: None, patience: Patience::Long, layer: Layer::Tcp };
+    let task = Task {
+        upstream: streams.address,
+        workers: 1,
+        connections: None,
+        patience: Patience::Long,
+        layer: Layer::Tcp,
+        redis: None,
+    };
     let mut samples = Vec::new();
     for round in 0..options.rounds {
         let first = round as usize % candidates.len();

@@ -2,10 +2,13 @@
 
 pub mod faulty;
 pub mod h2;
+pub mod lines;
 pub mod load;
 pub mod neighbour;
 pub mod process;
 pub mod proxy;
+pub mod redis;
+pub mod service;
 pub mod site;
 pub mod tls;
 pub mod upstream;
@@ -15,6 +18,7 @@ use std::time::{Duration, Instant};
 
 pub use neighbour::Neighbour;
 pub use proxy::{Launch, Proxy};
+pub use service::Service;
 pub use site::{Site, endpoints};
 pub use upstream::{Reply, Upstream};
 pub use wire::{Conn, Message};

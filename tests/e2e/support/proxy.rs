@@ -2,11 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader, Read},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,6 +14,7 @@ use tokio::net::UnixStream;
 
 use super::{
     Conn, DEADLINE, Message, eventually,
+    lines::Lines,
     process::{Ended, fyke, run, scratch},
 };
 
@@ -87,7 +86,13 @@ fn launch(file: &Path, more: &[&str], environment: &Environment) -> (Child, Line
 fn whole(workers: usize, yaml: &str) -> String {
     // A configuration that names its own is left with it.
     let own = |key: &str| yaml.lines().any(|line| line.starts_with(key));
-    let state = if own("state:") { String::new() } else { format!("state: {:?}\n", scratch()) };
+    // What one proxy was told of endpoints is not for another one.
+    let told = yaml.contains("discovery:") || own("control_planes:");
+    let state = match (own("state:"), told) {
+        (true, _) => String::new(),
+        (false, true) => "state: kept\n".to_owned(),
+        (false, false) => format!("state: {:?}\n", scratch()),
+    };
     let admin = if own("admin:") { "" } else { "admin: { address: '127.0.0.1:0', token_file: token }\n" };
     let workers = if own("workers:") { String::new() } else { format!("workers: {workers}\n") };
     format!("{workers}{state}{admin}{yaml}")
@@ -254,6 +259,7 @@ impl Proxy {
 
     /// Starts it anew, after it has ended, with more options.
     pub async fn restart(&mut self, more: &[&str]) {
+        assert!(!self.is_running(), "the process before runs");
         let file = self.path("proxy.yaml");
         (self.child, self.log, self.stdout) = launch(&file, more, &self.environment);
         self.admin = Some(self.started("as it was kept"));
@@ -397,6 +403,14 @@ impl Ending {
     }
 }
 
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // A test that failed must not leave it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Drop for Proxy {
     fn drop(&mut self) {
         let ended = self.child.try_wait().ok().flatten();
@@ -429,9 +443,15 @@ pub async fn get(address: SocketAddr, path: &str, headers: &str) -> Message {
 
 /// One POST without a body, on a connection of its own.
 pub async fn post(address: SocketAddr, path: &str, headers: &str) -> Message {
+    post_body(address, path, headers, "").await
+}
+
+/// One POST on a connection of its own.
+pub async fn post_body(address: SocketAddr, path: &str, headers: &str, body: &str) -> Message {
     let mut conn = Conn::to(address).await;
     conn.send(&format!(
-        "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n"
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+        body.len()
     ))
     .await;
     conn.response("POST").await
@@ -451,38 +471,4 @@ pub fn resident(pid: u32) -> Option<usize> {
     let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.split_whitespace().next()?.parse::<usize>().ok().map(|kibibytes| kibibytes * 1024)
-}
-
-/// What a process writes, line by line.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl Lines {
-    fn collect(from: impl Read + Send + 'static) -> Self {
-        let lines = Self::default();
-        let shared = lines.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(from).lines().map_while(Result::ok) {
-                shared.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            }
-        });
-        lines
-    }
-
-    fn find<T>(&self, look: impl FnMut(&str) -> Option<T>) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(String::as_str).find_map(look)
-    }
-
-    fn with_all(&self, words: &[&str]) -> Vec<String> {
-        let lines = self.0.lock().unwrap();
-        lines.iter().filter(|line| words.iter().all(|word| line.contains(word))).cloned().collect()
-    }
-
-    fn with(&self, words: &[&str]) -> Option<String> {
-        self.find(|line| words.iter().all(|word| line.contains(word)).then(|| line.to_owned()))
-    }
-
-    fn all(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
-    }
 }

@@ -1,7 +1,7 @@
 //! Lets clients of a protocol of lines share connections: one exchange of a line and its answer at a time.
 //!
 //! `put N` and `cut N` are followed by N bytes, and an answer `data N` too. `me NAME` says as whom the next exchanges are made; `at ADDRESS` with which
-//! endpoint. The handshake says `user NAME` and wants `ok`.
+//! endpoint, `with ROLE` with which that have this role; `label ADDRESS ROLE` publishes one. The handshake says `user NAME` and wants `ok`.
 
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ pub struct Lines {
 pub struct Client {
     name: String,
     endpoint: String,
+    role: Option<String>,
     exchange: Option<LeaseToken>,
 }
 
@@ -48,9 +49,14 @@ impl TcpFilter for Lines {
             match words.as_slice() {
                 ["me", name] => client.name = (*name).to_owned(),
                 ["at", endpoint] => client.endpoint = (*endpoint).to_owned(),
+                ["with", role] => client.role = Some((*role).to_owned()),
+                ["label", endpoint, role] => self.servers.label(endpoint, "role", role)?,
                 ["close"] => return Ok(TcpFlow::Close),
                 _ => {
-                    let ask = self.servers.lease().identity(&client.name).timeout(self.wait);
+                    let mut ask = self.servers.lease().identity(&client.name).timeout(self.wait);
+                    if let Some(role) = &client.role {
+                        ask = ask.label("role", role);
+                    }
                     client.exchange = Some(ask.endpoint(&client.endpoint).client(&client.name).ask()?);
                     break;
                 }

@@ -1,0 +1,180 @@
+//! Names, at a name server of the test's own.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+};
+
+use tokio::{net::UdpSocket, task::AbortHandle};
+
+use super::{OUTCOMES, become_, cluster};
+use crate::support::{Site, Upstream};
+
+const A: u16 = 1;
+const AAAA: u16 = 28;
+const SRV: u16 = 33;
+
+/// Records by name and type, each its data.
+type Zone = Arc<Mutex<HashMap<(String, u16), Vec<Vec<u8>>>>>;
+
+struct Names {
+    address: SocketAddr,
+    zone: Zone,
+    silent: Arc<Mutex<bool>>,
+    task: AbortHandle,
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Names {
+    async fn new() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let (zone, silent) = (Zone::default(), Arc::new(Mutex::new(false)));
+        let (known, quiet) = (Arc::clone(&zone), Arc::clone(&silent));
+        let serve = async move {
+            let mut question = [0; 512];
+            loop {
+                let (length, from) = socket.recv_from(&mut question).await.unwrap();
+                if *quiet.lock().unwrap() {
+                    continue;
+                }
+                let answer = answer(&question[..length], &known);
+                socket.send_to(&answer, from).await.unwrap();
+            }
+        };
+        Self { address, zone, silent, task: tokio::spawn(serve).abort_handle() }
+    }
+
+    fn set(&self, name: &str, kind: u16, records: Vec<Vec<u8>>) {
+        self.zone.lock().unwrap().insert((name.to_owned(), kind), records);
+    }
+
+    fn addresses(&self, name: &str, addresses: &[&str]) {
+        let of = |kind: u16| {
+            let data = addresses.iter().filter_map(|address| match address.parse().unwrap() {
+                IpAddr::V4(ip) if kind == A => Some(ip.octets().to_vec()),
+                IpAddr::V6(ip) if kind == AAAA => Some(ip.octets().to_vec()),
+                _ => None,
+            });
+            data.collect()
+        };
+        self.set(name, A, of(A));
+        self.set(name, AAAA, of(AAAA));
+    }
+
+    fn keys(&self) -> String {
+        format!("servers: ['{}']", self.address)
+    }
+}
+
+fn encode(name: &str) -> Vec<u8> {
+    let labels = name.split('.').filter(|label| !label.is_empty());
+    let mut bytes: Vec<u8> =
+        labels.flat_map(|label| [&[u8::try_from(label.len()).unwrap()], label.as_bytes()].concat()).collect();
+    bytes.push(0);
+    bytes
+}
+
+/// RFC 1035, section 4. Every record holds for a second; what is not there has an SOA that says so.
+fn answer(question: &[u8], zone: &Zone) -> Vec<u8> {
+    let mut at = 12;
+    let mut labels = Vec::new();
+    while question[at] != 0 {
+        let length = usize::from(question[at]);
+        labels.push(String::from_utf8_lossy(&question[at + 1..=at + length]).to_lowercase());
+        at += length + 1;
+    }
+    let name = labels.join(".");
+    let kind = u16::from_be_bytes([question[at + 1], question[at + 2]]);
+    let records = zone.lock().unwrap().get(&(name.clone(), kind)).cloned().unwrap_or_default();
+    let known = zone.lock().unwrap().keys().any(|(one, _)| *one == name);
+    let code = if known { 0 } else { 3 };
+    let count = u16::try_from(records.len()).unwrap();
+    let mut answer = question[..2].to_vec();
+    answer.extend([0x85, 0x80 | code, 0, 1]);
+    answer.extend(count.to_be_bytes());
+    answer.extend(u16::from(records.is_empty()).to_be_bytes());
+    answer.extend([0, 0]);
+    answer.extend(&question[12..at + 5]);
+    let mut record = |kind: u16, data: &[u8]| {
+        answer.extend([0xc0, 12]);
+        answer.extend(kind.to_be_bytes());
+        answer.extend([0, 1, 0, 0, 0, 1]);
+        answer.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+        answer.extend(data);
+    };
+    for data in &records {
+        record(kind, data);
+    }
+    if records.is_empty() {
+        let mut soa = [encode("ns.test"), encode("me.test")].concat();
+        soa.extend([1_u32, 1, 1, 1, 1].into_iter().flat_map(u32::to_be_bytes));
+        record(6, &soa);
+    }
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_of_a_name_are_endpoints_and_follow_it() {
+    let a = Upstream::says("a").await;
+    let names = Names::new().await;
+    names.addresses("users.test", &["127.0.0.1"]);
+    let port = a.address.port();
+    let site = Site::app("", &format!("discovery: {{ dns: 'users.test:{port}', {} }}", names.keys()));
+    let proxy = site.start().await;
+    assert_eq!(proxy.get("/").await.text(), "a");
+    names.addresses("users.test", &["127.0.0.2", "127.0.0.1"]);
+    let both = || async {
+        let page = cluster(&proxy).await;
+        page["endpoints"].as_array().unwrap().len() == 2
+    };
+    crate::support::eventually("two endpoints", async || both().await.then_some(())).await;
+    // The name is there and has no address, then nobody answers any more: neither says that nobody is well.
+    names.addresses("users.test", &[]);
+    proxy.metric_reaches(OUTCOMES, &[("outcome", "empty")], 1.0).await;
+    *names.silent.lock().unwrap() = true;
+    proxy.metric_reaches(OUTCOMES, &[("outcome", "unreachable")], 1.0).await;
+    assert!(both().await);
+    *names.silent.lock().unwrap() = false;
+    names.addresses("users.test", &["127.0.0.1"]);
+    become_(&proxy, &[&a]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_a_service_say_port_priority_and_weight() {
+    let (a, b) = (Upstream::says("a").await, Upstream::says("b").await);
+    let names = Names::new().await;
+    let record = |priority: u16, weight: u16, upstream: &Upstream, target: &str| {
+        let numbers = [priority, weight, upstream.address.port()].into_iter().flat_map(u16::to_be_bytes);
+        [numbers.collect(), encode(target)].concat()
+    };
+    names.addresses("one.test", &["127.0.0.1"]);
+    names.set("_users._tcp.test", SRV, vec![record(10, 5, &a, "one.test"), record(20, 1, &b, "one.test")]);
+    let site = Site::app("", &format!("discovery: {{ srv: _users._tcp.test, family: v4, {} }}", names.keys()));
+    let proxy = site.start().await;
+    assert_eq!(proxy.get("/").await.text(), "a");
+    let page = cluster(&proxy).await;
+    let facts = |place: usize| {
+        let endpoint = &page["endpoints"][place];
+        (endpoint["weight"].as_u64().unwrap(), endpoint["priority"].as_u64().unwrap())
+    };
+    assert_eq!((facts(0), facts(1)), ((5, 0), (1, 1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_logical_name_the_first_address_counts() {
+    let a = Upstream::says("a").await;
+    let names = Names::new().await;
+    names.addresses("users.test", &["127.0.0.1", "127.0.0.2"]);
+    let port = a.address.port();
+    let keys = format!("mode: logical, family: v4, {}", names.keys());
+    let proxy = Site::app("", &format!("discovery: {{ dns: 'users.test:{port}', {keys} }}")).start().await;
+    assert_eq!(proxy.get("/").await.text(), "a");
+    assert_eq!(cluster(&proxy).await["endpoints"].as_array().unwrap().len(), 1);
+}

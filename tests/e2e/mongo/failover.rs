@@ -1,0 +1,221 @@
+//! Servers that fail in the middle of everything that PyMongo's clients do, with the pool on.
+
+use std::time::Duration;
+
+use fyke_mongo_server::{Deployment, Options, Pose};
+use fyke_peers::{MongoClients, Outcome};
+use mongodb::bson::{Document, doc};
+use serde_json::{Value, json};
+
+use super::{client, drivers::nothing_is_lent, process::Process, proxy, proxy_for};
+use crate::support::{Proxy, long};
+
+const POOL: &str = ", pool: { cluster: mongo, queue_timeout: 20s }";
+const FEW: &str = ", connect_timeout: 1s, circuit_breakers: { connections: 6, pending: 10000 }";
+/// The same where a connection may take as long as it likes.
+const FEW_AND_SLOW: &str = ", connect_timeout: 60s, circuit_breakers: { connections: 6, pending: 10000 }";
+/// However slow the machine is.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// What consists of commands that drivers try again.
+const TRIED_AGAIN: [&str; 7] = ["read", "update", "modify", "bulk", "bulks", "aggregate", "transaction"];
+
+/// How often each of them fails.
+fn times() -> usize {
+    if long() { 20 } else { 3 }
+}
+
+/// Clients that work through the proxy until they are told to stop. What happens meanwhile is up to the closure, which must not wait for ever.
+async fn meanwhile(proxy: &Proxy, options: &str, trouble: impl AsyncFnOnce(&mut Working)) -> Option<Outcome> {
+    let uri = format!("mongodb://{}/?appName=driven&serverSelectionTimeoutMS=20000{options}", proxy.web());
+    let clients = MongoClients::start(&json!({ "uri": uri, "operations": null, "rough": true }))?;
+    let mut working = Working(Some(clients));
+    working.when(MongoClients::ready).await;
+    trouble(&mut working).await;
+    let mut clients = working.0.unwrap();
+    clients.stop();
+    let outcome = tokio::task::spawn_blocking(move || clients.outcome(PATIENCE)).await.unwrap();
+    outcome.expect_own();
+    nothing_is_lent(proxy).await;
+    Some(outcome)
+}
+
+struct Working(Option<MongoClients>);
+
+impl Working {
+    /// Waits as long as it takes, elsewhere: the servers run here.
+    async fn when(&mut self, wait: impl FnOnce(&MongoClients) + Send + 'static) {
+        let clients = self.0.take().unwrap();
+        let waited = tokio::task::spawn_blocking(move || {
+            wait(&clients);
+            clients
+        });
+        self.0 = Some(waited.await.unwrap());
+    }
+
+    async fn goes_on(&mut self) {
+        self.when(|clients| clients.goes_on(300)).await;
+    }
+}
+
+/// What drivers try again has not failed, and has been done; save for what `excused` says.
+#[track_caller]
+fn expect_tried_again(outcome: &Outcome, excused: &[&str]) {
+    for act in TRIED_AGAIN {
+        assert!(outcome.done(act) > 0, "{act}: {:#}", outcome.value);
+        let none = serde_json::Map::new();
+        let kinds = outcome.value["failed"][act].as_object().unwrap_or(&none);
+        assert!(kinds.keys().all(|kind| excused.contains(&kind.as_str())), "{act}: {:#}", outcome.value);
+    }
+}
+
+/// Writes that failed with that error, each with a label that has it tried again: alone, or the whole transaction.
+#[track_caller]
+fn told_to_try_again(outcome: &Outcome, error: &str) -> u64 {
+    let rows = outcome.value["told"].as_array().unwrap().iter();
+    // Of these all that wait for a reply can be tried again; `delete` may be of many.
+    let names = ["insert", "update", "findAndModify", "commitTransaction"];
+    let is_meant = |row: &&Value| names.iter().any(|name| row[0] == *name) && row[1] == error;
+    let rows: Vec<&Value> = rows.filter(is_meant).collect();
+    for row in &rows {
+        let is_labelled = |label: &Value| label == "RetryableWriteError" || label == "TransientTransactionError";
+        assert!(row[2].as_array().unwrap().iter().any(is_labelled), "{row}: {:#}", outcome.value);
+    }
+    rows.iter().filter_map(|row| row[3].as_u64()).sum()
+}
+
+async fn set() -> (Deployment, Proxy) {
+    let options = Options { pose: Pose::ReplicaSet, ..Options::default() };
+    let set = Deployment::start(options, 2).await.unwrap();
+    let addresses: Vec<_> = set.servers().iter().map(fyke_mongo_server::MongoServer::address).collect();
+    let proxy = proxy_for(&addresses, POOL, FEW).await;
+    (set, proxy)
+}
+
+fn expect_clean(set: &Deployment) {
+    for server in set.servers() {
+        assert_eq!(server.wire_errors(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn elections_are_tried_over_by_drivers() {
+    let (set, proxy) = set().await;
+    // Each worker of the proxy is told by an error of its own, so that one more try may not be enough.
+    let outcome = meanwhile(&proxy, "&timeoutMS=20000", async |working| {
+        for election in 1..=times() * 2 {
+            working.goes_on().await;
+            set.set_primary(Some(election % 2));
+        }
+        working.goes_on().await;
+    });
+    let Some(outcome) = outcome.await else { return };
+    expect_tried_again(&outcome, &[]);
+    let refused = told_to_try_again(&outcome, "NotWritablePrimary");
+    assert!(refused > 0, "{:#}", outcome.value);
+    expect_clean(&set);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_cut_are_tried_over() {
+    let (set, proxy) = set().await;
+    let outcome = meanwhile(&proxy, "", async |working| {
+        for _ in 0..times() * 2 {
+            working.goes_on().await;
+            set.servers()[0].disconnect_all();
+        }
+        working.goes_on().await;
+    });
+    let Some(outcome) = outcome.await else { return };
+    expect_tried_again(&outcome, &[]);
+    expect_clean(&set);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_dies_is_followed_to_the_next_one() {
+    let (set, proxy) = set().await;
+    // Drivers try again as long as they have time.
+    let outcome = meanwhile(&proxy, "&timeoutMS=20000", async |working| {
+        for election in 1..=times() {
+            working.goes_on().await;
+            let (next, old) = (election % 2, (election + 1) % 2);
+            set.servers()[old].stop().await;
+            set.set_primary(Some(next));
+            working.goes_on().await;
+            set.servers()[old].restart().await.unwrap();
+        }
+        working.goes_on().await;
+    });
+    let Some(outcome) = outcome.await else { return };
+    expect_tried_again(&outcome, &[]);
+    expect_clean(&set);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_freezes_is_followed_to_the_next_one() {
+    let (set, proxy) = set().await;
+    let outcome = meanwhile(&proxy, "&socketTimeoutMS=3000", async |working| {
+        for election in 1..=times() {
+            working.goes_on().await;
+            let (next, old) = (election % 2, (election + 1) % 2);
+            set.servers()[old].freeze();
+            set.set_primary(Some(next));
+            // Whoever had asked it waits in vain; all others go on.
+            working.goes_on().await;
+            set.servers()[old].thaw();
+        }
+        working.goes_on().await;
+    });
+    let Some(outcome) = outcome.await else { return };
+    expect_clean(&set);
+    assert!(outcome.slowest() < PATIENCE);
+}
+
+/// Whether the process is sound still.
+async fn expect_sound(server: &Process) {
+    let uri = format!("mongodb://{}/?directConnection=true", server.address);
+    let direct = mongodb::Client::with_uri_str(uri).await.unwrap();
+    let told: Document = direct.database("admin").run_command(doc! { "fykeTest": "connections" }).await.unwrap();
+    assert_eq!(told.get_array("wireErrors").unwrap(), &[], "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_is_missed_until_the_next_one_is_there() {
+    let mut server = Process::start().await;
+    let proxy = proxy(server.address, POOL, FEW).await;
+    let outcome = meanwhile(&proxy, "&timeoutMS=20000", async |working| {
+        for _ in 0..times() {
+            working.goes_on().await;
+            server.replace().await;
+        }
+        working.goes_on().await;
+    });
+    let Some(outcome) = outcome.await else { return };
+    // What it knew is gone, and that is all.
+    expect_tried_again(&outcome, &["Missing"]);
+    assert!(told_to_try_again(&outcome, "HostUnreachable") > 0, "{:#}", outcome.value);
+    assert!(outcome.slowest() < PATIENCE);
+    expect_sound(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_frozen_holds_nobody_longer_than_they_wait() {
+    let server = Process::start().await;
+    let proxy = proxy(server.address, POOL, FEW_AND_SLOW).await;
+    let outcome = meanwhile(&proxy, "&socketTimeoutMS=4000", async |working| {
+        for _ in 0..times() {
+            working.goes_on().await;
+            server.freeze().await;
+            // Each of them waits in vain once, and tries again.
+            working.when(|clients| clients.lost(8)).await;
+            server.thaw();
+        }
+        working.goes_on().await;
+    });
+    let Some(outcome) = outcome.await else { return };
+    expect_tried_again(&outcome, &[]);
+    assert!(outcome.slowest() < PATIENCE);
+    expect_sound(&server).await;
+    // Others than those who were there before find it in order.
+    let fresh = client(&proxy, "").await;
+    fresh.database("shop").run_command(doc! { "ping": 1 }).await.unwrap();
+}

@@ -1,0 +1,51 @@
+//! Services that the binary is besides a proxy.
+
+use std::{
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+};
+
+use super::{eventually, lines::Lines, process::fyke};
+
+/// One that runs until this is dropped.
+pub struct Service {
+    child: Child,
+    log: Lines,
+    pub address: SocketAddr,
+}
+
+impl Service {
+    /// Starts it, and waits until it says where it listens.
+    pub async fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(fyke())
+            .args(["--log-format", "json", "--log", "info"])
+            .args(arguments)
+            .env_remove("FYKE_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Lines::collect(child.stderr.take().unwrap());
+        let found = eventually(format!("{arguments:?} to listen"), async || {
+            log.find(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).ok()?;
+                (line["message"] == "listening").then(|| line["address"].as_str()?.parse().ok())?
+            })
+        });
+        let address = found.await;
+        Self { child, log, address }
+    }
+
+    /// What it has said so far.
+    pub fn said(&self) -> String {
+        self.log.all()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

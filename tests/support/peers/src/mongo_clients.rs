@@ -1,0 +1,136 @@
+//! `mongo_clients.py` and `mongo_clients.mjs`
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::script::{Script, node_folder, python};
+
+/// Commands by name, database, collection and call site.
+pub type Counts = BTreeMap<[String; 4], u64>;
+
+/// Clients that work until this is dropped.
+pub struct MongoClients {
+    script: Script,
+}
+
+/// What the clients say at their end; the script says what there is.
+#[derive(Debug)]
+pub struct Outcome {
+    pub value: Value,
+    /// Commands that were sent, as the driver has told them.
+    pub counts: Counts,
+}
+
+impl MongoClients {
+    /// PyMongo's, with these settings; the script says which there are. `None`: there is no Python.
+    #[must_use]
+    pub fn start(settings: &Value) -> Option<Self> {
+        let script = Script::start(&python()?, "mongo_clients.py", &[settings.to_string()]);
+        Some(Self { script })
+    }
+
+    /// Those of the driver for Node. `None`: there is no Node, or no driver for it.
+    #[must_use]
+    pub fn start_node(settings: &Value) -> Option<Self> {
+        let script = Script::start_node(&node_folder()?, "mongo_clients.mjs", &[settings.to_string()]);
+        Some(Self { script })
+    }
+
+    /// Waits until all of them have begun.
+    pub fn ready(&self) {
+        let line = self.heard("ready", |line| (line["event"] != "sent").then_some(line));
+        assert_eq!(line["event"], "ready", "{line:#}");
+    }
+
+    /// Waits until so many more commands have been sent.
+    pub fn goes_on(&self, more: u64) {
+        let mut until = None;
+        self.heard("more commands", |line| {
+            let total = line["total"].as_u64()?;
+            (total >= *until.get_or_insert(total + more)).then_some(())
+        });
+    }
+
+    /// Waits until commands of so many different clients got no answer.
+    pub fn lost(&self, clients: usize) {
+        let mut lost = std::collections::BTreeSet::new();
+        self.heard("commands without an answer", |line| {
+            if line["event"] == "lost" {
+                lost.insert(line["client"].as_u64());
+            }
+            (lost.len() >= clients).then_some(())
+        });
+    }
+
+    /// Has them stop, each when it is through with what it does.
+    pub fn stop(&mut self) {
+        self.script.say(&json!("stop"));
+    }
+
+    /// Waits for their end; something must happen all the time.
+    #[must_use]
+    pub fn outcome(self, within: Duration) -> Outcome {
+        let until = Instant::now() + within;
+        let value = loop {
+            assert!(Instant::now() < until, "the clients do not end");
+            let line = self.heard("the end", |line| {
+                let is_sign = line["event"] == "sent" || line["event"] == "done";
+                is_sign.then_some(line)
+            });
+            if line["event"] == "done" {
+                break line;
+            }
+        };
+        let rows = value["counts"].as_array().unwrap().iter().map(|row| {
+            let text = |index: usize| row[index].as_str().unwrap().to_owned();
+            ([text(0), text(1), text(2), text(3)], row[4].as_u64().unwrap())
+        });
+        Outcome { counts: rows.collect(), value }
+    }
+
+    #[track_caller]
+    fn heard<T>(&self, what: &str, find: impl FnMut(Value) -> Option<T>) -> T {
+        match self.script.hear(find) {
+            Some(found) => found,
+            None => panic!("the clients do not say so: {what}"),
+        }
+    }
+}
+
+impl Outcome {
+    /// Whether nothing failed, and nobody got what is another's.
+    #[track_caller]
+    pub fn expect_flawless(&self) {
+        self.expect_own();
+        assert_eq!(self.value["errors"], json!([]), "{:#}", self.value);
+    }
+
+    /// Whether nobody got what is another's.
+    #[track_caller]
+    pub fn expect_own(&self) {
+        assert_eq!(self.value["foreign"], json!([]));
+    }
+
+    /// Acts that were done, or failed.
+    #[must_use]
+    pub fn done(&self, act: &str) -> u64 {
+        self.value["acts"][act].as_u64().unwrap_or(0)
+    }
+
+    /// Of those, how many failed.
+    #[must_use]
+    pub fn failed(&self, act: &str) -> u64 {
+        let kinds = self.value["failed"][act].as_object();
+        kinds.into_iter().flat_map(|kinds| kinds.values()).filter_map(Value::as_u64).sum()
+    }
+
+    /// Of the longest act.
+    #[must_use]
+    pub fn slowest(&self) -> Duration {
+        Duration::from_secs_f64(self.value["slowest"].as_f64().unwrap())
+    }
+}
