@@ -4,31 +4,14 @@
 # Environment: FYKE (the binary), PORT (8080, of the proxy), APP_PORT (3000, of the application).
 set -euo pipefail
 
-fyke=${FYKE:+$(realpath "$FYKE")}
-cd "$(dirname "${BASH_SOURCE[0]}")"
-for built in ../../target/release/fyke ../../target/debug/fyke; do
-    [[ -n $fyke || ! -x $built ]] || fyke=$(realpath "$built")
-done
-[[ -n $fyke ]] || { echo "there is no binary: run \`cargo build --release\`, or set FYKE" >&2; exit 1; }
+source "$(dirname "${BASH_SOURCE[0]}")/../.run.sh"
 
-work=$(mktemp -d)
-pids=()
-stop() {
-    [[ ${#pids[@]} -eq 0 ]] || kill "${pids[@]}" 2>/dev/null || true
-    wait
-    rm -rf "$work"
-}
-trap stop EXIT
-trap 'exit 130' INT TERM
+begin
+patience=5
 
 port=${PORT:-8080} app=${APP_PORT:-3000}
 if [[ ${1:-} == --check ]]; then
-    read -r port app < <(python3 -c '
-import socket
-sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-ports = [socket.getsockname()[1] for socket in sockets]
-for socket in sockets: socket.close()
-print(*ports)')
+    read -r port app < <(free_ports 2)
 fi
 ports=(-e "s/\b8080\b/$port/g" -e "s/\b3000\b/$app/g")
 config=proxy.yaml
@@ -37,53 +20,7 @@ if [[ $port != 8080 || $app != 3000 ]]; then
     sed "${ports[@]}" -e 's/0\.0\.0\.0/127.0.0.1/' proxy.yaml >"$config"
 fi
 
-listens() {
-    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
-}
-
-for setting in PORT="$port" APP_PORT="$app"; do
-    ! listens "${setting#*=}" || { echo "port ${setting#*=} is taken: choose another one with ${setting%%=*}=" >&2; exit 1; }
-done
-
-# Waits until something listens on a port, or until the process that should does not run any more.
-await() {
-    local deadline=$((SECONDS + 60))
-    until listens "$1"; do
-        kill -0 "$2" 2>/dev/null || { echo "what should listen on port $1 has ended" >&2; exit 1; }
-        ((SECONDS < deadline)) || { echo "nothing listens on port $1" >&2; exit 1; }
-        sleep 0.05
-    done
-}
-
-# Runs each "$ command" of README.md. The lines below it are what it must print; "..." stands for anything.
-check() {
-    local line command='' expected='' failed=0
-    while IFS= read -r line; do
-        if [[ -n $command && ($line == '$ '* || $line == '```') ]]; then
-            try "$command" "$expected" || failed=1
-            command='' expected=''
-        fi
-        if [[ $line == '$ '* ]]; then
-            command=${line#'$ '}
-        elif [[ -n $command ]]; then
-            expected+=$line$'\n'
-        fi
-    done < <(sed "${ports[@]}" README.md)
-    return $failed
-}
-
-try() {
-    local actual pattern deadline=$((SECONDS + 5))
-    pattern=$(sed 's/[][\\*?]/\\&/g; s/\.\.\./*/g' <<<"$2")
-    until actual=$(cd "$work" && bash -c "$1" 2>&1 </dev/null) || true; [[ $actual == $pattern ]]; do
-        if ((SECONDS >= deadline)); then
-            printf 'FAILED  %s\nexpected:\n%s\ngot:\n%s\n' "$1" "$2" "$actual" >&2
-            return 1
-        fi
-        sleep 0.1
-    done
-    printf 'ok  %s\n' "$1"
-}
+refuse_taken PORT="$port" APP_PORT="$app"
 
 python3 - "$app" <<'PYTHON' &
 import http.server, sys

@@ -4,11 +4,6 @@
 # Environment: FYKE (the binary).
 set -euo pipefail
 
-fyke=${FYKE:+$(realpath "$FYKE")}
-cd "$(dirname "${BASH_SOURCE[0]}")"
-for built in ../../target/release/fyke ../../target/debug/fyke; do
-    [[ -n $fyke || ! -x $built ]] || fyke=$(realpath "$built")
-done
-[[ -n $fyke ]] || { echo "there is no binary: run \`cargo build --release\`, or set FYKE" >&2; exit 1; }
+source "$(dirname "${BASH_SOURCE[0]}")/../.run.sh"
 
 exec python3 manager.py "$fyke"
