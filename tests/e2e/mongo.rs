@@ -59,6 +59,33 @@ async fn proxy_for(servers: &[SocketAddr], more: &str, cluster: &str) -> Proxy {
     Launch::new(yaml).workers(2).start().await
 }
 
+/// Clients share connections to the servers.
+const POOL: &str = ", pool: { cluster: mongo }";
+/// Nobody who waits for one is refused.
+const PENDING: &str = ", circuit_breakers: { pending: 10000 }";
+
+/// A replica set, and a proxy in front of its members.
+async fn replica_set(members: usize, pool: &str, cluster: &str) -> (Deployment, Proxy) {
+    let set = Deployment::start(Options::posing(Pose::ReplicaSet), members).await.unwrap();
+    let servers: Vec<_> = set.servers().iter().map(MongoServer::address).collect();
+    let proxy = proxy_for(&servers, pool, cluster).await;
+    (set, proxy)
+}
+
+/// Every connection was given back.
+async fn nothing_is_lent(proxy: &Proxy) {
+    // A connection comes back after its answer has gone to the client.
+    support::eventually("every connection to be given back", async || {
+        (proxy.metric("fyke_cluster_leases_active", &[("cluster", "mongo")]).await == 0.0).then_some(())
+    })
+    .await;
+}
+
+/// Where drivers in other languages find the proxy.
+fn uri(proxy: &Proxy, options: &str) -> String {
+    format!("mongodb://{}/?appName=driven&serverSelectionTimeoutMS=20000{options}", proxy.web())
+}
+
 async fn client(proxy: &Proxy, more: &str) -> Client {
     let uri = format!("mongodb://{}/?appName=tester&serverSelectionTimeoutMS=10000{more}", proxy.web());
     Client::with_uri_str(uri).await.unwrap()
@@ -214,24 +241,12 @@ async fn a_server_that_goes_and_comes_back_leaves_nobody_stuck_and_nothing_dirty
     // What was under way when the server went has failed, and nothing else.
     assert!(served.load(Ordering::Relaxed) > 800, "{served:?} of 1600");
     assert_eq!(server.wire_errors(), Vec::<String>::new());
-    // A connection comes back after its answer has gone to the client.
-    support::eventually("every connection to be given back", async || {
-        (proxy.metric("fyke_cluster_leases_active", &[("cluster", "mongo")]).await == 0.0).then_some(())
-    })
-    .await;
-}
-
-/// A replica set, and a proxy whose clients share connections to its members.
-async fn replica_set(members: usize) -> (Deployment, Proxy) {
-    let set = Deployment::start(Options::posing(Pose::ReplicaSet), members).await.unwrap();
-    let servers: Vec<_> = set.servers().iter().map(MongoServer::address).collect();
-    let proxy = proxy_for(&servers, ", pool: { cluster: mongo }", ", circuit_breakers: { pending: 10000 }").await;
-    (set, proxy)
+    nothing_is_lent(&proxy).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_reach_the_primary_and_no_secondary() {
-    let (set, proxy) = replica_set(3).await;
+    let (set, proxy) = replica_set(3, POOL, PENDING).await;
     let mut written = 0;
     for (primary, server) in set.servers().iter().enumerate() {
         set.set_primary(Some(primary));
@@ -257,7 +272,7 @@ async fn writes_reach_the_primary_and_no_secondary() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_is_gone_is_followed_by_the_next_one() {
-    let (set, proxy) = replica_set(2).await;
+    let (set, proxy) = replica_set(2, POOL, PENDING).await;
     let client = client(&proxy, "&directConnection=true").await;
     people(&client).insert_one(doc! { "_id": 0 }).await.unwrap();
     set.server(0).unwrap().stop().await;

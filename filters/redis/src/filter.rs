@@ -43,11 +43,11 @@ pub enum Client {
 
 impl Client {
     /// What is remembered of it has changed.
-    fn weigh(&mut self, memory: &Memory) {
+    fn weigh(&mut self) {
         match self {
             Self::New => {}
-            Self::Plain(plain) => plain.weigh(memory),
-            Self::Linked(link) => link.weigh(memory),
+            Self::Plain(plain) => plain.weigh(),
+            Self::Linked(link) => link.weigh(),
         }
     }
 }
@@ -106,9 +106,9 @@ impl TcpFilter for Redis {
         *client = match &self.pool {
             Some(pool) => {
                 connection.borrows_upstream()?;
-                Client::Linked(Box::new(Link::new(pool)))
+                Client::Linked(Box::new(Link::new(pool, &self.memory)))
             }
-            None => Client::Plain(Box::default()),
+            None => Client::Plain(Box::new(Plain::new(&self.memory))),
         };
         self.stats.connected();
         Ok(TcpFlow::Continue)
@@ -120,7 +120,7 @@ impl TcpFilter for Redis {
             (Client::Linked(link), Some(pool)) => link.on_downstream(self, pool, data),
             _ => Ok(TcpFlow::Close),
         };
-        client.weigh(&self.memory);
+        client.weigh();
         flow
     }
 
@@ -130,7 +130,7 @@ impl TcpFilter for Redis {
             Client::Linked(link) => link.on_upstream(self, data),
             Client::New => Ok(TcpFlow::Close),
         };
-        client.weigh(&self.memory);
+        client.weigh();
         flow
     }
 
@@ -139,7 +139,7 @@ impl TcpFilter for Redis {
             (Client::Linked(link), Some(pool)) => link.on_leased(self, pool, lease, data),
             _ => Ok(TcpFlow::Close),
         };
-        client.weigh(&self.memory);
+        client.weigh();
         flow
     }
 
@@ -154,7 +154,7 @@ impl TcpFilter for Redis {
         if let (Client::Linked(link), Side::Upstream) = (&mut *client, side) {
             link.on_lost(self);
         }
-        client.weigh(&self.memory);
+        client.weigh();
     }
 
     fn on_log(&self, client: &mut Client, _: &StreamLog) {

@@ -14,7 +14,7 @@ const FEW: usize = 16;
 pub struct Memory(Rc<Cell<usize>>);
 
 /// What a connection has of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Share {
     memory: Memory,
     commands: usize,
@@ -25,21 +25,24 @@ impl Memory {
     pub fn most(&self, most: usize) -> usize {
         if self.0.get() < COMMANDS { most } else { most.min(FEW) }
     }
+
+    /// The part of a connection that has none.
+    pub fn share(&self) -> Share {
+        Share { memory: self.clone(), commands: 0 }
+    }
 }
 
 impl Share {
     /// So many commands are remembered now.
-    pub fn set(&mut self, memory: &Memory, commands: usize) {
-        if !Rc::ptr_eq(&self.memory.0, &memory.0) {
-            self.memory = memory.clone();
-        }
-        memory.0.set(memory.0.get().saturating_sub(self.commands).saturating_add(commands));
+    pub fn set(&mut self, commands: usize) {
+        let all = &self.memory.0;
+        all.set(all.get().saturating_sub(self.commands).saturating_add(commands));
         self.commands = commands;
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.memory.0.set(self.memory.0.get().saturating_sub(self.commands));
+        self.set(0);
     }
 }

@@ -11,7 +11,6 @@ use crate::patience::{BYTES, MESSAGES, later};
 use fyke_resp::{Bad, Cursor, Reader, Replies, Requests, Step};
 
 /// One client.
-#[derive(Default)]
 pub struct Plain {
     requests: Requests,
     replies: Replies,
@@ -39,6 +38,19 @@ enum Stop {
 }
 
 impl Plain {
+    /// A client that has said nothing.
+    pub fn new(memory: &Memory) -> Self {
+        Self {
+            requests: Requests::default(),
+            replies: Replies::default(),
+            dialogue: Dialogue::default(),
+            request_bytes: 0,
+            full: false,
+            blind: false,
+            share: memory.share(),
+        }
+    }
+
     /// Bytes of the client.
     ///
     /// # Errors
@@ -66,30 +78,20 @@ impl Plain {
                 Stop::Enough => {}
             }
         }
-        let beyond = self.requests.body();
-        if beyond > 0 {
-            self.requests.skip(beyond);
-            self.request_bytes += beyond;
-            data.skip(beyond)?;
-        }
+        self.request_bytes += pass_body(&mut self.requests, data)?;
         Ok(TcpFlow::Continue)
     }
 
     fn read_commands(&mut self, redis: &Redis, data: &Data, at: &mut usize) -> Result<Stop, Bad> {
         let now = time::now();
-        let mut cursor = Cursor::new(data, *at).within(BYTES);
-        let mut count = 0;
+        let mut cursor = Cursor::new(data, *at).within(BYTES).messages(MESSAGES);
         let stop = loop {
             if cursor.has_more() && self.dialogue.len() >= redis.in_flight() {
                 break Stop::Full;
             }
-            if cursor.has_more() && count >= MESSAGES {
-                break Stop::Enough;
-            }
             let before = cursor.at();
             let step = cursor.next(&mut self.requests).inspect_err(|bad| redis.stats.bad(Side::Downstream, *bad))?;
             self.request_bytes += (cursor.at() - before) as u64;
-            count += 1;
             match step {
                 Step::More if cursor.has_more() => break Stop::Enough,
                 Step::More => break Stop::Read,
@@ -125,28 +127,18 @@ impl Plain {
                 return later(Side::Upstream, data);
             }
         }
-        let beyond = self.replies.body();
-        if beyond > 0 {
-            self.replies.skip(beyond);
-            self.dialogue.reply_bytes += beyond;
-            data.skip(beyond)?;
-        }
+        self.dialogue.reply_bytes += pass_body(&mut self.replies, data)?;
         self.resume(redis)?;
         Ok(TcpFlow::Continue)
     }
 
     fn read_replies(&mut self, redis: &Redis, data: &Data, at: &mut usize) -> Result<Stop, Bad> {
         let now = time::now();
-        let mut cursor = Cursor::new(data, *at).within(BYTES);
-        let mut count = 0;
+        let mut cursor = Cursor::new(data, *at).within(BYTES).messages(MESSAGES);
         let stop = loop {
-            if cursor.has_more() && count >= MESSAGES {
-                break Stop::Enough;
-            }
             let before = cursor.at();
             let step = cursor.next(&mut self.replies).inspect_err(|bad| redis.stats.bad(Side::Upstream, *bad))?;
             self.dialogue.reply_bytes += (cursor.at() - before) as u64;
-            count += 1;
             match step {
                 // A server says by itself why it lets nobody in; then it closes.
                 Step::Whole => redis.hear(&mut self.dialogue, self.replies.reply(), now),
@@ -159,9 +151,9 @@ impl Plain {
     }
 
     /// How many commands are remembered has changed.
-    pub fn weigh(&mut self, memory: &Memory) {
+    pub fn weigh(&mut self) {
         self.dialogue.tidy();
-        self.share.set(memory, self.dialogue.len());
+        self.share.set(self.dialogue.len());
     }
 
     /// Commands that are held may go.
@@ -172,4 +164,14 @@ impl Plain {
         }
         Ok(())
     }
+}
+
+/// The rest of a string passes without being shown; how many bytes that is.
+fn pass_body(reader: &mut impl Reader, data: &mut Data) -> Result<u64> {
+    let beyond = reader.body();
+    if beyond > 0 {
+        reader.skip(beyond);
+        data.skip(beyond)?;
+    }
+    Ok(beyond)
 }

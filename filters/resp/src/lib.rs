@@ -155,12 +155,14 @@ pub struct Cursor<'a, S: Source + ?Sized> {
     window: Vec<u8>,
     /// Bytes that may still be looked at.
     left: usize,
+    /// Messages, and those that say nothing, that may still be found.
+    messages: usize,
 }
 
 impl<'a, S: Source + ?Sized> Cursor<'a, S> {
     /// Begins at `at`.
     pub fn new(source: &'a S, at: usize) -> Self {
-        Self { source, at, start: 0, window: Vec::new(), left: usize::MAX }
+        Self { source, at, start: 0, window: Vec::new(), left: usize::MAX, messages: usize::MAX }
     }
 
     /// Looks at about so many bytes and no more; those of bodies that are skipped do not count. Default: all that there are.
@@ -170,12 +172,19 @@ impl<'a, S: Source + ?Sized> Cursor<'a, S> {
         self
     }
 
+    /// Finds so many messages and no more, those that say nothing among them. Default: all that there are.
+    #[must_use]
+    pub const fn messages(mut self, most: usize) -> Self {
+        self.messages = most;
+        self
+    }
+
     /// How many bytes may still be looked at.
     pub const fn left(&self) -> usize {
         self.left
     }
 
-    /// Whether something is here that was not taken: [`next`](Self::next) has said that a message is whole, or has looked at as much as it may.
+    /// Whether something is here that was not taken: [`next`](Self::next) has said that a message is whole, or has done as much as it may.
     pub fn has_more(&self) -> bool {
         self.at < self.source.length()
     }
@@ -185,7 +194,7 @@ impl<'a, S: Source + ?Sized> Cursor<'a, S> {
         self.at
     }
 
-    /// Up to the end of the next message; `More`: all that is there was taken, or as much as may be looked at.
+    /// Up to the end of the next message; `More`: all that is there was taken, or as much as may be.
     ///
     /// # Errors
     /// It is not RESP.
@@ -201,13 +210,14 @@ impl<'a, S: Source + ?Sized> Cursor<'a, S> {
                 self.at += skipped;
                 continue;
             }
-            if self.left == 0 {
+            if self.left == 0 || self.messages == 0 {
                 return Ok(Step::More);
             }
             let (taken, step) = reader.feed(self.window())?;
             self.at += taken;
             self.left = self.left.saturating_sub(taken);
             if step != Step::More {
+                self.messages -= 1;
                 return Ok(step);
             }
             if taken == 0 && reader.body() == 0 {

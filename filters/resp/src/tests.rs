@@ -177,6 +177,17 @@ fn bodies_are_not_looked_at() {
     assert_eq!(reader.body(), 500_000_000 - 64);
 }
 
+#[test]
+fn no_more_messages_are_found_than_may_be() {
+    let bytes = b"PING\r\n\r\nPING\r\n";
+    let mut cursor = Cursor::new(&bytes[..], 0).messages(2);
+    let mut reader = Requests::default();
+    for (step, at) in [(Step::Whole, 6), (Step::Nothing, 8), (Step::More, 8)] {
+        assert_eq!((cursor.next(&mut reader), cursor.at()), (Ok(step), at));
+    }
+    assert!(cursor.has_more());
+}
+
 /// Any value, as a server may send it.
 fn value() -> impl Strategy<Value = Vec<u8>> {
     let text = "[a-z ]{0,20}";

@@ -96,4 +96,11 @@ impl Pipeline<'_> {
         let command = script.command(b"EVALSHA", keys, arguments, &count);
         self.command(&command)
     }
+
+    /// Adds a script by its text (`EVAL`), from which the server learns it: for where nobody hears that it does not know the hash.
+    pub fn script_text(self, script: &Script, keys: &[impl AsRef<[u8]>], arguments: &[impl AsRef<[u8]>]) -> Self {
+        let count = keys.len().to_string();
+        let command = script.command(b"EVAL", keys, arguments, &count);
+        self.command(&command)
+    }
 }

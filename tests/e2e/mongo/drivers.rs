@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     counts::{expect_same, of_proxy, of_servers},
-    proxy,
+    nothing_is_lent, proxy, uri,
 };
 use crate::support::{Proxy, eventually, long};
 
@@ -35,8 +35,7 @@ async fn stage(pool: bool) -> (MongoServer, Proxy) {
 }
 
 fn settings(proxy: &Proxy, options: &str) -> Value {
-    let uri = format!("mongodb://{}/?appName=driven&serverSelectionTimeoutMS=20000{options}", proxy.web());
-    json!({ "uri": uri, "operations": operations() })
+    json!({ "uri": uri(proxy, options), "operations": operations() })
 }
 
 /// Who starts clients of one driver.
@@ -58,14 +57,6 @@ async fn everything_is_counted(start: Start, pool: bool, options: &str) {
     }
     let compressed = server.log().entries().iter().filter(|entry| entry.compressor.is_some()).count() as u64;
     assert_eq!(compressed > operations() / 2, options.contains("compressors") && !pool, "{compressed}");
-}
-
-pub async fn nothing_is_lent(proxy: &Proxy) {
-    // A connection comes back after its answer has gone to the client.
-    eventually("every connection to be given back", async || {
-        (proxy.metric("fyke_cluster_leases_active", &[("cluster", "mongo")]).await == 0.0).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use fyke_mongo_server::{Deployment, Options, Pose};
+use fyke_mongo_server::Deployment;
 use fyke_peers::{MongoClients, Outcome};
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
-use super::{client, drivers::nothing_is_lent, process::Process, proxy, proxy_for};
+use super::{client, nothing_is_lent, process::Process, proxy, replica_set, uri};
 use crate::support::{Proxy, long};
 
 const POOL: &str = ", pool: { cluster: mongo, queue_timeout: 20s }";
@@ -26,8 +26,8 @@ fn times() -> usize {
 
 /// Clients that work through the proxy until they are told to stop. What happens meanwhile is up to the closure, which must not wait for ever.
 async fn meanwhile(proxy: &Proxy, options: &str, trouble: impl AsyncFnOnce(&mut Working)) -> Option<Outcome> {
-    let uri = format!("mongodb://{}/?appName=driven&serverSelectionTimeoutMS=20000{options}", proxy.web());
-    let clients = MongoClients::start(&json!({ "uri": uri, "operations": null, "rough": true }))?;
+    let settings = json!({ "uri": uri(proxy, options), "operations": null, "rough": true });
+    let clients = MongoClients::start(&settings)?;
     let mut working = Working(Some(clients));
     working.when(MongoClients::ready).await;
     trouble(&mut working).await;
@@ -83,14 +83,6 @@ fn told_to_try_again(outcome: &Outcome, error: &str) -> u64 {
     rows.iter().filter_map(|row| row[3].as_u64()).sum()
 }
 
-async fn set() -> (Deployment, Proxy) {
-    let options = Options { pose: Pose::ReplicaSet, ..Options::default() };
-    let set = Deployment::start(options, 2).await.unwrap();
-    let addresses: Vec<_> = set.servers().iter().map(fyke_mongo_server::MongoServer::address).collect();
-    let proxy = proxy_for(&addresses, POOL, FEW).await;
-    (set, proxy)
-}
-
 fn expect_clean(set: &Deployment) {
     for server in set.servers() {
         assert_eq!(server.wire_errors(), Vec::<String>::new());
@@ -99,7 +91,7 @@ fn expect_clean(set: &Deployment) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn elections_are_tried_over_by_drivers() {
-    let (set, proxy) = set().await;
+    let (set, proxy) = replica_set(2, POOL, FEW).await;
     // Each worker of the proxy is told by an error of its own, so that one more try may not be enough.
     let outcome = meanwhile(&proxy, "&timeoutMS=20000", async |working| {
         for election in 1..=times() * 2 {
@@ -117,7 +109,7 @@ async fn elections_are_tried_over_by_drivers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_are_cut_are_tried_over() {
-    let (set, proxy) = set().await;
+    let (set, proxy) = replica_set(2, POOL, FEW).await;
     let outcome = meanwhile(&proxy, "", async |working| {
         for _ in 0..times() * 2 {
             working.goes_on().await;
@@ -132,7 +124,7 @@ async fn connections_that_are_cut_are_tried_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_dies_is_followed_to_the_next_one() {
-    let (set, proxy) = set().await;
+    let (set, proxy) = replica_set(2, POOL, FEW).await;
     // Drivers try again as long as they have time.
     let outcome = meanwhile(&proxy, "&timeoutMS=20000", async |working| {
         for election in 1..=times() {
@@ -152,7 +144,7 @@ async fn a_primary_that_dies_is_followed_to_the_next_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_freezes_is_followed_to_the_next_one() {
-    let (set, proxy) = set().await;
+    let (set, proxy) = replica_set(2, POOL, FEW).await;
     let outcome = meanwhile(&proxy, "&socketTimeoutMS=3000", async |working| {
         for election in 1..=times() {
             working.goes_on().await;
@@ -204,10 +196,10 @@ async fn a_server_that_is_frozen_holds_nobody_longer_than_they_wait() {
     let outcome = meanwhile(&proxy, "&socketTimeoutMS=4000", async |working| {
         for _ in 0..times() {
             working.goes_on().await;
-            server.freeze().await;
+            server.process.freeze().await;
             // Each of them waits in vain once, and tries again.
             working.when(|clients| clients.lost(8)).await;
-            server.thaw();
+            server.process.thaw();
         }
         working.goes_on().await;
     });

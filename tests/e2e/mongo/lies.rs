@@ -12,7 +12,7 @@ use mongodb::{
     error::{Error, ErrorKind},
 };
 
-use super::{client, drivers::nothing_is_lent, people, proxy};
+use super::{POOL, client, nothing_is_lent, people, proxy};
 use crate::support::{Proxy, eventually, soon};
 
 /// What it is answered when it is asked for itself.
@@ -39,9 +39,8 @@ const ALONE: &str = "&retryReads=false&maxPoolSize=1";
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_pool_on_a_lie_is_an_error_of_one_client() {
     let Some(liar) = MongoLiar::start() else { return };
-    let pool = ", pool: { cluster: mongo }";
     let few = ", circuit_breakers: { connections: 4, pending: 10000 }";
-    let proxy = proxy(([127, 0, 0, 1], liar.port).into(), pool, few).await;
+    let proxy = proxy(([127, 0, 0, 1], liar.port).into(), POOL, few).await;
     let over = Arc::new(AtomicBool::new(false));
     let mut neighbours = tokio::task::JoinSet::new();
     for number in 0..4 {

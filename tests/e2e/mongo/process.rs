@@ -2,16 +2,14 @@
 
 use std::{
     net::SocketAddr,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
-
-use crate::support::{eventually, lines::Lines, process::fyke};
+use crate::support::{eventually, lines::Lines, process::fyke, running::Running};
 
 /// One that runs until this is dropped. What it knows is lost with it.
 pub struct Process {
-    child: Child,
+    pub process: Running,
     pub address: SocketAddr,
 }
 
@@ -30,46 +28,17 @@ impl Process {
             .spawn()
             .expect("mongo-server is beside the proxy's binary");
         let said = Lines::collect(child.stdout.take().unwrap());
+        let process = Running(child);
         let address = eventually("the server listens", async || {
             said.find(|line| line.strip_prefix("listening on ")?.parse::<SocketAddr>().ok())
         });
         let address = address.await;
-        Self { child, address }
+        Self { process, address }
     }
 
     /// Ends it at once, and starts another at the same port.
     pub async fn replace(&mut self) {
-        self.kill();
+        self.process.kill();
         *self = Self::at(self.address.port()).await;
-    }
-
-    fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    /// Stops it where it is: its socket still takes connections and bytes, and nothing is answered.
-    pub async fn freeze(&self) {
-        self.signal(Signal::STOP);
-        let status = format!("/proc/{}/stat", self.child.id());
-        // The signal is under way for a moment.
-        eventually("the server is frozen", async || {
-            std::fs::read_to_string(&status).unwrap().contains(") T ").then_some(())
-        })
-        .await;
-    }
-
-    pub fn thaw(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
     }
 }

@@ -1,6 +1,5 @@
 //! Limits that are counted by several servers of Redis: a cluster, or a primary and its replica.
 
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use super::{admitted, global_at, two};
@@ -13,18 +12,14 @@ const TENANT: &str = "{ name: tenant, global: true, key: [{ from: { request_head
 /// Servers of Redis Cluster, each of which has a third of the slots.
 struct Cluster {
     nodes: Vec<Redis>,
-    _folders: Vec<TempDir>,
 }
 
 impl Cluster {
     async fn start() -> Self {
-        let (mut nodes, mut folders, mut buses) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut nodes, mut buses) = (Vec::new(), Vec::new());
         for _ in 0..3 {
-            let folder = tempfile::tempdir().unwrap();
             let bus = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port().to_string();
-            let directory = folder.path().to_str().unwrap();
-            nodes.push(Redis::with(&["--cluster-enabled", "yes", "--cluster-port", &bus, "--dir", directory]).await);
-            folders.push(folder);
+            nodes.push(Redis::with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await);
             buses.push(bus);
         }
         for (node, slots) in nodes.iter().zip([["0", "5461"], ["5462", "10923"], ["10924", "16383"]]) {
@@ -41,7 +36,7 @@ impl Cluster {
             })
             .await;
         }
-        Self { nodes, _folders: folders }
+        Self { nodes }
     }
 
     /// A hash tag whose slot a node has.
@@ -129,7 +124,7 @@ async fn a_primary_that_dies_is_left_for_the_one_that_takes_its_place() {
     };
     healthy(1.0).await;
     assert_eq!(admitted(&proxy, 8, 3, "x-tenant: a\r\n").await, 20);
-    old.kill();
+    old.process.kill();
     assert_eq!(proxy.get_with("/", "x-tenant: c\r\n").await.status(), 429);
     assert_eq!(new.ask(&["REPLICAOF", "NO", "ONE"]).await, "+OK");
     eventually("the new one to count", async || {

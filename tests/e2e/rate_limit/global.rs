@@ -169,7 +169,7 @@ async fn who_leaves_while_redis_is_asked_holds_nothing() {
     // So that the server knows the script.
     assert_eq!(proxy.get("/").await.status(), 200);
     open.send(false).unwrap();
-    redis.freeze().await;
+    redis.process.freeze().await;
     let waiting = [asks(&proxy).await, asks(&proxy).await, asks(&proxy).await];
     proxy.metric_reaches("fyke_listener_connections_active", &[("listener", "web")], 3.0).await;
     drop(waiting);
@@ -177,7 +177,7 @@ async fn who_leaves_while_redis_is_asked_holds_nothing() {
         (proxy.metric("fyke_listener_connections_active", &[("listener", "web")]).await == 0.0).then_some(())
     })
     .await;
-    redis.thaw();
+    redis.process.thaw();
     // What was asked of it meanwhile is executed in its order.
     places(&redis, KEY, 0).await;
     assert_eq!(upstream.seen().len(), 1);

@@ -88,7 +88,7 @@ async fn outages(mode: &str, through: Through) {
     recovered(&pressure, &proxies).await;
     counts(&pressure, &proxies, through).await;
 
-    redis.kill();
+    redis.process.kill();
     decides(&pressure, through, "killed").await;
     redis.restart().await;
     recovered(&pressure, &proxies).await;
@@ -97,9 +97,9 @@ async fn outages(mode: &str, through: Through) {
     assert!(connections <= 12, "{connections} connections after the restart");
     counts(&pressure, &proxies, through).await;
 
-    redis.freeze().await;
+    redis.process.freeze().await;
     decides(&pressure, through, "frozen").await;
-    redis.thaw();
+    redis.process.thaw();
     recovered(&pressure, &proxies).await;
     counts(&pressure, &proxies, through).await;
     assert!(redis.info("connected_clients").await <= 6);
@@ -133,7 +133,7 @@ async fn nobody_waits_for_more_than_twenty_milliseconds_by_default() {
     let (one, other) = two(&global(&upstream, &redis, "", RULE)).await;
     let pressure = Pressure::begin(&[&one, &other], 2);
     pressure.seen(0, 5).await;
-    redis.freeze().await;
+    redis.process.freeze().await;
     let phase = pressure.round(20).await;
     let mut took: Vec<Duration> = pressure.answers(phase).iter().map(|answer| answer.took).collect();
     took.sort_unstable();
@@ -142,6 +142,6 @@ async fn nobody_waits_for_more_than_twenty_milliseconds_by_default() {
     assert!(middle >= Duration::from_millis(18), "{took:?}");
     assert!(took[took.len() / 4] <= Duration::from_millis(120), "{took:?}");
     assert!(most <= Duration::from_millis(20) + SLACK, "{most:?}");
-    redis.thaw();
+    redis.process.thaw();
     pressure.end().await;
 }

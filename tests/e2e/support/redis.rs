@@ -2,19 +2,21 @@
 
 use std::{
     net::SocketAddr,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::{Conn, eventually};
+use super::{Conn, eventually, running::Running};
 
 /// One that runs until this is dropped.
 pub struct Redis {
-    process: Child,
+    pub process: Running,
     arguments: Vec<String>,
     pub address: SocketAddr,
+    /// Replicas write what they load into a file.
+    _folder: TempDir,
 }
 
 impl Redis {
@@ -29,9 +31,11 @@ impl Redis {
         let address = free.local_addr().unwrap();
         drop(free);
         let port = address.port().to_string();
-        let always = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().to_str().unwrap();
+        let always = ["--port", &port, "--bind", "127.0.0.1", "--dir", directory, "--save", "", "--appendonly", "no"];
         let arguments: Vec<String> = always.iter().chain(more).map(|word| (*word).to_owned()).collect();
-        let redis = Self { process: launch(&arguments), arguments, address };
+        let redis = Self { process: launch(&arguments), arguments, address, _folder: folder };
         redis.listens().await;
         redis
     }
@@ -40,35 +44,10 @@ impl Redis {
         eventually("Redis listens", async || tokio::net::TcpStream::connect(self.address).await.ok()).await;
     }
 
-    /// Ends it at once. Whatever it knew is lost.
-    pub fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-
     /// Starts it again, on the same port.
     pub async fn restart(&mut self) {
         self.process = launch(&self.arguments);
         self.listens().await;
-    }
-
-    /// Stops it where it is: its socket still takes connections and bytes, and nothing is answered.
-    pub async fn freeze(&self) {
-        self.signal(Signal::STOP);
-        let status = format!("/proc/{}/stat", self.process.id());
-        // The signal is under way for a moment.
-        eventually("Redis is frozen", async || {
-            std::fs::read_to_string(&status).unwrap().contains(") T ").then_some(())
-        })
-        .await;
-    }
-
-    pub fn thaw(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
     /// What it answers to a command: of bulk strings their text, else the first line as it is.
@@ -89,15 +68,9 @@ impl Redis {
     }
 }
 
-fn launch(arguments: &[String]) -> Child {
-    Command::new("redis-server").args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn launch(arguments: &[String]) -> Running {
+    let mut command = Command::new("redis-server");
+    Running(command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
 }
 
 /// As it is sent.

@@ -7,7 +7,6 @@ use fyke_sdk::{Data, LeaseRefused, LeaseToken, Leased, Result, Side, abi};
 
 use super::exchange::{Exchange, Failure, Lease, Target, Upstream};
 use super::failure::{Breakage, LeaseFailure};
-use super::fleet::Topology;
 use super::greeting::failure;
 use super::service::Service;
 use super::stats::Counted;
@@ -129,8 +128,7 @@ impl Mongo {
 
     /// Asks again for what the exchange wants.
     pub(super) fn ask_again(&self, pool: &Service, link: &mut Link, cx: &mut Connection) -> Result<()> {
-        let is_heard = || pool.with(link.to, |environment| environment.fleet.topology() != Topology::Unknown);
-        if link.introduction == Introduction::Waits && is_heard() {
+        if link.introduction == Introduction::Waits && pool.has_heard(link.to) {
             return introduced(link);
         }
         match link.wanted.take() {

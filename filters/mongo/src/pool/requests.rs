@@ -9,7 +9,6 @@ use super::errors::{Code, ErrorReply, Form};
 use super::exchange::{Decision, Exchange, Lease, Request};
 use super::facts::Command;
 use super::failure::{LeaseFailure, left_behind, not_sent};
-use super::fleet::Topology;
 use super::hello::HelloName;
 use super::link::{Introduction, Link, drop_request};
 use super::operation::Operation;
@@ -148,8 +147,10 @@ impl Mongo {
             pool.stats.denied("left_behind");
             return self.tell(link, cx, &left_behind(), form);
         }
-        let is_unheard = || pool.with(link.to, |environment| environment.fleet.topology() == Topology::Unknown);
-        if link.introduction == Introduction::None && HelloName::of_command(command.name).is_some() && is_unheard() {
+        if link.introduction == Introduction::None
+            && HelloName::of_command(command.name).is_some()
+            && !pool.has_heard(link.to)
+        {
             link.introduction = Introduction::Waits;
             return self.ask(pool, link, cx, Lease::any());
         }

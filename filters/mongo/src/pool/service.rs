@@ -12,7 +12,7 @@ use super::directory::{self, Directory, LABEL};
 use super::errors::{Code, ErrorReply};
 use super::exchange::{Environment, Lease, Settings, Target};
 use super::failure::denied;
-use super::fleet::Limits;
+use super::fleet::{Limits, Topology};
 use super::handshake::Credential;
 use super::hello::HelloConfig;
 use super::login::{ClientAuth, Identity};
@@ -138,6 +138,11 @@ impl Service {
     /// What is known of the servers there.
     pub fn directory(&self, to: Destination) -> &RefCell<Directory> {
         &self.ways.at(to.way).directory
+    }
+
+    /// Whether any of the servers there was heard.
+    pub fn has_heard(&self, to: Destination) -> bool {
+        self.with(to, |environment| environment.fleet.topology() != Topology::Unknown)
     }
 
     /// Runs a step of an exchange.

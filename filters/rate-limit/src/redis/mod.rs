@@ -156,10 +156,7 @@ impl Store {
         if now < self.known_until.get() {
             return pipeline.script(&self.script, question.keys(), question.arguments()).send();
         }
-        let count = question.keys().len().to_string();
-        let mut command = vec![&b"EVAL"[..], self.script.text().as_bytes(), count.as_bytes()];
-        command.extend(question.keys().iter().chain(question.arguments()).map(Vec::as_slice));
-        pipeline.command(&command).send()?;
+        pipeline.script_text(&self.script, question.keys(), question.arguments()).send()?;
         if self.known_until.get() > 0 {
             self.known_until.set(now.saturating_add(KNOWN));
         }

@@ -48,22 +48,22 @@ enum Turn {
 
 impl Link {
     /// A client that has said nothing.
-    pub fn new(pool: &Pool) -> Self {
+    pub fn new(pool: &Pool, memory: &Memory) -> Self {
         Self {
             session: Session::new(pool),
             lease: Lease::None,
             queue: Queue::default(),
             dialogue: Dialogue::default(),
             replies: Replies::default(),
-            share: Share::default(),
+            share: memory.share(),
         }
     }
 
     /// How many commands are remembered has changed.
-    pub fn weigh(&mut self, memory: &Memory) {
+    pub fn weigh(&mut self) {
         self.dialogue.tidy();
         self.queue.tidy();
-        self.share.set(memory, self.queue.ready.len() + self.dialogue.len());
+        self.share.set(self.queue.ready.len() + self.dialogue.len());
     }
 
     /// Bytes of the client, or what of them is held.

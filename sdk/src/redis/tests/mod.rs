@@ -264,6 +264,17 @@ fn a_script_is_sent_once_and_then_known_by_its_hash() {
 }
 
 #[test]
+fn among_other_commands_a_script_goes_by_its_hash_or_with_its_text() {
+    let (redis, script) = (Redis::new("cache"), Script::new("return ARGV[1]"));
+    let pipeline = redis.pipeline().script(&script, &["k"], &["a", "b"]).script_text(&script, &["k"], &["a", "b"]);
+    for (at, command, named) in [(0, "EVALSHA", script.hash()), (1, "EVAL", script.text())] {
+        let mut wanted = Vec::new();
+        resp::push_command(&mut wanted, &[command, named, "1", "k", "a", "b"]);
+        assert_eq!(pipeline.bytes_of(at), wanted);
+    }
+}
+
+#[test]
 fn a_script_has_one_timeout_for_both_attempts() {
     let mut host = asks("{}");
     host.redis("cache", |command| match command.name().as_str() {

@@ -125,10 +125,10 @@ class Acts:
         expect("sums", list(self.people.aggregate(stages, comment=comment)), [{"_id": self.mark, "sum": 10}])
         expect("counted", self.people.count_documents(self.mine, comment=comment), 5)
         expect("distinct", sorted(self.people.distinct("n", self.mine, comment=comment)), [0, 1, 2, 3, 4])
-        self.bulk_removed(documents, comment)
+        self.bulk_removed(self.people, documents, comment)
 
-    def bulk_removed(self, documents, comment):
-        self.people.bulk_write([DeleteOne({"_id": document["_id"]}) for document in documents], comment=comment)
+    def bulk_removed(self, collection, documents, comment):
+        collection.bulk_write([DeleteOne({"_id": document["_id"]}) for document in documents], comment=comment)
 
     def transaction(self, comment):
         documents = self.documents(2)
@@ -142,7 +142,7 @@ class Acts:
         with self.mongo.start_session() as session:
             session.with_transaction(write)
         expect("committed", len(self.own(self.orders.find(self.mine, comment=comment))), 2)
-        self.orders.bulk_write([DeleteOne({"_id": document["_id"]}) for document in documents], comment=comment)
+        self.bulk_removed(self.orders, documents, comment)
 
     def catalogue(self, comment):
         self.shop.command("ping")

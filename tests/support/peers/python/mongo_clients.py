@@ -44,7 +44,7 @@ def say(**event):
         print(json.dumps(event), flush=True)
 
 
-class Heard(monitoring.CommandListener):
+class Heard:
     """What the driver says of its commands. All clients together."""
 
     def __init__(self):

@@ -121,13 +121,6 @@ impl Outcome {
         self.value["acts"][act].as_u64().unwrap_or(0)
     }
 
-    /// Of those, how many failed.
-    #[must_use]
-    pub fn failed(&self, act: &str) -> u64 {
-        let kinds = self.value["failed"][act].as_object();
-        kinds.into_iter().flat_map(|kinds| kinds.values()).filter_map(Value::as_u64).sum()
-    }
-
     /// Of the longest act.
     #[must_use]
     pub fn slowest(&self) -> Duration {

@@ -22,9 +22,4 @@ impl MongoLiar {
         let lied = self.script.hear(|line| (line["lie"] == lie).then_some(()));
         assert_eq!(lied, Some(()), "{lie} was not told");
     }
-
-    /// How many connections were made since this was asked last.
-    pub fn connected(&self) -> usize {
-        self.script.said().filter(|line| line["event"] == "connected").count()
-    }
 }

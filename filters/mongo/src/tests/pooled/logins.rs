@@ -45,12 +45,6 @@ fn ask(host: &TcpHost<Mongo>, client: u32, document: &Document) -> Document {
     read(&host.written(Downstream, client)).1
 }
 
-fn refuse_all(host: &TcpHost<Mongo>, client: u32) {
-    while host.leases(client).last().is_some_and(|lease| lease.state == LeaseState::Asked) {
-        host.refuse(client, fyke_sdk::lease::Reason::Connect, "");
-    }
-}
-
 /// Logs in, with the first step in the greeting or not. The last reply.
 fn log_in(host: &TcpHost<Mongo>, client: u32, user: &str, key: &[u8], is_speculative: bool) -> Document {
     let mut scram = Client::new(Hash::Sha256, user, b"nonce");
@@ -138,9 +132,7 @@ fn a_user_may_name_only_its_databases() {
         assert_eq!(written.is_empty(), may, "{document}");
         if may {
             // The servers are asked first, and then for a connection.
-            while last(&host, client).state == LeaseState::Asked {
-                host.refuse(client, fyke_sdk::lease::Reason::Connect, "");
-            }
+            refuse_all(&host, client);
             assert_eq!(told(&host, client).0, 6, "{document}");
         } else {
             assert_eq!(read(&written).1.get_i32("code").unwrap(), 13, "{document}");

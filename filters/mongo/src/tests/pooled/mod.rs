@@ -42,10 +42,15 @@ fn read(bytes: &[u8]) -> (i32, Document) {
 
 /// A new connection of the pool, without a credential.
 fn opened(host: &TcpHost<Mongo>, server: &str) {
-    let fresh = host.open("db", server, b"", "");
+    opened_as(host, "db", server, &hello(server));
+}
+
+/// The same in any cluster, of a server that says this of itself.
+fn opened_as(host: &TcpHost<Mongo>, cluster: &str, server: &str, hello: &Document) {
+    let fresh = host.open(cluster, server, b"", "");
     let (number, asked) = read(&host.written(Upstream, fresh));
     assert_eq!(asked.keys().next().unwrap(), "hello");
-    host.send(Upstream, fresh, &reply(number, &hello(server)), false);
+    host.send(Upstream, fresh, &reply(number, hello), false);
     assert_eq!(host.verdict(fresh), Some(Ok(())));
     host.finish(fresh);
 }
@@ -64,6 +69,13 @@ fn last(host: &TcpHost<Mongo>, client: u32) -> LeaseRecord {
 
 fn states(host: &TcpHost<Mongo>, client: u32) -> Vec<LeaseState> {
     host.leases(client).into_iter().map(|lease| lease.state).collect()
+}
+
+/// Nothing is lent to it, whatever it asks for.
+fn refuse_all(host: &TcpHost<Mongo>, client: u32) {
+    while host.leases(client).last().is_some_and(|lease| lease.state == LeaseState::Asked) {
+        host.refuse(client, fyke_sdk::lease::Reason::Connect, "");
+    }
 }
 
 fn role(role: &str) -> Option<(String, String)> {
@@ -107,11 +119,8 @@ fn the_first_greeting_waits_for_a_server_and_no_longer_than_there_may_be_one() {
     assert!(host.written(Downstream, first).is_empty(), "nobody knows what is behind the pool");
     assert_eq!(last(&host, first).endpoint, PRIMARY);
     // A standalone, which has no retryable writes.
-    let fresh = host.open("db", PRIMARY, b"", "");
-    let (number, _) = read(&host.written(Upstream, fresh));
     let standalone = doc! { "isWritablePrimary": true, "maxWireVersion": 21, "minWireVersion": 0, "logicalSessionTimeoutMinutes": 30, "ok": 1.0 };
-    host.send(Upstream, fresh, &reply(number, &standalone), false);
-    assert_eq!(host.verdict(fresh), Some(Ok(())));
+    opened_as(&host, "db", PRIMARY, &standalone);
     host.lend(first, PRIMARY);
     assert_eq!(host.leases(first)[0].state, LeaseState::Released);
     let (_, told) = read(&host.written(Downstream, first));
@@ -132,9 +141,7 @@ fn where_no_server_can_be_heard_a_greeting_is_answered_all_the_same() {
     let greeting = command(1, &doc! { "hello": 1, "$db": "admin" });
     let (client, _) = host.connect();
     host.send(Downstream, client, &greeting, false);
-    while last(&host, client).state == LeaseState::Asked {
-        host.refuse(client, fyke_sdk::lease::Reason::Connect, "");
-    }
+    refuse_all(&host, client);
     assert!(read(&host.written(Downstream, client)).1.get_bool("isWritablePrimary").unwrap());
     let asked = host.leases(client).len();
     host.send(Downstream, client, &greeting, false);
@@ -245,12 +252,9 @@ fn in_transaction(mut document: Document, starts: bool) -> Vec<u8> {
 fn a_transaction_stays_with_its_server_to_the_commit() {
     let host = pool(r#"{"pool": {"cluster": "db"}}"#);
     // Two mongos: any would do.
-    for server in [PRIMARY, SECONDARY] {
-        let fresh = host.open("db", server, b"", "");
-        let (number, _) = read(&host.written(Upstream, fresh));
-        let greeting = doc! { "isWritablePrimary": true, "msg": "isdbgrid", "maxWireVersion": 21, "ok": 1.0 };
-        host.send(Upstream, fresh, &reply(number, &greeting), false);
-    }
+    let mongos = doc! { "isWritablePrimary": true, "msg": "isdbgrid", "maxWireVersion": 21, "ok": 1.0 };
+    opened_as(&host, "db", PRIMARY, &mongos);
+    opened_as(&host, "db", SECONDARY, &mongos);
     let ok = reply(1, &doc! { "n": 1, "ok": 1.0 });
     let (client, _) = host.connect();
     exchange(&host, client, SECONDARY, &in_transaction(doc! { "insert": "users" }, true), &ok);

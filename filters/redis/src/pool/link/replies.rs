@@ -18,11 +18,10 @@ impl Link {
             return Ok(TcpFlow::NeedMore);
         }
         let now = time::now();
-        let mut cursor = Cursor::new(&*data, 0).within(BYTES);
-        let (mut before, mut count) = (0, 0);
+        let mut cursor = Cursor::new(&*data, 0).within(BYTES).messages(MESSAGES);
+        let mut before = 0;
         let mut over = false;
-        while !over && cursor.has_more() && count < MESSAGES {
-            count += 1;
+        while !over && cursor.has_more() {
             let step = cursor.next(&mut self.replies).inspect_err(|bad| redis.stats.bad(Side::Upstream, *bad))?;
             self.dialogue.reply_bytes += (cursor.at() - before) as u64;
             before = cursor.at();
