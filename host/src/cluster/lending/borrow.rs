@@ -1,6 +1,10 @@
 //! Borrowing, waiting, giving back.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
 use tokio::{
     sync::oneshot,
@@ -9,6 +13,10 @@ use tokio::{
 
 use super::{Ask, Kept, Key, Lent, Reason, Refusal, Waiter, line::PRIORITY, queue::Place};
 use crate::cluster::{Choice, error::Limit, local::LocalCluster, pool::LocalEndpoint, wait::Pending};
+
+/// So many connections may go past the first who waits, because they do not suit it, before one is closed to make room for its own. To open one
+/// costs as much as many exchanges.
+const MOST_PASSED: u32 = 16;
 
 /// A place in the queue, left when this is dropped.
 struct Standing<'a> {
@@ -61,7 +69,7 @@ impl LocalCluster {
         let limit = ask.timeout.unwrap_or(self.shared.settings.connect_timeout);
         let (reply, answer) = oneshot::channel();
         let client = ask.client;
-        let waiter = Waiter { ask, target: RefCell::new(Some(Rc::clone(&endpoint))), reply };
+        let waiter = Waiter { ask, target: RefCell::new(Some(Rc::clone(&endpoint))), passed: Cell::new(0), reply };
         let place = self.lending.queue.borrow_mut().push(client, waiter);
         let mut standing = Standing { cluster: self, place, reply: answer };
         self.open_lines(&endpoint);
@@ -127,7 +135,22 @@ impl LocalCluster {
             line.transport.cut();
             return;
         }
-        self.offer(line, None);
+        if !self.makes_room(&line) {
+            self.offer(line, None);
+        }
+    }
+
+    /// Whether a connection is to be closed, so that the first who waits has one opened: for long enough others were served before it, whom these
+    /// connections suit.
+    fn makes_room(&self, line: &Kept) -> bool {
+        let queue = self.lending.queue.borrow();
+        let Some((_, first)) = queue.iter().next().filter(|_| self.shared.is_starving(PRIORITY)) else { return false };
+        if first.ask.key == line.key && line.endpoint.shared.meets(&first.ask.choice) {
+            return false;
+        }
+        let passed = first.passed.get() + 1;
+        first.passed.set(passed % MOST_PASSED);
+        passed == MOST_PASSED
     }
 
     /// Gives a connection to the first that it suits. The one for whom it was opened takes it also from an endpoint that is not well: the

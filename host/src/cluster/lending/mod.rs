@@ -3,7 +3,8 @@
 //! A cluster keeps connections that a filter has made fit to be lent, apart by whose they are ([`Key`]). Whoever borrows one gets an idle one, or
 //! waits: in a queue that is fair to clients, while a connection is opened for it, a few to each endpoint at a time. One that comes back, or
 //! was opened, goes to the first that it suits; whoever is left without then gets another one opened. A connection is idle only when it
-//! suits nobody who waits, so that whoever comes later may have it at once. The circuit breakers of the cluster bound connections and waiters, over all workers.
+//! suits nobody who waits, so that whoever comes later may have it at once; and where there may be no more of them, one is closed now and then in
+//! favour of whoever waits for another kind. The circuit breakers of the cluster bound connections and waiters, over all workers.
 
 mod borrow;
 mod line;
@@ -12,7 +13,13 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-use std::{cell::RefCell, collections::VecDeque, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    net::SocketAddr,
+    rc::Rc,
+    time::Duration,
+};
 
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{Notify, oneshot};
@@ -131,6 +138,8 @@ struct Waiter {
     ask: Ask,
     /// Where a connection is to be opened for it; nowhere, once somebody does that.
     target: RefCell<Option<Rc<LocalEndpoint>>>,
+    /// Connections that went to those behind it, because they do not suit it.
+    passed: Cell<u32>,
     reply: oneshot::Sender<Result<Lent, Refusal>>,
 }
 

@@ -230,6 +230,29 @@ async fn who_waits_for_an_endpoint_that_leaves_gets_no_other_one() {
 }
 
 #[tokio::test]
+async fn who_waits_for_one_endpoint_is_served_although_others_always_wait_for_another() {
+    on_a_worker(async {
+        let servers = Server::several::<2>().await;
+        let clients = Clients::new(&servers, "circuit_breakers: { connections: 1 }", Handshakes::default());
+        let mut lent = clients.borrow(at(&servers[0])).await.unwrap();
+        let other = clients.wait(at(&servers[1])).await;
+        let mut before = 0;
+        while !other.is_finished() {
+            let next = clients.wait(at(&servers[0])).await;
+            lent.give_back();
+            lent = tokio::select! {
+                lent = soon(next) => lent.unwrap(),
+                () = eventually("the other is served", || other.is_finished()) => break,
+            };
+            before += 1;
+        }
+        assert_eq!(soon(other).await.unwrap().address(), Some(servers[1].address));
+        assert_eq!(before, 15, "connections are not closed for every one who waits");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_endpoint_that_does_not_answer_keeps_nobody_from_the_others() {
     on_a_worker(async {
         let servers = Server::several::<2>().await;
