@@ -191,13 +191,53 @@ async fn without_its_control_plane_a_proxy_goes_on_and_starts_from_disk() {
     says(&proxy, "web", "a").await;
     eventually("its state to be read", async || (state(&proxy).await["from_disk"] == true).then_some(())).await;
 
-    // It comes back, without anything: what is gone is gone, and what comes counts again.
+    // It comes back without anything, and what comes counts again.
     let Some(mut plane) = ControlPlane::start_at(port) else { return };
     let b = Upstream::says("b").await;
     // Its versions are numbers: those of before mean something else.
     (0..10).for_each(|_| plane.say(&json!({})));
     site(&mut plane, &[&b]);
     says(&proxy, "web", "b").await;
+}
+
+async fn a_control_plane_forgets(mode: &str) {
+    let Some(mut plane) = ControlPlane::start() else { return };
+    let (a, b) = (Upstream::says("a").await, Upstream::says("b").await);
+    let proxy = follower(&plane, &format!(", mode: {mode}")).await;
+    site(&mut plane, &[&a]);
+    says(&proxy, "web", "a").await;
+    let (address, port) = (bound(&proxy, "web").await, plane.port);
+    drop(plane);
+    let Some(mut plane) = ControlPlane::start_at(port) else { return };
+    plane.heard("ack", CLUSTER);
+    plane.heard("ack", LISTENER);
+    assert_eq!(get(address, "/", "").await.text(), "a");
+    assert_eq!(bound(&proxy, "web").await, address);
+    assert_eq!(state(&proxy).await["resources"]["listener"]["count"], 1);
+    assert!(proxy.page("/status").await["warnings"].to_string().contains("2 resources stay"));
+
+    // It knows something else now: what it does not name is gone.
+    (0..10).for_each(|_| plane.say(&json!({})));
+    plane.set(LISTENER, "other", listener("other", "routes"));
+    plane.set(ROUTES, "routes", routes("routes", "/", "app"));
+    plane.set(ENDPOINTS, "app", endpoints("app", &[&b]));
+    plane.set(CLUSTER, "app", cluster("app"));
+    says(&proxy, "other", "b").await;
+    let gone = async || proxy.page("/status").await["listeners"].get("web").is_none().then_some(());
+    eventually("web to be gone", gone).await;
+    let remembers = async || (state(&proxy).await["forgotten"] == json!([])).then_some(());
+    eventually("nothing to be forgotten", remembers).await;
+
+    // Over a connection that stands it means it.
+    plane.remove(LISTENER, "other");
+    let gone = async || proxy.page("/status").await["listeners"].get("other").is_none().then_some(());
+    eventually("all to be gone", gone).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_that_has_lost_its_memory_takes_nothing_away() {
+    a_control_plane_forgets("state_of_the_world").await;
+    a_control_plane_forgets("delta").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

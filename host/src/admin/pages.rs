@@ -127,6 +127,12 @@ fn warnings(
         if !plane.is_connected() {
             warnings.push(format!("control plane {name} is not there: what it has sent goes on"));
         }
+        if plane.forgotten() > 0 {
+            let forgotten = plane.forgotten();
+            warnings.push(format!(
+                "control plane {name} has forgotten what it had sent: {forgotten} resources stay until it names others"
+            ));
+        }
         let refused = plane.refused_now();
         if refused > 0 {
             warnings.push(format!("of control plane {name} {refused} resources are refused"));

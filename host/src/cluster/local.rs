@@ -102,7 +102,7 @@ impl LocalCluster {
         Rc::new(Self {
             name: shared.settings.name.as_str().into(),
             metrics: ClusterMetrics::new(registry, &shared.settings.name),
-            view: RefCell::new(Rc::new(View::new(&shared, None))),
+            view: RefCell::new(Rc::new(View::new(&shared))),
             worker,
             balance: RefCell::new(balance::Local::new(fastrand::u64(..))),
             shared,
@@ -116,12 +116,11 @@ impl LocalCluster {
     /// The endpoints as they are now.
     pub(super) fn view(&self) -> Rc<View> {
         if self.view.borrow().version() != self.shared.version() {
-            let next = Rc::new(View::new(&self.shared, Some(&self.view.borrow())));
-            let before = self.view.replace(Rc::clone(&next));
-            for (place, endpoint) in before.endpoints().iter().enumerate() {
-                if !next.has(endpoint, place) {
-                    endpoint.close_idle(&self.metrics.idle);
-                }
+            let (next, gone) = self.view.borrow().next(&self.shared);
+            let next = Rc::new(next);
+            self.view.replace(Rc::clone(&next));
+            for endpoint in gone {
+                endpoint.close_idle(&self.metrics.idle);
             }
             return next;
         }

@@ -1,6 +1,7 @@
 //! The endpoints of a cluster as one worker sees them, until the membership or somebody's health changes.
 
 use std::{
+    collections::HashMap,
     rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -34,19 +35,33 @@ pub struct View {
 }
 
 impl View {
-    /// The newest one. Endpoints that were there before keep their pools.
+    /// The first one.
     #[must_use]
-    pub fn new(shared: &SharedCluster, before: Option<&Self>) -> Self {
+    pub fn new(shared: &SharedCluster) -> Self {
+        Self::after(&[], Instant::now(), shared).0
+    }
+
+    /// The newest one, and the endpoints that are not in it any more. Those that are keep their pools.
+    #[must_use]
+    pub fn next(&self, shared: &SharedCluster) -> (Self, Vec<Rc<LocalEndpoint>>) {
+        Self::after(&self.endpoints, self.epoch, shared)
+    }
+
+    fn after(before: &[Rc<LocalEndpoint>], epoch: Instant, shared: &SharedCluster) -> (Self, Vec<Rc<LocalEndpoint>>) {
         let membership = shared.membership();
-        let known = |place: usize, one| {
-            let before = &before?.endpoints;
-            let is = |local: &&Rc<LocalEndpoint>| Arc::ptr_eq(&local.shared, one);
-            // Where only somebody's health has changed, everybody is where it was: no worker searches ten thousand for each of them.
-            before.get(place).filter(is).or_else(|| before.iter().find(is)).map(Rc::clone)
+        // Where only somebody's health has changed, everybody is where it was. The others are found by what they share.
+        let stays = |place: usize, local: &Rc<LocalEndpoint>| {
+            membership.endpoints.get(place).is_some_and(|one| Arc::ptr_eq(one, &local.shared))
         };
+        let others = before.iter().enumerate().filter(|(place, local)| !stays(*place, local));
+        let mut others: HashMap<_, _> =
+            others.map(|(_, local)| (Arc::as_ptr(&local.shared), Rc::clone(local))).collect();
         let local = membership.endpoints.iter().enumerate();
         let endpoints = local
-            .map(|(place, one)| known(place, one).unwrap_or_else(|| LocalEndpoint::new(Arc::clone(one))))
+            .map(|(place, one)| match before.get(place) {
+                Some(local) if Arc::ptr_eq(one, &local.shared) => Rc::clone(local),
+                _ => others.remove(&Arc::as_ptr(one)).unwrap_or_else(|| LocalEndpoint::new(Arc::clone(one))),
+            })
             .collect();
         let balancing = &shared.settings.balancing;
         let decay = match &balancing.policy {
@@ -54,8 +69,7 @@ impl View {
             _ => None,
         };
         let starts_slowly = balancing.slow_start.is_some();
-        let epoch = before.map_or_else(Instant::now, |before| before.epoch);
-        Self { membership, endpoints, starts_slowly, decay, epoch }
+        (Self { membership, endpoints, starts_slowly, decay, epoch }, others.into_values().collect())
     }
 
     /// Which one it is.
@@ -68,13 +82,6 @@ impl View {
     #[must_use]
     pub fn endpoints(&self) -> &[Rc<LocalEndpoint>] {
         &self.endpoints
-    }
-
-    /// Whether an endpoint is among them; `place` is where it was before.
-    #[must_use]
-    pub fn has(&self, endpoint: &Rc<LocalEndpoint>, place: usize) -> bool {
-        let is = |one: &Rc<LocalEndpoint>| Rc::ptr_eq(one, endpoint);
-        self.endpoints.get(place).is_some_and(is) || self.endpoints.iter().any(is)
     }
 
     /// The one that the balancer chooses.

@@ -2,8 +2,10 @@
 
 use std::{io, thread};
 
-/// Niceness of the threads.
+/// Niceness of the threads that compile.
 const NICE: i32 = 15;
+/// That of those that change something: where the workers take all there is, a change still has to come to its end.
+const NICE_OF_CHANGES: i32 = 5;
 
 /// Them.
 pub(super) struct Compilers(rayon::ThreadPool);
@@ -18,10 +20,7 @@ impl Compilers {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(cores.saturating_sub(1).max(1))
             .thread_name(|number| format!("fyke-compile-{number}"))
-            .start_handler(|_| {
-                // On Linux this is of the thread, not of the process. Where it is not allowed it is merely less polite.
-                let _ = rustix::process::setpriority_process(None, NICE);
-            })
+            .start_handler(|_| stand_behind(NICE))
             .build()
             .map_err(io::Error::other)?;
         Ok(Self(pool))
@@ -33,6 +32,17 @@ impl Compilers {
     }
 }
 
+/// From now on this thread changes something, and stands behind those that serve meanwhile.
+pub(super) fn make_way() {
+    stand_behind(NICE_OF_CHANGES);
+}
+
+/// Where it is not allowed this thread is merely less polite.
+fn stand_behind(nice: i32) {
+    // On Linux this is of the thread, not of the process.
+    let _ = rustix::process::setpriority_process(None, nice);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +52,11 @@ mod tests {
         let own = rustix::process::getpriority_process(None).unwrap();
         let theirs = Compilers::new().unwrap().run(|| rustix::process::getpriority_process(None).unwrap());
         assert_eq!(theirs, NICE.max(own));
+        let changes = thread::spawn(|| {
+            make_way();
+            rustix::process::getpriority_process(None).unwrap()
+        });
+        assert_eq!(changes.join().unwrap(), NICE_OF_CHANGES.max(own));
         assert_eq!(rustix::process::getpriority_process(None).unwrap(), own);
     }
 }

@@ -1,6 +1,7 @@
 //! What of a control plane's updates is good, and what becomes of it.
 
 mod objections;
+mod oblivion;
 mod removal;
 
 use std::{
@@ -15,7 +16,7 @@ use fyke_envoy::{
     xds::{ResourceType, Update, Verdict},
 };
 
-use self::objections::refusal;
+use self::{objections::refusal, oblivion::WHOLE};
 use super::{
     assignments::Assignment,
     inline::Inline,
@@ -44,12 +45,18 @@ pub(super) struct Judge {
     text: String,
     /// What is on disk is coming.
     restoring: bool,
+    /// It is asked for all listeners, or all clusters.
+    has_whole: bool,
     /// Something of this control plane runs that is not known here: nothing is applied before all is.
     collecting: bool,
     /// Types of which it has not said what there is.
     pending: BTreeSet<ResourceType>,
     /// What it has taken away, and what is written beside cannot do without.
     staying: BTreeSet<Key>,
+    /// Types of which it has said nothing since there is this connection.
+    unheard: BTreeSet<ResourceType>,
+    /// What it does not know any more, and is not believed to have meant.
+    forgotten: BTreeSet<Key>,
 }
 
 impl Judge {
@@ -73,13 +80,17 @@ impl Judge {
             received: Received::new(&plane.name),
             text: String::new(),
             restoring: false,
+            has_whole: plane.settings.types.iter().any(|kind| WHOLE.contains(kind)),
             staying: BTreeSet::new(),
+            unheard: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
             pending: plane.settings.types.iter().copied().filter(|kind| kind.is_wildcard()).collect(),
         }
     }
 
-    /// An update. Says what of it is refused, and what does not go.
-    pub fn hear(&mut self, update: Update) -> Verdict {
+    /// An update. Says what of it is refused, and what does not go. `said`: the control plane has said it, and waits for the verdict; else its
+    /// time has come.
+    pub fn hear(&mut self, update: Update, said: bool) -> Verdict {
         let Update { kind, restored, .. } = update;
         if !restored {
             self.restored();
@@ -87,7 +98,10 @@ impl Judge {
         let verdict = match kind {
             ResourceType::Runtime => Verdict::default(),
             ResourceType::Endpoints => Verdict { refused: self.assign(update), ..Verdict::default() },
-            _ => self.replace(update),
+            _ => match self.disbelieve(&update, said) {
+                Some(verdict) => verdict,
+                None => self.replace(update),
+            },
         };
         if !restored {
             self.said(kind);
@@ -155,6 +169,10 @@ impl Judge {
         if self.collecting && !whole && !now {
             return;
         }
+        // Of what runs it has said nothing at all.
+        if self.collecting && self.has_whole && WHOLE.iter().all(|kind| self.received.names(*kind).is_empty()) {
+            return;
+        }
         self.collecting = false;
         let next = self.received.clone();
         if let Err(report) = self.apply(&next) {
@@ -185,6 +203,7 @@ impl Judge {
     /// Resources in place of others. What has stayed of those that are gone may be able to go after that.
     fn replace(&mut self, mut update: Update) -> Verdict {
         let kind = update.kind;
+        let forgotten = self.remembers(&mut update);
         for one in &update.added {
             self.staying.remove(&(kind, one.name.clone()));
         }
@@ -192,8 +211,10 @@ impl Judge {
         // To try them with the others would make of every update one that cannot run.
         update.removed.retain(|name| !self.staying.contains(&(kind, name.clone())));
         let refused = self.update(update);
-        let gone = self.let_go();
-        let stays = removed.into_iter().filter(|name| self.staying.contains(&(kind, name.clone()))).collect();
+        let mut gone = self.let_go();
+        let stays: Vec<String> =
+            removed.into_iter().filter(|name| self.staying.contains(&(kind, name.clone()))).collect();
+        gone.extend(forgotten.into_iter().filter(|name| !stays.contains(name)).map(|name| (kind, name)));
         Verdict { refused, stays, gone }
     }
 

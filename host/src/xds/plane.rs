@@ -95,8 +95,8 @@ impl Plane {
         let plane = &*self.settings.name;
         match event {
             Event::Update(update, reply) => {
-                let heard = update.clone();
-                let verdict = self.ask(move |judge| judge.hear(heard)).await.unwrap_or_else(|| {
+                let (heard, said) = (update.clone(), reply.is_some());
+                let verdict = self.ask(move |judge| judge.hear(heard, said)).await.unwrap_or_else(|| {
                     let added = update.added.iter();
                     let refused = added.map(|one| (one.name.clone(), "was not applied".to_owned())).collect();
                     Verdict { refused, ..Verdict::default() }
@@ -130,7 +130,7 @@ impl Plane {
             }
             Event::Mended(kind, names) => self.status.mended(kind, &names),
             Event::Connected => {
-                self.ask(Judge::restored).await;
+                self.ask(Judge::connected).await;
                 self.status.connected();
                 tracing::info!(plane, address = self.settings.address(), "connected to the control plane");
                 self.keeper.proxy.registry().events().tell(

@@ -89,6 +89,15 @@ impl Received {
         next
     }
 
+    /// Names of all of a type that are used or wait.
+    pub fn names(&self, kind: ResourceType) -> Vec<String> {
+        let all = self.there.iter().chain(self.waiting.keys());
+        let mut names: Vec<String> = all.filter(|(of, _)| *of == kind).map(|(_, name)| name.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
     /// Those that wait for something.
     pub fn waiting(&self) -> impl Iterator<Item = &Key> {
         self.waiting.keys()

@@ -42,6 +42,8 @@ struct State {
     waiting: Vec<(ResourceType, String)>,
     /// Those that are refused now, by type and name, and why.
     refused: BTreeMap<(ResourceType, String), String>,
+    /// What it does not know any more, and is not believed to have meant.
+    forgotten: BTreeSet<(ResourceType, String)>,
     /// Of loads, where it is told of them.
     reports: Option<Reports>,
 }
@@ -110,6 +112,17 @@ impl Status {
     /// These wait for others.
     pub fn waits<'a>(&self, waiting: impl Iterator<Item = &'a (ResourceType, String)>) {
         self.note(|state| state.waiting = waiting.take(KEPT).cloned().collect());
+    }
+
+    /// It names these no more, which stay until it says what there is.
+    pub fn forgets(&self, forgotten: &BTreeSet<(ResourceType, String)>) {
+        self.note(|state| state.forgotten.clone_from(forgotten));
+    }
+
+    /// How many of what it had sent it does not know any more, and stay.
+    #[must_use]
+    pub fn forgotten(&self) -> usize {
+        self.note(|state| state.forgotten.len())
     }
 
     /// It has said what there is of a type, or says nothing.
@@ -209,8 +222,9 @@ impl Status {
             .iter()
             .map(|((kind, name), why)| json!({ "type": kind.kind().noun(), "name": name, "why": why }))
             .collect();
-        let waiting: Vec<_> =
-            state.waiting.iter().map(|(kind, name)| json!({ "type": kind.kind().noun(), "name": name })).collect();
+        let one = |(kind, name): &(ResourceType, String)| json!({ "type": kind.kind().noun(), "name": name });
+        let waiting: Vec<_> = state.waiting.iter().map(one).collect();
+        let forgotten: Vec<_> = state.forgotten.iter().take(KEPT).map(one).collect();
         let reports = state.reports.as_ref();
         let reports = reports.map(|one| json!({ "wanted": one.wanted, "sent": one.sent, "why_not": one.why_not }));
         json!({
@@ -223,6 +237,7 @@ impl Status {
             "updates": state.updates,
             "resources": resources,
             "waiting": waiting,
+            "forgotten": forgotten,
             "refusals": state.refusals,
             "refused": refused,
             "load_reports": reports,

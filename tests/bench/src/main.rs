@@ -9,11 +9,12 @@
 //! `fyke-bench mongo` answers what statistics of MongoDB's protocol cost beside TCP proxying: per operation, per byte, per idle connection.
 //! `fyke-bench mongo-pool` answers what ten thousand MongoDB clients wait that share a hundred connections.
 //! `fyke-bench tcp` answers what a byte costs where nobody looks at it.
+//! `fyke-bench loads` answers what load reports are worth where a host is skewed.
 //! `fyke-bench hostcalls` answers what a filter pays for asking the host.
 //! `fyke-bench memory` answers what the proxy holds: empty, per idle connection, and while a gigabyte streams through.
 //! `fyke-bench clusters` answers what clusters cost that no request goes to.
-//! `fyke-bench swaps` answers what running traffic notices when its filter is swapped (`--what swaps`), or when a module of 3 MB is
-//! compiled (`--what compile`).
+//! `fyke-bench swaps` answers what running traffic notices when its filter is swapped (`--what swaps`), when a module of 3 MB is
+//! compiled (`--what compile`), or when a control plane says much anew (`--what endpoints`, `--what clusters`).
 //!
 //! # Method
 //! The proxy alone runs on one core; upstream and load generator share another. Every contestant is started afresh in each round, warmed
@@ -49,6 +50,7 @@ mod hostcalls;
 mod limit_memory;
 mod limited;
 mod load;
+mod loads;
 mod memory;
 mod mongo;
 mod mongo_pool;
@@ -81,13 +83,15 @@ enum Command {
     Cpu(cpu::Options),
     /// Processor time per byte of TCP proxying, in interleaved rounds
     Tcp(tcp::Options),
+    /// Latency where a host is skewed: balanced by load reports, and by counting requests
+    Loads(loads::Options),
     /// Nanoseconds of each hostcall, as a filter sees them
     Hostcalls(hostcalls::Options),
     /// Resident memory: empty, with idle connections, while streaming
     Memory(memory::Options),
     /// Time to start and resident memory with many clusters that nobody uses
     Clusters(clusters::Options),
-    /// Latency of running traffic while its filter is swapped, or while a large module is compiled
+    /// Latency of running traffic while its filter is swapped, a large module is compiled, or a control plane says much anew
     Swaps(swaps::Options),
     /// Resident memory of a million keys that are limited
     LimitMemory(limit_memory::Options),
@@ -139,6 +143,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Cpu(options) => cpu::run(&options),
         Command::Tcp(options) => tcp::run(&options),
+        Command::Loads(options) => loads::run(&options),
         Command::Hostcalls(options) => hostcalls::run(&options),
         Command::Memory(options) => memory::run(&options),
         Command::Clusters(options) => clusters::run(&options),

@@ -1,11 +1,10 @@
-//! A running Fyke whose one filter is swapped, as its operator sees it: a file, an admin endpoint, metrics.
+//! A running Fyke, as its operator sees it: a file, an admin endpoint, metrics.
 
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -24,32 +23,20 @@ const ANSWER: Duration = Duration::from_secs(120);
 pub struct Subject {
     /// Where requests go.
     pub address: SocketAddr,
-    _process: Process,
+    process: Process,
     admin: SocketAddr,
-    folder: PathBuf,
-    /// What the filter's file has, but for the number at its end.
-    module: Vec<u8>,
-    number: u32,
+    /// Where its files are.
+    pub folder: PathBuf,
 }
 
 impl Subject {
-    /// Starts `binary` on `cores` with two workers, its files in `folder`, and waits until it serves.
-    pub fn start(
-        binary: &Path,
-        cores: &str,
-        folder: &Path,
-        upstream: SocketAddr,
-        module: Vec<u8>,
-    ) -> anyhow::Result<Self> {
-        std::fs::write(folder.join("f.wasm"), &module)?;
+    /// Starts `binary` on `cores` with so many workers and what else a configuration says, its files in `folder`, and waits until its listener
+    /// `web` serves.
+    pub fn start(binary: &Path, cores: &str, folder: &Path, workers: u32, configuration: &str) -> anyhow::Result<Self> {
         let file = folder.join("proxy.yaml");
         std::fs::write(
             &file,
-            format!(
-                "workers: 2\nadmin: {{ address: \"127.0.0.1:0\", token_file: token }}\nlisteners:\n  web: {{ address: \
-                 \"127.0.0.1:0\", filters: [f], cluster: app }}\nfilters:\n  f: {{ module: f.wasm }}\nclusters:\n  \
-                 app: {{ endpoints: [\"{upstream}\"] }}\n"
-            ),
+            format!("workers: {workers}\nadmin: {{ address: \"127.0.0.1:0\", token_file: token }}\n{configuration}"),
         )?;
         let log = folder.join("proxy.log");
         let arguments = ["--log-format", "json", "--log", "info", "run", &file.to_string_lossy()];
@@ -60,36 +47,18 @@ impl Subject {
             admin.is_some()
         })?;
         let admin = admin.context("no admin endpoint")?;
-        let mut subject =
-            Self { address: admin, _process: process, admin, folder: folder.to_owned(), module, number: 0 };
-        let configuration: Value = serde_json::from_str(&subject.ask("GET", "/config")?)?;
-        let bound = configuration.pointer("/bound/web").and_then(Value::as_str).context("nothing is bound")?;
-        subject.address = bound.parse()?;
+        let mut subject = Self { address: admin, process, admin, folder: folder.to_owned() };
+        let mut bound = None;
+        subject.process.wait_ready(START, || {
+            bound = bound_at(&ask(admin, folder, "GET", "/status").unwrap_or_default());
+            bound.is_some()
+        })?;
+        subject.address = bound.context("nothing is bound")?;
         Ok(subject)
     }
 
-    /// Puts another module into the file's place every `pace`, or as fast as it takes effect, until `end`. Returns how long each reload
-    /// took, in milliseconds.
-    pub fn swap_until(&mut self, end: Instant, pace: Duration) -> anyhow::Result<Vec<f64>> {
-        let mut took = Vec::new();
-        let mut due = Instant::now();
-        while due < end {
-            thread::sleep(due.saturating_duration_since(Instant::now()));
-            took.push(self.swap()?);
-            due = (due + pace).max(Instant::now());
-        }
-        Ok(took)
-    }
-
-    /// The same module with another content hash, by a custom section that nobody reads, and a reload. Milliseconds of the reload.
-    fn swap(&mut self) -> anyhow::Result<f64> {
-        self.number += 1;
-        let mut bytes = self.module.clone();
-        bytes.extend_from_slice(&[0, 6, 1, b'n']);
-        bytes.extend_from_slice(&self.number.to_le_bytes());
-        let next = self.folder.join("f.wasm.next");
-        std::fs::write(&next, bytes)?;
-        std::fs::rename(&next, self.folder.join("f.wasm"))?;
+    /// Has the file read again. Milliseconds until what it says is in use.
+    pub fn reload(&self) -> anyhow::Result<f64> {
         self.change("/reload", "applied")
     }
 
@@ -117,22 +86,32 @@ impl Subject {
         Ok((!histogram.counts.is_empty()).then_some(histogram))
     }
 
-    fn ask(&self, method: &str, path: &str) -> anyhow::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&self.admin, ANSWER)?;
-        stream.set_read_timeout(Some(ANSWER))?;
-        let token = std::fs::read_to_string(self.folder.join("token"))?;
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-            self.admin,
-            token.trim(),
-        )?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        let (head, body) = text.split_once("\r\n\r\n").context("the admin endpoint does not answer")?;
-        ensure!(head.starts_with("HTTP/1.1 200 "), "{path} was answered: {head}\n{body}");
-        Ok(body.to_owned())
+    /// What the admin endpoint answers.
+    pub fn ask(&self, method: &str, path: &str) -> anyhow::Result<String> {
+        ask(self.admin, &self.folder, method, path)
     }
+}
+
+fn ask(admin: SocketAddr, folder: &Path, method: &str, path: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&admin, ANSWER)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    let token = std::fs::read_to_string(folder.join("token"))?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        token.trim(),
+    )?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let (head, body) = text.split_once("\r\n\r\n").context("the admin endpoint does not answer")?;
+    ensure!(head.starts_with("HTTP/1.1 200 "), "{path} was answered: {head}\n{body}");
+    Ok(body.to_owned())
+}
+
+/// Where the listener `web` is, once its status says it.
+fn bound_at(status: &str) -> Option<SocketAddr> {
+    let status: Value = serde_json::from_str(status).ok()?;
+    status.pointer("/listeners/web")?.as_str()?.parse().ok()
 }
 
 /// The address of the admin endpoint, where the line of the log says it.

@@ -1,6 +1,12 @@
-//! What running traffic notices of modules that are swapped, and of a large one that is compiled: pairs of intervals with and without.
+//! What running traffic notices of modules that are swapped, of a large one that is compiled, and of what a control plane says: pairs of intervals
+//! with and without.
 
+mod module;
+mod plane;
 mod text;
+
+use module::Module;
+use plane::Plane;
 
 use std::{
     path::Path,
@@ -24,6 +30,8 @@ use crate::{
 const SHARE: f64 = 0.3;
 /// From one swap to the next, where it takes effect sooner.
 const EVERY: Duration = Duration::from_millis(300);
+/// The same of what a control plane says.
+const PUSHES: Duration = Duration::from_secs(1);
 const WARM_UP: Duration = Duration::from_secs(1);
 const SATURATION: Duration = Duration::from_secs(3);
 const ROLLBACKS: u32 = 20;
@@ -61,9 +69,57 @@ enum What {
     Swaps,
     /// A module of 3 MB is compiled again and again, each time with another hash.
     Compile,
+    /// A control plane replaces all but one of the 10,000 endpoints of the cluster that requests go to, every second. `FYKE_PYTHON` names a Python
+    /// that has what `tests/e2e/requirements.txt` asks for.
+    Endpoints,
+    /// A control plane changes 2,000 clusters, every second.
+    Clusters,
     /// Nothing; a thread of this program computes at the niceness of the proxy's compilers: how far this machine's scheduler lets traffic
     /// notice that, whoever's thread it is.
     Control,
+}
+
+impl What {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Swaps => "swaps",
+            Self::Compile => "compile",
+            Self::Endpoints => "endpoints",
+            Self::Clusters => "clusters-pushed",
+            Self::Control => "control",
+        }
+    }
+}
+
+/// What is changed.
+enum Change {
+    Module(Module),
+    Plane(Box<Plane>),
+}
+
+impl Change {
+    fn module(&self) -> Option<usize> {
+        match self {
+            Self::Module(module) => Some(module.size()),
+            Self::Plane(_) => None,
+        }
+    }
+
+    /// Changes it as often as it should, or as fast as it takes effect, until `end`. How long each took, in milliseconds.
+    fn until(&mut self, subject: &Subject, end: Instant) -> anyhow::Result<Vec<f64>> {
+        let pace = if matches!(self, Self::Module(_)) { EVERY } else { PUSHES };
+        let mut took = Vec::new();
+        let mut due = Instant::now();
+        while due < end {
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            took.push(match self {
+                Self::Module(module) => module.swap(subject)?,
+                Self::Plane(plane) => plane.push()?,
+            });
+            due = (due + pace).max(Instant::now());
+        }
+        Ok(took)
+    }
 }
 
 /// One interval.
@@ -85,7 +141,8 @@ struct Pair {
 struct Results {
     saturation: f64,
     rate: f64,
-    module: usize,
+    /// Bytes of the module, where one is swapped.
+    module: Option<usize>,
     pairs: Vec<Pair>,
     rollbacks: Vec<f64>,
 }
@@ -95,22 +152,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let common = &options.common;
     let binary = contestant::fyke(common)?;
     let version = contestant::version_of(&binary, "--version")?;
-    let module = match options.what {
-        What::Swaps | What::Control => {
-            let guest = ("header-fyke", "filter", "guest_header_fyke.wasm");
-            std::fs::read(contestant::header_filter(common.header_filter.as_deref(), guest)?)?
-        }
-        What::Compile => heavy::module(),
-    };
     let cores = options.cores.clone().map_or_else(process::cores, Ok)?;
     let folder = tempfile::Builder::new().prefix("fyke-bench-").tempdir()?;
-    let results = measure(options, &binary, &cores, folder.path(), module)?;
+    let results = measure(options, &binary, &cores, folder.path())?;
 
-    let name = match options.what {
-        What::Swaps => "swaps",
-        What::Compile => "compile",
-        What::Control => "control",
-    };
+    let name = options.what.name();
     let section = Section { name, text: text::markdown(options, &cores, &version, &results)? };
     println!("{}", section.text);
     if let Some(path) = &common.write {
@@ -122,10 +168,25 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(options: &Options, binary: &Path, cores: &str, folder: &Path, module: Vec<u8>) -> anyhow::Result<Results> {
-    let upstream = Streams::start()?;
-    let size = module.len();
-    let mut subject = Subject::start(binary, cores, folder, upstream.address, module)?;
+fn measure(options: &Options, binary: &Path, cores: &str, folder: &Path) -> anyhow::Result<Results> {
+    let upstream = Streams::start()?.address;
+    let (mut change, configuration) = match options.what {
+        What::Endpoints | What::Clusters => {
+            let plane = Plane::start(options.what == What::Endpoints, upstream)?;
+            let configuration = plane.configuration();
+            (Change::Plane(Box::new(plane)), configuration)
+        }
+        What::Compile => (Change::Module(Module::new(heavy::module(), folder)?), Module::configuration(upstream)),
+        What::Swaps | What::Control => {
+            let guest = ("header-fyke", "filter", "guest_header_fyke.wasm");
+            let small = std::fs::read(contestant::header_filter(options.common.header_filter.as_deref(), guest)?)?;
+            (Change::Module(Module::new(small, folder)?), Module::configuration(upstream))
+        }
+    };
+    let subject = Subject::start(binary, cores, folder, 2, &configuration)?;
+    if let Change::Plane(plane) = &change {
+        plane.settle(&subject)?;
+    }
     let clients = Clients::connect(subject.address, options.connections)?;
     clients.run(Pace::Closed, WARM_UP)?;
     let saturation = clients.run(Pace::Closed, SATURATION)?.rate();
@@ -135,7 +196,7 @@ fn measure(options: &Options, binary: &Path, cores: &str, folder: &Path, module:
     let mut pairs = Vec::new();
     for round in 0..options.rounds {
         let mut interval =
-            |with: bool| one(&mut subject, &clients, rate, options.duration, with.then_some(options.what));
+            |with: bool| one(&subject, &clients, rate, options.duration, with.then_some((options.what, &mut change)));
         let pair = if round % 2 == 0 {
             let quiet = interval(false)?;
             Pair { quiet, swaps: interval(true)? }
@@ -152,27 +213,26 @@ fn measure(options: &Options, binary: &Path, cores: &str, folder: &Path, module:
         );
         pairs.push(pair);
     }
-    let rollbacks = if options.what == What::Control { 0 } else { ROLLBACKS };
+    let rollbacks = if matches!(options.what, What::Swaps | What::Compile) { ROLLBACKS } else { 0 };
     let rollbacks = (0..rollbacks).map(|_| subject.roll_back()).collect::<anyhow::Result<_>>()?;
-    Ok(Results { saturation, rate, module: size, pairs, rollbacks })
+    Ok(Results { saturation, rate, module: change.module(), pairs, rollbacks })
 }
 
 /// One interval, with something done or without. Ends when the last reload that began in it has, too.
 fn one(
-    subject: &mut Subject,
+    subject: &Subject,
     clients: &Clients,
     rate: f64,
     duration: Duration,
-    what: Option<What>,
+    what: Option<(What, &mut Change)>,
 ) -> anyhow::Result<Interval> {
     let before = subject.loops()?;
     let end = Instant::now() + duration;
-    let swapped = &mut *subject;
     let (seen, reloads) = thread::scope(|scope| {
-        let other = what.map(|what| {
+        let other = what.map(|(what, change)| {
             scope.spawn(move || match what {
-                What::Swaps | What::Compile => swapped.swap_until(end, EVERY),
                 What::Control => compute_until(end).map(|()| Vec::new()),
+                _ => change.until(subject, end),
             })
         });
         let seen = clients.run(Pace::Open(rate), duration);

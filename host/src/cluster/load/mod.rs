@@ -5,6 +5,8 @@
 
 mod out_of_band;
 pub mod report;
+#[cfg(test)]
+mod skew;
 mod task;
 pub mod weights;
 

@@ -11,17 +11,21 @@ pub fn markdown(options: &Options, cores: &str, version: &str, results: &Results
     let (done, column) = match options.what {
         What::Swaps => ("another build of a small filter takes over every 300 ms", "with swaps"),
         What::Compile => ("a module with much code is compiled and takes over, again and again", "while compiling"),
+        What::Endpoints => {
+            ("a control plane replaces 9,999 of the 10,000 endpoints of the cluster, every second", "with that")
+        }
+        What::Clusters => ("a control plane changes 2,000 other clusters, every second", "with that"),
         What::Control => ("a thread that is not the proxy's computes at niceness 15", "beside it"),
     };
     let mut out = format!(
         "Open loop of {:.0} requests/s ({:.0}% of the {:.0} that proxy, upstream and load reach together) over {} connections, latency counted from when a request was due; \
-         two workers and one filter ({} KB) on cores {cores}. {} pairs of {} s each in alternating order: in one interval of each {done}, in the other nothing happens. \
+         two workers and one filter{} on cores {cores}. {} pairs of {} s each in alternating order: in one interval of each {done}, in the other nothing happens. \
          Medians over the pairs, least and most in brackets.\n\n",
         results.rate,
         100.0 * results.rate / results.saturation,
         results.saturation,
         options.connections,
-        results.module / 1000,
+        results.module.map_or_else(String::new, |bytes| format!(" ({} KB)", bytes / 1000)),
         options.rounds,
         options.duration.as_secs(),
     );
@@ -47,7 +51,7 @@ pub fn markdown(options: &Options, cores: &str, version: &str, results: &Results
         let difference = swaps.median - quiet.median;
         out.push_str(&format!("| {name} | {} | {} | {difference:+.0} | {limit} |\n", cell(quiet), cell(swaps)));
     }
-    out.push_str(&format!("\n| Pair | p99 us without | p99 us {column} | p99.9 us without | p99.9 us {column} | reloads |\n|---|---|---|---|---|---|\n"));
+    out.push_str(&format!("\n| Pair | p99 us without | p99 us {column} | p99.9 us without | p99.9 us {column} | changes |\n|---|---|---|---|---|---|\n"));
     for (number, Pair { quiet, swaps }) in results.pairs.iter().enumerate() {
         out.push_str(&format!(
             "| {} | {:.0} | {:.0} | {:.0} | {:.0} | {} |\n",
@@ -60,12 +64,19 @@ pub fn markdown(options: &Options, cores: &str, version: &str, results: &Results
         ));
     }
     let reloads = Spread::of(results.pairs.iter().flat_map(|pair| pair.swaps.reloads.iter().copied()));
-    if let Some((reloads, rollbacks)) = reloads.zip(Spread::of(results.rollbacks.iter().copied())) {
+    let pushed = matches!(options.what, What::Endpoints | What::Clusters);
+    let change = if pushed {
+        "from being sent by the control plane to being acknowledged; under load"
+    } else {
+        "`POST /reload`: read, compile, configure, take over; under load"
+    };
+    let rollback = "`POST /rollback`: the same without reading and compiling; no load";
+    let took = [(change, reloads), (rollback, Spread::of(results.rollbacks.iter().copied()))];
+    if took.iter().any(|(_, took)| took.is_some()) {
         out.push_str("\n| ms, as the caller sees it | median | least | most |\n|---|---|---|---|\n");
-        for (name, Spread { median, min, max }) in [
-            ("`POST /reload`: read, compile, configure, take over; under load", reloads),
-            ("`POST /rollback`: the same without reading and compiling; no load", rollbacks),
-        ] {
+    }
+    for (name, took) in took {
+        if let Some(Spread { median, min, max }) = took {
             out.push_str(&format!("| {name} | {median:.2} | {min:.2} | {max:.2} |\n"));
         }
     }

@@ -5,7 +5,8 @@ Lines of JSON on standard input say what there is, lines on standard output what
 
     in   {"set": {"envoy.config.cluster.v3.Cluster": {"a": {...}}}, "remove": {"envoy...": ["b"]}, "drop": true,
           "loads": {"clusters": ["a"], "load_reporting_interval": "0.1s", ...}}   the LoadStatsResponse to who reports, from now on
-    out  {"port": 1234}   {"event": "request", "type": "...", "names": [...], "initial": {...}, "node": "..."}
+         {"keep": "name", "set": {...}}   the same resources, made and kept until   {"use": "name"}   sets them
+    out  {"port": 1234}   {"event": "kept", "type": "name"}   {"event": "request", "type": "...", "names": [...], "initial": {...}, "node": "..."}
          {"event": "loads", "type": "envoy.service.load_stats.v3.LoadStatsRequest", "request": {...}}
          {"event": "sent", "type": "..."}   {"event": "ack", "type": "...", "version": "..."}   {"event": "nack", "type": "...", "message": "..."}
 """
@@ -230,6 +231,7 @@ class Loads(lrs_pb2_grpc.LoadReportingServiceServicer):
 
 def main():
     global loads, version
+    kept = {}
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(max_workers=16))
     ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(Service(), server)
     lrs_pb2_grpc.add_LoadReportingServiceServicer_to_server(Loads(), server)
@@ -238,11 +240,17 @@ def main():
     say(port=port)
     for line in sys.stdin:
         command = json.loads(line)
+        made = [(kind, name, packed(kind, value)) for kind, named in command.get("set", {}).items() for name, value in named.items()]
+        if "keep" in command:
+            kept[command["keep"]] = made
+            say(event="kept", type=command["keep"])
+            continue
+        if "use" in command:
+            made = kept[command["use"]]
         with lock:
             version += 1
-            for kind, named in command.get("set", {}).items():
-                for name, value in named.items():
-                    resources.setdefault(kind, {})[name] = (str(version), packed(kind, value))
+            for kind, name, resource in made:
+                resources.setdefault(kind, {})[name] = (str(version), resource)
             for kind, names in command.get("remove", {}).items():
                 for name in names:
                     resources.get(kind, {}).pop(name, None)

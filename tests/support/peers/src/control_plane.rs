@@ -36,9 +36,25 @@ impl ControlPlane {
         self.say(&json!({ "set": { kind: { name: resource } } }));
     }
 
+    /// It makes resources, by their types and names, and keeps them under a name until they are wanted.
+    pub fn keep(&mut self, name: &str, resources: &Value) {
+        self.say(&json!({ "keep": name, "set": resources }));
+        self.heard("kept", name);
+    }
+
+    /// It has those now that it has kept.
+    pub fn set_kept(&mut self, name: &str) {
+        self.say(&json!({ "use": name }));
+    }
+
     /// It has one no more.
     pub fn remove(&mut self, kind: &str, name: &str) {
         self.say(&json!({ "remove": { kind: [name] } }));
+    }
+
+    /// What it has said and nobody has looked at.
+    pub fn said(&self) -> impl Iterator<Item = Value> {
+        self.script.said()
     }
 
     /// The next event of a kind about a type.

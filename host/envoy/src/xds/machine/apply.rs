@@ -13,6 +13,13 @@ impl Machine {
     pub fn judged(&mut self, id: u64, verdict: Verdict, now: Duration) {
         let Some(mut outstanding) = self.outstanding.take_if(|outstanding| outstanding.id == id) else { return };
         outstanding.removed.retain(|name| !verdict.stays.contains(name));
+        if let Some(state) = self.types.get_mut(&outstanding.kind) {
+            for name in &verdict.stays {
+                if let Some(stays) = state.accepted.get_mut(name) {
+                    stays.taken_away = true;
+                }
+            }
+        }
         for (kind, name) in verdict.gone {
             self.forget(kind, &[name]);
         }

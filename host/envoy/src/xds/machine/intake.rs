@@ -222,6 +222,7 @@ impl Machine {
                 bytes: any.value.clone(),
                 references: decoded.references,
                 expires,
+                taken_away: false,
             };
             added.push(Resource { name: name.clone(), version: one.version.clone(), value: decoded.value });
             outstanding.candidates.insert(name, accepted);
@@ -232,7 +233,7 @@ impl Machine {
     /// Whether a resource is accepted as it is in a response.
     fn has(&self, kind: ResourceType, name: &str, any: &Any) -> bool {
         let there = self.types.get(&kind).and_then(|state| state.accepted.get(name));
-        there.is_some_and(|there| there.bytes == any.value && there.type_url == any.type_url)
+        there.is_some_and(|there| !there.taken_away && there.bytes == any.value && there.type_url == any.type_url)
     }
 
     fn live_on(&mut self, kind: ResourceType, name: &str, expires: Option<Duration>) {

@@ -131,6 +131,8 @@ struct Accepted {
     references: Vec<(ResourceType, String)>,
     /// When it ceases to be, without being heard of again.
     expires: Option<Duration>,
+    /// The control plane has taken it away, and it stays: that it names it again is news, however it is.
+    taken_away: bool,
 }
 
 /// All about one type.
