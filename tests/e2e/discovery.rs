@@ -1,5 +1,6 @@
 //! Endpoints that are found in files, at registries and by name: who comes, who goes, and what changes nothing.
 
+mod chaos;
 mod dns;
 
 use std::sync::{

@@ -130,7 +130,7 @@ impl LocalCluster {
     /// How many endpoints there are.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.view().endpoints().len()
+        self.view().membership().endpoints.len()
     }
 
     /// Lends a connection to an endpoint of the balancer's choice. `host` is what TLS asks for with `sni: auto`.
@@ -180,7 +180,7 @@ impl LocalCluster {
     /// An endpoint did not answer in time.
     pub fn timed_out(&self, address: SocketAddr) {
         let view = self.view.borrow();
-        if let Some(endpoint) = view.endpoints().iter().find(|endpoint| endpoint.address() == address) {
+        if let Some(endpoint) = view.in_use().find(|endpoint| endpoint.address() == address) {
             self.record(endpoint, Outcome::LocalOrigin(LocalOriginFailure::Timeout));
         }
     }

@@ -160,8 +160,22 @@ impl SharedCluster {
     pub(super) fn install(&self, endpoints: Vec<Arc<SharedEndpoint>>) {
         let version = self.version.load(Ordering::Relaxed) + 1;
         let next = Arc::new(Membership::new(&self.settings, version, endpoints));
-        *self.membership.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        let before = {
+            let mut now = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *now, next)
+        };
         self.version.store(version, Ordering::Release);
+        self.clear_away();
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).push(before);
+    }
+
+    /// Lets memberships go that no worker has any more. To take ten thousand endpoints apart takes milliseconds, and whoever serves should not be the
+    /// last who has them.
+    pub(crate) fn clear_away(&self) {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<_> = replaced.extract_if(.., |old| Arc::strong_count(old) == 1).collect();
+        drop(replaced);
+        drop(gone);
     }
 
     fn forget(&self, removed: &[SocketAddr]) {
@@ -212,6 +226,19 @@ mod tests {
         assert_eq!(cluster.version(), version, "nothing has changed, and workers look again");
         let change = cluster.discovered(&[host(2)]);
         assert_eq!((change.removed.len(), members(&cluster)), (1, vec![2]));
+    }
+
+    #[test]
+    fn a_membership_goes_when_no_worker_has_it_any_more() {
+        let cluster = cluster(", protocol: tcp");
+        let held = cluster.membership();
+        let there = Arc::downgrade(&held);
+        cluster.discovered(&[host(1)]);
+        cluster.clear_away();
+        drop(held);
+        assert!(there.upgrade().is_some(), "whoever serves is not the last who has it");
+        cluster.clear_away();
+        assert!(there.upgrade().is_none());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The part of a cluster that exists once per process.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -34,6 +34,8 @@ pub struct SharedCluster {
     /// Rises with every change of the membership or of an endpoint's health.
     pub(super) version: AtomicU64,
     pub(super) membership: Mutex<Arc<Membership>>,
+    /// Those before it, which some worker may still have.
+    pub(super) replaced: Mutex<Vec<Arc<Membership>>>,
     /// Somebody is making the next membership.
     pub(super) rebalancing: Mutex<()>,
     /// There are other members than before.
@@ -88,6 +90,7 @@ impl SharedCluster {
         Arc::new(Self {
             version: AtomicU64::new(0),
             membership: Mutex::new(Arc::new(Membership::new(&settings, 0, endpoints))),
+            replaced: Mutex::default(),
             rebalancing: Mutex::default(),
             moved: Notify::new(),
             found: Arc::default(),
@@ -125,12 +128,12 @@ impl SharedCluster {
             }
             _ => (settings.endpoints.clone(), false),
         };
-        let stays = |address: SocketAddr| endpoints.iter().any(|endpoint| endpoint.address == address);
+        let stay: HashSet<SocketAddr> = endpoints.iter().map(|endpoint| endpoint.address).collect();
         let detector = match (&old.detector, settings.outlier_detection.as_deref()) {
             (Some(detector), Some(outliers)) => {
                 detector.configure(outliers.clone());
                 for gone in &before.endpoints {
-                    if !stays(gone.address()) {
+                    if !stay.contains(&gone.address()) {
                         detector.remove(&gone.address());
                     }
                 }

@@ -71,7 +71,7 @@ impl LocalCluster {
             [Priority::Default, Priority::High].map(|priority| self.shared.is_starving(priority));
         let sweep = Sweep { now, sweeps, limit, everything: self.retired.get(), starving, starving_high };
         let (view, idle) = (self.view(), &self.metrics.idle);
-        for endpoint in view.endpoints() {
+        for endpoint in view.in_use() {
             endpoint.sweep(sweep, &self.shared.settings.pool, idle);
         }
         // Handshakes are dear: what is lent is given up at once only by those who have more than their part. The others give up what has been
@@ -91,7 +91,7 @@ impl LocalCluster {
 
     /// Closes every idle connection: the worker is going away.
     pub fn close_idle(&self) {
-        for endpoint in self.view.borrow().endpoints() {
+        for endpoint in self.view.borrow().in_use() {
             endpoint.close_idle(&self.metrics.idle);
         }
         self.lending.close_idle(&self.metrics.idle);

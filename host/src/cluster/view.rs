@@ -1,6 +1,7 @@
 //! The endpoints of a cluster as one worker sees them, until the membership or somebody's health changes.
 
 use std::{
+    cell::OnceCell,
     collections::HashMap,
     rc::Rc,
     sync::Arc,
@@ -25,7 +26,8 @@ type Places = SmallVec<[usize; 4]>;
 #[derive(Debug)]
 pub struct View {
     membership: Arc<Membership>,
-    endpoints: Vec<Rc<LocalEndpoint>>,
+    /// Those that this worker has had to do with: of ten thousand that come at once, few.
+    endpoints: Vec<OnceCell<Rc<LocalEndpoint>>>,
     /// Somebody needs to know what time it is.
     starts_slowly: bool,
     /// How soon latencies are forgotten, where they count.
@@ -38,38 +40,31 @@ impl View {
     /// The first one.
     #[must_use]
     pub fn new(shared: &SharedCluster) -> Self {
-        Self::after(&[], Instant::now(), shared).0
+        Self::after(None, Instant::now(), shared).0
     }
 
     /// The newest one, and the endpoints that are not in it any more. Those that are keep their pools.
     #[must_use]
     pub fn next(&self, shared: &SharedCluster) -> (Self, Vec<Rc<LocalEndpoint>>) {
-        Self::after(&self.endpoints, self.epoch, shared)
+        Self::after(Some(self), self.epoch, shared)
     }
 
-    fn after(before: &[Rc<LocalEndpoint>], epoch: Instant, shared: &SharedCluster) -> (Self, Vec<Rc<LocalEndpoint>>) {
+    fn after(before: Option<&Self>, epoch: Instant, shared: &SharedCluster) -> (Self, Vec<Rc<LocalEndpoint>>) {
         let membership = shared.membership();
-        // Where only somebody's health has changed, everybody is where it was. The others are found by what they share.
-        let stays = |place: usize, local: &Rc<LocalEndpoint>| {
-            membership.endpoints.get(place).is_some_and(|one| Arc::ptr_eq(one, &local.shared))
+        let known = before.into_iter().flat_map(Self::in_use);
+        let mut known: HashMap<_, _> = known.map(|local| (Arc::as_ptr(&local.shared), Rc::clone(local))).collect();
+        let endpoint = |one| match known.is_empty() {
+            true => OnceCell::new(),
+            false => known.remove(&Arc::as_ptr(one)).map_or_else(OnceCell::new, OnceCell::from),
         };
-        let others = before.iter().enumerate().filter(|(place, local)| !stays(*place, local));
-        let mut others: HashMap<_, _> =
-            others.map(|(_, local)| (Arc::as_ptr(&local.shared), Rc::clone(local))).collect();
-        let local = membership.endpoints.iter().enumerate();
-        let endpoints = local
-            .map(|(place, one)| match before.get(place) {
-                Some(local) if Arc::ptr_eq(one, &local.shared) => Rc::clone(local),
-                _ => others.remove(&Arc::as_ptr(one)).unwrap_or_else(|| LocalEndpoint::new(Arc::clone(one))),
-            })
-            .collect();
+        let endpoints = membership.endpoints.iter().map(endpoint).collect();
         let balancing = &shared.settings.balancing;
         let decay = match &balancing.policy {
             Policy::PeakEwma(ewma) => Some(ewma.decay),
             _ => None,
         };
         let starts_slowly = balancing.slow_start.is_some();
-        (Self { membership, endpoints, starts_slowly, decay, epoch }, others.into_values().collect())
+        (Self { membership, endpoints, starts_slowly, decay, epoch }, known.into_values().collect())
     }
 
     /// Which one it is.
@@ -78,10 +73,26 @@ impl View {
         self.membership.version
     }
 
-    /// All endpoints.
+    /// What all workers know of them.
     #[must_use]
-    pub fn endpoints(&self) -> &[Rc<LocalEndpoint>] {
-        &self.endpoints
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// Endpoints that this worker has had to do with.
+    pub fn in_use(&self) -> impl Iterator<Item = &Rc<LocalEndpoint>> {
+        self.endpoints.iter().filter_map(OnceCell::get)
+    }
+
+    /// The endpoint at a place of the list.
+    fn at(&self, place: usize) -> Option<&Rc<LocalEndpoint>> {
+        let shared = self.membership.endpoints.get(place)?;
+        Some(self.endpoints.get(place)?.get_or_init(|| LocalEndpoint::new(Arc::clone(shared))))
+    }
+
+    /// The same, if this worker has had to do with it.
+    fn known(&self, place: usize) -> Option<&Rc<LocalEndpoint>> {
+        self.endpoints.get(place)?.get()
     }
 
     /// The one that the balancer chooses.
@@ -99,8 +110,8 @@ impl View {
     pub fn pick_strictly(&self, choice: &Choice, local: &mut Local) -> Result<&Rc<LocalEndpoint>, NoHost> {
         let mut avoid = self.avoided(choice);
         if choice.labels.is_some() {
-            let all = self.endpoints.iter().enumerate();
-            avoid.extend(all.filter(|(_, endpoint)| !endpoint.shared.meets(choice)).map(|(place, _)| place));
+            let all = self.membership.endpoints.iter().enumerate();
+            avoid.extend(all.filter(|(_, endpoint)| !endpoint.meets(choice)).map(|(place, _)| place));
         }
         let picked = self.pick_avoiding(choice, avoid, local)?;
         if picked.shared.meets(choice) {
@@ -128,9 +139,10 @@ impl View {
         };
         let now = if self.decay.is_some() { self.epoch.elapsed() } else { Duration::ZERO };
         let load = Loads { view: self, now };
-        let usable = |host: usize| self.endpoints.get(host).is_some_and(|endpoint| endpoint.shared.status.is_usable());
+        let endpoints = &self.membership.endpoints;
+        let usable = |host: usize| endpoints.get(host).is_some_and(|endpoint| endpoint.status.is_usable());
         let host = self.membership.plan.pick(&request, local, &load, &usable)?;
-        self.endpoints.get(host).ok_or(NoHost::Empty)
+        self.at(host).ok_or(NoHost::Empty)
     }
 
     /// An endpoint has answered after so long. Only some balancers want to know.
@@ -157,11 +169,11 @@ struct Loads<'a> {
 
 impl Load for Loads<'_> {
     fn active(&self, host: usize) -> u32 {
-        self.view.endpoints.get(host).map_or(0, |endpoint| endpoint.active())
+        self.view.known(host).map_or(0, |endpoint| endpoint.active())
     }
 
     fn latency(&self, host: usize) -> Option<f64> {
-        let average = self.view.endpoints.get(host)?.latency().get()?;
+        let average = self.view.known(host)?.latency().get()?;
         Some(average.value(self.now, self.view.decay?))
     }
 }

@@ -129,7 +129,7 @@ impl LocalCluster {
     fn close_one_idle(&self, priority: Priority) {
         let idle = &self.metrics.idle;
         if priority != lending::PRIORITY || !self.lending.close_one_idle(idle) {
-            self.view.borrow().endpoints().iter().any(|endpoint| endpoint.close_one_idle(priority, idle));
+            self.view.borrow().in_use().any(|endpoint| endpoint.close_one_idle(priority, idle));
         }
     }
 }

@@ -18,7 +18,7 @@ const SRV: u16 = 33;
 /// Records by name and type, each its data.
 type Zone = Arc<Mutex<HashMap<(String, u16), Vec<Vec<u8>>>>>;
 
-struct Names {
+pub(super) struct Names {
     address: SocketAddr,
     zone: Zone,
     silent: Arc<Mutex<bool>>,
@@ -32,7 +32,7 @@ impl Drop for Names {
 }
 
 impl Names {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let (zone, silent) = (Zone::default(), Arc::new(Mutex::new(false)));
@@ -55,7 +55,7 @@ impl Names {
         self.zone.lock().unwrap().insert((name.to_owned(), kind), records);
     }
 
-    fn addresses(&self, name: &str, addresses: &[&str]) {
+    pub(super) fn addresses(&self, name: &str, addresses: &[&str]) {
         let of = |kind: u16| {
             let data = addresses.iter().filter_map(|address| match address.parse().unwrap() {
                 IpAddr::V4(ip) if kind == A => Some(ip.octets().to_vec()),
@@ -68,7 +68,17 @@ impl Names {
         self.set(name, AAAA, of(AAAA));
     }
 
-    fn keys(&self) -> String {
+    /// No name is known any more.
+    pub(super) fn forget(&self) {
+        self.zone.lock().unwrap().clear();
+    }
+
+    /// Whether nothing is answered.
+    pub(super) fn silence(&self, silent: bool) {
+        *self.silent.lock().unwrap() = silent;
+    }
+
+    pub(super) fn keys(&self) -> String {
         format!("servers: ['{}']", self.address)
     }
 }
@@ -138,10 +148,10 @@ async fn addresses_of_a_name_are_endpoints_and_follow_it() {
     // The name is there and has no address, then nobody answers any more: neither says that nobody is well.
     names.addresses("users.test", &[]);
     proxy.metric_reaches(OUTCOMES, &[("outcome", "empty")], 1.0).await;
-    *names.silent.lock().unwrap() = true;
+    names.silence(true);
     proxy.metric_reaches(OUTCOMES, &[("outcome", "unreachable")], 1.0).await;
     assert!(both().await);
-    *names.silent.lock().unwrap() = false;
+    names.silence(false);
     names.addresses("users.test", &["127.0.0.1"]);
     become_(&proxy, &[&a]).await;
 }

@@ -12,7 +12,9 @@ use tokio::{
 };
 
 use super::{Ask, Kept, Key, Lent, Reason, Refusal, Waiter, line::PRIORITY, queue::Place};
-use crate::cluster::{Choice, error::Limit, local::LocalCluster, pool::LocalEndpoint, wait::Pending};
+use crate::cluster::{
+    Choice, endpoint::SharedEndpoint, error::Limit, local::LocalCluster, pool::LocalEndpoint, wait::Pending,
+};
 
 /// So many connections may go past the first who waits, because they do not suit it, before one is closed to make room for its own. To open one
 /// costs as much as many exchanges.
@@ -119,9 +121,10 @@ impl LocalCluster {
 
     /// Whether an endpoint is as well as one can have it.
     fn is_fit(&self, endpoint: &LocalEndpoint) -> bool {
-        let is_well = |endpoint: &LocalEndpoint| endpoint.shared.status.is_usable();
+        let is_well = |endpoint: &SharedEndpoint| endpoint.status.is_usable();
         (!endpoint.has_left() || self.retired.get())
-            && (is_well(endpoint) || !self.view.borrow().endpoints().iter().any(|other| is_well(other)))
+            && (is_well(&endpoint.shared)
+                || !self.view.borrow().membership().endpoints.iter().any(|other| is_well(other)))
     }
 
     /// An exchange is over: the connection goes to whoever waits, or becomes idle.
