@@ -9,6 +9,7 @@ export const PAGES = [
   ["panels", "/dashboard/filters/billing/panels"],
   ["explain", "/dashboard/explain?url=https%3A%2F%2Fapi.example.com%2Forders%2F7"],
   ["tap", "/dashboard/tap"],
+  ["sources", "/dashboard/sources"],
   ["certificates", "/dashboard/certificates"],
   ["events", "/dashboard/events"],
   ["find", "/dashboard/find?q=pay"],

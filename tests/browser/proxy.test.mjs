@@ -140,6 +140,7 @@ const PAGES = [
   ["panels-fault", "/dashboard/filters/fault/panels"],
   ["explain", "/dashboard/explain?url=%2Fusers%2F7&listener=web"],
   ["tap", "/dashboard/tap"],
+  ["sources", "/dashboard/sources"],
   ["certificates", "/dashboard/certificates"],
   ["events", "/dashboard/events"],
   ["find", "/dashboard/find?q=app"],

@@ -43,6 +43,12 @@ impl Found {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether the last question led to nothing.
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        !self.0.lock().unwrap_or_else(PoisonError::into_inner).failure.is_empty()
+    }
+
     /// Changes what is known.
     pub fn note(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));

@@ -11,6 +11,33 @@ use serde_json::{Value, json};
 
 use crate::clock::seconds;
 
+/// What is told of one.
+#[derive(Debug)]
+pub struct Known {
+    /// Where it is.
+    pub address: String,
+    /// Since when there is a connection.
+    pub connected: Option<SystemTime>,
+    /// Why there is none.
+    pub why_not: String,
+    /// When something of it was accepted last.
+    pub updated: Option<SystemTime>,
+    /// What counts was known when the process ended before.
+    pub from_disk: bool,
+    /// Updates so far.
+    pub updates: u64,
+    /// Resources refused so far.
+    pub refusals: u64,
+    /// What counts, by type: how many, and the newest version.
+    pub resources: BTreeMap<&'static str, (usize, String)>,
+    /// Those that wait for others, by type and name.
+    pub waiting: Vec<(&'static str, String)>,
+    /// Those that it does not know any more, and stay.
+    pub forgotten: Vec<(&'static str, String)>,
+    /// Those that are refused now, and why.
+    pub refused: Vec<(&'static str, String, String)>,
+}
+
 /// Refusals that are kept.
 const KEPT: usize = 50;
 
@@ -204,31 +231,55 @@ impl Status {
         self.note(|state| (state.updates, state.refusals))
     }
 
+    /// What is told of it.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        let one = |(kind, name): &(ResourceType, String)| (kind.kind().noun(), name.clone());
+        self.note(|state| Known {
+            address: self.address.clone(),
+            connected: state.connected,
+            why_not: state.why_not.clone(),
+            updated: state.updated,
+            from_disk: state.from_disk,
+            updates: state.updates,
+            refusals: state.refusals,
+            resources: state
+                .accepted
+                .iter()
+                .filter(|(_, versions)| !versions.is_empty())
+                .map(|(kind, versions)| {
+                    let newest = versions.values().max().cloned().unwrap_or_default();
+                    (kind.kind().noun(), (versions.len(), newest))
+                })
+                .collect(),
+            waiting: state.waiting.iter().map(one).collect(),
+            forgotten: state.forgotten.iter().take(KEPT).map(one).collect(),
+            refused: state
+                .refused
+                .iter()
+                .map(|((kind, name), why)| (kind.kind().noun(), name.clone(), why.clone()))
+                .collect(),
+        })
+    }
+
     /// For the admin endpoint.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let state = self.note(|state| state.clone());
-        let resources: BTreeMap<String, Value> = state
-            .accepted
+        let state = self.known();
+        let resources: BTreeMap<_, _> = state
+            .resources
             .iter()
-            .filter(|(_, versions)| !versions.is_empty())
-            .map(|(kind, versions)| {
-                let newest = versions.values().max().cloned().unwrap_or_default();
-                (kind.kind().noun().to_owned(), json!({ "count": versions.len(), "version": newest }))
-            })
+            .map(|(kind, (count, version))| (*kind, json!({ "count": count, "version": version })))
             .collect();
-        let refused: Vec<_> = state
-            .refused
-            .iter()
-            .map(|((kind, name), why)| json!({ "type": kind.kind().noun(), "name": name, "why": why }))
-            .collect();
-        let one = |(kind, name): &(ResourceType, String)| json!({ "type": kind.kind().noun(), "name": name });
+        let refused: Vec<_> =
+            state.refused.iter().map(|(kind, name, why)| json!({ "type": kind, "name": name, "why": why })).collect();
+        let one = |(kind, name): &(&str, String)| json!({ "type": kind, "name": name });
         let waiting: Vec<_> = state.waiting.iter().map(one).collect();
-        let forgotten: Vec<_> = state.forgotten.iter().take(KEPT).map(one).collect();
-        let reports = state.reports.as_ref();
+        let forgotten: Vec<_> = state.forgotten.iter().map(one).collect();
+        let reports = self.note(|state| state.reports.clone());
         let reports = reports.map(|one| json!({ "wanted": one.wanted, "sent": one.sent, "why_not": one.why_not }));
         json!({
-            "address": self.address,
+            "address": state.address,
             "connected": state.connected.is_some(),
             "since": state.connected.map(seconds),
             "why_not": state.why_not,

@@ -5,6 +5,7 @@ mod facts;
 mod filters;
 mod operations;
 mod requests;
+mod sources;
 mod views;
 mod world;
 
@@ -18,7 +19,7 @@ use fyke::admin::dashboard::{
     link::Query,
     model::{
         Certificate, ClusterEndpoints, Event, Explanation, FilterPage, FilterSummary, Flow, Overview, PanelPage,
-        Process, Question, Service, ServiceKind, Tap, TapFilter, Time, Trend,
+        Process, Question, Service, ServiceKind, Sources, Tap, TapFilter, Time, Trend,
     },
 };
 
@@ -120,6 +121,10 @@ impl Source for Fake {
 
     fn panels(&self, filter: &str) -> Option<PanelPage> {
         self.with(|world| filters::panels(world, filter))
+    }
+
+    fn sources(&self) -> Sources {
+        sources::sources(now())
     }
 
     fn certificates(&self) -> Vec<Certificate> {

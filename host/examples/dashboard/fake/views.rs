@@ -45,6 +45,7 @@ pub fn process(world: &World) -> Process {
         connections_limit: Some(20_000),
         endpoints_down: down,
         filters_noteworthy: world.loaded.values().filter(|one| one.canary.is_some()).count(),
+        sources_failing: 3,
         certificates_expiring: 2,
     }
 }

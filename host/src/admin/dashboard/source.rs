@@ -2,7 +2,7 @@
 
 use crate::admin::dashboard::model::{
     Certificate, ClusterEndpoints, Event, Explanation, FilterPage, FilterSummary, Flow, Overview, Panel, PanelPage,
-    Process, Question, Service, ServiceKind, Tap, TapFilter, Time, Trend,
+    Process, Question, Service, ServiceKind, Sources, Tap, TapFilter, Time, Trend,
 };
 
 /// What the host implements. Every method is called when a page needs it and never for another one, at most once a
@@ -50,6 +50,9 @@ pub trait Source: Sync {
     fn panel(&self, filter: &str, place: usize) -> Option<Panel> {
         self.panels(filter)?.panels.into_iter().nth(place)
     }
+
+    /// Who says what there is.
+    fn sources(&self) -> Sources;
 
     /// All certificates.
     fn certificates(&self) -> Vec<Certificate>;

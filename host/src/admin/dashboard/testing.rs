@@ -322,6 +322,38 @@ impl Source for Same {
         (filter == self.text).then(|| PanelPage { filter: self.text.clone(), panels })
     }
 
+    fn sources(&self) -> Sources {
+        let plane = |place: usize| ControlPlane {
+            name: self.text.clone(),
+            address: self.text.clone(),
+            connected: (place > 0).then_some(Time(1)),
+            why_not: self.text.clone(),
+            updated: Some(Time(u64::MAX)),
+            from_disk: true,
+            updates: u64::MAX,
+            resources: vec![Resources { kind: self.text.clone(), count: usize::MAX, version: self.text.clone() }],
+            waiting: vec![self.text.clone(); 30],
+            forgotten: if place > 1 { vec![self.text.clone()] } else { Vec::new() },
+            refused: if place == 1 { vec![(self.text.clone(), self.text.clone())] } else { Vec::new() },
+            provenance: self.provenance(),
+        };
+        let discovery = Discovery {
+            cluster: self.text.clone(),
+            source: self.text.clone(),
+            place: self.text.clone(),
+            version: self.text.clone(),
+            hosts: usize::MAX,
+            updated: None,
+            answered: Some(Time(1)),
+            from_disk: true,
+            failure: self.text.clone(),
+            updates: u64::MAX,
+            failures: u64::MAX,
+            provenance: self.provenance(),
+        };
+        Sources { control_planes: (0..3).map(plane).collect(), discoveries: self.copied(vec![discovery]) }
+    }
+
     fn certificates(&self) -> Vec<Certificate> {
         vec![Certificate {
             names: vec![self.text.clone(); 8],

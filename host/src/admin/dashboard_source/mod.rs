@@ -10,6 +10,7 @@
 //! flow          the way of requests
 //! endpoints     endpoints by cluster; `traffic`: how fast they are used
 //! filters       the list of filters; `filter`: one of them; `filter_metrics`: what it counts
+//! sources       control planes, and where clusters find their endpoints
 //! certificates  what is presented in handshakes
 //! panels        charts that filters declare, and their last hour
 //! explain       the route tester; `tap`: requests as they end
@@ -31,6 +32,7 @@ mod panels;
 mod process;
 mod reloads;
 mod services;
+mod sources;
 mod tap;
 mod traffic;
 mod warnings;
@@ -44,7 +46,8 @@ use super::{
         Source,
         model::{
             Certificate, ClusterEndpoints, Event, Explanation, FilterPage, FilterSummary, Flow, LastUsed, Overview,
-            Panel, PanelPage, Process, Provenance, Question, Service, ServiceKind, Tap, TapFilter, Time, Trend,
+            Panel, PanelPage, Process, Provenance, Question, Service, ServiceKind, Sources, Tap, TapFilter, Time,
+            Trend,
         },
     },
 };
@@ -147,6 +150,10 @@ impl Source for Host<'_> {
 
     fn panel(&self, filter: &str, place: usize) -> Option<Panel> {
         panels::one(self, filter, place)
+    }
+
+    fn sources(&self) -> Sources {
+        sources::sources(self)
     }
 
     fn certificates(&self) -> Vec<Certificate> {

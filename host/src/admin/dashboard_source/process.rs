@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::SystemTime};
 
 use serde_json::Value;
 
-use super::{Host, certificates, filters};
+use super::{Host, certificates, filters, sources};
 use crate::{
     admin::{
         board,
@@ -40,6 +40,7 @@ pub(super) fn process(host: &Host<'_>) -> Process {
         connections_limit: used("connections", "limit"),
         endpoints_down: down,
         filters_noteworthy: snapshot.config.filters.keys().filter(noteworthy).count(),
+        sources_failing: sources::failing(host),
         certificates_expiring: certificates::certificates(host)
             .iter()
             .filter(|one| certificates::days_left(one, host.now) < certificates::SOON)

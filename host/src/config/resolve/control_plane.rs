@@ -80,6 +80,7 @@ impl Resolver<'_, '_> {
             name: name.to_owned(),
             settings,
             load_reports,
+            origin: self.diagnostics.sources.origin(place.span),
             fingerprint: self.fingerprint(&(raw, node)),
         })
     }

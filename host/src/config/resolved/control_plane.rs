@@ -2,6 +2,7 @@
 
 use fyke_envoy::xds;
 
+use super::Origin;
 use crate::config::fingerprint::Fingerprint;
 
 /// A control plane.
@@ -13,6 +14,8 @@ pub struct ControlPlane {
     pub settings: xds::Settings,
     /// Whether it is told how much goes where.
     pub load_reports: bool,
+    /// Where it is written.
+    pub origin: Origin,
     /// Of all of it: the same is the same control plane.
     pub fingerprint: Fingerprint,
 }

@@ -15,6 +15,7 @@ mod filters;
 mod flow;
 mod overview;
 mod panels;
+mod sources;
 mod tap;
 
 use serde::Serialize;
@@ -33,6 +34,7 @@ pub use self::{
         DiffKind, DiffLine, Overview, Reload, ReloadOutcome, SPARK, Service, ServiceKind, Summary, Trend, Warning,
     },
     panels::{Chart, PANELS, Panel, PanelPage, PanelSeries, ROWS, SERIES, Unit},
+    sources::{ControlPlane, Discovery, Resources, Sources},
     tap::{Tap, TapEntry, TapFilter, TapFilterError},
 };
 
@@ -172,6 +174,8 @@ pub struct Process {
     pub filters_noteworthy: usize,
     /// Certificates that expire soon or have expired.
     pub certificates_expiring: usize,
+    /// Control planes and discoveries that say nothing now, or something that is refused.
+    pub sources_failing: usize,
 }
 
 /// Who looks.

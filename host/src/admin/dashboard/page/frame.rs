@@ -21,13 +21,14 @@ const fn entry(section: Section, path: &'static str, label: &'static str, key: &
     Entry { section, path, label, key }
 }
 
-const ENTRIES: [Entry; 8] = [
+const ENTRIES: [Entry; 9] = [
     entry(Section::Overview, "", "Overview", "o"),
     entry(Section::Flow, "flow", "Flow", "f"),
     entry(Section::Endpoints, "endpoints", "Endpoints", "e"),
     entry(Section::Filters, "filters", "Filters", "i"),
     entry(Section::Explain, "explain", "Route tester", "r"),
     entry(Section::Tap, "tap", "Live tap", "t"),
+    entry(Section::Sources, "sources", "Sources", "s"),
     entry(Section::Certificates, "certificates", "Certificates", "c"),
     entry(Section::Events, "events", "Events", "v"),
 ];
@@ -111,6 +112,7 @@ pub(super) fn regions(section: Section, context: &Context<'_>) -> Vec<Region> {
     let badge = |of: Section| match of {
         Section::Endpoints if process.endpoints_down > 0 => Some((process.endpoints_down, "down", "bad")),
         Section::Filters if process.filters_noteworthy > 0 => Some((process.filters_noteworthy, "to look at", "info")),
+        Section::Sources if process.sources_failing > 0 => Some((process.sources_failing, "failing", "warn")),
         Section::Certificates if process.certificates_expiring > 0 => {
             Some((process.certificates_expiring, "expiring", "warn"))
         }

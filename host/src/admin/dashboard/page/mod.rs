@@ -22,6 +22,7 @@ mod overview;
 mod panels;
 mod service;
 mod sign_in;
+mod sources;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ pub(crate) enum Section {
     Filters,
     Explain,
     Tap,
+    Sources,
     Certificates,
     Events,
     /// None of them.
@@ -109,6 +111,7 @@ pub(crate) fn page(path: &str, context: &Context<'_>) -> Option<Page> {
         ["filters", name, "panels"] => panels::page(context, name),
         ["explain"] => Some(explain::page(context)),
         ["tap"] => Some(tap::page(context)),
+        ["sources"] => Some(sources::page(context)),
         ["certificates"] => Some(certificates::page(context)),
         ["events"] => Some(events::page(context)),
         ["find"] => Some(find::page(context)),

@@ -27,6 +27,7 @@ fn pages(text: &str) -> Vec<String> {
         format!("/explain?url={text}&method={text}&listener={text}&headers={text}%3A{text}"),
         format!("/tap?listener={text}&header={text}"),
         format!("/tap?status={text}&latency={text}&path={text}"),
+        "/sources".into(),
         "/certificates?sort=-expires".into(),
         format!("/events?q={text}&kind=trap&severity=warning"),
         format!("/find?q={text}"),
