@@ -23,7 +23,8 @@ async fn upstream(gate: &Arc<Semaphore>) -> Upstream {
                     gate.acquire().await.unwrap().forget();
                 }
                 let status = if request.path() == "/bad" { "500 No" } else { "200 OK" };
-                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                let load = "endpoint-load-metrics: TEXT cpu_utilization=0.5, named_metrics.queue=3";
+                let answer = format!("HTTP/1.1 {status}\r\n{load}\r\ncontent-length: 0\r\n\r\n");
                 if conn.try_send(answer.into_bytes()).await.is_err() {
                     return;
                 }
@@ -73,6 +74,15 @@ struct Told {
     /// Of the cluster `tight`.
     tight: Sum,
     dropped: u64,
+    /// What endpoints said of their CPU, and of a figure of their own: how often, and the sum.
+    cpu: (u64, f64),
+    queue: (u64, f64),
+}
+
+/// Adds what was said of a figure.
+fn add_figure(sum: &mut (u64, f64), stats: &Value) {
+    sum.0 += number(&stats["num_requests_finished_with_metric"]);
+    sum.1 += stats["total_metric_value"].as_f64().unwrap_or(0.0);
 }
 
 impl Told {
@@ -106,6 +116,11 @@ impl Told {
             for locality in cluster["upstream_locality_stats"].as_array().into_iter().flatten() {
                 let zone = locality["locality"]["zone"].as_str().unwrap();
                 self.zones.entry(zone.to_owned()).or_default().add(locality);
+                add_figure(&mut self.cpu, &locality["cpu_utilization"]);
+                for figure in locality["load_metric_stats"].as_array().into_iter().flatten() {
+                    assert_eq!(figure["metric_name"], "named_metrics.queue");
+                    add_figure(&mut self.queue, figure);
+                }
                 for endpoint in locality["upstream_endpoint_stats"].as_array().unwrap() {
                     let port = endpoint["address"]["socket_address"]["port_value"].as_u64().unwrap();
                     self.endpoints.entry(port).or_default().add(endpoint);
@@ -174,6 +189,7 @@ async fn a_control_plane_is_told_of_every_request_once() {
     assert_eq!(holds.await.unwrap(), 200);
     let sent = Sum { issued: 27, succeeded: 20, failed: 7, active: 0 };
     told.until(&plane, sent, 3);
+    assert_eq!((told.cpu, told.queue), ((27, 13.5), (27, 81.0)));
     assert_eq!((told.tight.issued, told.tight.succeeded, told.tight.failed), (1, 1, 0));
     for (zone, upstream, before) in [("a", &a, before.0), ("b", &b, before.1)] {
         let (seen, mut expected) = (upstream.seen(), Sum::default());

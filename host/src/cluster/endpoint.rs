@@ -15,7 +15,7 @@ use super::{
     balance::Health,
     health::outlier::HostOutlier,
     learned::Learned,
-    load::{LoadWeights, Report, Reported},
+    load::{LoadWeights, Report, Reported, told::Told},
     view::milliseconds,
 };
 use crate::{config::resolved, telemetry::histogram::SharedDurations};
@@ -132,6 +132,8 @@ pub struct Tally {
     pub timeouts: AtomicU64,
     /// Connections that broke before there was an answer.
     pub resets: AtomicU64,
+    /// What it has said of its load, where a control plane wants to hear of it.
+    pub told: Told,
 }
 
 /// Requests that have a connection: how many have begun, and how many have not ended. One number in memory, so that a request costs

@@ -162,10 +162,17 @@ impl Lease {
 
     /// The fields of an answer, or its trailers, have come: they may say how busy the endpoint is.
     pub fn reported(&self, fields: &HeaderMap) {
-        if let Some(settings) = &self.cluster.shared.settings.balancing.load_weights
-            && let Some(report) = Report::of(fields)
-        {
-            self.endpoint.shared.status.report(settings, &report);
+        let (shared, status) = (&self.cluster.shared, &self.endpoint.shared.status);
+        let (weights, told) = (&shared.settings.balancing.load_weights, shared.loads_wanted.load(Ordering::Relaxed));
+        if weights.is_none() && !told {
+            return;
+        }
+        let Some(report) = Report::of(fields) else { return };
+        if let Some(settings) = weights {
+            status.report(settings, &report);
+        }
+        if told {
+            status.tally.told.note(&report);
         }
     }
 

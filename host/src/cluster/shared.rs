@@ -57,6 +57,8 @@ pub struct SharedCluster {
     pub checks: Arc<Checks>,
     /// Some worker has sent a request to it.
     used: AtomicBool,
+    /// A control plane wants to hear what its endpoints say of their load.
+    pub loads_wanted: AtomicBool,
     /// Workers of the process.
     pub(super) workers: usize,
     /// Connections that are lent, by what they are for.
@@ -102,6 +104,7 @@ impl SharedCluster {
             events: OnceLock::new(),
             checks,
             used: AtomicBool::new(false),
+            loads_wanted: AtomicBool::new(false),
             workers,
             shares: Shares::default(),
             settings,

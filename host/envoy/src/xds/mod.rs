@@ -32,7 +32,9 @@ mod tests;
 
 pub use backoff::Backoff;
 pub use client::{Address, Client, Command, Event, Settings, Tls};
-pub use load_reports::{ClusterLoad, Counts, EndpointLoad, LoadReporter, Loads, LocalityLoad, Notice, Wanted};
+pub use load_reports::{
+    ClusterLoad, Counts, EndpointLoad, Figure, Figures, LoadReporter, Loads, LocalityLoad, Notice, Wanted,
+};
 pub use machine::{Mode, Resource, Streams, Update, Verdict};
 pub use references::references;
 pub use resource_type::ResourceType;

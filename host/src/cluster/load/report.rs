@@ -94,6 +94,20 @@ impl Report {
         if largest > 0.0 { largest } else { self.cpu_utilization }
     }
 
+    /// What it tells of load, by name.
+    pub fn figures(&self) -> impl Iterator<Item = (String, f64)> {
+        let fixed = [
+            ("cpu_utilization", self.cpu_utilization),
+            ("mem_utilization", self.mem_utilization),
+            ("application_utilization", self.application_utilization),
+        ];
+        // Zero is what is not said.
+        let fixed = fixed.into_iter().filter(|(_, value)| *value > 0.0).map(|(name, value)| (name.to_owned(), value));
+        let shares = self.utilization.iter().map(|(name, value)| (format!("utilization.{name}"), *value));
+        let named = self.named_metrics.iter().map(|(name, value)| (format!("named_metrics.{name}"), *value));
+        fixed.chain(shares).chain(named)
+    }
+
     fn figure(&self, name: &str) -> Option<f64> {
         match name {
             "cpu_utilization" => Some(self.cpu_utilization),

@@ -12,13 +12,14 @@ use std::{
     },
 };
 
-use fyke_envoy::xds::{ClusterLoad, Counts, EndpointLoad, LocalityLoad, Wanted};
+use fyke_envoy::xds::{ClusterLoad, Counts, EndpointLoad, Figure, Figures, LocalityLoad, Wanted};
 use tokio::time::Instant;
 
 use crate::{
     cluster::{
         clusters::SharedClusters,
         endpoint::{SharedEndpoint, Status, Tally},
+        load::told::Sum,
         shared::SharedCluster,
     },
     config::resolved::{Endpoint, Place},
@@ -51,6 +52,7 @@ struct Told {
     status: Weak<Status>,
     tally: Arc<Tally>,
     told: Totals,
+    figures: BTreeMap<String, Sum>,
 }
 
 /// Since the endpoint is known.
@@ -69,7 +71,10 @@ impl Ledger {
         let begin = |name: &str| {
             let cluster = clusters.get(name);
             let mut followed = Followed::new(dropped(name), now);
-            followed.meet(cluster, |endpoint| Totals::read(&endpoint.status.tally).0);
+            followed.meet(cluster, |endpoint| {
+                let tally = &endpoint.status.tally;
+                (Totals::read(tally).0, tally.told.sums())
+            });
             followed
         };
         // One that is not there may come: it is followed from now on, too.
@@ -95,7 +100,7 @@ impl Ledger {
         let mut reports = Vec::new();
         for (name, followed) in &mut self.clusters {
             let cluster = clusters.get(name);
-            followed.meet(cluster, |_| Totals::default());
+            followed.meet(cluster, |_| Default::default());
             let dropped = dropped(name);
             let load = ClusterLoad {
                 name: name.clone(),
@@ -130,18 +135,27 @@ impl Followed {
     }
 
     /// Takes in endpoints that are new; `told` is what counts as told of them.
-    fn meet(&mut self, cluster: Option<&Arc<SharedCluster>>, told: impl Fn(&SharedEndpoint) -> Totals) {
+    fn meet(
+        &mut self,
+        cluster: Option<&Arc<SharedCluster>>,
+        told: impl Fn(&SharedEndpoint) -> (Totals, BTreeMap<String, Sum>),
+    ) {
         let Some(cluster) = cluster else { return };
+        cluster.loads_wanted.store(true, Ordering::Relaxed);
         self.service = match cluster.settings.discovery.as_ref().map(|discovery| &discovery.place) {
             Some(Place::Xds { service, .. }) if *service != cluster.settings.name => service.clone(),
             _ => String::new(),
         };
         for endpoint in &cluster.membership().endpoints {
-            let entry = self.endpoints.entry(Arc::as_ptr(&endpoint.status).addr()).or_insert_with(|| Told {
-                settings: Arc::clone(&endpoint.settings),
-                status: Arc::downgrade(&endpoint.status),
-                tally: Arc::clone(&endpoint.status.tally),
-                told: told(endpoint),
+            let entry = self.endpoints.entry(Arc::as_ptr(&endpoint.status).addr()).or_insert_with(|| {
+                let (told, figures) = told(endpoint);
+                Told {
+                    settings: Arc::clone(&endpoint.settings),
+                    status: Arc::downgrade(&endpoint.status),
+                    tally: Arc::clone(&endpoint.status.tally),
+                    told,
+                    figures,
+                }
             });
             entry.settings = Arc::clone(&endpoint.settings);
         }
@@ -149,25 +163,56 @@ impl Followed {
 
     /// What has come since, by failure domain and priority; endpoints that nobody can use any more are told for the last time.
     fn localities(&mut self, with_endpoints: bool) -> Vec<LocalityLoad> {
-        let mut localities: BTreeMap<(u32, String), BTreeMap<SocketAddr, Counts>> = BTreeMap::new();
+        let mut localities: BTreeMap<(u32, String), BTreeMap<SocketAddr, (Counts, Figures)>> = BTreeMap::new();
         self.endpoints.retain(|_, endpoint| {
             // Looked at before the numbers are: they do not change any more.
             let is_used = endpoint.status.strong_count() > 0;
             let counts = endpoint.told.advance(&endpoint.tally);
-            if counts != Counts::default() {
+            let figures = endpoint.said();
+            if counts != Counts::default() || !figures.is_empty() {
                 let key = (endpoint.settings.priority, endpoint.settings.zone.clone());
-                add(localities.entry(key).or_default().entry(endpoint.settings.address).or_default(), counts);
+                let sum = localities.entry(key).or_default().entry(endpoint.settings.address).or_default();
+                add(&mut sum.0, counts);
+                add_figures(&mut sum.1, &figures);
             }
             is_used
         });
         let each = localities.into_iter().map(|((priority, zone), endpoints)| {
-            let mut counts = Counts::default();
-            endpoints.values().for_each(|one| add(&mut counts, *one));
-            let endpoints = endpoints.into_iter().map(|(address, counts)| EndpointLoad { address, counts });
-            let endpoints = if with_endpoints { endpoints.collect() } else { Vec::new() };
-            LocalityLoad { zone, priority, counts, endpoints }
+            let (mut counts, mut figures) = Default::default();
+            for (of_one, said) in endpoints.values() {
+                add(&mut counts, *of_one);
+                add_figures(&mut figures, said);
+            }
+            let one = |(address, (counts, figures))| EndpointLoad { address, counts, figures };
+            let endpoints = if with_endpoints { endpoints.into_iter().map(one).collect() } else { Vec::new() };
+            LocalityLoad { zone, priority, counts, figures, endpoints }
         });
         each.collect()
+    }
+}
+
+impl Told {
+    /// What the endpoint has said since, which counts as told from now on.
+    fn said(&mut self) -> Figures {
+        let now = self.tally.told.sums();
+        let mut figures = Figures::new();
+        for (name, sum) in &now {
+            let before = self.figures.get(name).copied().unwrap_or_default();
+            if sum.count > before.count {
+                let figure = Figure { count: sum.count - before.count, total: sum.total - before.total };
+                figures.insert(name.clone(), figure);
+            }
+        }
+        self.figures = now;
+        figures
+    }
+}
+
+fn add_figures(sum: &mut Figures, said: &Figures) {
+    for (name, one) in said {
+        let figure = sum.entry(name.clone()).or_default();
+        figure.count += one.count;
+        figure.total += one.total;
     }
 }
 

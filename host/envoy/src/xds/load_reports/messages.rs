@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use prost::Message;
 
-use super::{ClusterLoad, Counts, EndpointLoad, LocalityLoad, Wanted};
+use super::{ClusterLoad, Counts, EndpointLoad, Figure, Figures, LocalityLoad, Wanted};
 use crate::xds::messages::{Locality, Node};
 
 /// `LoadStatsRequest`
@@ -30,7 +30,7 @@ pub(in crate::xds) struct LoadStatsResponse {
 }
 
 /// `ClusterStats`
-#[derive(Clone, PartialEq, Eq, Message)]
+#[derive(Clone, PartialEq, Message)]
 pub(in crate::xds) struct ClusterStats {
     #[prost(string, tag = "1")]
     pub cluster_name: String,
@@ -45,7 +45,7 @@ pub(in crate::xds) struct ClusterStats {
 }
 
 /// `UpstreamLocalityStats`
-#[derive(Clone, PartialEq, Eq, Message)]
+#[derive(Clone, PartialEq, Message)]
 pub(in crate::xds) struct UpstreamLocalityStats {
     #[prost(message, optional, tag = "1")]
     pub locality: Option<Locality>,
@@ -55,16 +55,44 @@ pub(in crate::xds) struct UpstreamLocalityStats {
     pub total_requests_in_progress: u64,
     #[prost(uint64, tag = "4")]
     pub total_error_requests: u64,
+    #[prost(message, repeated, tag = "5")]
+    pub load_metric_stats: Vec<EndpointLoadMetricStats>,
     #[prost(uint32, tag = "6")]
     pub priority: u32,
     #[prost(message, repeated, tag = "7")]
     pub upstream_endpoint_stats: Vec<UpstreamEndpointStats>,
     #[prost(uint64, tag = "8")]
     pub total_issued_requests: u64,
+    #[prost(message, optional, tag = "12")]
+    pub cpu_utilization: Option<UnnamedEndpointLoadMetricStats>,
+    #[prost(message, optional, tag = "13")]
+    pub mem_utilization: Option<UnnamedEndpointLoadMetricStats>,
+    #[prost(message, optional, tag = "14")]
+    pub application_utilization: Option<UnnamedEndpointLoadMetricStats>,
+}
+
+/// `EndpointLoadMetricStats`
+#[derive(Clone, PartialEq, Message)]
+pub(in crate::xds) struct EndpointLoadMetricStats {
+    #[prost(string, tag = "1")]
+    pub metric_name: String,
+    #[prost(uint64, tag = "2")]
+    pub num_requests_finished_with_metric: u64,
+    #[prost(double, tag = "3")]
+    pub total_metric_value: f64,
+}
+
+/// `UnnamedEndpointLoadMetricStats`
+#[derive(Clone, PartialEq, Message)]
+pub(in crate::xds) struct UnnamedEndpointLoadMetricStats {
+    #[prost(uint64, tag = "1")]
+    pub num_requests_finished_with_metric: u64,
+    #[prost(double, tag = "2")]
+    pub total_metric_value: f64,
 }
 
 /// `UpstreamEndpointStats`
-#[derive(Clone, PartialEq, Eq, Message)]
+#[derive(Clone, PartialEq, Message)]
 pub(in crate::xds) struct UpstreamEndpointStats {
     #[prost(message, optional, tag = "1")]
     pub address: Option<Address>,
@@ -74,6 +102,8 @@ pub(in crate::xds) struct UpstreamEndpointStats {
     pub total_requests_in_progress: u64,
     #[prost(uint64, tag = "4")]
     pub total_error_requests: u64,
+    #[prost(message, repeated, tag = "5")]
+    pub load_metric_stats: Vec<EndpointLoadMetricStats>,
     #[prost(uint64, tag = "7")]
     pub total_issued_requests: u64,
 }
@@ -109,7 +139,16 @@ impl ClusterStats {
 impl UpstreamLocalityStats {
     fn new(load: LocalityLoad) -> Self {
         let Counts { issued, succeeded, failed, active } = load.counts;
+        let mut figures = load.figures;
+        let mut unnamed = |name: &str| {
+            let Figure { count, total } = figures.remove(name)?;
+            Some(UnnamedEndpointLoadMetricStats { num_requests_finished_with_metric: count, total_metric_value: total })
+        };
         Self {
+            cpu_utilization: unnamed("cpu_utilization"),
+            mem_utilization: unnamed("mem_utilization"),
+            application_utilization: unnamed("application_utilization"),
+            load_metric_stats: named(figures),
             locality: (!load.zone.is_empty()).then(|| Locality { zone: load.zone, ..Locality::default() }),
             total_successful_requests: succeeded,
             total_requests_in_progress: active,
@@ -121,11 +160,21 @@ impl UpstreamLocalityStats {
     }
 }
 
+fn named(figures: Figures) -> Vec<EndpointLoadMetricStats> {
+    let each = figures.into_iter().map(|(metric_name, Figure { count, total })| EndpointLoadMetricStats {
+        metric_name,
+        num_requests_finished_with_metric: count,
+        total_metric_value: total,
+    });
+    each.collect()
+}
+
 impl UpstreamEndpointStats {
     fn new(load: EndpointLoad) -> Self {
         let Counts { issued, succeeded, failed, active } = load.counts;
         Self {
             address: Some(Address::new(load.address)),
+            load_metric_stats: named(load.figures),
             total_successful_requests: succeeded,
             total_requests_in_progress: active,
             total_error_requests: failed,

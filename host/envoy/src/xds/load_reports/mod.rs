@@ -7,7 +7,12 @@
 
 mod messages;
 
-use std::{collections::BTreeSet, convert::Infallible, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    net::SocketAddr,
+    time::Duration,
+};
 
 use prost::Message;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -68,8 +73,20 @@ pub struct Counts {
     pub active: u64,
 }
 
+/// What endpoints have said of their load (ORCA), by the names of figures: `cpu_utilization`, `named_metrics.queue`.
+pub type Figures = BTreeMap<String, Figure>;
+
+/// One of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Figure {
+    /// Answers that told it.
+    pub count: u64,
+    /// The sum of what they told.
+    pub total: f64,
+}
+
 /// Of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ClusterLoad {
     /// Its name.
     pub name: String,
@@ -84,7 +101,7 @@ pub struct ClusterLoad {
 }
 
 /// Of the endpoints of a cluster in one failure domain, with one priority.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LocalityLoad {
     /// The failure domain; empty: unknown.
     pub zone: String,
@@ -92,17 +109,21 @@ pub struct LocalityLoad {
     pub priority: u32,
     /// All together.
     pub counts: Counts,
+    /// What they have said, all together.
+    pub figures: Figures,
     /// Each, where that is wanted.
     pub endpoints: Vec<EndpointLoad>,
 }
 
 /// Of an endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EndpointLoad {
     /// Where it is.
     pub address: SocketAddr,
     /// What became of its requests.
     pub counts: Counts,
+    /// What it has said.
+    pub figures: Figures,
 }
 
 /// How it goes.

@@ -6,8 +6,8 @@ use tokio::sync::mpsc;
 
 use super::server::{Call, Server};
 use crate::xds::{
-    Address, Backoff, ClusterLoad, Counts, EndpointLoad, LoadReporter, Loads, LocalityLoad, Node, Notice, Settings,
-    Wanted,
+    Address, Backoff, ClusterLoad, Counts, EndpointLoad, Figure, Figures, LoadReporter, Loads, LocalityLoad, Node,
+    Notice, Settings, Wanted,
     load_reports::{ClusterStats, LoadStatsRequest, LoadStatsResponse},
 };
 
@@ -31,9 +31,12 @@ impl Loads for Application {
     fn report(&mut self, wanted: &Wanted) -> Vec<ClusterLoad> {
         self.reports += 1;
         let counts = Counts { issued: self.reports, succeeded: 2, failed: 3, active: 4 };
-        let endpoint = EndpointLoad { address: "[::1]:80".parse().unwrap(), counts };
+        let figures: Figures = [("cpu_utilization", 0.5), ("named_metrics.queue", 7.0)]
+            .map(|(name, total)| (name.to_owned(), Figure { count: 2, total }))
+            .into();
+        let endpoint = EndpointLoad { address: "[::1]:80".parse().unwrap(), counts, figures: figures.clone() };
         let endpoints = if wanted.endpoints { vec![endpoint] } else { Vec::new() };
-        let locality = LocalityLoad { zone: "eu-1a".to_owned(), priority: 1, counts, endpoints };
+        let locality = LocalityLoad { zone: "eu-1a".to_owned(), priority: 1, counts, figures, endpoints };
         vec![ClusterLoad {
             name: "app".to_owned(),
             service: "users".to_owned(),
@@ -104,7 +107,13 @@ async fn what_is_wanted_is_reported_until_something_else_is() {
     assert_eq!((locality.locality.as_ref().unwrap().zone.as_str(), locality.priority), ("eu-1a", 1));
     let counts = [locality.total_issued_requests, locality.total_successful_requests, locality.total_error_requests];
     assert_eq!((counts, locality.total_requests_in_progress), ([1, 2, 3], 4));
+    let cpu = locality.cpu_utilization.as_ref().unwrap();
+    assert_eq!((cpu.num_requests_finished_with_metric, cpu.total_metric_value), (2, 0.5));
+    assert!(locality.mem_utilization.is_none());
+    let [queue] = &locality.load_metric_stats[..] else { panic!("{locality:?}") };
+    assert_eq!((&*queue.metric_name, queue.total_metric_value), ("named_metrics.queue", 7.0));
     let endpoint = &locality.upstream_endpoint_stats[0];
+    assert_eq!(endpoint.load_metric_stats.len(), 2);
     let socket = endpoint.address.as_ref().unwrap().socket_address.as_ref().unwrap();
     assert_eq!((&*socket.address, socket.port_value, endpoint.total_issued_requests), ("::1", 80, 1));
     assert_eq!(report(&mut call).await.upstream_locality_stats[0].total_issued_requests, 2);

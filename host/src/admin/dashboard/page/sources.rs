@@ -53,8 +53,8 @@ fn planes(context: &Context<'_>, planes: &[ControlPlane]) -> Markup {
     let content = html! {
         caption.hidden { "Control planes" }
         thead { tr {
-            th scope="col" { "Name" } th scope="col" { "State" } th scope="col" { "Since" } th scope="col" { "Address" }
-            th scope="col" { "Resources" } th.num scope="col" { "Updates" } th scope="col" { "Last" } th scope="col" { "Details" } th scope="col" { "Defined" }
+            th scope="col" { "Name" } th scope="col" { "State" } th scope="col" { "Connected" } th scope="col" { "Address" }
+            th scope="col" { "Resources" } th.num scope="col" { "Updates" } th scope="col" { "Last" } th scope="col" { "Why" } th scope="col" { "Defined" }
         } }
         tbody {
             @for one in planes.iter().take(MOST) {
@@ -63,8 +63,8 @@ fn planes(context: &Context<'_>, planes: &[ControlPlane]) -> Markup {
                     td { (plane_state(one)) }
                     td.nowrap { (widget::short_age(one.connected, context.now)) }
                     td.code { (one.address) }
-                    td.wrap {
-                        @for of in &one.resources { span { (of.kind) " " (of.count) @if !of.version.is_empty() { span.muted { " version " (of.version) } } } " " }
+                    td.nowrap {
+                        @for of in &one.resources { p { (units::count(of.count as u64)) " " (of.kind) @if !of.version.is_empty() { span.muted { " (" (of.version) ")" } } } }
                         @if one.resources.is_empty() { span.muted { "nothing" } }
                     }
                     td.num { (units::count(one.updates)) }
@@ -104,13 +104,13 @@ fn discoveries(context: &Context<'_>, discoveries: &[Discovery]) -> Markup {
         thead { tr {
             th scope="col" { "Cluster" } th scope="col" { "State" } th scope="col" { "By" } th scope="col" { "Of" } th.num scope="col" { "Endpoints" }
             th scope="col" { "Version" } th scope="col" { "Changed" } th scope="col" { "Answered" } th.num scope="col" { "Changes" } th.num scope="col" { "Failures" }
-            th scope="col" { "Last failure" } th scope="col" { "Defined" }
+            th scope="col" { "Defined" }
         } }
         tbody {
             @for one in discoveries.iter().take(MOST) {
                 tr data-key=(one.cluster) {
                     th scope="row" { (widget::subject(&Subject::Cluster(one.cluster.clone()))) }
-                    td { (discovery_state(one)) }
+                    td.wrap { (discovery_state(one)) @if !one.failure.is_empty() { p { (one.failure) } } }
                     td { (one.source) }
                     td.code { (one.place) }
                     td.num { (one.hosts) }
@@ -119,7 +119,6 @@ fn discoveries(context: &Context<'_>, discoveries: &[Discovery]) -> Markup {
                     td.nowrap { (widget::short_age(one.answered, context.now)) }
                     td.num { (units::count(one.updates)) }
                     td.num { (widget::trouble(Some(one.failures))) }
-                    td.wrap { (one.failure) }
                     td { (widget::origin(&one.provenance)) }
                 }
             }

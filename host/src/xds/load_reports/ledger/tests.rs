@@ -3,7 +3,10 @@ use std::{path::Path, time::Duration};
 use http::StatusCode;
 
 use super::*;
-use crate::config::{Format, load_text};
+use crate::{
+    cluster::load::Report,
+    config::{Format, load_text},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -87,6 +90,31 @@ fn what_has_come_since_is_told_once_by_place() {
     let reports = ledger.report(&clusters, &named(&["other"]), none, now);
     let [other] = &reports[..] else { panic!("it was named") };
     assert_eq!((&*other.name, other.localities.len()), ("other", 0));
+}
+
+#[test]
+fn what_endpoints_have_said_of_their_load_is_told_once_in_sums() {
+    let clusters = clusters(TWO);
+    let (mut ledger, now) = (Ledger::default(), Instant::now());
+    let said = |place: usize, cpu: f64| {
+        tally(&clusters, "app", place).told.note(&Report { cpu_utilization: cpu, ..Report::default() });
+    };
+    assert!(!clusters["app"].loads_wanted.load(Ordering::Relaxed));
+    said(0, 0.75);
+    let wanted = named(&["app"]);
+    ledger.follow(&clusters, &wanted, none, now);
+    assert!(
+        clusters["app"].loads_wanted.load(Ordering::Relaxed) && !clusters["other"].loads_wanted.load(Ordering::Relaxed)
+    );
+    said(0, 0.25);
+    said(0, 0.5);
+    said(2, 0.25);
+    let reports = ledger.report(&clusters, &wanted, none, now);
+    let [zone] = &reports[0].localities[..] else { panic!("{reports:?}") };
+    assert_eq!(zone.figures["cpu_utilization"], Figure { count: 3, total: 1.0 });
+    let each: Vec<_> = zone.endpoints.iter().map(|one| one.figures["cpu_utilization"].count).collect();
+    assert_eq!(each, [2, 1]);
+    assert!(ledger.report(&clusters, &wanted, none, now)[0].localities.is_empty());
 }
 
 #[test]
