@@ -68,3 +68,11 @@ async fn there_is_one_thread_for_each_worker() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn memory_is_not_taken_in_huge_pages() {
+    let upstream = Upstream::says("a").await;
+    let proxy = Proxy::plain(upstream.address).await;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
+    assert!(status.contains("THP_enabled:\t0\n"), "{status}");
+}
