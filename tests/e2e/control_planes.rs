@@ -203,7 +203,7 @@ async fn without_its_control_plane_a_proxy_goes_on_and_starts_from_disk() {
 async fn a_control_plane_forgets(mode: &str) {
     let Some(mut plane) = ControlPlane::start() else { return };
     let (a, b) = (Upstream::says("a").await, Upstream::says("b").await);
-    let proxy = follower(&plane, &format!(", mode: {mode}")).await;
+    let proxy = follower(&plane, &format!(", mode: {mode}, fetch_timeout: 2s")).await;
     site(&mut plane, &[&a]);
     says(&proxy, "web", "a").await;
     let (address, port) = (bound(&proxy, "web").await, plane.port);
@@ -223,12 +223,31 @@ async fn a_control_plane_forgets(mode: &str) {
     plane.set(ENDPOINTS, "app", endpoints("app", &[&b]));
     plane.set(CLUSTER, "app", cluster("app"));
     says(&proxy, "other", "b").await;
+    if mode == "delta" {
+        // It has named one, and had time to name the others.
+        let late =
+            async || (proxy.page("/status").await["control_planes"]["ads"]["forgotten"] != json!([])).then_some(());
+        eventually("what is not named to stay for now", late).await;
+        let mut number = 0;
+        eventually("time enough", async || {
+            number += 1;
+            plane.set(LISTENER, "more", listener("more", if number % 2 == 0 { "routes" } else { "others" }));
+            proxy.page("/status").await["listeners"].get("web").is_none().then_some(())
+        })
+        .await;
+        plane.remove(LISTENER, "more");
+    }
     let gone = async || proxy.page("/status").await["listeners"].get("web").is_none().then_some(());
     eventually("web to be gone", gone).await;
     let remembers = async || (state(&proxy).await["forgotten"] == json!([])).then_some(());
     eventually("nothing to be forgotten", remembers).await;
 
-    // Over a connection that stands it means it.
+    // Over a connection that stands it means it; also when it was connected to again meanwhile, and has said that all is as it was.
+    if mode == "state_of_the_world" {
+        plane.say(&json!({ "drop": true }));
+        plane.heard("request", LISTENER);
+        plane.heard("ack", LISTENER);
+    }
     plane.remove(LISTENER, "other");
     let gone = async || proxy.page("/status").await["listeners"].get("other").is_none().then_some(());
     eventually("all to be gone", gone).await;

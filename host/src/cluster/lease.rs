@@ -1,6 +1,6 @@
 //! One connection, lent for one request.
 
-use std::{net::SocketAddr, rc::Rc, sync::atomic::Ordering};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::atomic::Ordering};
 
 use futures_util::future::Either;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -54,6 +54,8 @@ pub struct Lease {
     priority: Priority,
     /// When it was lent.
     lent: Instant,
+    /// The answer has said how busy the endpoint is.
+    has_reported: Cell<bool>,
 }
 
 /// A request that got no answer.
@@ -76,7 +78,16 @@ impl Lease {
     ) -> Self {
         endpoint.count(1);
         endpoint.shared.status.tally.requests.begin();
-        Self { cluster, endpoint, link: Some(link), ends, reused, priority, lent: Instant::now() }
+        Self {
+            cluster,
+            endpoint,
+            link: Some(link),
+            ends,
+            reused,
+            priority,
+            lent: Instant::now(),
+            has_reported: Cell::new(false),
+        }
     }
 
     /// The endpoint's address.
@@ -171,7 +182,8 @@ impl Lease {
         if let Some(settings) = weights {
             status.report(settings, &report);
         }
-        if told {
+        // What head and trailers say is of one request.
+        if told && !self.has_reported.replace(true) {
             status.tally.told.note(&report);
         }
     }

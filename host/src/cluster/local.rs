@@ -179,9 +179,9 @@ impl LocalCluster {
 
     /// An endpoint did not answer in time.
     pub fn timed_out(&self, address: SocketAddr) {
-        let view = self.view.borrow();
-        if let Some(endpoint) = view.in_use().find(|endpoint| endpoint.address() == address) {
-            self.record(endpoint, Outcome::LocalOrigin(LocalOriginFailure::Timeout));
+        if let Some(endpoint) = self.view.borrow().membership().endpoint(address) {
+            let outcome = Outcome::LocalOrigin(LocalOriginFailure::Timeout);
+            self.shared.record(endpoint, self.worker, outcome);
         }
     }
 

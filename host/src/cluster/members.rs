@@ -11,6 +11,7 @@ use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
 use super::{
@@ -19,6 +20,9 @@ use super::{
     shared::SharedCluster,
 };
 use crate::config::resolved::Endpoint;
+
+/// By then every worker has looked at a cluster again.
+const TAKEN_IN: Duration = Duration::from_secs(3);
 
 /// What became of a cluster's endpoints.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -169,9 +173,18 @@ impl SharedCluster {
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner).push(before);
     }
 
+    /// Has memberships go when the workers have taken in the one that counts. Must be called inside the control plane's runtime.
+    pub fn clear_away_later(self: &Arc<Self>) {
+        let cluster = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(TAKEN_IN).await;
+            cluster.clear_away();
+        });
+    }
+
     /// Lets memberships go that no worker has any more. To take ten thousand endpoints apart takes milliseconds, and whoever serves should not be the
     /// last who has them.
-    pub(crate) fn clear_away(&self) {
+    fn clear_away(&self) {
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         let gone: Vec<_> = replaced.extract_if(.., |old| Arc::strong_count(old) == 1).collect();
         drop(replaced);

@@ -160,6 +160,7 @@ impl SharedCluster {
         let cluster = Self::with((settings, endpoints), workers, (detector, Arc::clone(&old.checks)), status);
         cluster.used.store(old.is_used(), Ordering::Relaxed);
         cluster.borrowed.store(borrowed, Ordering::Relaxed);
+        cluster.loads_wanted.store(old.loads_wanted.load(Ordering::Relaxed), Ordering::Relaxed);
         cluster
     }
 

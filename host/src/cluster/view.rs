@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{
     Choice,
     balance::{self, Ewma, Load, Local, NoHost, Override, Policy},
+    endpoint::SharedEndpoint,
     membership::Membership,
     pool::LocalEndpoint,
     shared::SharedCluster,
@@ -51,20 +52,30 @@ impl View {
 
     fn after(before: Option<&Self>, epoch: Instant, shared: &SharedCluster) -> (Self, Vec<Rc<LocalEndpoint>>) {
         let membership = shared.membership();
-        let known = before.into_iter().flat_map(Self::in_use);
-        let mut known: HashMap<_, _> = known.map(|local| (Arc::as_ptr(&local.shared), Rc::clone(local))).collect();
-        let endpoint = |one| match known.is_empty() {
-            true => OnceCell::new(),
-            false => known.remove(&Arc::as_ptr(one)).map_or_else(OnceCell::new, OnceCell::from),
+        // Where only somebody's health has changed, everybody is where it was. The others are found by what they share.
+        let stays = |place: usize, local: &Rc<LocalEndpoint>| {
+            membership.endpoints.get(place).is_some_and(|one| Arc::ptr_eq(one, &local.shared))
         };
-        let endpoints = membership.endpoints.iter().map(endpoint).collect();
+        let known = before.into_iter().flat_map(|before| before.endpoints.iter().enumerate());
+        let known = known.filter_map(|(place, cell)| Some((place, cell.get()?)));
+        let moved = known.filter(|(place, local)| !stays(*place, local));
+        let mut moved: HashMap<_, _> = moved.map(|(_, local)| (Arc::as_ptr(&local.shared), Rc::clone(local))).collect();
+        let endpoint = |(place, one): (usize, &Arc<SharedEndpoint>)| {
+            let same = before.and_then(|before| before.known(place)).filter(|local| Arc::ptr_eq(one, &local.shared));
+            match same {
+                Some(same) => OnceCell::from(Rc::clone(same)),
+                None if moved.is_empty() => OnceCell::new(),
+                None => moved.remove(&Arc::as_ptr(one)).map_or_else(OnceCell::new, OnceCell::from),
+            }
+        };
+        let endpoints = membership.endpoints.iter().enumerate().map(endpoint).collect();
         let balancing = &shared.settings.balancing;
         let decay = match &balancing.policy {
             Policy::PeakEwma(ewma) => Some(ewma.decay),
             _ => None,
         };
         let starts_slowly = balancing.slow_start.is_some();
-        (Self { membership, endpoints, starts_slowly, decay, epoch }, known.into_values().collect())
+        (Self { membership, endpoints, starts_slowly, decay, epoch }, moved.into_values().collect())
     }
 
     /// Which one it is.

@@ -96,6 +96,7 @@ async fn rebalance(cluster: Arc<SharedCluster>) {
     loop {
         cluster.unbalanced.notified().await;
         cluster.rebalance();
+        cluster.clear_away_later();
     }
 }
 

@@ -21,8 +21,6 @@ use crate::{
 /// The shortest and the longest time for which an answer is taken to hold, and for which a failed question is not asked again.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(10);
-/// By then every worker has looked at a cluster again.
-const TAKEN_IN: Duration = Duration::from_secs(3);
 /// After the first failure, and doubled after each: at most what is usual.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// How often a file is looked at.
@@ -75,11 +73,7 @@ impl Follower {
             let (version, wait) = (self.cluster.version(), self.heard(said));
             if self.cluster.version() != version {
                 // When the workers have taken it in, what was before goes.
-                let cluster = Arc::clone(&self.cluster);
-                tokio::spawn(async move {
-                    tokio::time::sleep(TAKEN_IN).await;
-                    cluster.clear_away();
-                });
+                self.cluster.clear_away_later();
             }
             tokio::time::sleep(wait).await;
         }

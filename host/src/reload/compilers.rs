@@ -33,7 +33,7 @@ impl Compilers {
 }
 
 /// From now on this thread changes something, and stands behind those that serve meanwhile.
-pub(super) fn make_way() {
+pub fn make_way() {
     stand_behind(NICE_OF_CHANGES);
 }
 

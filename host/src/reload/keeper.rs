@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::{
     audit::{Audit, Entry, Outcome},
-    compilers, difference,
+    difference,
     endpoints::{EndpointChange, EndpointError},
     following::Following,
     last_good,
@@ -353,7 +353,6 @@ pub async fn aside<T: Send + 'static>(change: impl FnOnce() -> T + Send + 'stati
     let (done, result) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
     std::thread::Builder::new().name("fyke-reload".to_owned()).spawn(move || {
-        compilers::make_way();
         let _entered = runtime.enter();
         let _ = done.send(change());
     })?;

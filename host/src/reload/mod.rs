@@ -27,7 +27,7 @@
 mod addresses;
 pub mod audit;
 pub mod canary;
-mod compilers;
+pub(crate) mod compilers;
 pub mod difference;
 pub mod endpoints;
 pub mod expiry;

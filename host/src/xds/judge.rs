@@ -16,7 +16,10 @@ use fyke_envoy::{
     xds::{ResourceType, Update, Verdict},
 };
 
-use self::{objections::refusal, oblivion::WHOLE};
+use self::{
+    objections::refusal,
+    oblivion::{Oblivion, WHOLE},
+};
 use super::{
     assignments::Assignment,
     inline::Inline,
@@ -47,16 +50,18 @@ pub(super) struct Judge {
     restoring: bool,
     /// It is asked for all listeners, or all clusters.
     has_whole: bool,
+    /// That it names none of them, although something of it runs, has been told.
+    says_nothing: bool,
     /// Something of this control plane runs that is not known here: nothing is applied before all is.
     collecting: bool,
     /// Types of which it has not said what there is.
     pending: BTreeSet<ResourceType>,
     /// What it has taken away, and what is written beside cannot do without.
     staying: BTreeSet<Key>,
-    /// Types of which it has said nothing since there is this connection.
-    unheard: BTreeSet<ResourceType>,
     /// What it does not know any more, and is not believed to have meant.
-    forgotten: BTreeSet<Key>,
+    oblivion: Oblivion,
+    /// How long something may take to come.
+    patience: Duration,
 }
 
 impl Judge {
@@ -80,10 +85,11 @@ impl Judge {
             received: Received::new(&plane.name),
             text: String::new(),
             restoring: false,
+            says_nothing: false,
             has_whole: plane.settings.types.iter().any(|kind| WHOLE.contains(kind)),
             staying: BTreeSet::new(),
-            unheard: BTreeSet::new(),
-            forgotten: BTreeSet::new(),
+            oblivion: Oblivion::default(),
+            patience: plane.settings.fetch_timeout,
             pending: plane.settings.types.iter().copied().filter(|kind| kind.is_wildcard()).collect(),
         }
     }
@@ -100,7 +106,7 @@ impl Judge {
             ResourceType::Endpoints => Verdict { refused: self.assign(update), ..Verdict::default() },
             _ => match self.disbelieve(&update, said) {
                 Some(verdict) => verdict,
-                None => self.replace(update),
+                None => self.replace(update, said),
             },
         };
         if !restored {
@@ -169,8 +175,12 @@ impl Judge {
         if self.collecting && !whole && !now {
             return;
         }
-        // Of what runs it has said nothing at all.
         if self.collecting && self.has_whole && WHOLE.iter().all(|kind| self.received.names(*kind).is_empty()) {
+            if !std::mem::replace(&mut self.says_nothing, true) {
+                let what =
+                    "it names no listener and no cluster: what the control plane of its name had sent before goes on";
+                self.keeper.note_refusal(&self.name, what.to_owned());
+            }
             return;
         }
         self.collecting = false;
@@ -201,9 +211,9 @@ impl Judge {
     }
 
     /// Resources in place of others. What has stayed of those that are gone may be able to go after that.
-    fn replace(&mut self, mut update: Update) -> Verdict {
+    fn replace(&mut self, mut update: Update, said: bool) -> Verdict {
         let kind = update.kind;
-        let forgotten = self.remembers(&mut update);
+        let forgotten = if said { self.remembers(&mut update) } else { Vec::new() };
         for one in &update.added {
             self.staying.remove(&(kind, one.name.clone()));
         }
@@ -212,8 +222,10 @@ impl Judge {
         update.removed.retain(|name| !self.staying.contains(&(kind, name.clone())));
         let refused = self.update(update);
         let mut gone = self.let_go();
+        // What something refers to goes when nothing does any more.
+        let is_kept = |name: &String| !WHOLE.contains(&kind) && self.received.has(kind, name);
         let stays: Vec<String> =
-            removed.into_iter().filter(|name| self.staying.contains(&(kind, name.clone()))).collect();
+            removed.into_iter().filter(|name| self.staying.contains(&(kind, name.clone())) || is_kept(name)).collect();
         gone.extend(forgotten.into_iter().filter(|name| !stays.contains(name)).map(|name| (kind, name)));
         Verdict { refused, stays, gone }
     }

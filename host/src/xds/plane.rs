@@ -16,7 +16,10 @@ use tokio::sync::watch;
 use super::{judge::Judge, status::Status};
 use crate::{
     config::resolved::ControlPlane,
-    reload::keeper::{self, Keeper},
+    reload::{
+        compilers::make_way,
+        keeper::{self, Keeper},
+    },
     telemetry::event_kinds,
 };
 
@@ -130,7 +133,7 @@ impl Plane {
             }
             Event::Mended(kind, names) => self.status.mended(kind, &names),
             Event::Connected => {
-                self.ask(Judge::connected).await;
+                self.ask(Judge::restored).await;
                 self.status.connected();
                 tracing::info!(plane, address = self.settings.address(), "connected to the control plane");
                 self.keeper.proxy.registry().events().tell(
@@ -174,7 +177,11 @@ impl Plane {
     /// Asks the judge, on a thread that may wait. `None`: there was none to be had.
     async fn ask<T: Send + 'static>(&self, what: impl FnOnce(&mut Judge) -> T + Send + 'static) -> Option<T> {
         let judge = Arc::clone(&self.judge);
-        let asked = move || what(&mut judge.lock().unwrap_or_else(PoisonError::into_inner));
+        let asked = move || {
+            // Nobody waits for it, and it may take long.
+            make_way();
+            what(&mut judge.lock().unwrap_or_else(PoisonError::into_inner))
+        };
         match keeper::aside(asked).await {
             Ok(said) => Some(said),
             Err(error) => {

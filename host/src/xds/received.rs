@@ -89,6 +89,11 @@ impl Received {
         next
     }
 
+    /// Whether a resource is used.
+    pub fn has(&self, kind: ResourceType, name: &str) -> bool {
+        self.there.contains(&(kind, name.to_owned()))
+    }
+
     /// Names of all of a type that are used or wait.
     pub fn names(&self, kind: ResourceType) -> Vec<String> {
         let all = self.there.iter().chain(self.waiting.keys());

@@ -253,7 +253,7 @@ impl Status {
                 })
                 .collect(),
             waiting: state.waiting.iter().map(one).collect(),
-            forgotten: state.forgotten.iter().take(KEPT).map(one).collect(),
+            forgotten: state.forgotten.iter().map(one).collect(),
             refused: state
                 .refused
                 .iter()
@@ -275,7 +275,7 @@ impl Status {
             state.refused.iter().map(|(kind, name, why)| json!({ "type": kind, "name": name, "why": why })).collect();
         let one = |(kind, name): &(&str, String)| json!({ "type": kind, "name": name });
         let waiting: Vec<_> = state.waiting.iter().map(one).collect();
-        let forgotten: Vec<_> = state.forgotten.iter().map(one).collect();
+        let forgotten: Vec<_> = state.forgotten.iter().take(KEPT).map(one).collect();
         let reports = self.note(|state| state.reports.clone());
         let reports = reports.map(|one| json!({ "wanted": one.wanted, "sent": one.sent, "why_not": one.why_not }));
         json!({
@@ -306,13 +306,12 @@ mod tests {
     fn what_stays_is_counted_until_it_goes() {
         let status = Status::new("127.0.0.1:1".to_owned(), &[]);
         let update = |added: &[&str], removed: &[&str]| Update {
-            kind: ResourceType::Cluster,
             added: added
                 .iter()
                 .map(|name| Resource { name: (*name).to_owned(), version: "1".to_owned(), value: Value::Null })
                 .collect(),
             removed: removed.iter().map(|name| (*name).to_owned()).collect(),
-            restored: false,
+            ..Update::of(ResourceType::Cluster)
         };
         let count = || status.to_json()["resources"]["cluster"]["count"].clone();
         status.updated(&update(&["a", "b"], &[]), &Verdict::default());

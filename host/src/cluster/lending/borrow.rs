@@ -16,8 +16,8 @@ use crate::cluster::{
     Choice, endpoint::SharedEndpoint, error::Limit, local::LocalCluster, pool::LocalEndpoint, wait::Pending,
 };
 
-/// So many connections may go past the first who waits, because they do not suit it, before one is closed to make room for its own. To open one
-/// costs as much as many exchanges.
+/// So many connections in a row may go past whoever waits first, because they do not suit it, before one is closed to make room for its own. To
+/// open one costs as much as many exchanges.
 const MOST_PASSED: u32 = 16;
 
 /// A place in the queue, left when this is dropped.
@@ -71,7 +71,8 @@ impl LocalCluster {
         let limit = ask.timeout.unwrap_or(self.shared.settings.connect_timeout);
         let (reply, answer) = oneshot::channel();
         let client = ask.client;
-        let waiter = Waiter { ask, target: RefCell::new(Some(Rc::clone(&endpoint))), passed: Cell::new(0), reply };
+        let (target, has_room) = (RefCell::new(Some(Rc::clone(&endpoint))), Cell::new(false));
+        let waiter = Waiter { ask, target, since: started, limit, has_room, reply };
         let place = self.lending.queue.borrow_mut().push(client, waiter);
         let mut standing = Standing { cluster: self, place, reply: answer };
         self.open_lines(&endpoint);
@@ -146,14 +147,18 @@ impl LocalCluster {
     /// Whether a connection is to be closed, so that the first who waits has one opened: for long enough others were served before it, whom these
     /// connections suit.
     fn makes_room(&self, line: &Kept) -> bool {
-        let queue = self.lending.queue.borrow();
+        let (queue, passed) = (self.lending.queue.borrow(), &self.lending.passed);
         let Some((_, first)) = queue.iter().next().filter(|_| self.shared.is_starving(PRIORITY)) else { return false };
-        if first.ask.key == line.key && line.endpoint.shared.meets(&first.ask.choice) {
+        let suits = first.ask.key == line.key && line.endpoint.shared.meets(&first.ask.choice);
+        passed.set(if suits { 0 } else { passed.get() + 1 });
+        // Exchanges may be so slow that nobody waits for many of them.
+        let is_late = first.since.elapsed() >= first.limit / 2;
+        if suits || first.has_room.get() || (passed.get() < MOST_PASSED && !is_late) {
             return false;
         }
-        let passed = first.passed.get() + 1;
-        first.passed.set(passed % MOST_PASSED);
-        passed == MOST_PASSED
+        passed.set(0);
+        first.has_room.set(true);
+        true
     }
 
     /// Gives a connection to the first that it suits. The one for whom it was opened takes it also from an endpoint that is not well: the

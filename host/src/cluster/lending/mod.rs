@@ -22,7 +22,10 @@ use std::{
 };
 
 use futures_util::future::LocalBoxFuture;
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
 use self::line::Kept;
 pub use self::line::Lent;
@@ -138,8 +141,11 @@ struct Waiter {
     ask: Ask,
     /// Where a connection is to be opened for it; nowhere, once somebody does that.
     target: RefCell<Option<Rc<LocalEndpoint>>>,
-    /// Connections that went to those behind it, because they do not suit it.
-    passed: Cell<u32>,
+    /// Since when, and until when.
+    since: Instant,
+    limit: Duration,
+    /// Room was made for its connection, or it has a permit.
+    has_room: Cell<bool>,
     reply: oneshot::Sender<Result<Lent, Refusal>>,
 }
 
@@ -155,6 +161,8 @@ impl Waiter {
 pub(super) struct Lending {
     queue: RefCell<Queue<Waiter>>,
     idle: RefCell<VecDeque<Kept>>,
+    /// Connections in a row that went past the first who waited, because they do not suit it.
+    passed: Cell<u32>,
     /// Somebody has stopped waiting.
     left: Notify,
 }

@@ -162,6 +162,9 @@ impl Opener {
             None => None,
         };
         let Some(permit) = self.permit(order).await else { return Ok(None) };
+        if let Some(waiter) = cluster.lending.queue.borrow().get(order.place) {
+            waiter.has_room.set(true);
+        }
         let Some(open) = Open::begin(cluster, endpoint, (PRIORITY, permit)) else {
             return Err(cluster.overflow(PRIORITY, Limit::ConnectionsPerEndpoint, Duration::ZERO).into());
         };

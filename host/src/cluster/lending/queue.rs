@@ -16,6 +16,7 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Queue<T> {
     entries: BTreeMap<Place, (u64, T)>,
+    /// Those that wait, or have been served in this round.
     clients: HashMap<u64, Waiting>,
     round: u64,
     next: u64,
@@ -56,7 +57,7 @@ impl<T> Queue<T> {
         let (client, value) = self.entries.remove(&place)?;
         if let Some(waiting) = self.clients.get_mut(&client) {
             waiting.count -= 1;
-            if waiting.count == 0 {
+            if waiting.count == 0 && waiting.last < self.round {
                 self.clients.remove(&client);
             }
         }
@@ -66,7 +67,10 @@ impl<T> Queue<T> {
     /// Takes out the first that is accepted, whose turn it is.
     pub fn take(&mut self, accepts: impl Fn(Place, &T) -> bool) -> Option<T> {
         let place = self.iter().find(|(place, value)| accepts(*place, value)).map(|(place, _)| place)?;
-        self.round = self.round.max(place.round);
+        if place.round > self.round {
+            self.round = place.round;
+            self.clients.retain(|_, waiting| waiting.count > 0 || waiting.last >= place.round);
+        }
         self.remove(place)
     }
 
@@ -115,7 +119,14 @@ mod tests {
         queue.push(1, "a2");
         assert_eq!(queue.take(|_, _| true), Some("b1"));
         assert_eq!(queue.take(|_, _| true), Some("a2"));
-        assert!(queue.entries.is_empty() && queue.clients.is_empty());
+        assert!(queue.entries.is_empty());
+        // Whoever was served in an earlier round is not known any more.
+        for client in 3..6 {
+            queue.push(client, "c");
+            queue.push(client, "c");
+        }
+        while queue.take(|_, _| true).is_some() {}
+        assert!(queue.clients.keys().all(|client| *client > 2), "{queue:?}");
     }
 
     #[test]
@@ -128,6 +139,22 @@ mod tests {
         assert_eq!(queue.remove(first), Some('x'));
         assert_eq!(queue.get(first), None);
         assert_eq!(queue.remove(first), None);
+    }
+
+    #[test]
+    fn who_always_waits_for_one_does_not_shut_out_whoever_once_waited_for_two() {
+        let mut queue = Queue::default();
+        queue.push(1, 1);
+        queue.push(2, 2);
+        queue.push(3, 3);
+        queue.push(3, 3);
+        let mut served = [0; 4];
+        for _ in 0..30 {
+            let client = queue.take(|_, _| true).unwrap();
+            served[client as usize] += 1;
+            queue.push(client, client);
+        }
+        assert!(served[1..].iter().all(|times| (9..=11).contains(times)), "{served:?}");
     }
 
     proptest! {

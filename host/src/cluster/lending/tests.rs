@@ -253,6 +253,24 @@ async fn who_waits_for_one_endpoint_is_served_although_others_always_wait_for_an
 }
 
 #[tokio::test]
+async fn half_of_its_time_is_all_that_somebody_waits_for_room() {
+    on_a_worker(async {
+        let servers = Server::several::<2>().await;
+        let clients = Clients::new(&servers, "circuit_breakers: { connections: 1 }", Handshakes::default());
+        let lent = clients.borrow(at(&servers[0])).await.unwrap();
+        let other = clients.ask(at(&servers[1]), Some(Duration::from_millis(400)));
+        eventually("it waits", || clients.waiting() == 1).await;
+        let next = clients.wait(at(&servers[0])).await;
+        let begun = tokio::time::Instant::now();
+        eventually("half of its time is over", || begun.elapsed() >= Duration::from_millis(200)).await;
+        lent.give_back();
+        assert_eq!(soon(other).await.unwrap().address(), Some(servers[1].address));
+        soon(next).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_endpoint_that_does_not_answer_keeps_nobody_from_the_others() {
     on_a_worker(async {
         let servers = Server::several::<2>().await;

@@ -25,6 +25,9 @@ use crate::{
     config::resolved::{Endpoint, Place},
 };
 
+/// Figures of single endpoints in what is told of a cluster. With more, a message would be larger than others take.
+const MOST_FIGURES: usize = 20_000;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
@@ -177,13 +180,18 @@ impl Followed {
             }
             is_used
         });
+        let each = localities.values().flat_map(BTreeMap::values);
+        let are_few = each.map(|(_, figures)| figures.len()).sum::<usize>() <= MOST_FIGURES;
         let each = localities.into_iter().map(|((priority, zone), endpoints)| {
             let (mut counts, mut figures) = Default::default();
             for (of_one, said) in endpoints.values() {
                 add(&mut counts, *of_one);
                 add_figures(&mut figures, said);
             }
-            let one = |(address, (counts, figures))| EndpointLoad { address, counts, figures };
+            let one = |(address, (counts, figures))| {
+                let figures = if are_few { figures } else { Figures::new() };
+                EndpointLoad { address, counts, figures }
+            };
             let endpoints = if with_endpoints { endpoints.into_iter().map(one).collect() } else { Vec::new() };
             LocalityLoad { zone, priority, counts, figures, endpoints }
         });

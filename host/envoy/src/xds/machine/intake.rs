@@ -107,6 +107,8 @@ impl Machine {
         let mentioned = self.resources(kind, &taken, &mut outstanding, &mut added, now);
         self.pass_over_held(kind, from);
         let Some(state) = self.types.get_mut(&kind) else { return };
+        let unheard = state.unheard.take_if(|_| from.is_some());
+        let first = unheard.is_some_and(|opened| now.saturating_sub(opened) < self.fetch_timeout);
         if from.is_some() {
             state.nonce.clone_from(&taken.nonce);
             // There is no other with a wildcard than this one.
@@ -127,7 +129,18 @@ impl Machine {
             let absent = state.accepted.keys().filter(|name| !mentioned.names.contains(*name));
             outstanding.removed.extend(absent.cloned());
         }
-        let update = Update { kind, added, removed: outstanding.removed.clone(), restored: outstanding.from.is_none() };
+        let taken_away = |name: &&String| state.accepted.get(*name).is_some_and(|resource| resource.taken_away);
+        let is_added = |name: &str| outstanding.candidates.contains_key(name);
+        let named = mentioned.names.iter().filter(|name| !is_added(name)).filter(taken_away).cloned().collect();
+        let update = Update {
+            kind,
+            added,
+            removed: outstanding.removed.clone(),
+            restored: outstanding.from.is_none(),
+            first,
+            complete: taken.complete && state.wildcard,
+            named,
+        };
         if update.added.is_empty() && update.removed.is_empty() {
             self.conclude(outstanding, now);
             return;

@@ -69,6 +69,21 @@ pub struct Update {
     pub removed: Vec<String>,
     /// It is from disk: the control plane has not been heard yet.
     pub restored: bool,
+    /// It is the first that the control plane says of the type on its stream, soon after that was opened.
+    pub first: bool,
+    /// What it does not name is not there.
+    pub complete: bool,
+    /// Of what stays although it was taken away, what is named again and refused before the application hears of it.
+    pub named: Vec<String>,
+}
+
+impl Update {
+    /// One that says nothing of a type.
+    #[must_use]
+    pub fn of(kind: ResourceType) -> Self {
+        let (added, removed, named) = Default::default();
+        Self { kind, added, removed, restored: false, first: false, complete: false, named }
+    }
 }
 
 /// What the application makes of an update.
@@ -147,6 +162,8 @@ struct TypeState {
     version: String,
     /// The last response on this stream.
     nonce: String,
+    /// When the stream was opened, until the first response.
+    unheard: Option<Duration>,
     /// What the control plane knows to be wanted; `None`: it was not asked yet on this stream.
     asked: Option<BTreeSet<String>>,
     /// Until when names may take to come; the empty one is the wildcard.
@@ -337,7 +354,7 @@ impl Machine {
             removed.retain(|name| !outstanding.removed.contains(name));
         }
         if !removed.is_empty() {
-            self.output.push_back(Output::Tell(Update { kind, added: Vec::new(), removed, restored: false }));
+            self.output.push_back(Output::Tell(Update { removed, ..Update::of(kind) }));
         }
     }
 

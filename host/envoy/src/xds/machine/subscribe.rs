@@ -20,6 +20,7 @@ impl Machine {
             let Some(state) = self.types.get_mut(&kind) else { continue };
             state.asked = None;
             state.nonce.clear();
+            state.unheard = Some(now);
             if delta {
                 // Of what was refused this stream says nothing where it is gone: whatever is still there comes again.
                 state.refusal = None;
@@ -188,7 +189,8 @@ impl Machine {
         match &state.asked {
             None => {
                 request.resource_names_subscribe = said(state.wildcard, names);
-                let known = state.accepted.iter();
+                // What was taken away is asked for as if it had never been there: whoever has it says so.
+                let known = state.accepted.iter().filter(|(_, resource)| !resource.taken_away);
                 request.initial_resource_versions =
                     known.map(|(name, resource)| (name.clone(), resource.version.clone())).collect();
             }

@@ -1,6 +1,7 @@
 //! The machine against a control plane that is written down here.
 
 mod model;
+mod oblivion;
 mod protocol;
 mod refusals;
 

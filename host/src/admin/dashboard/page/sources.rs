@@ -1,4 +1,4 @@
-//! Who says what there is: control planes, and where clusters find their endpoints. What is old or fails is on top.
+//! Who says what there is: control planes, and where clusters find their endpoints. What fails is on top.
 
 use maud::{Markup, html};
 
@@ -14,7 +14,9 @@ const NAMED: usize = 20;
 
 pub(super) fn page(context: &Context<'_>) -> Page {
     let mut sources = context.source.sources();
-    sources.control_planes.sort_by_key(|one| one.connected.is_some() && one.refused.is_empty());
+    sources
+        .control_planes
+        .sort_by_key(|one| one.connected.is_some() && one.refused.is_empty() && one.forgotten.is_empty());
     sources.discoveries.sort_by_key(|one| one.failure.is_empty());
     let regions = vec![
         Region { id: "control-planes", html: planes(context, &sources.control_planes) },

@@ -150,20 +150,6 @@ fn what_the_application_cannot_do_without_keeps_its_endpoints() {
 }
 
 #[test]
-fn what_was_taken_away_and_stays_is_news_when_it_is_named_again() {
-    let mut machine = machine(Mode::StateOfTheWorld, Streams::Aggregated);
-    machine.connected(0, START);
-    accept(&mut machine, state(Cluster, "1", "n1", &["a|1"]));
-    machine.received(0, state(Cluster, "2", "n2", &[]), START);
-    let (id, _) = delivered(&outputs(&mut machine));
-    machine.judged(id, Verdict { stays: vec!["a".to_owned()], ..Verdict::default() }, START);
-    outputs(&mut machine);
-    machine.received(0, state(Cluster, "3", "n3", &["a|1"]), START);
-    let (_, update) = delivered(&outputs(&mut machine));
-    assert_eq!((update.added.len(), update.removed.len()), (1, 0));
-}
-
-#[test]
 fn a_subscription_does_not_wait_for_an_answer_that_is_held_back() {
     let mut machine = machine(Mode::StateOfTheWorld, Streams::Aggregated);
     machine.connected(0, START);
