@@ -477,7 +477,7 @@ impl Report {
 }
 
 /// Time to the next of exponentially distributed events, `mean` seconds apart.
-fn wait(mean: f64, random: &mut fastrand::Rng) -> Time {
+pub(super) fn wait(mean: f64, random: &mut fastrand::Rng) -> Time {
     let seconds = -mean * (1.0 - random.f64()).ln();
     u64::try_from(Duration::from_secs_f64(seconds).as_micros()).unwrap_or(0)
 }

@@ -16,7 +16,10 @@ use super::{
     LoadWeights, Report, Reported,
     weights::{is_noticeable, scaled},
 };
-use crate::cluster::balance::{Host, LeastRequest, Load, Local, Plan, Policy, Request, Settings};
+use crate::cluster::{
+    balance::{Host, LeastRequest, Load, Local, Plan, Policy, Request, Settings},
+    day::wait,
+};
 
 /// Microseconds.
 type Time = u64;
@@ -220,12 +223,6 @@ fn hosts(weights: &[u32]) -> Vec<Host> {
 
 fn seconds(time: Time) -> f64 {
     Duration::from_micros(time).as_secs_f64()
-}
-
-/// Time to the next of exponentially distributed events, `mean` seconds apart.
-fn wait(mean: f64, random: &mut fastrand::Rng) -> Time {
-    let seconds = -mean * (1.0 - random.f64()).ln();
-    u64::try_from(Duration::from_secs_f64(seconds).as_micros()).unwrap()
 }
 
 #[test]
