@@ -125,7 +125,10 @@ impl Follower {
             state.empty += 1;
             state.answered = Some(SystemTime::now());
         });
-        if first {
+        if first && self.cluster.membership().endpoints.is_empty() {
+            // A service that has not come up yet is nobody's mistake.
+            tracing::info!(cluster = self.name(), "discovery names no endpoint yet");
+        } else if first {
             tracing::warn!(cluster = self.name(), "discovery names no endpoint: those that are known stay");
         }
     }
