@@ -203,7 +203,7 @@ async fn without_its_control_plane_a_proxy_goes_on_and_starts_from_disk() {
 async fn a_control_plane_forgets(mode: &str) {
     let Some(mut plane) = ControlPlane::start() else { return };
     let (a, b) = (Upstream::says("a").await, Upstream::says("b").await);
-    let proxy = follower(&plane, &format!(", mode: {mode}, fetch_timeout: 2s")).await;
+    let proxy = follower(&plane, &format!(", mode: {mode}, fetch_timeout: 5s")).await;
     site(&mut plane, &[&a]);
     says(&proxy, "web", "a").await;
     let (address, port) = (bound(&proxy, "web").await, plane.port);
