@@ -16,6 +16,7 @@ pub(crate) mod bootstrap;
 mod cluster;
 mod common;
 mod context;
+mod extension;
 mod format;
 mod headers;
 mod http;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     finding::Severity,
     reader::Reader,
-    translate::{common, headers::Changes, route::Layers},
+    translate::{common, route::Layers},
     units::{self, Object},
 };
 
@@ -188,18 +188,5 @@ fn answer(reader: &Reader<'_>) -> Value {
         None => {}
     }
     answer.set("body", "local_rate_limited");
-    let mut headers = Changes::default();
-    for option in reader.messages("response_headers_to_add") {
-        headers.option(&option, crate::translate::headers::Maker::Filter);
-    }
-    answer.set_filled("headers", headers.values());
-    answer.set("retry_after", false);
-    answer.set("ratelimit", "never");
-    if reader.text("enable_x_ratelimit_headers").is_some_and(|version| version != "OFF") {
-        answer.set("x_ratelimit", "always");
-    }
-    if !reader.flag("rate_limited_as_resource_exhausted") {
-        answer.set("grpc_resource_exhausted", false);
-    }
-    answer.into()
+    rules::answer(reader, answer)
 }

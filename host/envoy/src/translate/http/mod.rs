@@ -17,7 +17,7 @@ mod wasm;
 
 use serde_json::Value;
 
-use super::{context::Context, headers::Changes, route};
+use super::{context::Context, extension, headers::Changes, route};
 use crate::{
     finding::Severity,
     place::{Place, ResourceKind},
@@ -313,7 +313,10 @@ fn filters(context: &Context<'_>, reader: &Reader<'_>, planned: &mut Vec<Planned
             router = true;
             continue;
         }
-        let Some(config) = self::config(context, &filter, &name) else {
+        let warming = |discovery: &Reader<'_>| {
+            discovery.ignore("apply_default_config_without_warming", "a default applies until there is another");
+        };
+        let Some(config) = extension::configuration(context, &filter, &name, warming) else {
             filter.leave();
             continue;
         };
@@ -341,36 +344,6 @@ fn is_bare_router(filter: &Reader<'_>, name: &str) -> bool {
         typed
     });
     !typed && !filter.has("config_discovery") && matches!(name, "envoy.filters.http.router" | "envoy.router")
-}
-
-fn config<'a>(context: &Context<'a>, filter: &Reader<'a>, name: &str) -> Option<Reader<'a>> {
-    if let Some((_, config)) = filter.any("typed_config") {
-        return Some(config);
-    }
-    let Some(discovery) = filter.message("config_discovery") else {
-        filter.refuse_here("has no typed_config");
-        return None;
-    };
-    if let Some(source) = discovery.message("config_source") {
-        super::bootstrap::source(context, source);
-    }
-    discovery.texts("type_urls");
-    discovery.ignore("apply_default_config_without_warming", "a default applies until there is another");
-    if let Some(value) = context.resources.extensions.get(name) {
-        if let Some(default) = discovery.message("default_config") {
-            default.leave();
-        }
-        let place = Place::resource(ResourceKind::ExtensionConfiguration, name);
-        return Reader::new(value, place, context.findings);
-    }
-    if let Some((_, default)) = discovery.any("default_config") {
-        return Some(default);
-    }
-    if !context.alone {
-        discovery.refuse_here(format!("extension configuration {name:?} is not here: a control plane has it"));
-    }
-    discovery.leave();
-    None
 }
 
 fn router(config: &Reader<'_>) {

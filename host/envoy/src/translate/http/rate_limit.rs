@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     reader::Reader,
-    translate::{common, context::Context, headers::Changes, route::Layers},
+    translate::{common, context::Context, route::Layers},
     units::{self, Object},
 };
 
@@ -158,18 +158,5 @@ fn answer(reader: &Reader<'_>) -> Value {
         answer.set("status", status);
     }
     answer.set("body", "");
-    let mut headers = Changes::default();
-    for option in reader.messages("response_headers_to_add") {
-        headers.option(&option, crate::translate::headers::Maker::Filter);
-    }
-    answer.set_filled("headers", headers.values());
-    answer.set("retry_after", false);
-    answer.set("ratelimit", "never");
-    if reader.text("enable_x_ratelimit_headers").is_some_and(|version| version != "OFF") {
-        answer.set("x_ratelimit", "always");
-    }
-    if !reader.flag("rate_limited_as_resource_exhausted") {
-        answer.set("grpc_resource_exhausted", false);
-    }
-    answer.into()
+    rules::answer(reader, answer)
 }

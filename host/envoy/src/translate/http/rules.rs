@@ -4,7 +4,10 @@ use serde_json::Value;
 
 use crate::{
     reader::Reader,
-    translate::{common, route::header_matcher},
+    translate::{
+        headers::{Changes, Maker},
+        route::{header_matcher, parameter_matcher},
+    },
     units::Object,
 };
 
@@ -106,7 +109,7 @@ fn action(action: &Reader<'_>, descriptor: &mut Descriptor) -> bool {
     if let Some(matched) = action.message("query_parameter_value_match") {
         constant(named(&matched, "query_match"), matched.text_or_empty("descriptor_value"));
         let parameters = matched.messages("query_parameters");
-        let conditions: Vec<Value> = parameters.iter().filter_map(parameter).collect();
+        let conditions: Vec<Value> = parameters.iter().filter_map(parameter_matcher).collect();
         return expected(&matched, &conditions, "query", descriptor);
     }
     for key in ["source_cluster", "destination_cluster", "dynamic_metadata", "extension"] {
@@ -150,20 +153,6 @@ fn metadata(reader: &Reader<'_>, descriptor: &mut Descriptor) -> bool {
     let key = reader.text_or_empty("descriptor_key").to_owned();
     descriptor.entries.push(Entry { key, source: one("route_metadata", &path.join(".")), constant: None, default });
     true
-}
-
-fn parameter(reader: &Reader<'_>) -> Option<Value> {
-    let mut condition = Object::default();
-    condition.set("name", reader.text_or_empty("name"));
-    match reader.message("string_match") {
-        Some(matcher) => {
-            let matches = common::string_matcher(&matcher)?;
-            condition.set(matches.kind, matches.text);
-            condition.set_if("ignore_case", matches.ignore_case);
-        }
-        None => condition.set("present", reader.boolean("present_match").unwrap_or(true)),
-    }
-    Some(condition.into())
 }
 
 /// Conditions of the router as those of limits.
@@ -226,4 +215,22 @@ pub(super) fn rule(name: &str, descriptor: &Descriptor, global: bool) -> Object 
     rule.set_if("global", global);
     rule.set_some("cost", descriptor.cost);
     rule
+}
+
+/// What Envoy tells clients who are over a limit, whoever counts: the rest of `answer:`.
+pub(super) fn answer(reader: &Reader<'_>, mut answer: Object) -> Value {
+    let mut headers = Changes::default();
+    for option in reader.messages("response_headers_to_add") {
+        headers.option(&option, Maker::Filter);
+    }
+    answer.set_filled("headers", headers.values());
+    answer.set("retry_after", false);
+    answer.set("ratelimit", "never");
+    if reader.text("enable_x_ratelimit_headers").is_some_and(|version| version != "OFF") {
+        answer.set("x_ratelimit", "always");
+    }
+    if !reader.flag("rate_limited_as_resource_exhausted") {
+        answer.set("grpc_resource_exhausted", false);
+    }
+    answer.into()
 }

@@ -45,6 +45,13 @@ pub(super) enum As {
 }
 
 impl Chain {
+    /// One without filters.
+    pub fn new(reader: &Reader<'_>, conditions: Conditions, protocol: Protocol) -> Self {
+        let (filters, target, limits) = Default::default();
+        let place = reader.place().clone();
+        Self { place, conditions, protocol, filters, target, tls: None, limits, drain: None, connect_attempts: None }
+    }
+
     pub fn write(&self, object: &mut Object, as_what: As) {
         object.set_some("tls", self.tls.clone());
         match as_what {
@@ -80,17 +87,7 @@ pub(super) fn translate(context: &Context<'_>, reader: &Reader<'_>) -> Option<Ch
     };
     let socket = reader.message("transport_socket");
     let tls = socket.map_or(Ok(None), |socket| tls::downstream(context, &socket, speaks));
-    let mut chain = Chain {
-        place: reader.place().clone(),
-        conditions: conditions.unwrap_or_default(),
-        protocol,
-        filters: Vec::new(),
-        target: Object::default(),
-        tls: None,
-        limits: Object::default(),
-        drain: None,
-        connect_attempts: None,
-    };
+    let mut chain = Chain::new(reader, conditions.unwrap_or_default(), protocol);
     let terminates = network::filters(context, filters, &mut chain);
     if !terminates {
         reader.refuse_here("ends with no filter that does something with connections: the chain is left out");

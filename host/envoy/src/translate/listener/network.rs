@@ -8,9 +8,8 @@ use super::{
 };
 use crate::{
     finding::Severity,
-    place::{Place, ResourceKind},
     reader::Reader,
-    translate::{common, context::Context, http},
+    translate::{common, context::Context, extension, http},
     units::{self, Object},
 };
 
@@ -39,7 +38,10 @@ pub(super) fn filters(context: &Context<'_>, filters: Vec<Reader<'_>>, chain: &m
             continue;
         }
         let name = filter.text_or_empty("name").to_owned();
-        let Some(config) = config(context, &filter, &name) else {
+        let warming = |discovery: &Reader<'_>| {
+            discovery.raw("apply_default_config_without_warming");
+        };
+        let Some(config) = extension::configuration(context, &filter, &name, warming) else {
             filter.leave();
             continue;
         };
@@ -53,36 +55,6 @@ pub(super) fn filters(context: &Context<'_>, filters: Vec<Reader<'_>>, chain: &m
         terminated = one(context, config, &name, chain);
     }
     terminated
-}
-
-fn config<'a>(context: &Context<'a>, filter: &Reader<'a>, name: &str) -> Option<Reader<'a>> {
-    if let Some((_, config)) = filter.any("typed_config") {
-        return Some(config);
-    }
-    let Some(discovery) = filter.message("config_discovery") else {
-        filter.refuse_here("has no typed_config");
-        return None;
-    };
-    if let Some(source) = discovery.message("config_source") {
-        crate::translate::bootstrap::source(context, source);
-    }
-    let found = context.resources.extensions.get(name);
-    let default = discovery.message("default_config");
-    discovery.texts("type_urls");
-    discovery.raw("apply_default_config_without_warming");
-    match (found, default) {
-        (Some(value), default) => {
-            default.into_iter().for_each(Reader::leave);
-            Reader::new(value, Place::resource(ResourceKind::ExtensionConfiguration, name), context.findings)
-        }
-        (None, Some(default)) => Some(default),
-        (None, None) => {
-            if !context.alone {
-                discovery.refuse_here(format!("extension configuration {name:?} is not here: a control plane has it"));
-            }
-            None
-        }
-    }
 }
 
 /// One filter; whether it is the last.
@@ -276,16 +248,6 @@ fn local_rate_limit(config: &Reader<'_>) -> Option<Object> {
 /// One filter, by itself.
 pub(in crate::translate) fn check(context: &Context<'_>, config: Reader<'_>) {
     let protocol = if config.type_name() == HTTP { Protocol::Http } else { Protocol::Tcp };
-    let mut chain = Chain {
-        place: config.place().clone(),
-        conditions: super::matching::Conditions::default(),
-        protocol,
-        filters: Vec::new(),
-        target: Object::default(),
-        tls: None,
-        limits: Object::default(),
-        drain: None,
-        connect_attempts: None,
-    };
+    let mut chain = Chain::new(&config, super::matching::Conditions::default(), protocol);
     one(context, config, "", &mut chain);
 }

@@ -17,7 +17,7 @@ pub(super) fn translate(reader: &Reader<'_>) -> Object {
         object.set("ignore_case", true);
     }
     headers(reader, &mut object);
-    let query: Vec<_> = reader.messages("query_parameters").iter().filter_map(parameter).collect();
+    let query: Vec<_> = reader.messages("query_parameters").iter().filter_map(parameter_matcher).collect();
     object.set_filled("query", query);
     if let Some(grpc) = reader.message("grpc") {
         drop(grpc);
@@ -155,7 +155,8 @@ pub(in crate::translate) fn header_matcher(reader: &Reader<'_>) -> Vec<Value> {
     conditions
 }
 
-fn parameter(reader: &Reader<'_>) -> Option<Value> {
+/// `envoy.config.route.v3.QueryParameterMatcher`; `None`, with a finding: it cannot be carried over.
+pub(in crate::translate) fn parameter_matcher(reader: &Reader<'_>) -> Option<Value> {
     let mut condition = Object::default();
     condition.set("name", reader.text_or_empty("name"));
     match reader.message("string_match") {

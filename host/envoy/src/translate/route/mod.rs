@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 pub(super) use filters::{Layers, PerRoute};
-pub(super) use matching::header_matcher;
+pub(super) use matching::{header_matcher, parameter_matcher};
 pub(super) use policy::one_upgrade;
 
 use super::{context::Context, headers::Changes};
