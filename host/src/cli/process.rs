@@ -17,7 +17,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::run::tell_service_manager;
+use super::{BAD_CONFIGURATION, FAILED, run::tell_service_manager};
 use crate::{
     admin::{self, Admin, Board, Endpoint, access::Access},
     config::{
@@ -61,6 +61,27 @@ pub struct Process {
 /// Of the operating system.
 pub fn control_plane() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("fyke-control").enable_all().build()
+}
+
+/// Runs a service that is no proxy until it ends. `serves` says how it has ended, and has said what was wrong.
+pub fn serve<S>(settings: Result<S, String>, serves: impl AsyncFnOnce(S) -> u8) -> u8 {
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return BAD_CONFIGURATION;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return FAILED;
+        }
+    };
+    let served = runtime.block_on(serves(settings));
+    runtime.shutdown_background();
+    served
 }
 
 impl Process {

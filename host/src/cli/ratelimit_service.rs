@@ -19,21 +19,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> u8 {
-    let settings = match settings(arguments) {
-        Ok(settings) => settings,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return BAD_CONFIGURATION;
-        }
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: cannot start: {error}");
-            return FAILED;
-        }
-    };
-    let served = runtime.block_on(async {
+    process::serve(settings(arguments), async |settings| {
         let service = match Service::start(settings).await {
             Ok(service) => service,
             Err(error) => {
@@ -68,9 +54,7 @@ pub fn run(arguments: &Arguments) -> u8 {
                 FAILED
             }
         }
-    });
-    runtime.shutdown_background();
-    served
+    })
 }
 
 fn settings(arguments: &Arguments) -> Result<Settings, String> {

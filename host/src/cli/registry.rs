@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use fyke_registry::{Clock, Registry, Settings};
 
-use super::{BAD_CONFIGURATION, DONE, FAILED, process};
+use super::{DONE, FAILED, process};
 use crate::config;
 
 /// Options of `fyke registry`.
@@ -36,38 +36,24 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> u8 {
-    let settings = match settings(arguments) {
-        Ok(settings) => settings,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return BAD_CONFIGURATION;
-        }
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: cannot start: {error}");
-            return FAILED;
-        }
-    };
-    let served = runtime.block_on(async {
-        // What is wrong with files is said before anybody is told that it listens.
-        let registry = Registry::open(settings, Clock::system()).await.map_err(|error| error.to_string())?;
-        let listener = tokio::net::TcpListener::bind(arguments.address).await;
-        let listener = listener.map_err(|error| format!("cannot listen on {}: {error}", arguments.address))?;
-        let address = listener.local_addr().map_err(|error| error.to_string())?;
-        tracing::info!(%address, "listening");
-        let served = registry.serve(listener, process::asked_to_end(None)).await;
-        served.map_err(|error| error.to_string())
-    });
-    runtime.shutdown_background();
-    match served {
+    process::serve(settings(arguments), async |settings| match serve(arguments, settings).await {
         Ok(()) => DONE,
         Err(error) => {
             eprintln!("error: {error}");
             FAILED
         }
-    }
+    })
+}
+
+async fn serve(arguments: &Arguments, settings: Settings) -> Result<(), String> {
+    // What is wrong with files is said before anybody is told that it listens.
+    let registry = Registry::open(settings, Clock::system()).await.map_err(|error| error.to_string())?;
+    let listener = tokio::net::TcpListener::bind(arguments.address).await;
+    let listener = listener.map_err(|error| format!("cannot listen on {}: {error}", arguments.address))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    tracing::info!(%address, "listening");
+    let served = registry.serve(listener, process::asked_to_end(None)).await;
+    served.map_err(|error| error.to_string())
 }
 
 fn settings(arguments: &Arguments) -> Result<Settings, String> {
