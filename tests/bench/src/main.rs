@@ -63,6 +63,7 @@ mod subject;
 mod swaps;
 mod tcp;
 mod upstream;
+mod wasm;
 
 use std::{path::PathBuf, process::ExitCode};
 
