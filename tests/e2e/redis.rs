@@ -14,7 +14,7 @@ async fn clients(redis: &Redis) -> u64 {
 }
 
 async fn start() -> Redis {
-    Redis::with(&["--maxclients", "1000"]).await
+    Redis::with(&["--maxclients", "1000"])
 }
 
 async fn proxy(redis: &Redis, config: &str, connections: usize) -> Proxy {

@@ -55,8 +55,6 @@ mod rollout;
 mod sdk;
 mod store;
 mod table;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
 #[cfg(test)]
 mod tests;
 mod top;

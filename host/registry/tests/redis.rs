@@ -2,23 +2,29 @@
 #![cfg(test)]
 #![allow(missing_docs, reason = "tests")]
 
-#[path = "support/redis_server.rs"]
-mod redis_server;
 mod support;
 
 use std::time::Duration;
 
+use fyke_peers::RedisServer;
 use http::StatusCode;
 use redis::aio::MultiplexedConnection;
-use redis_server::RedisServer;
 use serde_json::json;
 use support::{Running, start, until};
 
 const USERS: &str = "/v1/registration/users";
 
+fn url(server: &RedisServer) -> String {
+    format!("redis+unix://{}", server.socket().display())
+}
+
+async fn connection(server: &RedisServer) -> MultiplexedConnection {
+    redis::Client::open(url(server)).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
 async fn registry(server: &RedisServer) -> Running {
     start(
-        json!({"open": true, "host_ttl": "600s", "load_weights": true, "redis": {"url": server.url(), "prefix": "t:"}}),
+        json!({"open": true, "host_ttl": "600s", "load_weights": true, "redis": {"url": url(server), "prefix": "t:"}}),
     )
     .await
 }
@@ -52,7 +58,7 @@ async fn call<T: redis::FromRedisValue>(connection: &mut MultiplexedConnection, 
 
 #[tokio::test]
 async fn what_one_hears_the_others_show() {
-    let Some(server) = RedisServer::start().await else { return };
+    let Some(server) = RedisServer::start() else { return };
     let (one, two) = (registry(&server).await, registry(&server).await);
     let tags = json!({"az": "a", "canary": true, "x": "y"});
     one.post(USERS, json!({"ip": "10.0.0.1", "port": 80, "revision": "abc", "service_repo_name": "r", "tags": tags}))
@@ -84,7 +90,7 @@ async fn what_one_hears_the_others_show() {
 
 #[tokio::test]
 async fn a_host_that_another_registry_has_just_heard_can_leave_and_be_weighed() {
-    let Some(server) = RedisServer::start().await else { return };
+    let Some(server) = RedisServer::start() else { return };
     let (one, two) = (registry(&server).await, registry(&server).await);
     // `two` has not looked since.
     register(&one, "10.0.0.1").await;
@@ -97,8 +103,8 @@ async fn a_host_that_another_registry_has_just_heard_can_leave_and_be_weighed() 
 
 #[tokio::test]
 async fn heartbeats_are_what_keeps_a_host() {
-    let Some(server) = RedisServer::start().await else { return };
-    let mut redis = server.connection().await;
+    let Some(server) = RedisServer::start() else { return };
+    let mut redis = connection(&server).await;
     let (one, two) = (registry(&server).await, registry(&server).await);
     register(&one, "10.0.0.1").await;
     let key = "t:host:users:10.0.0.1:80";
@@ -123,20 +129,20 @@ async fn heartbeats_are_what_keeps_a_host() {
     assert_eq!(two.metric("fyke_registry_expirations_total").await, 1);
     until("its name is swept up", || async {
         two.clock.advance(Duration::from_secs(30));
-        call::<i64>(&mut server.connection().await, &["EXISTS", "t:service:users", "t:changes"]).await == 0
+        call::<i64>(&mut connection(&server).await, &["EXISTS", "t:service:users", "t:changes"]).await == 0
     })
     .await;
 }
 
 #[tokio::test]
 async fn while_redis_is_away_reads_and_heartbeats_go_on() {
-    let Some(mut server) = RedisServer::start().await else { return };
+    let Some(mut server) = RedisServer::start() else { return };
     let (one, two) = (registry(&server).await, registry(&server).await);
     for ip in ["10.0.0.1", "10.0.0.2", "10.0.0.3"] {
         register(&one, ip).await;
     }
     shows(&two, &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]).await;
-    server.stop();
+    server.process.kill();
     condition(&one, "away").await;
     condition(&two, "away").await;
     // Longer than the TTL: who does not hear cannot know.
@@ -149,7 +155,7 @@ async fn while_redis_is_away_reads_and_heartbeats_go_on() {
     assert_eq!(one.metric("fyke_registry_store_up").await, 0);
 
     // It comes back, and has forgotten everything: what was kept is told, and who was there stays for now.
-    server.start_again().await;
+    server.restart();
     condition(&one, "ready").await;
     shows(&two, &["10.0.0.1:80", "10.0.0.3:80", "10.0.0.4:80"]).await;
     // 10.0.0.3 is never heard of again.
@@ -164,10 +170,10 @@ async fn while_redis_is_away_reads_and_heartbeats_go_on() {
 
 #[tokio::test]
 async fn data_that_is_lost_without_a_break_is_no_farewell() {
-    let Some(server) = RedisServer::start().await else { return };
+    let Some(server) = RedisServer::start() else { return };
     let one = registry(&server).await;
     register(&one, "10.0.0.1").await;
-    let _: String = call(&mut server.connection().await, &["FLUSHALL"]).await;
+    let _: String = call(&mut connection(&server).await, &["FLUSHALL"]).await;
     for _ in 0..3 {
         one.clock.advance(Duration::from_secs(40));
         assert_eq!(one.get(USERS).await.hosts(), ["10.0.0.1:80"]);
@@ -178,22 +184,22 @@ async fn data_that_is_lost_without_a_break_is_no_farewell() {
 
 #[tokio::test]
 async fn a_registry_that_has_never_reached_redis_says_nothing() {
-    let Some(mut server) = RedisServer::start().await else { return };
-    server.stop();
+    let Some(mut server) = RedisServer::start() else { return };
+    server.process.kill();
     let one = registry(&server).await;
     assert_eq!(one.get("/healthz").await.status, StatusCode::SERVICE_UNAVAILABLE);
     let refused = one.get(USERS).await;
     assert_eq!((refused.status, refused.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "1"));
     assert_eq!(one.post("/v3/discovery:endpoints", json!({})).await.status, StatusCode::SERVICE_UNAVAILABLE);
     register(&one, "10.0.0.1").await;
-    server.start_again().await;
+    server.restart();
     condition(&one, "ready").await;
     shows(&one, &["10.0.0.1:80"]).await;
 }
 
 #[tokio::test]
 async fn readers_at_one_registry_wake_for_changes_at_another() {
-    let Some(server) = RedisServer::start().await else { return };
+    let Some(server) = RedisServer::start() else { return };
     let (one, two) = (registry(&server).await, registry(&server).await);
     let index = two.get(USERS).await.header("x-registry-index").to_owned();
     let path = format!("{USERS}?wait=5m&index={index}");
@@ -209,7 +215,7 @@ async fn readers_at_one_registry_wake_for_changes_at_another() {
 
 #[tokio::test]
 async fn loads_are_averaged_wherever_they_are_reported() {
-    let Some(server) = RedisServer::start().await else { return };
+    let Some(server) = RedisServer::start() else { return };
     let (one, two) = (registry(&server).await, registry(&server).await);
     let busy = json!({"ip": "10.0.0.1", "port": 80, "load": {"cpu": 1}});
     for turn in 0..6 {
@@ -223,8 +229,8 @@ async fn loads_are_averaged_wherever_they_are_reported() {
 
 #[tokio::test]
 async fn what_others_write_into_redis_harms_nobody() {
-    let Some(server) = RedisServer::start().await else { return };
-    let mut redis = server.connection().await;
+    let Some(server) = RedisServer::start() else { return };
+    let mut redis = connection(&server).await;
     let one = registry(&server).await;
     register(&one, "10.0.0.1").await;
     let words: &[&[&str]] = &[
@@ -254,9 +260,9 @@ async fn what_others_write_into_redis_harms_nobody() {
 /// The owner of one service, or somebody at the keyboard: their service stays as it was known, and the others do not notice.
 #[tokio::test]
 async fn a_service_that_cannot_be_read_stops_no_other() {
-    let Some(server) = RedisServer::start().await else { return };
-    let mut redis = server.connection().await;
-    let limited = json!({"open": true, "host_ttl": "600s", "redis": {"url": server.url(), "prefix": "t:"},
+    let Some(server) = RedisServer::start() else { return };
+    let mut redis = connection(&server).await;
+    let limited = json!({"open": true, "host_ttl": "600s", "redis": {"url": url(&server), "prefix": "t:"},
         "limits": {"hosts_per_service": 2}});
     let one = start(limited).await;
     register(&one, "10.0.0.1").await;
@@ -264,7 +270,7 @@ async fn a_service_that_cannot_be_read_stops_no_other() {
     let orders = "/v1/registration/orders";
     let follows = async |ip: &str| {
         let body = format!(r#"{{"ip":"{ip}","port":80}}"#);
-        let mut redis = server.connection().await;
+        let mut redis = connection(&server).await;
         let host = format!("t:host:orders:{ip}:80");
         let _: i64 = call(&mut redis, &["HSET", &host, "body", &body, "at", "1767323045000"]).await;
         let _: i64 = call(&mut redis, &["SADD", "t:service:orders", &format!("{ip}:80")]).await;
@@ -299,8 +305,8 @@ async fn a_service_that_cannot_be_read_stops_no_other() {
 
 #[tokio::test]
 async fn without_what_tells_of_changes_a_registry_says_that_it_hears_nothing() {
-    let Some(server) = RedisServer::start().await else { return };
-    let mut redis = server.connection().await;
+    let Some(server) = RedisServer::start() else { return };
+    let mut redis = connection(&server).await;
     let one = registry(&server).await;
     condition(&one, "ready").await;
     let _: i64 = call(&mut redis, &["DEL", "t:changes"]).await;

@@ -196,7 +196,7 @@ async fn a_server_that_is_frozen_holds_nobody_longer_than_they_wait() {
     let outcome = meanwhile(&proxy, "&socketTimeoutMS=4000", async |working| {
         for _ in 0..times() {
             working.goes_on().await;
-            server.process.freeze().await;
+            server.process.freeze();
             // Each of them waits in vain once, and tries again.
             working.when(|clients| clients.lost(8)).await;
             server.process.thaw();

@@ -5,7 +5,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::support::{eventually, lines::Lines, process::fyke, running::Running};
+use fyke_peers::Running;
+
+use crate::support::{eventually, lines::Lines, process::fyke};
 
 /// One that runs until this is dropped. What it knows is lost with it.
 pub struct Process {

@@ -1,6 +1,6 @@
 //! Limits that are counted by several servers of Redis: a cluster, or a primary and its replica.
 
-use tokio::net::TcpListener;
+use fyke_peers::RedisCluster;
 
 use super::{admitted, global_at, two};
 use crate::support::{Launch, Upstream, eventually, redis::Redis};
@@ -15,28 +15,9 @@ struct Cluster {
 }
 
 impl Cluster {
-    async fn start() -> Self {
-        let (mut nodes, mut buses) = (Vec::new(), Vec::new());
-        for _ in 0..3 {
-            let bus = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port().to_string();
-            nodes.push(Redis::with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await);
-            buses.push(bus);
-        }
-        for (node, slots) in nodes.iter().zip([["0", "5461"], ["5462", "10923"], ["10924", "16383"]]) {
-            assert_eq!(node.ask(&["CLUSTER", "ADDSLOTSRANGE", slots[0], slots[1]]).await, "+OK");
-            for (other, bus) in nodes.iter().zip(&buses) {
-                let port = other.address.port().to_string();
-                assert_eq!(node.ask(&["CLUSTER", "MEET", "127.0.0.1", &port, bus]).await, "+OK");
-            }
-        }
-        for node in &nodes {
-            eventually("the servers know each other", async || {
-                let info = node.ask(&["CLUSTER", "INFO"]).await;
-                (info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384")).then_some(())
-            })
-            .await;
-        }
-        Self { nodes }
+    fn start() -> Self {
+        let cluster = RedisCluster::start(3).expect("a redis-server");
+        Self { nodes: cluster.nodes.into_iter().map(Redis::from).collect() }
     }
 
     /// A hash tag whose slot a node has.
@@ -54,7 +35,7 @@ impl Cluster {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_share_a_limit_in_a_cluster_of_redis() {
-    let (upstream, cluster) = (Upstream::says("ok").await, Cluster::start().await);
+    let (upstream, cluster) = (Upstream::says("ok").await, Cluster::start());
     let tag = cluster.tag(2).await;
     let options = format!("prefix: '{tag}:', {PATIENT}");
     let nodes: Vec<&Redis> = cluster.nodes.iter().collect();
@@ -67,7 +48,7 @@ async fn two_processes_share_a_limit_in_a_cluster_of_redis() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_no_endpoint_is_not_connected_to() {
-    let (upstream, cluster) = (Upstream::says("ok").await, Cluster::start().await);
+    let (upstream, cluster) = (Upstream::says("ok").await, Cluster::start());
     let tag = cluster.tag(2).await;
     let nodes = [&cluster.nodes[0], &cluster.nodes[1]];
     let options = format!("prefix: '{tag}:', {PATIENT}");
@@ -79,8 +60,8 @@ async fn a_server_that_is_no_endpoint_is_not_connected_to() {
 
 /// A primary and its replica.
 async fn pair() -> (Redis, Redis) {
-    let primary = Redis::start().await;
-    let replica = Redis::with(&["--replicaof", "127.0.0.1", &primary.address.port().to_string()]).await;
+    let primary = Redis::start();
+    let replica = Redis::with(&["--replicaof", "127.0.0.1", &primary.address.port().to_string()]);
     follows(&replica).await;
     (primary, replica)
 }
@@ -124,7 +105,7 @@ async fn a_primary_that_dies_is_left_for_the_one_that_takes_its_place() {
     };
     healthy(1.0).await;
     assert_eq!(admitted(&proxy, 8, 3, "x-tenant: a\r\n").await, 20);
-    old.process.kill();
+    old.server.process.kill();
     assert_eq!(proxy.get_with("/", "x-tenant: c\r\n").await.status(), 429);
     assert_eq!(new.ask(&["REPLICAOF", "NO", "ONE"]).await, "+OK");
     eventually("the new one to count", async || {

@@ -47,7 +47,7 @@ async fn places(redis: &Redis, key: &str, count: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_share_a_limit_to_the_last_request() {
-    let (upstream, redis) = (Upstream::says("ok").await, Redis::start().await);
+    let (upstream, redis) = (Upstream::says("ok").await, Redis::start());
     let rules = "{ name: all, global: true, limit: { rate: 50/d, burst: 50 } }, \
                  { name: tenant, global: true, key: [{ from: { request_header: x-tenant } }], limit: 10/d }";
     let (one, other) = two(&global(&upstream, &redis, PATIENT, rules)).await;
@@ -64,7 +64,7 @@ async fn two_processes_share_a_limit_to_the_last_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn over_time_they_admit_what_the_definition_says_but_for_those_under_way() {
     const CLIENTS: usize = 8;
-    let (upstream, redis) = (Upstream::says("ok").await, Redis::start().await);
+    let (upstream, redis) = (Upstream::says("ok").await, Redis::start());
     let (one, other) =
         two(&global(&upstream, &redis, PATIENT, "{ name: all, global: true, limit: { rate: 40/s, burst: 40 } }")).await;
     let pressure = Pressure::begin(&[&one, &other], CLIENTS);
@@ -87,7 +87,7 @@ async fn over_time_they_admit_what_the_definition_says_but_for_those_under_way()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shadow_counts_for_all_and_refuses_nobody() {
-    let (upstream, redis) = (Upstream::says("ok").await, Redis::start().await);
+    let (upstream, redis) = (Upstream::says("ok").await, Redis::start());
     let rule = "{ name: all, global: true, limit: 5/d, shadow: true }";
     let (one, other) = two(&global(&upstream, &redis, PATIENT, rule)).await;
     let both = tokio::join!(admitted(&one, 4, 5, ""), admitted(&other, 4, 5, ""));
@@ -103,7 +103,7 @@ async fn a_shadow_counts_for_all_and_refuses_nobody() {
 async fn those_at_the_same_time_are_counted_together_and_given_back() {
     const KEY: &str = "fyke:limit:shop:all:c0";
     let (open, gate) = watch::channel(false);
-    let (upstream, redis) = (holding(gate).await, Redis::start().await);
+    let (upstream, redis) = (holding(gate).await, Redis::start());
     let rule = "{ name: all, global: true, limit: { concurrency: 3, lease: 1m } }";
     let (one, other) = two(&global(&upstream, &redis, PATIENT, rule)).await;
     let mut held = Vec::new();
@@ -130,7 +130,7 @@ async fn those_at_the_same_time_are_counted_together_and_given_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_dies_holds_its_places_no_longer_than_the_lease() {
     let (open, gate) = watch::channel(false);
-    let (upstream, redis) = (holding(gate).await, Redis::start().await);
+    let (upstream, redis) = (holding(gate).await, Redis::start());
     let rule = "{ name: all, global: true, limit: { concurrency: 1, lease: 2s } }";
     let (one, other) = two(&global(&upstream, &redis, PATIENT, rule)).await;
     let _held = asks(&one).await;
@@ -144,7 +144,7 @@ async fn a_process_that_dies_holds_its_places_no_longer_than_the_lease() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_answer_has_cost_is_charged_after_its_stream_is_gone() {
     let upstream = Upstream::http(|_| Reply::ok("ok").header("x-cost", "25")).await;
-    let redis = Redis::start().await;
+    let redis = Redis::start();
     let rule =
         "{ name: all, global: true, limit: { rate: 10/d, burst: 10 }, cost: { from: { response_header: x-cost } } }";
     let (one, other) = two(&global(&upstream, &redis, PATIENT, rule)).await;
@@ -163,13 +163,13 @@ async fn what_an_answer_has_cost_is_charged_after_its_stream_is_gone() {
 async fn who_leaves_while_redis_is_asked_holds_nothing() {
     const KEY: &str = "fyke:limit:shop:all:c0";
     let (open, gate) = watch::channel(true);
-    let (upstream, redis) = (holding(gate).await, Redis::start().await);
+    let (upstream, redis) = (holding(gate).await, Redis::start());
     let rule = "{ name: all, global: true, limit: { concurrency: 5, lease: 10m } }";
     let proxy = Launch::new(global(&upstream, &redis, PATIENT, rule)).start().await;
     // So that the server knows the script.
     assert_eq!(proxy.get("/").await.status(), 200);
     open.send(false).unwrap();
-    redis.process.freeze().await;
+    redis.server.process.freeze();
     let waiting = [asks(&proxy).await, asks(&proxy).await, asks(&proxy).await];
     proxy.metric_reaches("fyke_listener_connections_active", &[("listener", "web")], 3.0).await;
     drop(waiting);
@@ -177,7 +177,7 @@ async fn who_leaves_while_redis_is_asked_holds_nothing() {
         (proxy.metric("fyke_listener_connections_active", &[("listener", "web")]).await == 0.0).then_some(())
     })
     .await;
-    redis.process.thaw();
+    redis.server.process.thaw();
     // What was asked of it meanwhile is executed in its order.
     places(&redis, KEY, 0).await;
     assert_eq!(upstream.seen().len(), 1);

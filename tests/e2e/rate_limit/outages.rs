@@ -80,7 +80,7 @@ pub async fn decides(pressure: &Pressure, through: Through, what: &str) {
 
 /// Both outages under load, under one policy.
 async fn outages(mode: &str, through: Through) {
-    let (upstream, mut redis) = (Upstream::says("ok").await, Redis::start().await);
+    let (upstream, mut redis) = (Upstream::says("ok").await, Redis::start());
     let options = format!("timeout: {}ms, failure_mode: {mode}", TIMEOUT.as_millis());
     let (one, other) = two(&global(&upstream, &redis, &options, RULE)).await;
     let proxies = [&one, &other];
@@ -88,18 +88,18 @@ async fn outages(mode: &str, through: Through) {
     recovered(&pressure, &proxies).await;
     counts(&pressure, &proxies, through).await;
 
-    redis.process.kill();
+    redis.server.process.kill();
     decides(&pressure, through, "killed").await;
-    redis.restart().await;
+    redis.server.restart();
     recovered(&pressure, &proxies).await;
     // Four workers, each with one connection; those that listen and ask here; and room for one that broke.
     let connections = redis.info("total_connections_received").await;
     assert!(connections <= 12, "{connections} connections after the restart");
     counts(&pressure, &proxies, through).await;
 
-    redis.process.freeze().await;
+    redis.server.process.freeze();
     decides(&pressure, through, "frozen").await;
-    redis.process.thaw();
+    redis.server.process.thaw();
     recovered(&pressure, &proxies).await;
     counts(&pressure, &proxies, through).await;
     assert!(redis.info("connected_clients").await <= 6);
@@ -129,11 +129,11 @@ async fn without_redis_each_process_applies_its_part_where_the_mode_is_local() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_more_than_twenty_milliseconds_by_default() {
-    let (upstream, redis) = (Upstream::says("ok").await, Redis::start().await);
+    let (upstream, redis) = (Upstream::says("ok").await, Redis::start());
     let (one, other) = two(&global(&upstream, &redis, "", RULE)).await;
     let pressure = Pressure::begin(&[&one, &other], 2);
     pressure.seen(0, 5).await;
-    redis.process.freeze().await;
+    redis.server.process.freeze();
     let phase = pressure.round(20).await;
     let mut took: Vec<Duration> = pressure.answers(phase).iter().map(|answer| answer.took).collect();
     took.sort_unstable();
@@ -142,6 +142,6 @@ async fn nobody_waits_for_more_than_twenty_milliseconds_by_default() {
     assert!(middle >= Duration::from_millis(18), "{took:?}");
     assert!(took[took.len() / 4] <= Duration::from_millis(120), "{took:?}");
     assert!(most <= Duration::from_millis(20) + SLACK, "{most:?}");
-    redis.process.thaw();
+    redis.server.process.thaw();
     pressure.end().await;
 }

@@ -26,7 +26,7 @@ async fn over_tls_a_user_with_few_rights_counts() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let port = address.port().to_string();
     let options = ["--tls-port", &port, "--tls-cert-file", &own, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
-    let redis = Redis::with(&[&options[..], &["--tls-auth-clients", "no"]].concat()).await;
+    let redis = Redis::with(&[&options[..], &["--tls-auth-clients", "no"]].concat());
     let user = [&["ACL", "SETUSER", "proxy", "on", ">hunter2", "~fyke:limit:*"][..], &RIGHTS].concat();
     assert_eq!(redis.ask(&user).await, "+OK");
 
@@ -50,7 +50,7 @@ async fn over_tls_a_user_with_few_rights_counts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_not_log_in_gets_what_the_mode_says_and_storms_nobody() {
-    let (upstream, redis) = (Upstream::says("ok").await, Redis::start().await);
+    let (upstream, redis) = (Upstream::says("ok").await, Redis::start());
     let rule = "{ name: all, global: true, key: [{ from: { request_header: x-phase } }], limit: 10/d }";
     for (mode, through) in [("open", None), ("closed", Some(0)), ("local, peers: 5", Some(2))] {
         let options = format!("user: proxy, password: hunter2, timeout: 2s, failure_mode: {mode}");

@@ -8,7 +8,6 @@ pub mod neighbour;
 pub mod process;
 pub mod proxy;
 pub mod redis;
-pub mod running;
 pub mod service;
 pub mod site;
 pub mod tls;

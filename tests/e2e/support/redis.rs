@@ -1,53 +1,31 @@
 //! A Redis server of a test's own, that can be frozen, ended and started again.
 
-use std::{
-    net::SocketAddr,
-    process::{Command, Stdio},
-};
+use std::net::SocketAddr;
 
-use tempfile::TempDir;
-use tokio::net::TcpListener;
+use fyke_peers::RedisServer;
 
-use super::{Conn, eventually, running::Running};
+use super::Conn;
 
 /// One that runs until this is dropped.
 pub struct Redis {
-    pub process: Running,
-    arguments: Vec<String>,
+    pub server: RedisServer,
     pub address: SocketAddr,
-    /// Replicas write what they load into a file.
-    _folder: TempDir,
+}
+
+impl From<RedisServer> for Redis {
+    fn from(server: RedisServer) -> Self {
+        Self { address: server.address(), server }
+    }
 }
 
 impl Redis {
-    pub async fn start() -> Self {
-        Self::with(&[]).await
+    pub fn start() -> Self {
+        Self::with(&[])
     }
 
     /// One with more options of `redis-server`.
-    pub async fn with(more: &[&str]) -> Self {
-        // Redis picks no port by itself.
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let port = address.port().to_string();
-        let folder = tempfile::tempdir().unwrap();
-        let directory = folder.path().to_str().unwrap();
-        let always = ["--port", &port, "--bind", "127.0.0.1", "--dir", directory, "--save", "", "--appendonly", "no"];
-        let arguments: Vec<String> = always.iter().chain(more).map(|word| (*word).to_owned()).collect();
-        let redis = Self { process: launch(&arguments), arguments, address, _folder: folder };
-        redis.listens().await;
-        redis
-    }
-
-    async fn listens(&self) {
-        eventually("Redis listens", async || tokio::net::TcpStream::connect(self.address).await.ok()).await;
-    }
-
-    /// Starts it again, on the same port.
-    pub async fn restart(&mut self) {
-        self.process = launch(&self.arguments);
-        self.listens().await;
+    pub fn with(more: &[&str]) -> Self {
+        RedisServer::on_port(more).expect("a redis-server").into()
     }
 
     /// What it answers to a command: of bulk strings their text, else the first line as it is.
@@ -66,11 +44,6 @@ impl Redis {
     pub async fn held(&self, key: &str) -> String {
         self.ask(&["ZCARD", key]).await
     }
-}
-
-fn launch(arguments: &[String]) -> Running {
-    let mut command = Command::new("redis-server");
-    Running(command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
 }
 
 /// As it is sent.

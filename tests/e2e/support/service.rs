@@ -2,14 +2,16 @@
 
 use std::{
     net::SocketAddr,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
+
+use fyke_peers::Running;
 
 use super::{eventually, lines::Lines, process::fyke};
 
 /// One that runs until this is dropped.
 pub struct Service {
-    child: Child,
+    _process: Running,
     log: Lines,
     pub address: SocketAddr,
 }
@@ -17,7 +19,7 @@ pub struct Service {
 impl Service {
     /// Starts it, and waits until it says where it listens.
     pub async fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(fyke())
+        let mut process = Command::new(fyke())
             .args(["--log-format", "json", "--log", "info"])
             .args(arguments)
             .env_remove("FYKE_LOG")
@@ -25,8 +27,9 @@ impl Service {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
+            .map(Running)
             .unwrap();
-        let log = Lines::collect(child.stderr.take().unwrap());
+        let log = Lines::collect(process.0.stderr.take().unwrap());
         let found = eventually(format!("{arguments:?} to listen"), async || {
             log.find(|line| {
                 let line: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -34,18 +37,11 @@ impl Service {
             })
         });
         let address = found.await;
-        Self { child, log, address }
+        Self { _process: process, log, address }
     }
 
     /// What it has said so far.
     pub fn said(&self) -> String {
         self.log.all()
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -5,11 +5,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
+use fyke_peers::{Answer, RedisClient, RedisServer};
 use proptest::prelude::*;
 
 use super::{SECOND, THEN, at, gcra, quota};
 use crate::redis::{Names, Order, Question, SCRIPT, Unsupported};
-use crate::testing::{Answer, RedisClient, RedisServer};
 use crate::{Charge, Gcra, Leases, Meter, Operation, Outcome, Quota, Rate, Reading, State, StoreError, Window};
 
 const MICRO: u64 = 1_000;
@@ -26,14 +26,14 @@ struct Server {
 impl Server {
     /// `None`: there is none on this machine, and that was said.
     fn start() -> Option<Self> {
-        let server = RedisServer::start().unwrap()?;
-        let mut client = server.connect().unwrap();
-        let Answer::Bytes(hash) = client.call(&["SCRIPT", "LOAD", SCRIPT]).unwrap() else { panic!("no hash") };
+        let server = RedisServer::start()?;
+        let mut client = server.connect();
+        let Answer::Bytes(hash) = client.call(&["SCRIPT", "LOAD", SCRIPT]) else { panic!("no hash") };
         Some(Self { client: RefCell::new(client), hash, next: Cell::new(0), _server: server })
     }
 
     fn call(&self, command: &[impl AsRef<[u8]>]) -> Answer {
-        self.client.borrow_mut().call(command).unwrap()
+        self.client.borrow_mut().call(command)
     }
 
     fn fresh(&self) -> Vec<u8> {

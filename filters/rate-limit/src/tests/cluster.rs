@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use fyke_limiter::testing::{Answer, RedisClient, RedisCluster};
+use fyke_peers::{Answer, RedisClient, RedisCluster, RedisServer};
 use fyke_sdk::RedisError;
 use fyke_sdk::testing::{RedisAnswer, RedisReceived, Ring, TestHost, World};
 
@@ -26,8 +26,8 @@ impl Servers {
         if TestHost::<RateLimit>::configure("").unwrap().ring() != Ring::Native {
             return None;
         }
-        let cluster = RedisCluster::start(3).unwrap()?;
-        let clients = (0..3).map(|node| cluster.connect(node).unwrap()).collect();
+        let cluster = RedisCluster::start(3)?;
+        let clients = cluster.nodes.iter().map(RedisServer::connect).collect();
         Some(Rc::new(Self {
             cluster,
             clients: RefCell::new(clients),
@@ -37,17 +37,17 @@ impl Servers {
     }
 
     fn call(&self, node: usize, command: &[impl AsRef<[u8]>]) -> Answer {
-        self.clients.borrow_mut()[node].call(command).unwrap()
+        self.clients.borrow_mut()[node].call(command)
     }
 
     fn name(&self, node: usize) -> String {
-        self.cluster.nodes().nth(node).unwrap().1.to_owned()
+        self.cluster.name(node)
     }
 
     fn serve(self: &Rc<Self>) -> impl FnMut(&RedisReceived) -> RedisAnswer + 'static {
         let servers = Rc::clone(self);
         move |received| {
-            let address = |node: &usize| servers.cluster.nodes().nth(*node).unwrap().0.to_string();
+            let address = |node: &usize| servers.cluster.nodes[*node].address().to_string();
             let node = match received.endpoint() {
                 "" => Some(0),
                 endpoint => servers.known.borrow().iter().copied().find(|node| address(node) == endpoint),
@@ -115,7 +115,7 @@ fn a_limit_is_counted_by_whoever_has_its_slot_while_that_moves() {
     assert_eq!((passed(&mut host, &of("a"), 1), servers.asked()), (1, vec!["2 EVALSHA".to_owned()]));
     assert_eq!(passed(&mut host, &of("b"), 1), 1);
     assert!(servers.asked().ends_with(&["1 ASKING".to_owned(), "1 EVAL".to_owned()]));
-    let port = servers.cluster.nodes().nth(1).unwrap().0.port().to_string();
+    let port = servers.cluster.nodes[1].address().port().to_string();
     let Answer::List(keys) = servers.call(2, &["CLUSTER", "GETKEYSINSLOT", &slot, "100"]) else { panic!("no keys") };
     assert!(keys.contains(&Answer::Bytes(format!("{tag}rate:shop:r:a:r0").into_bytes())), "{keys:?}");
     for key in keys {

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use fyke_limiter::testing::{Answer, RedisClient, RedisServer};
+use fyke_peers::{Answer, RedisClient, RedisServer};
 use fyke_sdk::RedisError;
 use fyke_sdk::redis::Value;
 use fyke_sdk::testing::{
@@ -34,9 +34,9 @@ impl Store {
         if TestHost::<RateLimit>::configure("").unwrap().ring() != Ring::Native {
             return None;
         }
-        let server = RedisServer::start().unwrap()?;
+        let server = RedisServer::start()?;
         Some(Rc::new(Self {
-            client: RefCell::new(server.connect().unwrap()),
+            client: RefCell::new(server.connect()),
             calls: Cell::new(0),
             texts: Cell::new(0),
             fails: RefCell::default(),
@@ -61,7 +61,7 @@ impl Store {
     }
 
     fn call(&self, command: &[impl AsRef<[u8]>]) -> Answer {
-        self.client.borrow_mut().call(command).unwrap()
+        self.client.borrow_mut().call(command)
     }
 
     /// How often it was asked since the last time.

@@ -1,18 +1,16 @@
 //! Several services that share a real Redis, which is slow, stopped, killed and started again.
 
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use fyke_peers::RedisServer;
 use fyke_ratelimit_service::messages::{Code, RateLimitRequest, RateLimitResponse};
 use fyke_ratelimit_service::{
     Algorithm, Charge, Clock, Embedded, Env, FailureMode, Measure, OverLimitHits, RedisSettings, RedisStore, Refusal,
     Span, Store, StoreError, messages::Unit,
 };
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::client::{Client, metric, request, with_hits};
 use super::exact::passed;
@@ -30,79 +28,16 @@ descriptors:
   rate_limit: { unit: year, requests_per_unit: 1000, algorithm: gcra, burst: 40 }
 ";
 
-/// A server that is killed when it is dropped.
-struct Server {
-    child: Child,
-    port: u16,
-    directory: tempfile::TempDir,
-    more: Vec<String>,
+fn start() -> RedisServer {
+    start_with(&[])
 }
 
-impl Server {
-    /// On a port that is free.
-    fn start() -> Self {
-        Self::start_with(&[])
-    }
-
-    fn start_with(more: &[String]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        // Somebody else may take the port before Redis does: then there is another.
-        for _ in 0..10 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if let Some(child) = spawn(port, directory.path(), more) {
-                return Self { child, port, directory, more: more.to_vec() };
-            }
-        }
-        panic!("redis-server does not start: apt-get install redis-server");
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn start_again(&mut self) {
-        self.child = spawn(self.port, self.directory.path(), &self.more).expect("redis-server does not start again");
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
+fn start_with(more: &[&str]) -> RedisServer {
+    RedisServer::on_port(more).expect("redis-server is needed: apt-get install redis-server")
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn spawn(port: u16, directory: &Path, more: &[String]) -> Option<Child> {
-    let mut child = Command::new("redis-server")
-        .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string(), "--dir"])
-        .arg(directory)
-        .args(more)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("redis-server is needed: apt-get install redis-server");
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(20) {
-        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() && child.try_wait().unwrap().is_none() {
-            return Some(child);
-        }
-        if child.try_wait().unwrap().is_some() {
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    None
+fn url(server: &RedisServer) -> String {
+    format!("redis://{}", server.address())
 }
 
 fn span(milliseconds: u64) -> Span {
@@ -110,8 +45,8 @@ fn span(milliseconds: u64) -> Span {
 }
 
 /// A service with this Redis, connected.
-async fn service(server: &Server, failure_mode: FailureMode, change: impl FnOnce(&mut RedisSettings)) -> Running {
-    let mut redis = RedisSettings::new(server.url());
+async fn service(server: &RedisServer, failure_mode: FailureMode, change: impl FnOnce(&mut RedisSettings)) -> Running {
+    let mut redis = RedisSettings::new(url(server));
     redis.failure_mode = failure_mode;
     // The machine may be busy; where the timeout is what a test is about, it is set there.
     redis.timeout = span(5_000);
@@ -132,7 +67,7 @@ fn left(response: &RateLimitResponse) -> (Code, u32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_services_let_exactly_one_limit_pass() {
-    let server = Server::start();
+    let server = start();
     let one = service(&server, FailureMode::Error, |_| {}).await;
     let other = service(&server, FailureMode::Error, |_| {}).await;
     let mut clients = Vec::new();
@@ -159,13 +94,13 @@ async fn two_services_let_exactly_one_limit_pass() {
 
 #[tokio::test]
 async fn a_request_is_one_round_trip() {
-    let server = Server::start();
+    let server = start();
     let running = service(&server, FailureMode::Error, |redis| redis.over_limit_cache = 0).await;
     let client = Client::connect(running.address()).await;
     let ask = request("d", &[&[("k", "a")], &[("k", "b")], &[("other", "c")], &[("even", "d")]]);
     client.ask(ask.clone()).await.unwrap();
     let calls = || {
-        let client = redis::Client::open(server.url()).unwrap();
+        let client = redis::Client::open(url(&server)).unwrap();
         let mut connection = client.get_connection().unwrap();
         let stats: String = redis::cmd("INFO").arg("commandstats").query(&mut connection).unwrap();
         let count = |name: &str| {
@@ -187,11 +122,11 @@ async fn a_request_is_one_round_trip() {
 
 #[tokio::test]
 async fn a_script_that_redis_forgot_is_told_again() {
-    let server = Server::start();
+    let server = start();
     let running = service(&server, FailureMode::Error, |_| {}).await;
     let client = Client::connect(running.address()).await;
     assert!(client.passes("d", &[("k", "v")]).await);
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let mut connection = redis::Client::open(url(&server)).unwrap().get_connection().unwrap();
     redis::cmd("SCRIPT").arg("FLUSH").exec(&mut connection).unwrap();
     assert_eq!(left(&client.ask(request("d", &[&[("k", "v")]])).await.unwrap()), (Code::Ok, 298));
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
@@ -203,9 +138,9 @@ async fn a_script_that_redis_forgot_is_told_again() {
 /// The same charges, to Redis and to the embedded store, which is tested against a model.
 #[tokio::test]
 async fn redis_counts_as_the_embedded_store_does() {
-    let server = Server::start();
+    let server = start();
     let embedded = Arc::new(Embedded::new(1 << 20, Clock::system()));
-    let mut settings = RedisSettings::new(server.url());
+    let mut settings = RedisSettings::new(url(&server));
     (settings.failure_mode, settings.timeout, settings.over_limit_cache) = (FailureMode::Error, span(5_000), 0);
     let store = RedisStore::new(&settings, Arc::new(Embedded::new(1 << 20, Clock::system()))).unwrap();
     until(async || store.status().is_up).await;
@@ -247,7 +182,7 @@ async fn redis_counts_as_the_embedded_store_does() {
 
 #[tokio::test]
 async fn while_redis_is_away_the_failure_mode_holds() {
-    let mut server = Server::start();
+    let mut server = start();
     let mut services = Vec::new();
     for mode in [FailureMode::Local, FailureMode::Open, FailureMode::Close, FailureMode::Error] {
         services.push(service(&server, mode, |_| {}).await);
@@ -256,7 +191,7 @@ async fn while_redis_is_away_the_failure_mode_holds() {
     for running in &services {
         assert_eq!(running.handle.should_rate_limit(&ask).await.unwrap().overall_code(), Code::Ok);
     }
-    server.kill();
+    server.process.kill();
     for running in &services {
         // A request or a ping finds out.
         up(running, false).await;
@@ -278,7 +213,7 @@ async fn while_redis_is_away_the_failure_mode_holds() {
     let health = super::client::get(services[0].address(), "/healthcheck").await;
     assert!(health.status == 200 && health.body.contains("not connected"), "{}", health.body);
 
-    server.start_again();
+    server.restart();
     for running in &services {
         up(running, true).await;
     }
@@ -292,7 +227,7 @@ async fn while_redis_is_away_the_failure_mode_holds() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_request_waits_beyond_the_timeout_while_redis_dies_and_comes_back() {
-    let mut server = Server::start();
+    let mut server = start();
     let timeout = Duration::from_millis(100);
     let one = service(&server, FailureMode::Open, |redis| redis.timeout = span(100)).await;
     let other = service(&server, FailureMode::Open, |redis| redis.timeout = span(100)).await;
@@ -322,14 +257,14 @@ async fn no_request_waits_beyond_the_timeout_while_redis_dies_and_comes_back() {
     };
     for _ in 0..3 {
         more(500).await;
-        server.kill();
+        server.process.kill();
         more(500).await;
-        server.start_again();
+        server.restart();
         up(&one, true).await;
         up(&other, true).await;
     }
     // One that hangs: connections to it can be made, and nothing is ever answered.
-    server.signal(Signal::STOP);
+    server.process.freeze();
     more(500).await;
     up(&one, false).await;
     up(&other, false).await;
@@ -337,7 +272,7 @@ async fn no_request_waits_beyond_the_timeout_while_redis_dies_and_comes_back() {
         metric(&running.handle.metrics(), "fyke_ratelimit_redis_failures{reason=\"timeout\"}").unwrap()
     };
     assert!(waited(&one) + waited(&other) > 0.0);
-    server.signal(Signal::CONT);
+    server.process.thaw();
     up(&one, true).await;
     up(&other, true).await;
     more(100).await;
@@ -364,9 +299,9 @@ async fn redis_may_be_slow_from_the_beginning_or_nothing_at_all() {
 
 #[tokio::test]
 async fn a_redis_that_answers_nonsense_is_a_failure() {
-    let server = Server::start();
+    let server = start();
     let running = service(&server, FailureMode::Close, |_| {}).await;
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let mut connection = redis::Client::open(url(&server)).unwrap().get_connection().unwrap();
     // No room for another counter.
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec(&mut connection).unwrap();
     let response = running.handle.should_rate_limit(&request("d", &[&[("other", "v")]])).await.unwrap();
@@ -404,7 +339,7 @@ async fn redis_may_want_tls_and_a_password() {
         "--requirepass",
         "secret",
     ];
-    let _server = Server::start_with(&more.map(str::to_owned));
+    let _server = start_with(&more);
     let mut redis = RedisSettings::new(format!("rediss://:secret@localhost:{port}"));
     (redis.failure_mode, redis.timeout) = (FailureMode::Error, span(5_000));
     redis.ca = Some(path("ca.pem"));

@@ -1,6 +1,6 @@
 //! Peers that know nothing of Fyke: programs of grpcio, xds-protos, PyMongo and MockupDB in `python/`, and of MongoDB's driver for Node in `node/`.
 //! They are told what to do in lines of JSON and say in such lines what they see. `FYKE_PYTHON` names a Python that has what they need, `npm ci`
-//! in `node/` installs it there; without it there is nobody to talk to, and who wants one gets none.
+//! in `node/` installs it there; without it there is nobody to talk to, and who wants one gets none. So it is with Redis servers, which are Debian's.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +16,8 @@ mod mongo_clients;
 mod mongo_liar;
 mod mongo_shell;
 mod rate_limit_service;
+mod redis;
+mod running;
 mod script;
 
 pub use control_plane::ControlPlane;
@@ -23,3 +25,5 @@ pub use mongo_clients::{Counts, MongoClients, Outcome};
 pub use mongo_liar::MongoLiar;
 pub use mongo_shell::mongosh;
 pub use rate_limit_service::RateLimitService;
+pub use redis::{Answer, RedisClient, RedisCluster, RedisServer};
+pub use running::Running;

@@ -4,13 +4,15 @@ use std::{
     ffi::OsString,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{ChildStdin, Command, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
+
+use crate::running::Running;
 
 /// However busy the machine is.
 pub const LONG: Duration = Duration::from_secs(60);
@@ -41,7 +43,7 @@ pub fn node_folder() -> Option<PathBuf> {
 
 /// One that runs.
 pub struct Script {
-    child: Child,
+    process: Running,
     stdin: Option<ChildStdin>,
     lines: mpsc::Receiver<Value>,
 }
@@ -73,7 +75,7 @@ impl Script {
                 }
             }
         });
-        Self { child, stdin, lines }
+        Self { process: Running(child), stdin, lines }
     }
 
     pub fn say(&mut self, line: &Value) {
@@ -97,24 +99,17 @@ impl Script {
     }
 
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process.0.id()
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.process.signal(signal);
     }
 
     /// Ends it at once.
     pub fn end(&mut self) {
         drop(self.stdin.take());
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Script {
-    fn drop(&mut self) {
-        self.end();
+        self.process.kill();
     }
 }
 
