@@ -164,7 +164,7 @@ async fn an_answer_that_stalls_is_cut_off_at_the_timeout() {
         conn.rest().await;
     })
     .await;
-    let proxy = Proxy::start(logged("cluster: app, timeout: 500ms", &endpoints(&[upstream.address]))).await;
+    let proxy = Proxy::start(logged("cluster: app, timeout: 1s", &endpoints(&[upstream.address]))).await;
     let mut client = proxy.connect().await;
     client.send("GET /stall HTTP/1.1\r\nhost: a\r\n\r\n").await;
     let head = client.head().await.unwrap();

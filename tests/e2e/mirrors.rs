@@ -79,7 +79,7 @@ async fn a_mirror_that_hangs_refuses_resets_or_is_slow_is_not_noticed() {
 #[tokio::test]
 async fn a_mirror_ends_with_the_routes_timeout() {
     let (app, hanging) = (Upstream::says("app").await, silent().await);
-    let proxy = mirrored(&app, hanging.address, "", ", timeout: 500ms").await;
+    let proxy = mirrored(&app, hanging.address, "", ", timeout: 1s").await;
     assert_eq!(proxy.get("/x").await.text(), "app");
     hanging.received(1).await;
     eventually("the copy to be given up", async || (hanging.open() == 0).then_some(())).await;

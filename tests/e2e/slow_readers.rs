@@ -35,7 +35,7 @@ async fn large_or_small() -> Upstream {
 #[tokio::test]
 async fn a_client_of_http2_that_takes_nothing_gives_its_connection_back() {
     let upstream = large_or_small().await;
-    let proxy = Proxy::start(hurried(upstream.address, "http1", "300ms", "connections: 1")).await;
+    let proxy = Proxy::start(hurried(upstream.address, "http1", "2s", "connections: 1")).await;
     let mut client = taking_nothing(&proxy).await;
     let (response, _body) = client.begin(h2::request("GET", "/large"), true).await;
     let answer = soon("the answer's head", response).await.unwrap();
@@ -56,7 +56,7 @@ async fn a_client_of_http2_that_takes_nothing_gives_its_connection_back() {
 #[tokio::test]
 async fn a_client_of_http1_that_takes_nothing_is_cut_off() {
     let upstream = large_or_small().await;
-    let proxy = Proxy::start(hurried(upstream.address, "http1", "300ms", "connections: 1")).await;
+    let proxy = Proxy::start(hurried(upstream.address, "http1", "2s", "connections: 1")).await;
     let mut client = proxy.connect().await;
     client.send("GET /large HTTP/1.1\r\nhost: a\r\n\r\n").await;
     proxy.metric_reaches("fyke_listener_requests_total", &[("listener", "web"), ("class", "reset")], 1.0).await;

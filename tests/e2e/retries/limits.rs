@@ -86,7 +86,7 @@ async fn an_attempt_that_takes_too_long_is_given_up_for_another_endpoint() {
     let (hanging, good) = (silent().await, Upstream::says("good").await);
     let cluster = format!("load_balancer: round_robin, {}", endpoints(&[hanging.address, good.address]));
     let proxy =
-        Site::app("retry: { on: [reset], per_try_timeout: 300ms, backoff: { base: 1ms } }", &cluster).start().await;
+        Site::app("retry: { on: [reset], per_try_timeout: 1s, backoff: { base: 1ms } }", &cluster).start().await;
     for number in 0..4 {
         assert_eq!(proxy.get(&format!("/{number}")).await.text(), "good");
     }
@@ -110,7 +110,7 @@ async fn the_last_attempt_that_takes_too_long_is_504_and_named() {
 async fn an_attempt_that_stalls_without_a_byte_is_given_up_too() {
     let (hanging, good) = (silent().await, Upstream::says("good").await);
     let cluster = format!("load_balancer: round_robin, {}", endpoints(&[hanging.address, good.address]));
-    let route = "retry: { on: [reset], per_try_idle_timeout: 300ms, backoff: { base: 1ms } }";
+    let route = "retry: { on: [reset], per_try_idle_timeout: 1s, backoff: { base: 1ms } }";
     let proxy = Site::app(route, &cluster).start().await;
     for number in 0..2 {
         assert_eq!(proxy.get(&format!("/{number}")).await.text(), "good");
