@@ -43,7 +43,7 @@
 //! `engine`, `module` and `instance` are the public nouns; `scan` reads a module before it is
 //! compiled, `cache` keeps compiled ones on disk, `image` is a frozen instance, `freeze` rewrites a module with its state,
 //! `pool` is where copies of images live, `ticker` moves the epoch, `state` is what a store holds, with `contexts` (in an `id_map`) and `limits`,
-//! `exports` what is called in a guest, `enter` how, `calls` the callbacks as methods, `abi/` what a guest calls here (one file per family of hostcalls).
+//! `background` is for threads that compile, `exports` what is called in a guest, `enter` how, `calls` the callbacks as methods, `abi/` what a guest calls here (one file per family of hostcalls).
 //!
 //! # Example
 //! ```
@@ -64,6 +64,7 @@
 //! ```
 
 mod abi;
+mod background;
 mod cache;
 mod callback;
 mod calls;
@@ -86,6 +87,7 @@ mod ticker;
 mod trap;
 mod types;
 
+pub use self::background::run_in_background;
 pub use self::callback::{Callback, CallbackSet};
 pub use self::engine::{Engine, EngineOptions};
 pub use self::error::{ConfigureError, EngineError, LoadError, Trap, TrapKind};

@@ -39,8 +39,7 @@ pub fn make_way() {
 
 /// Where it is not allowed this thread is merely less polite.
 fn stand_behind(nice: i32) {
-    // On Linux this is of the thread, not of the process.
-    let _ = rustix::process::setpriority_process(None, nice);
+    let _ = fyke_engine::run_in_background(nice);
 }
 
 #[cfg(test)]
