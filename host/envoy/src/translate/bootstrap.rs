@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::{
     common::{self, Address, Ports},
     context::Context,
+    runtime::Runtime,
 };
 use crate::{
     finding::Severity,
@@ -30,7 +31,8 @@ pub(super) fn before(context: &Context<'_>, rest: &Value, top: &mut Object) {
     let manager = reader.message("cluster_manager");
     let dynamic = reader.message("dynamic_resources");
     let loads = manager.as_ref().and_then(|manager| manager.message("load_stats_config"));
-    top.set_some("control_planes", control_planes(context, dynamic.as_ref(), loads.as_ref()));
+    let layers = asked_layers(rest);
+    top.set_some("control_planes", control_planes(context, dynamic.as_ref(), loads.as_ref(), layers));
     let sinks = reader.messages("stats_sinks");
     let interval = reader.limit("stats_flush_interval");
     top.set_some("metrics", self::metrics(context, sinks, interval));
@@ -39,7 +41,26 @@ pub(super) fn before(context: &Context<'_>, rest: &Value, top: &mut Object) {
     if let Some(runtime) = reader.message("layered_runtime") {
         for layer in runtime.messages("layers") {
             let name = layer.text_or_empty("name").to_owned();
-            layer.ignore_whole(format!("layer {name:?}: there is no runtime; what it sets is written where it counts"));
+            // They are asked for by the control plane's `runtime`.
+            if let Some(asked) = layer.message("rtds_layer") {
+                asked.raw("name");
+                if let Some(config) = asked.message("rtds_config") {
+                    source(context, config);
+                }
+            }
+            // What it sets is in the resources already; what a control plane sends it does not reach.
+            if layer.raw("static_layer").is_some() && context.control_plane.borrow().is_some() {
+                let reason = "is for what is written here: what the control plane sends has its own layers";
+                layer.report_at("static_layer", Severity::Ignored, reason);
+            }
+            for (key, reason) in [
+                ("disk_layer", "files of a runtime are not read: what they set is written where it counts"),
+                ("admin_layer", "the admin endpoint changes routes and filters themselves"),
+            ] {
+                if let Some(part) = layer.message(key) {
+                    part.ignore_whole(format!("layer {name:?}: {reason}"));
+                }
+            }
         }
     }
     if let Some(config) = reader.message("stats_config") {
@@ -87,6 +108,22 @@ pub(super) fn control_plane_name(rest: &Value) -> Option<String> {
         service.get("envoy_grpc")?.get("cluster_name")?.as_str().map(str::to_owned)
     });
     names.next()
+}
+
+/// What the static layers set.
+pub(super) fn runtime(rest: &Value) -> Runtime {
+    Runtime::of(layers(rest).filter_map(|layer| layer.get("static_layer")))
+}
+
+/// The layers that a control plane is asked for.
+fn asked_layers(rest: &Value) -> Vec<Value> {
+    let asked = layers(rest).filter_map(|layer| layer.get("rtds_layer"));
+    asked.filter_map(|asked| asked.get("name").cloned()).collect()
+}
+
+fn layers(rest: &Value) -> impl Iterator<Item = &Value> {
+    let layers = rest.get("layered_runtime").and_then(|runtime| runtime.get("layers")).and_then(Value::as_array);
+    layers.into_iter().flatten()
 }
 
 fn source_of<'a>(dynamic: &'a Value, key: &str) -> Option<&'a Value> {
@@ -227,13 +264,19 @@ fn statsd(config: &Reader<'_>, dog: bool) -> Option<Value> {
 }
 
 /// `control_planes:`: one that resources come from, and one that is told of loads, which may be the same.
-fn control_planes(context: &Context<'_>, dynamic: Option<&Reader<'_>>, loads: Option<&Reader<'_>>) -> Option<Value> {
+fn control_planes(
+    context: &Context<'_>,
+    dynamic: Option<&Reader<'_>>,
+    loads: Option<&Reader<'_>>,
+    layers: Vec<Value>,
+) -> Option<Value> {
     let mut planes = Object::default();
     let source = dynamic.and_then(|dynamic| source_of_all(context, dynamic));
     let told = loads.and_then(|loads| api(context, loads));
     // The cluster says where it is, and with which TLS.
     let is_same = matches!((&source, &told), (Some((source, _)), Some((told, _))) if source == told);
     if let Some((name, mut plane)) = source {
+        plane.set_filled("runtime", layers);
         plane.set_if("load_reports", is_same);
         planes.set(&name, plane);
     }

@@ -164,7 +164,7 @@ pub(super) fn runtime_double(reader: &Reader<'_>) -> Option<f64> {
 }
 
 fn runtime_key(reader: &Reader<'_>) {
-    reader.ignore("runtime_key", "there is no runtime: the default counts, and changes with the configuration");
+    reader.ignore("runtime_key", "no layer of a runtime sets it: the default counts");
 }
 
 /// `envoy.type.matcher.v3.RegexMatcher`

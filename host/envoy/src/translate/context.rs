@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{InlineFiles, Resources, cluster::Cluster};
+use super::{InlineFiles, Resources, cluster::Cluster, on_demand::OnDemand};
 use crate::{
     finding::{Findings, Severity},
     place::Place,
@@ -26,6 +26,8 @@ pub(super) struct Context<'a> {
     pub tracing: RefCell<Option<Value>>,
     clusters: RefCell<BTreeMap<String, Known>>,
     uses: RefCell<Uses>,
+    /// Clusters that are not here are asked for when somebody needs one, and waited for as long as some filter says.
+    pub brings: RefCell<Option<OnDemand>>,
     /// The control plane that EDS, RDS and so on are asked of, when resources say `ads`.
     pub control_plane: RefCell<Option<String>>,
 }
@@ -88,6 +90,7 @@ impl<'a> Context<'a> {
             tracing: RefCell::default(),
             clusters: RefCell::default(),
             uses: RefCell::default(),
+            brings: RefCell::default(),
             control_plane: RefCell::new(resources.control_plane.clone()),
         }
     }
@@ -104,7 +107,7 @@ impl<'a> Context<'a> {
 
     /// Whether there is such a cluster. Of a resource that is looked at by itself nobody knows.
     pub fn has_cluster(&self, name: &str) -> bool {
-        self.alone || self.clusters.borrow().contains_key(name)
+        self.alone || self.brings.borrow().is_some() || self.clusters.borrow().contains_key(name)
     }
 
     /// Requests are sent to a cluster. False, with a finding: there is none of that name.

@@ -10,6 +10,8 @@
 //! | `listener` | listeners, filter chains, filters of connections |
 //! | `http` | the HTTP connection manager and its filters |
 //! | `route` | route configurations |
+//! | `on_demand` | clusters that come when somebody needs one |
+//! | `runtime` | layers of a runtime, which settle what others read |
 //! | `common`, `tls`, `format` | what all of them have in them |
 
 pub(crate) mod bootstrap;
@@ -21,8 +23,10 @@ mod format;
 mod headers;
 mod http;
 mod listener;
+mod on_demand;
 mod resources;
 mod route;
+mod runtime;
 mod tls;
 
 use std::sync::Arc;
@@ -40,7 +44,9 @@ use crate::{
     yaml,
 };
 use context::Context;
+use on_demand::OnDemand;
 pub use resources::Resources;
+use runtime::Runtime;
 
 /// Keeps data that a resource brings with it where a configuration can refer to it: certificates and keys from a control
 /// plane, modules inside of a file. Without one they are refused by name.
@@ -91,6 +97,7 @@ impl Conversion {
 pub struct Translator {
     schema: Schema,
     inline: Option<Arc<dyn InlineFiles>>,
+    on_demand: bool,
 }
 
 impl std::fmt::Debug for Translator {
@@ -103,13 +110,19 @@ impl Translator {
     /// By these descriptors.
     #[must_use]
     pub fn new(schema: Schema) -> Self {
-        Self { schema, inline: None }
+        Self { schema, inline: None, on_demand: false }
     }
 
     /// With a place for data that resources bring with them.
     #[must_use]
     pub fn with_inline_files(self, inline: Arc<dyn InlineFiles>) -> Self {
         Self { inline: Some(inline), ..self }
+    }
+
+    /// For a proxy that asks its control plane for clusters when somebody needs one, or does not.
+    #[must_use]
+    pub fn with_clusters_on_demand(self, on_demand: bool) -> Self {
+        Self { on_demand, ..self }
     }
 
     /// What resources look like.
@@ -132,6 +145,7 @@ impl Translator {
         let value = from_json(&self.schema, "envoy.config.bootstrap.v3.Bootstrap", value);
         let findings = Findings::default();
         let (resources, rest) = Resources::of_bootstrap(value, &findings);
+        let resources = bootstrap::runtime(&rest).settle(&resources);
         let context = self.context(&resources, &findings);
         let config = context.whole(Some(&rest));
         drop(context);
@@ -143,7 +157,9 @@ impl Translator {
     #[must_use]
     pub fn translate(&self, resources: &Resources) -> Conversion {
         let findings = Findings::default();
-        let context = self.context(resources, &findings);
+        let runtime = Runtime::of(resources.runtime.values());
+        let settled = (!runtime.is_empty()).then(|| runtime.settle(resources));
+        let context = self.context(settled.as_ref().unwrap_or(resources), &findings);
         let config = context.whole(None);
         drop(context);
         Conversion { config, findings: findings.finish() }
@@ -185,7 +201,9 @@ impl Translator {
     }
 
     fn context<'a>(&'a self, resources: &'a Resources, findings: &'a Findings) -> Context<'a> {
-        Context::new(resources, findings, self.inline.as_deref())
+        let context = Context::new(resources, findings, self.inline.as_deref());
+        context.brings.replace(self.on_demand.then(OnDemand::default));
+        context
     }
 }
 
@@ -195,6 +213,8 @@ impl Context<'_> {
         let mut top = Object::default();
         if let Some(name) = rest.and_then(bootstrap::control_plane_name) {
             self.control_plane.replace(Some(name));
+            // What any listener says of it holds for all.
+            self.brings.replace(self.resources.listeners.iter().find_map(OnDemand::wanted));
         }
         let mut clusters = Object::default();
         for (index, cluster) in self.resources.clusters.iter().enumerate() {
@@ -219,6 +239,9 @@ impl Context<'_> {
                 continue;
             }
             listeners.set(&name, config);
+        }
+        if let (Some(on_demand), Some(_)) = (*self.brings.borrow(), rest) {
+            on_demand.write(self, &mut top);
         }
         top.set_filled("listeners", listeners);
         top.set_filled("filters", self.filters.take().into_value());
@@ -245,8 +268,9 @@ impl Context<'_> {
             ResourceKind::Secret => tls::check_secret(self, resource, place),
             ResourceKind::ExtensionConfiguration => http::check_extension(self, resource, place),
             ResourceKind::Runtime => {
-                let reason = "there is no runtime: what it sets is written where it counts";
-                crate::reader::report(self.findings, &place, crate::Severity::Ignored, reason);
+                if let Some((key, reason)) = resource.get("layer").and_then(runtime::problem) {
+                    self.refuse(&place.key("layer").key(&key), reason);
+                }
             }
             ResourceKind::Bootstrap => {}
         }

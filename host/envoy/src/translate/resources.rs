@@ -26,6 +26,10 @@ pub struct Resources {
     pub secrets: BTreeMap<String, Value>,
     /// What `envoy.config.core.v3.TypedExtensionConfig` has in `typed_config`, by name.
     pub extensions: BTreeMap<String, Value>,
+    /// The layers of the runtime (`envoy.service.runtime.v3.Runtime`), by their places and names: later ones prevail.
+    pub runtime: BTreeMap<(usize, String), Value>,
+    /// Names of layers, the first at the bottom. A layer of another name is not kept.
+    pub layers: Vec<String>,
     /// Stands in front of the names of filters and sinks, which nobody has given: so that they are no others'. Default: nothing.
     pub prefix: String,
     /// The name of the control plane in Fyke's configuration, for clusters whose endpoints are not here.
@@ -64,7 +68,7 @@ impl Resources {
         (resources, Value::Object(rest))
     }
 
-    /// Keeps a resource, in place of one of the same name. Runtime layers are not kept: nothing of them has a counterpart.
+    /// Keeps a resource, in place of one of the same name.
     pub fn put(&mut self, kind: ResourceType, name: &str, resource: Value) {
         let list = match kind {
             ResourceType::Listener => &mut self.listeners,
@@ -76,7 +80,13 @@ impl Resources {
                 let config = resource.get("typed_config").cloned().unwrap_or_default();
                 return drop(self.extensions.insert(name.to_owned(), config));
             }
-            ResourceType::Runtime => return,
+            ResourceType::Runtime => {
+                let layer = resource.get("layer").cloned().unwrap_or_default();
+                if let Some(key) = self.layer(name) {
+                    self.runtime.insert(key, layer);
+                }
+                return;
+            }
         };
         match list.iter_mut().find(|there| is_called(there, name)) {
             Some(there) => *there = resource,
@@ -93,8 +103,17 @@ impl Resources {
             ResourceType::Endpoints => drop(self.endpoints.remove(name)),
             ResourceType::Secret => drop(self.secrets.remove(name)),
             ResourceType::ExtensionConfiguration => drop(self.extensions.remove(name)),
-            ResourceType::Runtime => {}
+            ResourceType::Runtime => {
+                if let Some(key) = self.layer(name) {
+                    self.runtime.remove(&key);
+                }
+            }
         }
+    }
+
+    fn layer(&self, name: &str) -> Option<(usize, String)> {
+        let place = self.layers.iter().position(|layer| layer == name)?;
+        Some((place, name.to_owned()))
     }
 }
 

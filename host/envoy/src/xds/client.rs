@@ -29,6 +29,8 @@ pub struct Settings {
     pub streams: Streams,
     /// Types that are asked for, or followed when a resource refers to one. Default: all.
     pub types: Vec<ResourceType>,
+    /// Those of them that are asked for by name alone, although all of a kind could be. Default: none.
+    pub by_name: Vec<ResourceType>,
     /// Names that are wanted whatever refers to them: layers of a runtime, secrets.
     pub wanted: Vec<(ResourceType, Vec<String>)>,
     /// How long a resource may take to come first. Default 15 s.
@@ -56,6 +58,7 @@ impl Settings {
             mode: Mode::default(),
             streams: Streams::default(),
             types: ResourceType::ALL.to_vec(),
+            by_name: Vec::new(),
             wanted: Vec::new(),
             fetch_timeout: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(5),
@@ -63,6 +66,13 @@ impl Settings {
             state: None,
             largest_message: 64 << 20,
         }
+    }
+
+    /// Types of which everything is asked for.
+    #[must_use]
+    pub fn whole(&self) -> Vec<ResourceType> {
+        let types = self.types.iter().copied();
+        types.filter(|kind| kind.is_wildcard() && !self.by_name.contains(kind)).collect()
     }
 
     /// Scheme and authority of requests.

@@ -135,6 +135,7 @@ impl Task {
             settings.mode,
             settings.streams,
             &settings.types,
+            &settings.whole(),
             settings.node.message(),
             Box::new(BySchema(schema)),
             settings.fetch_timeout,

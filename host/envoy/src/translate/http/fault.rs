@@ -64,7 +64,7 @@ fn config(reader: &Reader<'_>) -> Object {
         "response_rate_limit_percent_runtime",
         "abort_grpc_status_runtime",
     ] {
-        reader.ignore(key, "there is no runtime: the configuration counts");
+        reader.ignore(key, "no layer of a runtime sets it: the configuration counts");
     }
     reader.ignore("disable_downstream_cluster_stats", "faults are counted by the filter");
     object

@@ -17,7 +17,7 @@ mod wasm;
 
 use serde_json::Value;
 
-use super::{context::Context, extension, headers::Changes, route};
+use super::{context::Context, extension, headers::Changes, on_demand, route};
 use crate::{
     finding::Severity,
     place::{Place, ResourceKind},
@@ -394,6 +394,10 @@ fn filter(context: &Context<'_>, name: &str, config: Reader<'_>, optional: bool)
                 return None;
             };
             plan("global-rate-limit", base.definition(), Some(Kind::RateLimit(base)))
+        }
+        "on_demand.v3.OnDemand" => {
+            on_demand::filter(context, &config);
+            None
         }
         _ => {
             let reason = format!("the filter {} is not supported", kind.strip_prefix(HTTP).unwrap_or(kind));

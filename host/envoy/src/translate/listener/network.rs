@@ -9,7 +9,7 @@ use super::{
 use crate::{
     finding::Severity,
     reader::Reader,
-    translate::{common, context::Context, extension, http},
+    translate::{common, context::Context, extension, http, on_demand},
     units::{self, Object},
 };
 
@@ -150,6 +150,7 @@ fn tcp_proxy(context: &Context<'_>, config: &Reader<'_>, chain: &mut Chain) -> b
 }
 
 fn target(context: &Context<'_>, config: &Reader<'_>, target: &mut Object) -> bool {
+    on_demand::connections(context, config);
     if let Some(cluster) = config.text("cluster") {
         if !context.sends_bytes(cluster, &config.place().key("cluster")) {
             return false;
@@ -158,10 +159,7 @@ fn target(context: &Context<'_>, config: &Reader<'_>, target: &mut Object) -> bo
         return true;
     }
     let Some(weighted) = config.message("weighted_clusters") else {
-        config.refuse("on_demand", "clusters are there before connections come");
-        if !config.has("on_demand") {
-            config.refuse_here("names no cluster");
-        }
+        config.refuse_here("names no cluster");
         return false;
     };
     let mut list = Vec::new();
@@ -225,7 +223,7 @@ fn local_rate_limit(config: &Reader<'_>) -> Option<Object> {
             config.raw("token_bucket");
             return None;
         }
-        enabled.ignore("runtime_key", "there is no runtime: the default counts");
+        enabled.ignore("runtime_key", "no layer of a runtime sets it: the default counts");
     }
     let limit = config.message("token_bucket").and_then(|bucket| http::token_bucket(&bucket))?;
     let location = config.place().location();

@@ -85,7 +85,7 @@ fn target(context: &Context<'_>, action: &Reader<'_>, object: &mut Object) -> bo
                 object.set("weighted_by", "hash");
             }
             weighted.ignore("total_weight", "shares are of the sum of weights");
-            weighted.ignore("runtime_key_prefix", "there is no runtime: weights change with the configuration");
+            weighted.ignore("runtime_key_prefix", "no layer of a runtime sets all of them: weights are those written");
             return true;
         }
         weighted.leave();

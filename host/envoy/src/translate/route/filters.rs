@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::Surroundings;
 use crate::{
     reader::Reader,
-    translate::{context::Context, http::per_route},
+    translate::{context::Context, http::per_route, on_demand},
 };
 
 pub(in crate::translate) use per_route::PerRoute;
@@ -68,14 +68,17 @@ pub(super) fn translate(context: &Context<'_>, around: &Surroundings, layers: &L
             configured.insert(filter.name.clone(), config);
         }
     }
-    unknown(around, layers);
+    unknown(context, around, layers);
     configured
 }
 
 /// Configurations of filters that are not there, or that know none for a route.
-fn unknown(around: &Surroundings, layers: &Layers<'_, '_>) {
+fn unknown(context: &Context<'_>, around: &Surroundings, layers: &Layers<'_, '_>) {
     let reader = layers.route.unwrap_or(layers.host);
     for (name, config) in reader.message_map("typed_per_filter_config") {
+        if on_demand::per_route(context, &config) {
+            continue;
+        }
         let known = around.filters.iter().any(|filter| filter.envoy_name == name);
         if known || around.unknown {
             config.leave();
@@ -85,6 +88,9 @@ fn unknown(around: &Surroundings, layers: &Layers<'_, '_>) {
     }
     if layers.route.is_none() {
         for (name, config) in layers.table.message_map("typed_per_filter_config") {
+            if on_demand::per_route(context, &config) {
+                continue;
+            }
             let known = around.filters.iter().any(|filter| filter.envoy_name == name);
             if known || around.unknown {
                 config.leave();

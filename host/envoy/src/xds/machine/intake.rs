@@ -115,9 +115,15 @@ impl Machine {
             state.awaited.remove("");
             state.late.remove("");
         }
+        // Who asks for a cluster by name waits for it; others may still come to be while what refers to them is there.
+        let is_awaited = |name: &&String| kind == ResourceType::Cluster && state.awaited.contains_key(*name);
+        let absent: Vec<String> = taken.removed.iter().filter(is_awaited).cloned().collect();
         for name in mentioned.names.iter().chain(&taken.removed) {
             state.awaited.remove(name);
             state.late.remove(name);
+        }
+        if !absent.is_empty() {
+            self.output.push_back(Output::Missing(kind, absent));
         }
         let spoken = |name: &String| {
             taken.complete || is_anonymous(name) || mentioned.names.contains(name) || taken.removed.contains(name)
@@ -125,7 +131,7 @@ impl Machine {
         outstanding.mended = state.refused.extract_if(.., spoken).collect();
         outstanding.removed = taken.removed.iter().filter(|name| state.accepted.contains_key(*name)).cloned().collect();
         // One that nobody can name may be any of those that are absent.
-        if taken.complete && state.wildcard && !mentioned.nameless {
+        if taken.complete && !mentioned.nameless {
             let absent = state.accepted.keys().filter(|name| !mentioned.names.contains(*name));
             outstanding.removed.extend(absent.cloned());
         }

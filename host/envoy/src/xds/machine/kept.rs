@@ -51,8 +51,10 @@ impl Machine {
         }
         // As if a control plane had sent them, clusters first.
         for (kind, resources) in by_kind {
-            if !self.types.contains_key(&kind) {
-                continue;
+            let Some(state) = self.types.get_mut(&kind) else { continue };
+            if kind.is_wildcard() && !state.wildcard {
+                // Who wanted them by name is not there any more, and they are what serves until he is.
+                state.wanted.extend(resources.iter().map(|resource| resource.name.clone()));
             }
             let response = DeltaDiscoveryResponse {
                 system_version_info: versions.get(&kind).cloned().unwrap_or_default(),

@@ -244,16 +244,18 @@ pub(super) struct Machine {
 }
 
 impl Machine {
+    /// Of the types that are `whole` everything is asked for, of the others what has a name.
     pub fn new(
         mode: Mode,
         streams: Streams,
         types: &[ResourceType],
+        whole: &[ResourceType],
         node: messages::Node,
         codec: Box<dyn Codec>,
         fetch_timeout: Duration,
         backoff: Backoff,
     ) -> Self {
-        let state = |kind: &ResourceType| (*kind, TypeState { wildcard: kind.is_wildcard(), ..TypeState::default() });
+        let state = |kind: &ResourceType| (*kind, TypeState { wildcard: whole.contains(kind), ..TypeState::default() });
         Self {
             mode,
             streams,

@@ -2,6 +2,7 @@
 
 mod model;
 mod oblivion;
+mod on_demand;
 mod protocol;
 mod refusals;
 
@@ -41,9 +42,17 @@ impl Codec for Plain {
 
 pub(super) const FETCH: Duration = Duration::from_secs(15);
 
+/// Types of which everything is asked for.
+const WHOLE: [ResourceType; 2] = [ResourceType::Cluster, ResourceType::Listener];
+
 pub(super) fn machine(mode: Mode, streams: Streams) -> Machine {
+    machine_of(mode, streams, &WHOLE)
+}
+
+/// One that asks for everything of these types.
+pub(super) fn machine_of(mode: Mode, streams: Streams, whole: &[ResourceType]) -> Machine {
     let node = messages::Node { id: "me".to_owned(), ..messages::Node::default() };
-    Machine::new(mode, streams, &ResourceType::ALL, node, Box::new(Plain), FETCH, Backoff::default())
+    Machine::new(mode, streams, &ResourceType::ALL, whole, node, Box::new(Plain), FETCH, Backoff::default())
 }
 
 pub(super) fn any(kind: ResourceType, text: &str) -> Any {
