@@ -1,5 +1,7 @@
 //! Control planes that are not ours, and what becomes of what they send.
 
+mod on_demand;
+
 use fyke_peers::ControlPlane;
 use serde_json::{Value, json};
 

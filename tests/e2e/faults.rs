@@ -141,7 +141,8 @@ fn is_stopped(pid: u32) -> bool {
     states.into_iter().all(|state| state == 'T')
 }
 
-const POLICY: &str = "timeout: 20s, retry: { on: [reset, connect-failure], attempts: 2, per_try_timeout: 1s, backoff: { base: 1ms } }";
+const POLICY: &str =
+    "timeout: 20s, retry: { on: [reset, connect-failure], attempts: 2, per_try_timeout: 1s, backoff: { base: 1ms } }";
 
 #[tokio::test]
 async fn an_endpoint_that_freezes_and_thaws_loses_no_request() {

@@ -14,6 +14,7 @@ pub mod breakers;
 pub mod choice;
 pub mod clusters;
 pub mod connect;
+pub mod demand;
 pub mod dial;
 pub mod endpoint;
 pub mod error;

@@ -63,6 +63,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether a cluster that is not here may come when somebody needs it.
+    #[must_use]
+    pub fn has_clusters_on_demand(&self) -> bool {
+        self.control_planes.values().any(|plane| plane.on_demand.is_some())
+    }
+
     /// Puts a filter in the place of the one of its name, in every chain too.
     pub fn put(&mut self, filter: &Arc<Filter>) {
         let of_listeners = self.listeners.iter_mut().flat_map(Listener::filter_lists_mut).flatten();

@@ -1,6 +1,13 @@
 //! The way to the upstream: which cluster, the request as it is sent, and the head of the answer.
 
-use std::{future::poll_fn, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{Extensions, HeaderValue, Request, StatusCode, header};
@@ -22,7 +29,7 @@ use super::{
     upgrade::Far,
 };
 use crate::{
-    cluster::{RequestBody, lease::Lease, local::LocalCluster},
+    cluster::{RequestBody, demand::bring, lease::Lease, local::LocalCluster},
     filter::{finish, flow, reply},
     upstream::{
         Outgoing, UpstreamError,
@@ -57,13 +64,16 @@ enum Routed {
 
 async fn once(stream: &Rc<Stream>, source: Option<Incoming>, expects: bool) -> Routed {
     let nothing = || Routed::Answered(Tail::none());
-    let (cluster, tunnel) = match decide(stream) {
+    let (cluster, tunnel) = match decide_now(stream) {
         Ok(decision) => decision,
-        Err(Undecided::Interrupted) => return nothing(),
-        Err(Undecided::Failed(error)) => {
-            host_reply(stream, &error);
-            return nothing();
-        }
+        Err(later) => match later.await {
+            Ok(decision) => decision,
+            Err(Undecided::Interrupted) => return nothing(),
+            Err(Undecided::Failed(error)) => {
+                host_reply(stream, &error);
+                return nothing();
+            }
+        },
     };
     cluster.metrics.active.shift(1);
     // Without filters no time has passed since the request's head was complete.
@@ -152,7 +162,48 @@ enum Undecided {
     Failed(UpstreamError),
 }
 
-fn decide(stream: &Stream) -> Result<(Rc<LocalCluster>, Tunnel), Undecided> {
+/// Where a request goes.
+type Decision = (Rc<LocalCluster>, Tunnel);
+
+/// Decides, or begins to. Boxed: it happens rarely, and every request would carry the room for it.
+fn decide_now(stream: &Stream) -> Result<Decision, Pin<Box<dyn Future<Output = Result<Decision, Undecided>> + '_>>> {
+    decide(stream, &[]).map_err(|undecided| Box::pin(decide_later(stream, undecided)) as _)
+}
+
+/// Decides when the clusters that the request names have come, if it is for want of these that it could not be decided.
+async fn decide_later(stream: &Stream, mut undecided: Undecided) -> Result<Decision, Undecided> {
+    // Weights may lead to another one each time.
+    let mut brought = Vec::new();
+    loop {
+        let Undecided::Failed(UpstreamError::UnknownCluster { cluster }) = undecided else { return Err(undecided) };
+        brought.push(self::brought(stream, cluster).await?);
+        undecided = match decide(stream, &brought) {
+            Ok(decision) => return Ok(decision),
+            Err(undecided) => undecided,
+        };
+    }
+}
+
+/// A cluster that is not there, when whoever can be asked for it has brought it.
+async fn brought(stream: &Stream, name: String) -> Result<Rc<LocalCluster>, Undecided> {
+    let env = &stream.runtime.env;
+    let mut bringing = pin!(bring(&env.demand, &env.clusters, &env.registry, &name));
+    let cluster = poll_fn(|cx| {
+        if let Poll::Ready(cluster) = bringing.as_mut().poll(cx) {
+            return Poll::Ready(Ok(cluster));
+        }
+        let mut exchange = stream.exchange.borrow_mut();
+        if exchange.is_interrupted() {
+            return Poll::Ready(Err(Undecided::Interrupted));
+        }
+        exchange.wait(Waiting::Main, cx.waker());
+        Poll::Pending
+    });
+    cluster.await?.ok_or_else(|| Undecided::Failed(UpstreamError::UnknownCluster { cluster: name.clone() }))
+}
+
+/// What becomes of a request. `brought`: clusters that it named before, and that were not there.
+fn decide(stream: &Stream, brought: &[Rc<LocalCluster>]) -> Result<Decision, Undecided> {
     let mut exchange = stream.exchange.borrow_mut();
     let exchange = &mut *exchange;
     let env = &stream.runtime.env;
@@ -166,7 +217,8 @@ fn decide(stream: &Stream) -> Result<(Rc<LocalCluster>, Tunnel), Undecided> {
         .or_else(|| exchange.selection.as_ref().and_then(|selection| selection.cluster()))
         .or_else(|| stream.runtime.target.cluster(|| fastrand::u64(..)));
     let Some(name) = name else { return Err(Undecided::Failed(UpstreamError::NotRouted)) };
-    let Some(cluster) = env.clusters.get(name) else {
+    let brought = || brought.iter().find(|cluster| cluster.shared.settings.name == name).cloned();
+    let Some(cluster) = env.clusters.get(name).or_else(brought) else {
         return Err(Undecided::Failed(UpstreamError::UnknownCluster { cluster: name.to_owned() }));
     };
     exchange.routed_to = Some(Rc::clone(&cluster));

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     clock,
-    cluster::{clusters::SharedClusters, readings::readings, watch::Watches},
+    cluster::{clusters::SharedClusters, demand::Demand, readings::readings, watch::Watches},
     config::{Config, Origin, Problem, Report, resolved::Address},
     discovery::Discoveries,
     snapshot::Snapshot,
@@ -78,6 +78,8 @@ pub struct Proxy {
     /// What the control plane does for clusters.
     watches: Mutex<Watches>,
     discoveries: Mutex<Discoveries>,
+    /// Clusters that somebody needs, and are not there.
+    demand: Arc<Demand>,
     /// What is announced at a registry.
     announced: Announced,
     /// Where metrics are sent.
@@ -117,6 +119,7 @@ impl Prepared {
         };
         let compilers = Compilers::new().map_err(|error| failed("threads that compile", error))?;
         let overload = Overload::start(&self.config, addresses.process(), &registry);
+        let demand = Arc::default();
         let mut workers = Vec::new();
         for (number, generation) in parts.into_iter().enumerate() {
             let parts = WorkerParts {
@@ -124,6 +127,7 @@ impl Prepared {
                 registry: registry.clone(),
                 tap: setup.tap.clone(),
                 overload: overload.flags(),
+                demand: Arc::clone(&demand),
                 stopped: setup.stopped,
                 generation,
             };
@@ -161,6 +165,7 @@ impl Prepared {
             facts: Mutex::new(Facts::new(&registry)),
             watches: Mutex::new(watches),
             discoveries: Mutex::new(discoveries),
+            demand,
             announced,
             exports,
             reader,
@@ -352,6 +357,12 @@ impl Proxy {
     #[must_use]
     pub fn assignments(&self) -> Assignments {
         lock(&self.discoveries).assignments()
+    }
+
+    /// Clusters that somebody needs, and are not there.
+    #[must_use]
+    pub fn demand(&self) -> &Demand {
+        &self.demand
     }
 
     /// Has every file of a sink opened anew, of older generations too.

@@ -19,8 +19,8 @@ use crate::{
     cluster::{
         Choice,
         connect::Asks,
+        demand::bring,
         dial::{self, Line},
-        error::ClusterError,
     },
     filter::finish,
     http::runtime::ListenerRuntime,
@@ -205,7 +205,16 @@ async fn connect(session: &Session, io: &Io) -> Option<Line> {
     let Some(name) = name else {
         return failed(session, "none", &UpstreamError::NotRouted);
     };
-    let Some(cluster) = runtime.env.clusters.get(&name) else {
+    let env = &runtime.env;
+    let cluster = match env.clusters.get(&name) {
+        Some(cluster) => Some(cluster),
+        None => {
+            // Boxed: it happens rarely, and every connection would carry the room for it.
+            let bringing = Box::pin(bring(&env.demand, &env.clusters, &env.registry, &name));
+            unless_closed(session, io, bringing).await?
+        }
+    };
+    let Some(cluster) = cluster else {
         return failed(session, &name, &UpstreamError::UnknownCluster { cluster: name.clone() });
     };
     let client = {
@@ -214,22 +223,8 @@ async fn connect(session: &Session, io: &Io) -> Option<Line> {
         exchange.connection.client()
     };
     let asks = Asks { host: server_name.as_deref(), client };
-    let mut dialled = pin!(dial::dial(&cluster, Choice::default(), asks, runtime.connect_attempts));
-    let mut gone = pin!(io.transport.wire().broken());
-    let line: Option<Result<Line, ClusterError>> = poll_fn(|cx| {
-        if let Poll::Ready(line) = dialled.as_mut().poll(cx) {
-            return Poll::Ready(Some(line));
-        }
-        let mut exchange = session.exchange.borrow_mut();
-        exchange.wait(Waiting::Main, cx.waker());
-        if gone.as_mut().poll(cx).is_ready() {
-            break_off(&mut exchange);
-            return Poll::Ready(None);
-        }
-        if exchange.reset || exchange.closing { Poll::Ready(None) } else { Poll::Pending }
-    })
-    .await;
-    match line? {
+    let dialled = dial::dial(&cluster, Choice::default(), asks, runtime.connect_attempts);
+    match unless_closed(session, io, dialled).await? {
         Ok(line) => {
             let mut exchange = session.exchange.borrow_mut();
             exchange.upstream = Some(line.address);
@@ -243,6 +238,25 @@ async fn connect(session: &Session, io: &Io) -> Option<Line> {
             failed(session, &name, &UpstreamError::Cluster(error))
         }
     }
+}
+
+/// What is waited for; `None`: a filter or the client has closed the connection meanwhile.
+async fn unless_closed<T>(session: &Session, io: &Io, awaited: impl Future<Output = T>) -> Option<T> {
+    let mut awaited = pin!(awaited);
+    let mut gone = pin!(io.transport.wire().broken());
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = awaited.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        let mut exchange = session.exchange.borrow_mut();
+        exchange.wait(Waiting::Main, cx.waker());
+        if gone.as_mut().poll(cx).is_ready() {
+            break_off(&mut exchange);
+            return Poll::Ready(None);
+        }
+        if exchange.reset || exchange.closing { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await
 }
 
 fn failed(session: &Session, cluster: &str, error: &UpstreamError) -> Option<Line> {

@@ -154,6 +154,9 @@ metrics! {
     ADMIN_STREAMS: GAUGE "fyke_admin_streams_open" ["stream"] "Streams of the admin endpoint that are open now (events, live, tap).";
     ADMIN_STREAMS_DROPPED: COUNTER "fyke_admin_streams_dropped_total" ["stream"] "Streams of the admin endpoint that were ended because nobody read them fast enough.";
 
+    // Control planes.
+    CONTROL_PLANE_ON_DEMAND: COUNTER "fyke_control_plane_on_demand_total" ["control_plane", "outcome"] "Requests and connections that needed a cluster which was not there, by what became of asking for it (came, missing, timeout; refused: a name that nobody can mean, or too many).";
+
     // Metrics about metrics.
     SERIES_OVERFLOWS: COUNTER "fyke_metrics_series_overflow_total" [] "Registrations that were sent to an overflow series because there were too many.";
     FILTER_METRICS_OVERFLOWS: COUNTER "fyke_filter_metrics_overflow_total" [] "Definitions of metrics by filters that were sent to an overflow metric because there were too many.";

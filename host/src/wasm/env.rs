@@ -5,7 +5,12 @@ use std::{cell::RefCell, rc::Rc, sync::Arc};
 use tokio::time::Instant;
 
 use super::{entropy::Entropy, scribe::Scribe, stretch::Keys, tap::Tap, trace::Tracer};
-use crate::{callout::redis::Pipes, cluster::Clusters, config::resolved, telemetry::Registry};
+use crate::{
+    callout::redis::Pipes,
+    cluster::{Clusters, demand::Demand},
+    config::resolved,
+    telemetry::Registry,
+};
 
 /// A worker's surroundings. One per worker and generation; parts receive it, nothing is global.
 pub struct Env {
@@ -13,6 +18,8 @@ pub struct Env {
     pub worker: usize,
     /// Clusters by name, with this worker's pools.
     pub clusters: Rc<Clusters>,
+    /// Who can be asked for others.
+    pub demand: Arc<Demand>,
     /// Metrics of the process.
     pub registry: Registry,
     /// `node:`

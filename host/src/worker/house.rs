@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 use super::{FilterParts, GenerationParts, ListenerParts, VmSource, keep};
 use crate::{
-    cluster::Clusters,
+    cluster::{Clusters, demand::Demand},
     config::resolved::{self, Target},
     filter::chain::Chain,
     http::runtime::{ListenerMetrics, ListenerRuntime},
@@ -46,6 +46,7 @@ pub(super) struct House {
     registry: Registry,
     tap: Tap,
     overload: Arc<Flags>,
+    demand: Arc<Demand>,
     stock: Rc<Stock>,
     epoch: Instant,
     clusters: Rc<Clusters>,
@@ -93,13 +94,14 @@ impl Drop for Tenant {
 
 impl House {
     /// An empty one.
-    pub fn new(number: usize, registry: Registry, tap: Tap, overload: Arc<Flags>) -> Self {
+    pub fn new(number: usize, registry: Registry, tap: Tap, overload: Arc<Flags>, demand: Arc<Demand>) -> Self {
         let (gone, leaving) = mpsc::unbounded_channel();
         tokio::task::spawn_local(keep::say_goodbye(leaving, GOODBYE));
         Self {
             number,
             tap,
             overload,
+            demand,
             stock: Rc::default(),
             epoch: Instant::now(),
             clusters: Clusters::new(Arc::default(), registry.clone(), number, |cluster| {
@@ -125,6 +127,7 @@ impl House {
         let env = Rc::new(Env {
             worker: self.number,
             clusters: Rc::clone(&clusters),
+            demand: Arc::clone(&self.demand),
             registry: self.registry.clone(),
             node: parts.node,
             stock: Rc::clone(&self.stock),

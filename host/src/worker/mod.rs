@@ -24,7 +24,7 @@ use tokio::{sync::mpsc, task::LocalSet};
 use self::house::House;
 use crate::{
     clock,
-    cluster::clusters::SharedClusters,
+    cluster::{clusters::SharedClusters, demand::Demand},
     config::resolved,
     listener::{accept::Admission, overload::Flags, socket::Listening},
     telemetry::{Registry, names},
@@ -93,6 +93,8 @@ pub struct WorkerParts {
     pub tap: Tap,
     /// What to do less of.
     pub overload: Arc<Flags>,
+    /// Who can be asked for clusters that are not there.
+    pub demand: Arc<Demand>,
     /// Time stands still but for `tokio::time::advance`. Then the clock and the timers' begin at the same moment, so that what is due after
     /// so many milliseconds is due then, and not one later.
     pub stopped: bool,
@@ -190,7 +192,7 @@ fn turns(registry: &Registry, worker: usize) -> (impl Fn() + Send + Sync + 'stat
 
 async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>) {
     let _stopped = parts.stopped.then(clock::stop);
-    let mut house = House::new(parts.number, parts.registry, parts.tap, parts.overload);
+    let mut house = House::new(parts.number, parts.registry, parts.tap, parts.overload, parts.demand);
     house.move_in(parts.generation);
     let housekeeping = tokio::task::spawn_local(keep::measure(house.known()));
     loop {

@@ -48,8 +48,8 @@ pub(super) struct Judge {
     text: String,
     /// What is on disk is coming.
     restoring: bool,
-    /// It is asked for all listeners, or all clusters.
-    has_whole: bool,
+    /// Types of which it is asked for everything.
+    whole: Vec<ResourceType>,
     /// That it names none of them, although something of it runs, has been told.
     says_nothing: bool,
     /// Something of this control plane runs that is not known here: nothing is applied before all is.
@@ -74,23 +74,26 @@ impl Judge {
     ) -> Self {
         let inline = Arc::new(Inline::new(state, &plane.name));
         let files: Arc<dyn InlineFiles> = Arc::clone(&inline) as _;
+        let whole = plane.settings.whole();
         Self {
             name: plane.name.clone(),
             // What the one before it has sent goes on until all of it has been said again.
             collecting: keeper.has_received(&plane.name),
             keeper,
-            translator: Translator::new(schema).with_inline_files(files),
+            translator: Translator::new(schema)
+                .with_inline_files(files)
+                .with_clusters_on_demand(plane.on_demand.is_some()),
             inline,
             status,
-            received: Received::new(&plane.name),
+            received: Received::of(plane),
             text: String::new(),
             restoring: false,
             says_nothing: false,
-            has_whole: plane.settings.types.iter().any(|kind| WHOLE.contains(kind)),
             staying: BTreeSet::new(),
             oblivion: Oblivion::default(),
             patience: plane.settings.fetch_timeout,
-            pending: plane.settings.types.iter().copied().filter(|kind| kind.is_wildcard()).collect(),
+            pending: whole.iter().copied().collect(),
+            whole,
         }
     }
 
@@ -102,7 +105,6 @@ impl Judge {
             self.restored();
         }
         let verdict = match kind {
-            ResourceType::Runtime => Verdict::default(),
             ResourceType::Endpoints => Verdict { refused: self.assign(update), ..Verdict::default() },
             _ => match self.disbelieve(&update, said) {
                 Some(verdict) => verdict,
@@ -175,7 +177,7 @@ impl Judge {
         if self.collecting && !whole && !now {
             return;
         }
-        if self.collecting && self.has_whole && WHOLE.iter().all(|kind| self.received.names(*kind).is_empty()) {
+        if self.collecting && !self.whole.is_empty() && WHOLE.iter().all(|kind| self.received.names(*kind).is_empty()) {
             if !std::mem::replace(&mut self.says_nothing, true) {
                 let what =
                     "it names no listener and no cluster: what the control plane of its name had sent before goes on";
@@ -193,7 +195,7 @@ impl Judge {
 
     /// What of all that was collected can run.
     fn salvage(&mut self) {
-        let mut base = Received::new(&self.name);
+        let mut base = self.received.emptied();
         for (kind, resources) in self.received.all() {
             let names: Vec<String> = resources.iter().map(|one| one.name.clone()).collect();
             let until = Instant::now() + PATIENCE;

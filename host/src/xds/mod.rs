@@ -83,6 +83,8 @@ pub async fn run(keeper: Arc<Keeper>, mut end: watch::Receiver<bool>) {
             drop(wanted);
             let _ = task.await;
         }
+        let asked = config.control_planes.values().find_map(|plane| Some((&*plane.name, plane.on_demand.clone()?)));
+        keeper.proxy.demand().serve(asked);
         follow(&keeper, &config, &mut running, &mut schema);
         tokio::select! {
             () = keeper.changed.notified() => {}
@@ -131,7 +133,7 @@ fn start(
     services: BTreeSet<String>,
 ) -> Running {
     let state = config.state.as_ref().map(|state| state.join(FOLDER).join(discovery::file_name(&plane.name)));
-    let status = Arc::new(Status::new(plane.address(), &plane.settings.types));
+    let status = Arc::new(Status::new(plane.address(), &plane.settings.whole()));
     let mut states = keeper.control_planes.running.lock().unwrap_or_else(PoisonError::into_inner);
     states.insert(plane.name.clone(), Arc::clone(&status));
     drop(states);

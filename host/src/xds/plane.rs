@@ -8,7 +8,7 @@ use std::{
 
 use fyke_envoy::{
     Schema,
-    xds::{Client, Command, Event, ResourceType, Verdict},
+    xds::{Client, Command, Event, ResourceType, Settings, Update, Verdict},
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -22,6 +22,52 @@ use crate::{
     },
     telemetry::event_kinds,
 };
+
+/// Names that somebody wants of a type, which change.
+struct Wish {
+    kind: ResourceType,
+    names: watch::Receiver<BTreeSet<String>>,
+    asked: BTreeSet<String>,
+}
+
+impl Wish {
+    /// What is wanted now is asked for from the beginning.
+    fn new(kind: ResourceType, mut names: watch::Receiver<BTreeSet<String>>, settings: &mut Settings) -> Self {
+        let asked = names.borrow_and_update().clone();
+        if !asked.is_empty() {
+            settings.wanted.push((kind, asked.iter().cloned().collect()));
+        }
+        Self { kind, names, asked }
+    }
+
+    /// What is to be said when they have changed. `None`: nobody wants anything any more.
+    async fn changed(&mut self) -> Option<[Command; 2]> {
+        self.names.changed().await.ok()?;
+        let now = self.names.borrow_and_update().clone();
+        let new = now.difference(&self.asked).cloned().collect();
+        let gone = self.asked.difference(&now).cloned().collect();
+        self.asked = now;
+        Some([Command::Subscribe(self.kind, new), Command::Unsubscribe(self.kind, gone)])
+    }
+}
+
+/// As [`Wish::changed`], for ever where there is none.
+async fn changed(wish: &mut Option<Wish>) -> Option<[Command; 2]> {
+    match wish {
+        Some(wish) => wish.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn tell(client: &Client, commands: [Command; 2]) {
+    for command in commands {
+        let (Command::Subscribe(_, names) | Command::Unsubscribe(_, names)) = &command;
+        if !names.is_empty() && client.commands.send(command).await.is_err() {
+            // Its events end, too.
+            return;
+        }
+    }
+}
 
 /// The task of one control plane.
 pub(super) struct Plane {
@@ -47,7 +93,7 @@ impl Plane {
 
     /// Listens until nobody says any more which `services` are wanted: those whose
     /// endpoints are, whatever the control plane's own clusters need.
-    pub async fn run(self, mut services: watch::Receiver<BTreeSet<String>>) {
+    pub async fn run(self, services: watch::Receiver<BTreeSet<String>>) {
         let mut settings = self.settings.settings.clone();
         if let Some(folder) = self.state.as_ref().and_then(|state| state.parent()) {
             use std::os::unix::fs::DirBuilderExt as _;
@@ -57,10 +103,9 @@ impl Plane {
             }
         }
         settings.state.clone_from(&self.state);
-        let mut asked = services.borrow_and_update().clone();
-        if !asked.is_empty() {
-            settings.wanted.push((ResourceType::Endpoints, asked.iter().cloned().collect()));
-        }
+        let mut services = Wish::new(ResourceType::Endpoints, services, &mut settings);
+        let demand = self.settings.on_demand.is_some().then(|| self.keeper.proxy.demand().names());
+        let mut demand = demand.map(|names| Wish::new(ResourceType::Cluster, names, &mut settings));
         let patience = settings.fetch_timeout;
         let mut client = Client::start(settings, self.schema.clone());
         let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + patience, patience);
@@ -71,24 +116,11 @@ impl Plane {
                     Some(event) => self.hear(event).await,
                     None => break,
                 },
-                changed = services.changed() => {
-                    if changed.is_err() {
-                        break;
-                    }
-                    let now = services.borrow_and_update().clone();
-                    let of = |names: Vec<&String>| names.into_iter().cloned().collect::<Vec<_>>();
-                    let (new, gone) = (of(now.difference(&asked).collect()), of(asked.difference(&now).collect()));
-                    for command in [
-                        Command::Subscribe(ResourceType::Endpoints, new),
-                        Command::Unsubscribe(ResourceType::Endpoints, gone),
-                    ] {
-                        let (Command::Subscribe(_, names) | Command::Unsubscribe(_, names)) = &command;
-                        if !names.is_empty() && client.commands.send(command).await.is_err() {
-                            return;
-                        }
-                    }
-                    asked = now;
-                }
+                changed = services.changed() => match changed {
+                    Some(commands) => tell(&client, commands).await,
+                    None => break,
+                },
+                Some(commands) = changed(&mut demand) => tell(&client, commands).await,
             }
         }
         client.close().await;
@@ -105,6 +137,7 @@ impl Plane {
                     Verdict { refused, ..Verdict::default() }
                 });
                 self.status.updated(&update, &verdict);
+                self.demanded(&update, &verdict);
                 if !update.restored {
                     self.status.settles(update.kind);
                 }
@@ -119,6 +152,9 @@ impl Plane {
                 let list = names.join(", ");
                 let what = if names.is_empty() { "any of them" } else { &list };
                 tracing::warn!(plane, "{}: did not come in time: {what}", kind.kind().noun());
+                if kind == ResourceType::Cluster {
+                    self.keeper.proxy.demand().missing(&names);
+                }
                 // One that is not there has not said that there is nothing.
                 let said = !names.is_empty() || self.status.is_connected();
                 self.ask(move |judge| judge.miss(kind, &names, said)).await;
@@ -127,6 +163,9 @@ impl Plane {
                 }
             }
             Event::Refused(kind, refused) => {
+                if kind == ResourceType::Cluster {
+                    self.keeper.proxy.demand().missing(refused.iter().map(|(name, _)| name));
+                }
                 self.refused(kind, &refused);
                 self.ask(move |judge| judge.refused(kind)).await;
                 self.status.settles(kind);
@@ -155,6 +194,23 @@ impl Plane {
             }
             Event::Warning(reason) => tracing::warn!(plane, "{reason}"),
         }
+    }
+
+    /// Tells those who wait for clusters which of them are there now, and which are not.
+    fn demanded(&self, update: &Update, verdict: &Verdict) {
+        if self.settings.on_demand.is_none() || update.kind != ResourceType::Cluster {
+            return;
+        }
+        let demand = self.keeper.proxy.demand();
+        let stays = |name: &&String| verdict.stays.contains(name);
+        demand.missing(update.removed.iter().filter(|name| !stays(name)));
+        demand.missing(verdict.refused.iter().map(|(name, _)| name));
+        let runs = &self.keeper.proxy.snapshot().config.clusters;
+        let added = || update.added.iter().map(|one| &one.name);
+        if update.restored && self.settings.settings.by_name.contains(&ResourceType::Cluster) {
+            demand.restored(added().cloned());
+        }
+        demand.came(added().filter(|name| runs.contains_key(*name)));
     }
 
     /// It has had time enough to say what there is.

@@ -11,6 +11,8 @@ use fyke_envoy::{
 };
 use serde_json::Value;
 
+use crate::config::resolved::ControlPlane;
+
 /// A resource: its type and its name.
 pub(super) type Key = (ResourceType, String);
 
@@ -45,6 +47,21 @@ impl Received {
     pub fn new(plane: &str) -> Self {
         let resources =
             Resources { prefix: format!("{plane}/"), control_plane: Some(plane.to_owned()), ..Resources::default() };
+        Self { resources, ..Self::default() }
+    }
+
+    /// Nothing, yet, of this control plane.
+    pub fn of(plane: &ControlPlane) -> Self {
+        let mut received = Self::new(&plane.name);
+        let layers = plane.settings.wanted.iter().filter(|(kind, _)| *kind == ResourceType::Runtime);
+        received.resources.layers = layers.flat_map(|(_, names)| names.iter().cloned()).collect();
+        received
+    }
+
+    /// Nothing, of the same control plane.
+    pub fn emptied(&self) -> Self {
+        let Resources { prefix, control_plane, layers, .. } = self.resources.clone();
+        let resources = Resources { prefix, control_plane, layers, ..Resources::default() };
         Self { resources, ..Self::default() }
     }
 
@@ -128,11 +145,16 @@ impl Received {
             let waiting = self.waiting.iter().filter(|((of, _), _)| *of == kind);
             used.chain(waiting.map(|((_, name), value)| resource(name, value))).collect()
         };
+        let layers = self.resources.runtime.iter().map(|((_, name), layer)| {
+            let value = serde_json::json!({ "name": name, "layer": layer });
+            resource(name, &value)
+        });
         let extensions = self.resources.extensions.iter().map(|(name, config)| {
             let value = serde_json::json!({ "name": name, "typed_config": config });
             resource(name, &value)
         });
         vec![
+            (ResourceType::Runtime, layers.collect()),
             (ResourceType::Secret, map(&self.resources.secrets)),
             (ResourceType::Cluster, list(ResourceType::Cluster, &self.resources.clusters)),
             (ResourceType::ExtensionConfiguration, extensions.collect()),

@@ -85,10 +85,10 @@ struct Reports {
 }
 
 impl Status {
-    /// Nothing is known of it yet. These types it is asked for.
+    /// Nothing is known of it yet. Of these types it is asked for everything.
     #[must_use]
-    pub fn new(address: String, types: &[ResourceType]) -> Self {
-        let pending = types.iter().copied().filter(|kind| kind.is_wildcard()).collect();
+    pub fn new(address: String, whole: &[ResourceType]) -> Self {
+        let pending = whole.iter().copied().collect();
         Self { address, state: Mutex::new(State { pending, ..State::default() }) }
     }
 

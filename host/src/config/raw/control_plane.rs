@@ -1,6 +1,6 @@
 //! `control_planes:` as an operator writes them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,13 @@ pub struct ControlPlane {
     /// What it is asked for; whatever these refer to is asked for besides. Clusters with `discovery: { xds }` need nothing of it. Default: both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Vec<XdsResources>>,
+    /// Names of runtime layers that it is asked for (RTDS), the first at the bottom: where what it sends names a key, what they set takes the
+    /// place of the default. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runtime: Vec<String>,
+    /// It is asked for a cluster when a request or a connection is to go to one that is not there (Envoy's ODCDS). Default: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_demand: Option<OnDemand>,
     /// Tells it how much goes where, as often and of which clusters as it wants to hear (LRS). Default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_reports: Option<bool>,
@@ -38,6 +45,18 @@ pub struct ControlPlane {
     /// How long connecting may take. Default 5s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Duration>,
+}
+
+/// Clusters that a control plane is asked for one by one.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OnDemand {
+    /// How long a request waits for its cluster, and for endpoints of it, before it is answered with 503. Default 5s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// The most clusters that are asked for in this way: further ones are not. What a client says may choose them. Default 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clusters: Option<NonZeroUsize>,
 }
 
 /// How a control plane tells what there is.

@@ -1,6 +1,6 @@
 //! `control_planes:`
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use fyke_envoy::xds::{self, Address, ResourceType};
 use rustls::pki_types::ServerName;
@@ -9,10 +9,15 @@ use super::{Resolver, place::Place};
 use crate::{
     config::{
         raw,
-        resolved::{ClusterProtocol, ControlPlane, Sni},
+        resolved::{ClusterProtocol, ControlPlane, OnDemand, Sni},
     },
     telemetry::otlp::settings::header,
 };
+
+/// How long a cluster on demand is waited for, as in Envoy.
+const WAIT: Duration = Duration::from_secs(5);
+/// The most clusters that are asked for on demand.
+const MOST: usize = 1000;
 
 impl Resolver<'_, '_> {
     pub(super) fn control_planes(
@@ -21,6 +26,13 @@ impl Resolver<'_, '_> {
         node: &Option<raw::Node>,
         place: &Place<'_>,
     ) -> BTreeMap<String, Arc<ControlPlane>> {
+        let asked = planes.iter().filter(|(_, raw)| raw.on_demand.is_some()).map(|(name, _)| name);
+        for name in asked.skip(1) {
+            let place = place.key(name).key("on_demand");
+            let message = "clusters are asked for on demand of one control plane alone";
+            let help = "take it away here, or there";
+            self.diagnostics.error_with_help(place.span, &place.path, message, help);
+        }
         let one = |(name, raw): (&String, &raw::ControlPlane)| {
             let plane = self.control_plane(name, raw, node, &place.key(name))?;
             Some((name.clone(), Arc::new(plane)))
@@ -54,12 +66,21 @@ impl Resolver<'_, '_> {
         let asked = |wanted| raw.resources.as_ref().is_none_or(|resources| resources.contains(&wanted));
         let is_asked = |kind: &ResourceType| match kind {
             ResourceType::Listener => asked(raw::XdsResources::Listeners),
-            ResourceType::Cluster => asked(raw::XdsResources::Clusters),
-            // Nothing of it would have an effect.
-            ResourceType::Runtime => false,
+            ResourceType::Cluster => asked(raw::XdsResources::Clusters) || raw.on_demand.is_some(),
+            ResourceType::Runtime => !raw.runtime.is_empty(),
             _ => true,
         };
         settings.types = ResourceType::ALL.into_iter().filter(is_asked).collect();
+        if !asked(raw::XdsResources::Clusters) {
+            settings.by_name.push(ResourceType::Cluster);
+        }
+        if !raw.runtime.is_empty() {
+            settings.wanted.push((ResourceType::Runtime, raw.runtime.clone()));
+        }
+        let on_demand = raw.on_demand.as_ref().map(|on_demand| OnDemand {
+            timeout: self.timeout(on_demand.timeout, WAIT, &place.key("on_demand").key("timeout")),
+            clusters: on_demand.clusters.map_or(MOST, NonZeroUsize::get),
+        });
         settings.fetch_timeout = self.timeout(raw.fetch_timeout, settings.fetch_timeout, &place.key("fetch_timeout"));
         settings.connect_timeout =
             self.timeout(raw.connect_timeout, settings.connect_timeout, &place.key("connect_timeout"));
@@ -79,6 +100,7 @@ impl Resolver<'_, '_> {
         Some(ControlPlane {
             name: name.to_owned(),
             settings,
+            on_demand,
             load_reports,
             origin: self.diagnostics.sources.origin(place.span),
             fingerprint: self.fingerprint(&(raw, node)),

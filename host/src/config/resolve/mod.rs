@@ -78,6 +78,8 @@ struct Resolver<'a, 'b> {
     node: (String, String),
     /// Names of `control_planes:`
     control_planes: BTreeSet<String>,
+    /// Some of them is asked for clusters that are not there.
+    on_demand: bool,
     /// The system's authorities, once someone has asked for them.
     system_roots: Option<Arc<rustls::RootCertStore>>,
     /// Files that were read.
@@ -99,8 +101,19 @@ pub(crate) fn resolve(
     let node = raw.node.as_ref().map(|node| (node.id.clone(), node.cluster.clone())).unwrap_or_default();
     let (files, contents) = (Vec::new(), Vec::new());
     let control_planes = raw.control_planes.keys().cloned().collect();
-    let mut resolver =
-        Resolver { names, removed, diagnostics, zone, node, control_planes, system_roots: None, files, contents };
+    let on_demand = raw.control_planes.values().any(|plane| plane.on_demand.is_some());
+    let mut resolver = Resolver {
+        names,
+        removed,
+        diagnostics,
+        zone,
+        node,
+        control_planes,
+        on_demand,
+        system_roots: None,
+        files,
+        contents,
+    };
     let root = Place::root(root);
 
     let admin = raw.admin.as_ref().and_then(|admin| resolver.admin(admin, &root.key("admin")));
@@ -260,6 +273,9 @@ impl Resolver<'_, '_> {
     /// Reports a name that nothing has.
     fn unknown(&mut self, kind: &str, name: &str, place: &Place<'_>) {
         let known = if kind == "filter" { &self.names.filters } else { &self.names.clusters };
+        if kind == "cluster" && self.on_demand {
+            return;
+        }
         if known.contains(name) || self.names.included == Included::Some || self.removed.contains(&format!("{kind}s")) {
             return;
         }

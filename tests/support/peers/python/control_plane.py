@@ -20,6 +20,7 @@ import threading
 import grpc
 from envoy.config.bootstrap.v3 import bootstrap_pb2  # noqa: F401 (brings most types)
 from envoy.config.route.v3 import route_pb2  # noqa: F401
+from envoy.extensions.filters.http.on_demand.v3 import on_demand_pb2  # noqa: F401
 from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2  # noqa: F401
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401
@@ -53,6 +54,9 @@ def packed(kind, value):
     return result
 
 
+CLUSTER = "envoy.config.cluster.v3.Cluster"
+
+
 class State:
     """What one stream knows of one type."""
 
@@ -62,6 +66,7 @@ class State:
         self.sent = {}
         self.nonce = ""
         self.answered = True
+        self.unknown = []  # names that were asked for and are not there
 
     def wanted(self, kind):
         return {n: r for n, r in resources.get(kind, {}).items() if self.wildcard or n in (self.names or ())}
@@ -176,6 +181,8 @@ class Service(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
                 )
             state.wildcard |= "*" in subscribe
             state.names |= set(subscribe) - {"*"}
+            if kind == CLUSTER:
+                state.unknown = [n for n in subscribe if n != "*" and n not in resources.get(kind, {})]
             for name in request.resource_names_unsubscribe:
                 state.names.discard(name)
                 if not state.wildcard:
@@ -186,7 +193,8 @@ class Service(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
         def push(state, kind):
             wanted = state.wanted(kind)
             changed = {n: r for n, r in wanted.items() if state.sent.get(n) != r[0]}
-            removed = [n for n in state.sent if n not in wanted]
+            removed = [n for n in state.sent if n not in wanted] + state.unknown
+            state.unknown = []
             if not changed and not removed:
                 return []
             state.sent = {n: v for n, (v, _) in wanted.items()}
