@@ -29,6 +29,7 @@ use super::{
     shared::SharedCluster,
     view::View,
     wait::Waited,
+    ways::Ways,
 };
 use crate::config::resolved::ClusterProtocol;
 use crate::telemetry::registry::Registry;
@@ -42,6 +43,8 @@ pub struct LocalCluster {
     pub shared: Arc<SharedCluster>,
     /// What is counted.
     pub metrics: ClusterMetrics,
+    /// The same by listener.
+    pub ways: Ways,
     worker: usize,
     pub(super) view: RefCell<Rc<View>>,
     balance: RefCell<balance::Local>,
@@ -102,6 +105,7 @@ impl LocalCluster {
         Rc::new(Self {
             name: shared.settings.name.as_str().into(),
             metrics: ClusterMetrics::new(registry, &shared.settings.name),
+            ways: Ways::default(),
             view: RefCell::new(Rc::new(View::new(&shared))),
             worker,
             balance: RefCell::new(balance::Local::new(fastrand::u64(..))),

@@ -39,6 +39,7 @@ pub mod sweep;
 pub mod view;
 mod wait;
 pub mod watch;
+pub mod ways;
 
 pub use body::RequestBody;
 pub use choice::Choice;

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     clock,
-    cluster::{lease::Lease, local::LocalCluster},
+    cluster::{lease::Lease, local::LocalCluster, ways::Passed},
     filter::{finish, flow, pump::Pump, reply},
     listener::activity::{Activity, Busy},
     telemetry::Histogram,
@@ -126,9 +126,13 @@ impl Stream {
         counter(&metrics.classes, &metrics.reset);
         if let Some((cluster, since)) = self.cluster.borrow_mut().take() {
             cluster.metrics.active.shift(-1);
+            let duration = now.duration_since(since);
+            // What a filter or the host has answered in place of the upstream is what the client sees of it.
+            let passed = Passed { failed: !whole || class.is_none_or(|class| class >= 5), time: duration };
+            let way = (&self.runtime.env.registry, &*exchange.connection.listener, &*cluster.name);
+            cluster.ways.note(metrics, passed, way);
             if exchange.details == "via_upstream" {
                 counter(&cluster.metrics.classes, &cluster.metrics.reset);
-                let duration = now.duration_since(since);
                 cluster.metrics.duration.note(duration);
                 exemplify(&exchange, &cluster.metrics.duration, duration);
             }

@@ -12,6 +12,7 @@ use std::{
 
 use futures_util::future::LocalBoxFuture;
 use fyke_engine::{Callback, PeerKind};
+use tokio::time::Instant;
 use xxhash_rust::xxh64::xxh64;
 
 use super::{
@@ -24,6 +25,7 @@ use crate::{
     cluster::{
         Choice,
         lending::{Ask, Key, Lent, Reason, Refusal},
+        ways::Passed,
     },
     filter::{chain, pump},
     listener::io::Io,
@@ -154,7 +156,14 @@ impl Mover<'_> {
             limit: runtime.limits.buffer,
         });
         let ask = Ask { key, choice, client, most: wanted.most, timeout: wanted.timeout, prepare };
-        Box::pin(async move { cluster.borrow_line(ask).await })
+        let (runtime, listener) = (Rc::clone(runtime), Rc::clone(&exchange.connection.listener));
+        Box::pin(async move {
+            let begun = Instant::now();
+            let lent = cluster.borrow_line(ask).await;
+            let passed = Passed { failed: lent.is_err(), time: begun.elapsed() };
+            cluster.ways.note(&runtime.metrics, passed, (&runtime.env.registry, &listener, &cluster.name));
+            lent
+        })
     }
 
     /// Tells the filter what has come of it.

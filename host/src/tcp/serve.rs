@@ -21,6 +21,7 @@ use crate::{
         connect::Asks,
         demand::bring,
         dial::{self, Line},
+        ways::Passed,
     },
     filter::finish,
     http::runtime::ListenerRuntime,
@@ -223,8 +224,13 @@ async fn connect(session: &Session, io: &Io) -> Option<Line> {
         exchange.connection.client()
     };
     let asks = Asks { host: server_name.as_deref(), client };
+    let begun = Instant::now();
     let dialled = dial::dial(&cluster, Choice::default(), asks, runtime.connect_attempts);
-    match unless_closed(session, io, dialled).await? {
+    let dialled = unless_closed(session, io, dialled).await?;
+    let passed = Passed { failed: dialled.is_err(), time: begun.elapsed() };
+    let listener = Rc::clone(&session.exchange.borrow().connection.listener);
+    cluster.ways.note(&runtime.metrics, passed, (&env.registry, &listener, &cluster.name));
+    match dialled {
         Ok(line) => {
             let mut exchange = session.exchange.borrow_mut();
             exchange.upstream = Some(line.address);

@@ -43,6 +43,11 @@ impl Counter {
         self.add(nanoseconds(time));
     }
 
+    /// Adds a time as [`Self::bump`] adds one.
+    pub fn bump_time(&self, time: Duration) {
+        bump(&self.0.cell.0, nanoseconds(time));
+    }
+
     /// What this handle has counted, without its siblings.
     #[must_use]
     pub fn own(&self) -> u64 {

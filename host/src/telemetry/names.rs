@@ -68,6 +68,8 @@ metrics! {
     LISTENER_REQUESTS_ACTIVE: GAUGE "fyke_listener_requests_active" ["listener"] "Requests being served now.";
     LISTENER_REQUESTS_SHED: COUNTER "fyke_listener_requests_shed_total" ["listener"] "Requests answered with 503 because the process is overloaded.";
     LISTENER_REQUEST_DURATION: SECONDS "fyke_listener_request_duration_seconds" ["listener"] "From the end of a request's head to the last byte of its answer.";
+    LISTENER_CLUSTER_REQUESTS: COUNTER "fyke_listener_cluster_requests_total" ["listener", "cluster", "outcome"] "Requests of the listener, or its TCP connections, that went to the cluster, by outcome (answered; failed: with 5xx, or not at all).";
+    LISTENER_CLUSTER_TIME: TIME "fyke_listener_cluster_seconds_total" ["listener", "cluster"] "How long all of these took together: requests from the choice of an endpoint to the last byte, connections until they stood.";
     LISTENER_RECEIVED: COUNTER "fyke_listener_received_bytes_total" ["listener"] "Bytes read from downstream connections.";
     LISTENER_SENT: COUNTER "fyke_listener_sent_bytes_total" ["listener"] "Bytes written to downstream connections.";
     LISTENER_HEADER_TIMEOUTS: COUNTER "fyke_listener_header_timeouts_total" ["listener"] "Connections closed because a request's head took too long.";

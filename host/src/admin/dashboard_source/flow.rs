@@ -1,14 +1,14 @@
 //! The way of requests: listeners, their filters, clusters, endpoints.
 //!
-//! Nobody counts single edges. What passes one is told where it can be known: all of a listener's requests enter its first
-//! filter, and all of a cluster's come from the only listener that there is.
+//! What goes from a listener to a cluster is counted, and what an endpoint gets. Between filters what passes is told where it can be known: all of a
+//! listener's requests enter its first filter, and of one that stands in one chain alone it is what it has seen.
 
 use std::collections::BTreeSet;
 
-use super::{Host, endpoints, provenance};
+use super::{Host, endpoints, provenance, traffic};
 use crate::{
     admin::dashboard::model::{Column, Edge, Flow, LastUsed, Node, Provenance, ServiceKind, Summary},
-    config::resolved::{Filter, Listener, Target},
+    config::resolved::{ClusterProtocol, Filter, Listener, Target},
 };
 
 /// Listeners, and clusters, that are drawn: as many as the page has room for.
@@ -21,7 +21,7 @@ pub(super) fn flow(host: &Host<'_>) -> Flow {
     let listeners: Vec<&Listener> = host.snapshot.config.listeners.iter().take(MOST).collect();
     let clusters = shown(host, &listeners);
     for listener in &listeners {
-        of_listener(host, listener, listeners.len(), &clusters, &mut flow);
+        of_listener(host, listener, &clusters, &mut flow);
     }
     for name in clusters {
         of_cluster(host, name, &mut flow);
@@ -47,7 +47,7 @@ fn targets(listener: &Listener) -> impl Iterator<Item = &str> {
     all.into_iter().flat_map(Target::clusters)
 }
 
-fn of_listener(host: &Host<'_>, listener: &Listener, listeners: usize, clusters: &BTreeSet<&str>, flow: &mut Flow) {
+fn of_listener(host: &Host<'_>, listener: &Listener, clusters: &BTreeSet<&str>, flow: &mut Flow) {
     let name = listener.name.as_str();
     let now = now(host, ServiceKind::Listener, name);
     let id = format!("listener {name}");
@@ -67,33 +67,23 @@ fn of_listener(host: &Host<'_>, listener: &Listener, listeners: usize, clusters:
     let more =
         more.map(|(place, chain)| (chain.filters.as_slice(), &chain.target, format!("{name}, chain {}", place + 1)));
     let is_only = listener.chains.is_empty();
+    let gone_to: BTreeSet<&str> = {
+        let kept = host.admin.board.kept();
+        let gone_to: BTreeSet<String> = kept.ways.clusters(name).map(str::to_owned).collect();
+        clusters.iter().copied().filter(|cluster| gone_to.contains(*cluster)).collect()
+    };
     for (filters, target, group) in std::iter::once(own).chain(more) {
         let last = chain(host, &id, filters, &group, (is_only, now), flow);
         let named: BTreeSet<&str> = target.clusters().collect();
-        let others = clusters.iter().copied().filter(|cluster| is_used(host, cluster));
-        let is_somebodys =
-            |cluster: &str| host.snapshot.config.listeners.iter().flat_map(targets).any(|one| one == cluster);
         // Where a listener names a cluster, a filter may still choose another one; where it names none, a filter has to.
-        let routed: BTreeSet<&str> = match (filters, named.is_empty()) {
-            ([], _) => BTreeSet::new(),
-            (_, true) => others.collect(),
-            (_, false) => others.filter(|cluster| !is_somebodys(cluster)).collect(),
-        };
-        for cluster in named.union(&routed) {
-            let all = (listeners == 1 && is_only).then(|| self::now(host, ServiceKind::Cluster, cluster));
-            flow.edges.push(Edge {
-                from: last.clone(),
-                to: format!("cluster {cluster}"),
-                rate: all.and_then(|all| all.rate),
-                errors: all.and_then(|all| all.success).map(|success| 1.0 - success),
-                added: all.and_then(|all| all.p50),
-            });
+        let chosen: BTreeSet<&str> = if filters.is_empty() { BTreeSet::new() } else { gone_to.clone() };
+        for cluster in named.union(&chosen) {
+            // Of several chains nobody knows which one they came through.
+            let way = is_only.then(|| host.admin.board.kept().ways.of(name, cluster)).unwrap_or_default();
+            let to = format!("cluster {cluster}");
+            flow.edges.push(Edge { from: last.clone(), to, rate: way.rate, errors: way.errors, added: way.time });
         }
     }
-}
-
-fn is_used(host: &Host<'_>, cluster: &str) -> bool {
-    host.snapshot.clusters.get(cluster).is_some_and(|cluster| cluster.is_used())
 }
 
 /// The filters of a chain, from the listener on. Returns the last node.
@@ -136,7 +126,6 @@ fn of_cluster(host: &Host<'_>, name: &str, flow: &mut Flow) {
     let Some(cluster) = host.snapshot.clusters.get(name) else { return };
     let id = format!("cluster {name}");
     let membership = cluster.membership();
-    let now = now(host, ServiceKind::Cluster, name);
     let used = host.admin.board.kept().last_used(ServiceKind::Cluster, name);
     flow.nodes.push(Node {
         id: id.clone(),
@@ -147,7 +136,8 @@ fn of_cluster(host: &Host<'_>, name: &str, flow: &mut Flow) {
         health: None,
         provenance: provenance(&cluster.settings.origin, used),
     });
-    let is_only = membership.endpoints.len() == 1;
+    // Of TCP connections are counted, not requests.
+    let counts = cluster.is_used() && cluster.settings.protocol != ClusterProtocol::Tcp;
     for endpoint in membership.endpoints.iter().take(ENDPOINTS) {
         let address = endpoint.address().to_string();
         let of_endpoint = format!("endpoint {name} {address}");
@@ -160,12 +150,14 @@ fn of_cluster(host: &Host<'_>, name: &str, flow: &mut Flow) {
             health: Some(endpoints::health(endpoint.status.health())),
             provenance: Provenance { origin: None, last_used: LastUsed::Unknown },
         });
+        let traffic = host.admin.board.kept().traffic.of(name, endpoint);
+        let traffic = if counts { traffic } else { traffic::Traffic::default() };
         flow.edges.push(Edge {
             from: id.clone(),
             to: of_endpoint,
-            rate: now.rate.filter(|_| is_only),
-            errors: now.success.filter(|_| is_only).map(|success| 1.0 - success),
-            added: now.p50.filter(|_| is_only),
+            rate: traffic.rate,
+            errors: traffic.errors,
+            added: traffic.p50,
         });
     }
 }

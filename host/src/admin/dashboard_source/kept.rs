@@ -16,6 +16,7 @@ use super::{
     sum,
     tap::Taps,
     traffic::Endpoints,
+    ways::Ways,
 };
 use crate::{
     cluster::{balance::Health, shared::SharedCluster},
@@ -47,6 +48,8 @@ pub(in super::super) struct Kept {
     down: Down,
     /// How fast endpoints are used.
     pub(super) traffic: Endpoints,
+    /// What goes from listeners to clusters.
+    pub(super) ways: Ways,
     /// What panels showed.
     pub(super) panels: Pasts,
     /// Requests, for those who look.
@@ -101,6 +104,7 @@ impl Default for Kept {
             filters: BTreeMap::new(),
             down: Down::default(),
             traffic: Endpoints::default(),
+            ways: Ways::default(),
             panels: Pasts::default(),
             taps: Taps::default(),
             certificates: None,
@@ -194,6 +198,7 @@ impl Kept {
         self.sample_filters(now, snapshot, registry);
         self.down.follow(now, snapshot);
         self.traffic.sample(now, snapshot);
+        self.ways.sample(now, registry);
         panels::sample(&mut self.panels, now, snapshot, registry);
         self.taps.tidy(now);
     }

@@ -36,6 +36,7 @@ mod sources;
 mod tap;
 mod traffic;
 mod warnings;
+mod ways;
 
 use std::sync::{Arc, OnceLock};
 

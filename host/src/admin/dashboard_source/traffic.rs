@@ -29,8 +29,8 @@ pub(super) struct Endpoints {
 #[derive(Default)]
 struct Followed {
     seen: Time,
-    /// Requests, a second apart.
-    recent: VecDeque<(Time, u64)>,
+    /// Requests and failures, a second apart.
+    recent: VecDeque<(Time, u64, u64)>,
     /// What was answered until a minute ago or more, and what was until less.
     older: Option<HistogramReading>,
     newer: Option<(Time, HistogramReading)>,
@@ -42,6 +42,8 @@ struct Followed {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Traffic {
     pub rate: Option<f64>,
+    /// Share of requests that failed, those included that found no connection.
+    pub errors: Option<f64>,
     pub p50: Option<f64>,
     pub p99: Option<f64>,
     pub used: LastUsed,
@@ -51,6 +53,12 @@ pub(super) struct Traffic {
 pub(super) fn requests(tally: &Tally) -> u64 {
     let lost = [&tally.timeouts, &tally.resets].map(|counter| counter.load(Ordering::Relaxed));
     lost.into_iter().fold(tally.answers.count(), u64::saturating_add)
+}
+
+/// Those of them, and of attempts to connect, that came to nothing or to a 5xx.
+fn failures(tally: &Tally) -> u64 {
+    let failed = [&tally.connect_failures, &tally.timeouts, &tally.resets, &tally.server_errors];
+    failed.into_iter().fold(0, |all, counter| all.saturating_add(counter.load(Ordering::Relaxed)))
 }
 
 impl Endpoints {
@@ -86,11 +94,11 @@ impl Followed {
         self.seen = now;
         let count = requests(tally);
         match self.recent.back() {
-            Some((_, before)) if count > *before => self.used = Some(now),
+            Some((_, before, _)) if count > *before => self.used = Some(now),
             None if count > 0 => self.used = Some(now),
             _ => {}
         }
-        self.recent.push_back((now, count));
+        self.recent.push_back((now, count, failures(tally)));
         while self.recent.len() > SECONDS {
             self.recent.pop_front();
         }
@@ -103,9 +111,14 @@ impl Followed {
     #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
     fn read(&self, answers: Option<HistogramReading>) -> Traffic {
         let ends = self.recent.front().zip(self.recent.back());
-        let rate = ends.and_then(|((begin, first), (end, last))| {
+        let rate = ends.and_then(|((begin, first, _), (end, last, _))| {
             let seconds = end.seconds_since(*begin);
             (seconds > 0.0).then(|| last.saturating_sub(*first) as f64 / seconds)
+        });
+        let errors = ends.and_then(|((_, first, failed), (_, last, fails))| {
+            let (requests, failed) = (last.saturating_sub(*first), fails.saturating_sub(*failed));
+            // Who found no connection is no request of the endpoint's.
+            (requests > 0 || failed > 0).then(|| failed as f64 / requests.max(failed) as f64)
         });
         let lately = answers.map(|now| match &self.older {
             Some(before) => now.since(before),
@@ -114,10 +127,10 @@ impl Followed {
         let quantile = |quantile| lately.as_ref().and_then(|lately| lately.quantile(quantile));
         let used = match (self.used, self.recent.back()) {
             (Some(at), _) => LastUsed::At(at),
-            (None, Some((_, 0))) => LastUsed::Never,
+            (None, Some((_, 0, _))) => LastUsed::Never,
             _ => LastUsed::Unknown,
         };
-        Traffic { rate, p50: quantile(0.5), p99: quantile(0.99), used }
+        Traffic { rate, errors, p50: quantile(0.5), p99: quantile(0.99), used }
     }
 }
 
@@ -131,7 +144,10 @@ mod tests {
     fn rates_are_those_of_ten_seconds_and_quantiles_those_of_the_last_minutes() {
         let (tally, mut followed) = (Tally::default(), Followed::default());
         followed.add(Time(0), &tally);
-        assert_eq!(followed.read(None), Traffic { rate: None, p50: None, p99: None, used: LastUsed::Never });
+        assert_eq!(
+            followed.read(None),
+            Traffic { rate: None, errors: None, p50: None, p99: None, used: LastUsed::Never }
+        );
         for second in 1..=30_u64 {
             (0..5).for_each(|_| tally.answers.observe(Duration::from_secs(1)));
             followed.add(Time(second * 1_000), &tally);

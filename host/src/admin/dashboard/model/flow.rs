@@ -59,6 +59,6 @@ pub struct Edge {
     pub rate: Option<f64>,
     /// Share of them that failed there.
     pub errors: Option<f64>,
-    /// What the target adds to their latency, median in seconds.
+    /// What the target adds to their latency, in seconds: the median, or the mean where no more is known.
     pub added: Option<f64>,
 }
