@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
 pub mod both;
+mod line;
+pub mod outbox;
 pub mod way;
 mod wire;
 

@@ -6,6 +6,7 @@ use std::{
     os::fd::AsFd,
     path::PathBuf,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -14,6 +15,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
+
+use super::{line::Line, outbox};
 
 /// A connected socket.
 #[derive(Debug)]
@@ -70,7 +73,7 @@ impl std::fmt::Display for End {
 /// A socket; what was read from it before anybody wanted it comes first.
 #[derive(Debug)]
 pub struct Wire {
-    socket: Socket,
+    line: Arc<Line>,
     prefix: Bytes,
     watch: Option<Watch>,
 }
@@ -110,7 +113,7 @@ impl From<TcpStream> for Wire {
 
 impl From<Socket> for Wire {
     fn from(socket: Socket) -> Self {
-        Self { socket, prefix: Bytes::new(), watch: None }
+        Self { line: Arc::new(Line::new(socket)), prefix: Bytes::new(), watch: None }
     }
 }
 
@@ -129,7 +132,7 @@ impl Wire {
     /// # Errors
     /// When the runtime ends.
     pub async fn readable(&self) -> io::Result<()> {
-        match &self.socket {
+        match &self.line.socket {
             _ if !self.prefix.is_empty() => Ok(()),
             Socket::Tcp(stream) => stream.readable().await,
             Socket::Unix(stream) => stream.readable().await,
@@ -141,7 +144,7 @@ impl Wire {
     /// # Errors
     /// When the runtime ends.
     pub async fn broken(&self) -> io::Result<()> {
-        match &self.socket {
+        match &self.line.socket {
             Socket::Tcp(stream) => stream.ready(Interest::ERROR).await.map(drop),
             Socket::Unix(stream) => stream.ready(Interest::ERROR).await.map(drop),
         }
@@ -150,7 +153,7 @@ impl Wire {
     /// Waits until the connection is broken, as [`broken`](Self::broken) does, for whoever reads and writes meanwhile. It costs a descriptor
     /// from the first call on.
     pub fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let socket = &self.socket;
+        let socket = &self.line.socket;
         let watch = self.watch.get_or_insert_with(|| Watch::new(socket).unwrap_or_else(|_| Watch::blind()));
         ready!(watch.0.as_mut().poll(cx));
         // It has told all it can.
@@ -158,16 +161,24 @@ impl Wire {
         Poll::Ready(())
     }
 
+    /// Waits until the socket has all that was written.
+    fn poll_delivered(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.line.is_posted() {
+            outbox::deliver();
+        }
+        self.line.poll_clear(cx)
+    }
+
     /// Makes its end look like the accident that it is: dropped, it is reset. A socket in the file system knows no reset.
     pub fn cut(&self) {
-        if let Socket::Tcp(stream) = &self.socket {
+        if let Socket::Tcp(stream) = &self.line.socket {
             let _ = stream.set_zero_linger();
         }
     }
 
     /// Makes its end an ordinary close again.
     pub fn spare(&self) {
-        if let Socket::Tcp(stream) = &self.socket {
+        if let Socket::Tcp(stream) = &self.line.socket {
             let _ = socket2::SockRef::from(stream).set_linger(None);
         }
     }
@@ -185,47 +196,40 @@ impl AsyncRead for Wire {
             }
             return Poll::Ready(Ok(()));
         }
-        match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
+        self.line.poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        ready!(self.line.poll_clear(cx))?;
+        if let Some(count) = outbox::put(&self.line, slices) {
+            return Poll::Ready(Ok(count));
         }
+        ready!(self.poll_delivered(cx))?;
+        self.line.poll_write(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Sockets hold nothing back.
-        Poll::Ready(Ok(()))
+    /// What lies in the outbox goes by itself.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.line.poll_clear(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        })?;
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_delivered(cx))?;
+        Poll::Ready(self.line.shut_down())
     }
 }
 

@@ -28,6 +28,7 @@ use crate::{
     config::resolved,
     listener::{accept::Admission, overload::Flags, socket::Listening},
     telemetry::{Registry, names},
+    transport::outbox,
     wasm::{
         build::{Built, FilterFacts},
         tap::Tap,
@@ -149,7 +150,10 @@ impl Worker {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .on_thread_unpark(busy)
-            .on_thread_park(idle)
+            .on_thread_park(move || {
+                outbox::deliver();
+                idle();
+            })
             .start_paused(parts.stopped)
             .build()?;
         let thread = thread::Builder::new().name(format!("fyke-worker-{}", parts.number)).spawn(move || {
@@ -194,6 +198,8 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
     let _stopped = parts.stopped.then(clock::stop);
     let mut house = House::new(parts.number, parts.registry, parts.tap, parts.overload, parts.demand);
     house.move_in(parts.generation);
+    outbox::open();
+    tokio::task::spawn_local(outbox::postman());
     let housekeeping = tokio::task::spawn_local(keep::measure(house.known()));
     loop {
         match commands.recv().await {
@@ -213,4 +219,5 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
     house.drain().await;
     housekeeping.abort();
     house.end().await;
+    outbox::close();
 }
