@@ -10,6 +10,7 @@
 //! | `listener` | listeners, filter chains, filters of connections |
 //! | `http` | the HTTP connection manager and its filters |
 //! | `route` | route configurations |
+//! | `rbac` | who may do what, of requests and of connections |
 //! | `on_demand` | clusters that come when somebody needs one |
 //! | `runtime` | layers of a runtime, which settle what others read |
 //! | `common`, `tls`, `format` | what all of them have in them |
@@ -24,6 +25,7 @@ mod headers;
 mod http;
 mod listener;
 mod on_demand;
+mod rbac;
 mod resources;
 mod route;
 mod runtime;

@@ -17,7 +17,7 @@ mod wasm;
 
 use serde_json::Value;
 
-use super::{context::Context, extension, headers::Changes, on_demand, route};
+use super::{context::Context, extension, headers::Changes, on_demand, rbac, route};
 use crate::{
     finding::Severity,
     place::{Place, ResourceKind},
@@ -395,6 +395,13 @@ fn filter(context: &Context<'_>, name: &str, config: Reader<'_>, optional: bool)
             };
             plan("global-rate-limit", base.definition(), Some(Kind::RateLimit(base)))
         }
+        "rbac.v3.RBAC" => {
+            let Some(definition) = rbac::definition(&config) else {
+                config.leave();
+                return None;
+            };
+            plan("rbac", definition, Some(Kind::Rbac))
+        }
         "on_demand.v3.OnDemand" => {
             on_demand::filter(context, &config);
             None
@@ -428,7 +435,7 @@ fn hint(kind: &str) -> Option<&'static str> {
         "lua" | "dynamic_modules" | "ext_proc" => "write it as a Wasm filter, with fyke-sdk",
         "health_check" => "`respond` of a route answers without the upstream",
         "stateful_session" => "`hash: [{ cookie: ... }]` of a route keeps clients with an endpoint",
-        "csrf" | "jwt_authn" | "rbac" | "oauth2" | "basic_auth" | "api_key_auth" => {
+        "csrf" | "jwt_authn" | "oauth2" | "basic_auth" | "api_key_auth" => {
             "WITHOUT IT REQUESTS ARE LET IN THAT WERE NOT; `builtin:ext-authz` asks a service about each"
         }
         _ => return None,

@@ -7,6 +7,7 @@ use crate::{
     reader::Reader,
     translate::{
         context::Context,
+        rbac,
         route::{Layers, Mentions},
     },
 };
@@ -24,6 +25,7 @@ pub(in crate::translate) struct PerRoute {
 pub(in crate::translate) enum Kind {
     Cors,
     Fault,
+    Rbac,
     LocalRateLimit,
     RateLimit(rate_limit::Base),
     ExtAuthz(ext_authz::Base),
@@ -59,6 +61,7 @@ impl PerRoute {
         match &self.kind {
             Kind::Cors => cors::per_route(layers, &self.envoy_name),
             Kind::Fault => said.then(|| fault::per_route(layers, &self.envoy_name))?,
+            Kind::Rbac => said.then(|| rbac::per_route(layers, &self.envoy_name))?,
             Kind::Headers(base) => said.then(|| header_mutation::per_route(base, layers, &self.envoy_name)),
             Kind::ExtAuthz(base) => said.then(|| ext_authz::per_route(context, base, layers, &self.envoy_name))?,
             Kind::LocalRateLimit => local_rate_limit::per_route(layers, &self.envoy_name),
@@ -101,13 +104,13 @@ pub(in crate::translate) fn traced(
 }
 
 /// The innermost configuration that is not switched off, and whether it is: `envoy.config.route.v3.FilterConfig` may be around it.
-pub(super) enum Innermost<'a> {
+pub(in crate::translate) enum Innermost<'a> {
     Nothing,
     Disabled(Reader<'a>),
     Config(Reader<'a>),
 }
 
-pub(super) fn innermost<'a>(layers: &Layers<'_, 'a>, name: &str) -> Innermost<'a> {
+pub(in crate::translate) fn innermost<'a>(layers: &Layers<'_, 'a>, name: &str) -> Innermost<'a> {
     let mut configs = layers.configs(name);
     let Some(last) = configs.pop() else { return Innermost::Nothing };
     for outer in configs {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     finding::Severity,
     reader::Reader,
-    translate::{common, context::Context, extension, http, on_demand},
+    translate::{common, context::Context, extension, http, on_demand, rbac},
     units::{self, Object},
 };
 
@@ -94,6 +94,13 @@ fn one(context: &Context<'_>, config: Reader<'_>, name: &str, chain: &mut Chain)
             }
             false
         }
+        "rbac.v3.RBAC" => {
+            match rbac::definition(&config) {
+                Some(definition) => add("rbac", definition),
+                None => config.leave(),
+            }
+            false
+        }
         "wasm.v3.Wasm" => {
             let plugin = config.message("config");
             if let Some((wanted, definition)) = plugin.and_then(|plugin| http::wasm_plugin(context, &plugin, name)) {
@@ -103,7 +110,7 @@ fn one(context: &Context<'_>, config: Reader<'_>, name: &str, chain: &mut Chain)
         }
         _ => {
             let hint = match kind.strip_prefix(NETWORK).and_then(|kind| kind.split('.').next()) {
-                Some("rbac" | "ext_authz") => ": WITHOUT IT CONNECTIONS ARE LET IN THAT WERE NOT",
+                Some("ext_authz") => ": WITHOUT IT CONNECTIONS ARE LET IN THAT WERE NOT",
                 Some("connection_limit") => {
                     ": `limits.connections` of a listener, or `concurrency` of builtin:rate-limit"
                 }
