@@ -1,8 +1,8 @@
-//! What a worker has to send, until it has nothing else to do.
+//! What a worker has to send, until the others have had their turn.
 //!
 //! Whoever is sent something wakes up, mostly on another core, which costs the sender more than the sending. One message after the other, each
 //! wakes its receiver anew; sent together at the end of a turn of the worker's loop, they find it awake. A small message is
-//! therefore copied, and sent when the worker would wait for something, when there are many, or when the first of them has lain for [`LONGEST`].
+//! therefore copied, and sent when every task that was to run at that moment has run, when there are many, or when the first of them has lain for [`LONGEST`].
 //!
 //! To whoever writes it has been sent. What a socket does not take then is held, in the order in which it was written, and nothing more is taken for
 //! it meanwhile: so a peer that does not read stops whoever writes as it would otherwise. An error is told by the next write.
@@ -54,6 +54,10 @@ impl Outbox {
     }
 
     fn put(&mut self, line: &Arc<Line>, slices: &[IoSlice<'_>], length: usize) {
+        // Its turn comes after everybody's who is waiting for one now.
+        if self.parcels.is_empty() {
+            self.call();
+        }
         for slice in slices {
             self.bytes.extend_from_slice(slice);
         }
@@ -83,15 +87,19 @@ impl Outbox {
             }
         }
         self.bytes.clear();
-        if self.held.len() > before
-            && let Some(postman) = &self.postman
-        {
+        if self.held.len() > before {
+            self.call();
+        }
+    }
+
+    fn call(&self) {
+        if let Some(postman) = &self.postman {
             postman.wake_by_ref();
         }
     }
 }
 
-/// From now on small messages of this thread are put off. It has to call [`deliver`] whenever it is about to wait, and let [`postman`] run.
+/// From now on small messages of this thread are put off. It has to let [`postman`] run.
 pub fn open() {
     OUTBOX.with_borrow_mut(|outbox| outbox.open = true);
 }
@@ -105,7 +113,7 @@ pub fn close() {
 }
 
 /// Sends all that was put off.
-pub fn deliver() {
+pub(super) fn deliver() {
     OUTBOX.with_borrow_mut(|outbox| {
         if !outbox.parcels.is_empty() {
             outbox.deliver();
@@ -133,11 +141,13 @@ pub(super) fn put(line: &Arc<Line>, slices: &[IoSlice<'_>]) -> Option<usize> {
     })
 }
 
-/// Sends what sockets did not take at once, when they do. It never ends.
+/// Sends what was put off, after everybody who had something to do when the first of it came; and what sockets did not take at once, when they
+/// do. It never ends.
 pub async fn postman() {
     let mut lines: Vec<Arc<Line>> = Vec::new();
     poll_fn(|cx| {
         OUTBOX.with_borrow_mut(|outbox| {
+            outbox.deliver();
             lines.append(&mut outbox.held);
             if outbox.postman.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
                 outbox.postman = Some(cx.waker().clone());
@@ -165,8 +175,7 @@ mod tests {
 
     /// Runs on a thread that puts messages off, as a worker does.
     fn on_a_worker<T>(work: impl Future<Output = T>) -> T {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(deliver).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         open();
         let done = LocalSet::new().block_on(&runtime, async {
             tokio::task::spawn_local(postman());

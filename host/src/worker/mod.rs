@@ -150,10 +150,7 @@ impl Worker {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .on_thread_unpark(busy)
-            .on_thread_park(move || {
-                outbox::deliver();
-                idle();
-            })
+            .on_thread_park(idle)
             .start_paused(parts.stopped)
             .build()?;
         let thread = thread::Builder::new().name(format!("fyke-worker-{}", parts.number)).spawn(move || {
