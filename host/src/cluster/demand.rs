@@ -93,33 +93,54 @@ impl Demand {
         self.names.subscribe()
     }
 
-    /// These run now.
-    pub fn came<'a>(&self, names: impl IntoIterator<Item = &'a String>) {
+    /// Of those that are waited for these run now.
+    pub fn came(&self, runs: impl Fn(&str) -> bool) {
         let state = self.state();
-        for answer in names.into_iter().filter_map(|name| state.wanted.get(name)) {
-            answer.send_replace(Answer::There);
+        for (name, answer) in &state.wanted {
+            answer.send_if_modified(|answer| {
+                let comes = *answer == Answer::Pending && runs(name);
+                if comes {
+                    *answer = Answer::There;
+                }
+                comes
+            });
         }
     }
 
-    /// These were there when the process began: they are followed like those that were asked for.
-    pub fn restored(&self, names: impl IntoIterator<Item = String>) {
+    /// These were there when the process began: they are followed like those that were asked for. Returns those that there is no room for.
+    pub fn restored(&self, names: impl IntoIterator<Item = String>) -> Vec<String> {
         let mut state = self.state();
-        let names: Vec<String> = names.into_iter().collect();
-        for name in &names {
+        let most = state.asked.as_ref().map_or(0, |(_, bounds)| bounds.clusters);
+        let mut left_out = Vec::new();
+        for name in names {
+            if state.wanted.len() >= most && !state.wanted.contains_key(&name) {
+                left_out.push(name);
+                continue;
+            }
             state.wanted.entry(name.clone()).or_insert_with(|| watch::Sender::new(Answer::There));
+            self.names.send_if_modified(|all| all.insert(name));
         }
-        self.names.send_modify(|all| all.extend(names));
+        left_out
     }
 
-    /// These are not there, or not any more: they are followed no longer, and whoever waits for one need not.
-    pub fn missing<'a>(&self, names: impl IntoIterator<Item = &'a String>) {
+    /// These are not there, or not any more: they are followed no longer, and whoever waits for one need not. Returns those that were followed.
+    pub fn missing<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Vec<String> {
         let mut state = self.state();
+        let mut followed = Vec::new();
         for name in names {
             let Some(answer) = state.wanted.remove(name) else { continue };
             answer.send_replace(Answer::Missing);
             state.missing.insert(name.clone(), Instant::now());
             self.names.send_if_modified(|all| all.remove(name));
+            followed.push(name.clone());
         }
+        followed
+    }
+
+    /// Whether all that is wanted is among these.
+    #[must_use]
+    pub fn is_answered_by(&self, names: &[String]) -> bool {
+        self.state().wanted.keys().all(|wanted| names.contains(wanted))
     }
 
     fn ask(&self, name: &str) -> Result<Question, (Refused, String)> {
@@ -148,10 +169,16 @@ impl Demand {
 }
 
 /// The cluster of this name, when it has come, with its endpoints where these come by themselves. `None`: nobody has it, or it has not
-/// come in time.
+/// come in time. `deadline` is when the wait ends: the first one says it for all of a request's.
 ///
 /// Cancel safe: what was asked for comes all the same.
-pub async fn bring(demand: &Demand, clusters: &Clusters, registry: &Registry, name: &str) -> Option<Rc<LocalCluster>> {
+pub async fn bring(
+    demand: &Demand,
+    clusters: &Clusters,
+    registry: &Registry,
+    name: &str,
+    deadline: &mut Option<Instant>,
+) -> Option<Rc<LocalCluster>> {
     let tell = |plane: &str, outcome| {
         registry.counter(&names::CONTROL_PLANE_ON_DEMAND, &[("control_plane", plane), ("outcome", outcome)]).inc();
     };
@@ -167,6 +194,7 @@ pub async fn bring(demand: &Demand, clusters: &Clusters, registry: &Registry, na
             return None;
         }
     };
+    let until = *deadline.get_or_insert(until);
     let answered = timeout_at(until, answer.wait_for(|answer| *answer != Answer::Pending)).await;
     let answered = match answered {
         Ok(answer) => answer.map_or(Answer::Missing, |answer| *answer),
@@ -175,9 +203,6 @@ pub async fn bring(demand: &Demand, clusters: &Clusters, registry: &Registry, na
     // All workers have it when it is said to be there.
     let cluster = (answered == Answer::There).then(|| clusters.newest(name)).flatten();
     let Some(cluster) = cluster else {
-        if answered == Answer::There {
-            demand.missing([&name.to_owned()]);
-        }
         tell(&plane, if answered == Answer::Pending { "timeout" } else { "missing" });
         return None;
     };
@@ -217,7 +242,7 @@ mod tests {
         let demand = demand(10);
         let (mut first, mut second) = (demand.ask("a").ok().unwrap(), demand.ask("a").ok().unwrap());
         assert_eq!(asked(&demand), ["a"]);
-        demand.came([&"a".to_owned()]);
+        demand.came(|name| name == "a");
         for question in [&mut first, &mut second] {
             assert_eq!(*question.answer.borrow_and_update(), Answer::There);
         }

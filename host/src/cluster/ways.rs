@@ -1,6 +1,11 @@
 //! What comes to a cluster from each listener, on one worker.
 
-use std::{any::Any, cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    any::Any,
+    cell::RefCell,
+    rc::{Rc, Weak},
+    time::Duration,
+};
 
 use crate::telemetry::{
     names,
@@ -12,8 +17,8 @@ use crate::telemetry::{
 pub struct Ways(RefCell<Vec<Way>>);
 
 struct Way {
-    /// Who comes: what the listener counts with. Held, so that it is nobody else's address later.
-    from: Rc<dyn Any>,
+    /// Who comes: what the listener counts with. As long as this is here it is nobody else's address.
+    from: Weak<dyn Any>,
     answered: Counter,
     failed: Counter,
     time: Counter,
@@ -44,7 +49,7 @@ impl Ways {
     ) {
         let own = Rc::as_ptr(from).cast::<()>();
         let mut ways = self.0.borrow_mut();
-        let known = ways.iter().find(|way| Rc::as_ptr(&way.from).cast::<()>() == own);
+        let known = ways.iter().find(|way| way.from.as_ptr().cast::<()>() == own);
         if let Some(way) = known {
             return way.note(passed);
         }
@@ -54,12 +59,13 @@ impl Ways {
         };
         let time = registry.counter(&names::LISTENER_CLUSTER_TIME, &[("listener", listener), ("cluster", cluster)]);
         let way = Way {
-            from: Rc::clone(from) as Rc<dyn Any>,
+            from: Rc::downgrade(from) as Weak<dyn Any>,
             answered: counter("answered"),
             failed: counter("failed"),
             time,
         };
         way.note(passed);
+        ways.retain(|way| way.from.strong_count() > 0);
         ways.push(way);
     }
 }
@@ -99,6 +105,9 @@ mod tests {
             (read("api", "answered"), read("api", "failed")),
             (Some(Reading::Counter(0)), Some(Reading::Counter(1)))
         );
+        drop(again);
+        ways.note(&Rc::new(3_u16), passed(false), (&registry, "new", "app"));
+        assert_eq!(ways.0.borrow().len(), 3, "one that is gone is forgotten when another one comes");
         let time = registry.read(&names::LISTENER_CLUSTER_TIME, &[("listener", "web"), ("cluster", "app")]);
         assert_eq!(time, Some(Reading::Time(6_000_000_000)));
     }

@@ -173,10 +173,10 @@ fn decide_now(stream: &Stream) -> Result<Decision, Pin<Box<dyn Future<Output = R
 /// Decides when the clusters that the request names have come, if it is for want of these that it could not be decided.
 async fn decide_later(stream: &Stream, mut undecided: Undecided) -> Result<Decision, Undecided> {
     // Weights may lead to another one each time.
-    let mut brought = Vec::new();
+    let (mut brought, mut deadline) = (Vec::new(), None);
     loop {
         let Undecided::Failed(UpstreamError::UnknownCluster { cluster }) = undecided else { return Err(undecided) };
-        brought.push(self::brought(stream, cluster).await?);
+        brought.push(self::brought(stream, cluster, &mut deadline).await?);
         undecided = match decide(stream, &brought) {
             Ok(decision) => return Ok(decision),
             Err(undecided) => undecided,
@@ -185,9 +185,9 @@ async fn decide_later(stream: &Stream, mut undecided: Undecided) -> Result<Decis
 }
 
 /// A cluster that is not there, when whoever can be asked for it has brought it.
-async fn brought(stream: &Stream, name: String) -> Result<Rc<LocalCluster>, Undecided> {
+async fn brought(stream: &Stream, name: String, deadline: &mut Option<Instant>) -> Result<Rc<LocalCluster>, Undecided> {
     let env = &stream.runtime.env;
-    let mut bringing = pin!(bring(&env.demand, &env.clusters, &env.registry, &name));
+    let mut bringing = pin!(bring(&env.demand, &env.clusters, &env.registry, &name, deadline));
     let cluster = poll_fn(|cx| {
         if let Poll::Ready(cluster) = bringing.as_mut().poll(cx) {
             return Poll::Ready(Ok(cluster));

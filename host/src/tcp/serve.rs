@@ -211,7 +211,8 @@ async fn connect(session: &Session, io: &Io) -> Option<Line> {
         Some(cluster) => Some(cluster),
         None => {
             // Boxed: it happens rarely, and every connection would carry the room for it.
-            let bringing = Box::pin(bring(&env.demand, &env.clusters, &env.registry, &name));
+            let mut deadline = None;
+            let bringing = Box::pin(bring(&env.demand, &env.clusters, &env.registry, &name, &mut deadline));
             unless_closed(session, io, bringing).await?
         }
     };

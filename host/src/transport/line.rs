@@ -8,12 +8,19 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{Interest, ReadBuf};
+use tokio::{
+    io::{Interest, ReadBuf},
+    time::Instant,
+};
 
 use super::{Socket, outbox};
+
+/// How long what was written to a connection that was closed since may take to be taken.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Debug)]
@@ -23,6 +30,8 @@ pub(super) struct Line {
     posted: AtomicBool,
     /// Something of it lies in `rest`, or it is broken.
     held: AtomicBool,
+    /// It has broken while something was sent that was put off. The kernel says that once, and this was the once.
+    lost: AtomicBool,
     rest: Mutex<Rest>,
 }
 
@@ -33,11 +42,30 @@ struct Rest {
     broken: Option<io::Error>,
     /// Who waits for it to be gone.
     waker: Option<Waker>,
+    /// Who waits for the connection to break.
+    watcher: Option<Waker>,
+    /// Nobody has the connection any more.
+    left: Option<Left>,
+}
+
+/// How a connection was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// What was written is to arrive, if it does until then.
+    Closed(Instant),
+    /// It need not: the peer is to see an accident.
+    Cut,
 }
 
 impl Line {
     pub fn new(socket: Socket) -> Self {
-        Self { socket, posted: AtomicBool::new(false), held: AtomicBool::new(false), rest: Mutex::default() }
+        Self {
+            socket,
+            posted: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
+            rest: Mutex::default(),
+        }
     }
 
     fn rest(&self) -> MutexGuard<'_, Rest> {
@@ -86,7 +114,7 @@ impl Line {
             Ok(count) => self.hold(bytes.get(count..).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.hold(bytes),
             Err(error) => {
-                self.rest().broken = Some(error);
+                self.lose(&mut self.rest(), error);
                 self.held.store(true, Ordering::Relaxed);
                 false
             }
@@ -94,9 +122,57 @@ impl Line {
     }
 
     fn hold(&self, bytes: &[u8]) -> bool {
-        self.rest().bytes.extend_from_slice(bytes);
+        let mut rest = self.rest();
+        if rest.left == Some(Left::Cut) {
+            return false;
+        }
+        rest.bytes.extend_from_slice(bytes);
         self.held.store(true, Ordering::Relaxed);
         true
+    }
+
+    fn lose(&self, rest: &mut Rest, error: io::Error) {
+        rest.broken = Some(error);
+        self.lost.store(true, Ordering::Relaxed);
+        if let Some(watcher) = rest.watcher.take() {
+            watcher.wake();
+        }
+    }
+
+    /// Waits for an accident that only sending has shown.
+    pub fn poll_lost(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.lost.load(Ordering::Relaxed) {
+            let mut rest = self.rest();
+            if !self.lost.load(Ordering::Relaxed) {
+                rest.watcher = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Nobody has the connection any more. Returns whether something of it is still held.
+    pub fn leave(&self, cut: bool) -> bool {
+        if !self.posted.load(Ordering::Relaxed) && !self.held.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut rest = self.rest();
+        rest.left = Some(if cut { Left::Cut } else { Left::Closed(Instant::now() + FAREWELL) });
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// What is held of it has no time any more.
+    pub fn is_given_up(&self, now: Instant) -> bool {
+        match self.rest().left {
+            None => false,
+            Some(Left::Cut) => true,
+            Some(Left::Closed(until)) => now >= until,
+        }
+    }
+
+    /// Nobody has the connection any more, and something is held of it.
+    pub fn is_left(&self) -> bool {
+        self.rest().left.is_some()
     }
 
     /// Sends what is left, when the socket takes it. Ready: nothing is left, or it never will be taken.
@@ -107,7 +183,7 @@ impl Line {
                 Ok(count) => rest.bytes.advance(count),
                 Err(error) => {
                     rest.bytes.clear();
-                    rest.broken = Some(error);
+                    self.lose(&mut rest, error);
                 }
             }
         }
@@ -145,6 +221,10 @@ impl Line {
                         Socket::Unix(stream) => stream.try_io(Interest::READABLE, nothing),
                     };
                     return Poll::Ready(Ok(()));
+                }
+                // Behind an accident there is no end.
+                Ok(0) if room > 0 && self.lost.load(Ordering::Relaxed) => {
+                    return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
                 }
                 Ok(_) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -5,12 +5,14 @@
 //! therefore copied, and sent when every task that was to run at that moment has run, when there are many, or when the first of them has lain for [`LONGEST`].
 //!
 //! To whoever writes it has been sent. What a socket does not take then is held, in the order in which it was written, and nothing more is taken for
-//! it meanwhile: so a peer that does not read stops whoever writes as it would otherwise. An error is told by the next write.
+//! it meanwhile: so a peer that does not read stops whoever writes as it would otherwise. Of a connection that is closed then it is held for ten seconds,
+//! of one that is cut not at all. An error is told by the next write, and by an end that is read.
 
 use std::{
     cell::RefCell,
     future::poll_fn,
     io::IoSlice,
+    pin::pin,
     sync::Arc,
     task::{Poll, Waker},
     time::{Duration, Instant},
@@ -18,6 +20,9 @@ use std::{
 
 use super::line::Line;
 
+/// How often it is looked at what is held of connections that were left, when nothing else happens.
+const LOOK: Duration = Duration::from_millis(20);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The largest write that is put off: beyond it copying costs more than it saves.
 const SMALL: usize = 4096;
 /// So many bytes are sent at once.
@@ -37,8 +42,12 @@ struct Outbox {
     parcels: Vec<Parcel>,
     /// When the first of them came.
     since: Option<Instant>,
+    /// Messages since then.
+    messages: usize,
     /// Lines whose sockets did not take all.
     held: Vec<Arc<Line>>,
+    /// Those among them that the postman has.
+    carried: usize,
     postman: Option<Waker>,
 }
 
@@ -50,7 +59,16 @@ struct Parcel {
 
 impl Outbox {
     const fn new() -> Self {
-        Self { open: false, bytes: Vec::new(), parcels: Vec::new(), since: None, held: Vec::new(), postman: None }
+        Self {
+            open: false,
+            bytes: Vec::new(),
+            parcels: Vec::new(),
+            since: None,
+            messages: 0,
+            held: Vec::new(),
+            carried: 0,
+            postman: None,
+        }
     }
 
     fn put(&mut self, line: &Arc<Line>, slices: &[IoSlice<'_>], length: usize) {
@@ -67,7 +85,8 @@ impl Outbox {
         }
         line.post();
         // The clock costs something, too.
-        let is_looked_at = self.parcels.len().is_multiple_of(OFTEN);
+        self.messages += 1;
+        let is_looked_at = self.messages.is_multiple_of(OFTEN);
         match self.since {
             None => self.since = Some(Instant::now()),
             Some(since) if self.bytes.len() >= FULL || is_looked_at && since.elapsed() >= LONGEST => self.deliver(),
@@ -76,7 +95,7 @@ impl Outbox {
     }
 
     fn deliver(&mut self) {
-        self.since = None;
+        (self.since, self.messages) = (None, 0);
         let before = self.held.len();
         let mut rest = self.bytes.as_slice();
         for Parcel { line, length } in self.parcels.drain(..) {
@@ -121,6 +140,18 @@ pub(super) fn deliver() {
     });
 }
 
+/// A line has been left, of which something is held.
+pub(super) fn left() {
+    OUTBOX.with_borrow(Outbox::call);
+}
+
+/// Waits until sockets have taken everything, of connections that were closed too.
+pub async fn emptied() {
+    while OUTBOX.with_borrow(|outbox| !outbox.parcels.is_empty() || outbox.held.len() + outbox.carried > 0) {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Whether this is a thread that puts messages off.
 pub(super) fn is_open() -> bool {
     OUTBOX.with_borrow(|outbox| outbox.open)
@@ -145,6 +176,7 @@ pub(super) fn put(line: &Arc<Line>, slices: &[IoSlice<'_>]) -> Option<usize> {
 /// do. It never ends.
 pub async fn postman() {
     let mut lines: Vec<Arc<Line>> = Vec::new();
+    let mut look = pin!(tokio::time::sleep(LOOK_AGAIN));
     poll_fn(|cx| {
         OUTBOX.with_borrow_mut(|outbox| {
             outbox.deliver();
@@ -153,7 +185,16 @@ pub async fn postman() {
                 outbox.postman = Some(cx.waker().clone());
             }
         });
-        lines.retain(|line| line.poll_rest(cx).is_pending());
+        if !lines.is_empty() {
+            let now = tokio::time::Instant::now();
+            lines.retain(|line| !line.is_given_up(now) && line.poll_rest(cx).is_pending());
+            OUTBOX.with_borrow_mut(|outbox| outbox.carried = lines.len());
+            if lines.iter().any(|line| line.is_left()) {
+                while look.as_mut().poll(cx).is_ready() {
+                    look.as_mut().reset(tokio::time::Instant::now() + LOOK_AGAIN);
+                }
+            }
+        }
         Poll::<()>::Pending
     })
     .await;
@@ -273,6 +314,63 @@ mod tests {
             tokio::task::yield_now().await;
             deliver();
             wire.write_all(b"y").await.unwrap_err();
+        });
+    }
+
+    #[test]
+    fn behind_an_accident_that_only_sending_has_shown_there_is_no_end() {
+        on_a_worker(async {
+            let (mut wire, far) = pair().await;
+            wire.write_all(b"x").await.unwrap();
+            // Before the runtime has looked at the socket again.
+            far.set_zero_linger().unwrap();
+            drop(far);
+            deliver();
+            let lost = poll_fn(|cx| Poll::Ready(wire.poll_broken(cx))).await;
+            assert!(lost.is_ready());
+            wire.read(&mut [0; 8]).await.unwrap_err();
+            wire.read(&mut [0; 8]).await.unwrap_err();
+        });
+    }
+
+    /// Writes until nothing is taken any more, a part of it held.
+    async fn fill(wire: &mut Wire) {
+        while poll_fn(|cx| Poll::Ready(Pin::new(&mut *wire).poll_write(cx, &[7; 1000]))).await.is_ready() {
+            deliver();
+        }
+    }
+
+    #[test]
+    fn what_is_held_of_a_connection_that_was_cut_is_forgotten_with_it() {
+        on_a_worker(async {
+            let (mut wire, mut far) = pair().await;
+            fill(&mut wire).await;
+            wire.cut();
+            drop(wire);
+            // It has not read anything, and is told that this is no end.
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).await.unwrap_err();
+            emptied().await;
+        });
+    }
+
+    #[test]
+    fn what_is_held_of_a_connection_that_was_closed_arrives_or_has_had_its_time() {
+        on_a_worker(async {
+            for reads in [true, false] {
+                let (mut wire, mut far) = pair().await;
+                fill(&mut wire).await;
+                drop(wire);
+                if reads {
+                    let mut all = Vec::new();
+                    far.read_to_end(&mut all).await.unwrap();
+                    assert!(!all.is_empty() && all.len() % 1000 == 0, "{}", all.len());
+                } else {
+                    tokio::time::pause();
+                    emptied().await;
+                    tokio::time::resume();
+                }
+            }
         });
     }
 

@@ -1,12 +1,16 @@
 //! A socket that connects two processes, and what was read from it before its time.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     net::SocketAddr,
     os::fd::AsFd,
     path::PathBuf,
-    pin::Pin,
-    sync::Arc,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -76,6 +80,8 @@ pub struct Wire {
     line: Arc<Line>,
     prefix: Bytes,
     watch: Option<Watch>,
+    /// It is to end like an accident.
+    cut: AtomicBool,
 }
 
 /// Waits for a socket to break while the socket itself is written to: by a descriptor of its own, because who waits would hold it.
@@ -113,7 +119,7 @@ impl From<TcpStream> for Wire {
 
 impl From<Socket> for Wire {
     fn from(socket: Socket) -> Self {
-        Self { line: Arc::new(Line::new(socket)), prefix: Bytes::new(), watch: None }
+        Self { line: Arc::new(Line::new(socket)), prefix: Bytes::new(), watch: None, cut: AtomicBool::new(false) }
     }
 }
 
@@ -144,15 +150,26 @@ impl Wire {
     /// # Errors
     /// When the runtime ends.
     pub async fn broken(&self) -> io::Result<()> {
-        match &self.line.socket {
-            Socket::Tcp(stream) => stream.ready(Interest::ERROR).await.map(drop),
-            Socket::Unix(stream) => stream.ready(Interest::ERROR).await.map(drop),
-        }
+        let error = async {
+            match &self.line.socket {
+                Socket::Tcp(stream) => stream.ready(Interest::ERROR).await.map(drop),
+                Socket::Unix(stream) => stream.ready(Interest::ERROR).await.map(drop),
+            }
+        };
+        let mut error = pin!(error);
+        poll_fn(|cx| match self.line.poll_lost(cx) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => error.as_mut().poll(cx),
+        })
+        .await
     }
 
     /// Waits until the connection is broken, as [`broken`](Self::broken) does, for whoever reads and writes meanwhile. It costs a descriptor
     /// from the first call on.
     pub fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.line.poll_lost(cx).is_ready() {
+            return Poll::Ready(());
+        }
         let socket = &self.line.socket;
         let watch = self.watch.get_or_insert_with(|| Watch::new(socket).unwrap_or_else(|_| Watch::blind()));
         ready!(watch.0.as_mut().poll(cx));
@@ -171,6 +188,7 @@ impl Wire {
 
     /// Makes its end look like the accident that it is: dropped, it is reset. A socket in the file system knows no reset.
     pub fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
         if let Socket::Tcp(stream) = &self.line.socket {
             let _ = stream.set_zero_linger();
         }
@@ -178,8 +196,17 @@ impl Wire {
 
     /// Makes its end an ordinary close again.
     pub fn spare(&self) {
+        self.cut.store(false, Ordering::Relaxed);
         if let Socket::Tcp(stream) = &self.line.socket {
             let _ = socket2::SockRef::from(stream).set_linger(None);
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.line.leave(self.cut.load(Ordering::Relaxed)) {
+            outbox::left();
         }
     }
 }

@@ -103,7 +103,10 @@ impl<'a> Configuring<'a> {
         let action: RouteAction = serde_json::from_slice(args).map_err(|error| error.to_string())?;
         let config = &self.surroundings.config;
         for cluster in action.clusters() {
-            if !config.clusters.contains_key(cluster) && !config.has_clusters_on_demand() {
+            // Mirrors are sent to what is there.
+            let may_come =
+                config.has_clusters_on_demand() && action.mirror.iter().all(|mirror| mirror.cluster != *cluster);
+            if !config.clusters.contains_key(cluster) && !may_come {
                 return Err(unknown("cluster", cluster, config.clusters.keys()));
             }
             // Bytes of a tunnel that ends here are all the same to it.

@@ -17,6 +17,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use tokio::{sync::mpsc, task::LocalSet};
@@ -37,6 +38,9 @@ use crate::{
         vm::Rebuild,
     },
 };
+
+/// How long what was written may take to be sent when a worker ends.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Where a VM of a generation comes from.
 pub enum VmSource {
@@ -214,6 +218,8 @@ async fn run(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Command>)
         }
     }
     house.drain().await;
+    // Whoever waits for it has waited for as long as is usual.
+    let _ = tokio::time::timeout(FAREWELL, outbox::emptied()).await;
     housekeeping.abort();
     house.end().await;
     outbox::close();

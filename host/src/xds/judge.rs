@@ -75,6 +75,8 @@ impl Judge {
         let inline = Arc::new(Inline::new(state, &plane.name));
         let files: Arc<dyn InlineFiles> = Arc::clone(&inline) as _;
         let whole = plane.settings.whole();
+        // Clusters that requests needed are waited for, too, before others take their place.
+        let follows = plane.on_demand.is_some() && !keeper.proxy.demand().is_answered_by(&[]);
         Self {
             name: plane.name.clone(),
             // What the one before it has sent goes on until all of it has been said again.
@@ -92,7 +94,7 @@ impl Judge {
             staying: BTreeSet::new(),
             oblivion: Oblivion::default(),
             patience: plane.settings.fetch_timeout,
-            pending: whole.iter().copied().collect(),
+            pending: whole.iter().copied().chain(follows.then_some(ResourceType::Cluster)).collect(),
             whole,
         }
     }
@@ -163,9 +165,23 @@ impl Judge {
         }
     }
 
+    /// Nobody waits any more for clusters that were waited for.
+    pub fn looked_again(&mut self) {
+        if self.collecting {
+            self.said(ResourceType::Cluster);
+        }
+    }
+
     /// It has said what there is of a type.
     fn said(&mut self, kind: ResourceType) {
-        self.pending.remove(&kind);
+        // Of clusters that are asked for by name it says one after the other.
+        let names = || self.received.names(ResourceType::Cluster);
+        if kind != ResourceType::Cluster
+            || self.whole.contains(&kind)
+            || self.keeper.proxy.demand().is_answered_by(&names())
+        {
+            self.pending.remove(&kind);
+        }
         if self.collecting {
             self.apply_collected(false);
         }

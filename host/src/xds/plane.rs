@@ -51,6 +51,20 @@ impl Wish {
     }
 }
 
+impl Wish {
+    /// These are not wanted any more, whoever has asked for one anew meanwhile.
+    fn forget(&mut self, names: Vec<String>, client: &Client) {
+        if names.is_empty() {
+            return;
+        }
+        for name in &names {
+            self.asked.remove(name);
+        }
+        let _ = client.commands.send(Command::Unsubscribe(self.kind, names));
+        self.names.mark_changed();
+    }
+}
+
 /// As [`Wish::changed`], for ever where there is none.
 async fn changed(wish: &mut Option<Wish>) -> Option<[Command; 2]> {
     match wish {
@@ -59,12 +73,12 @@ async fn changed(wish: &mut Option<Wish>) -> Option<[Command; 2]> {
     }
 }
 
-async fn tell(client: &Client, commands: [Command; 2]) {
+fn tell(client: &Client, commands: [Command; 2]) {
     for command in commands {
         let (Command::Subscribe(_, names) | Command::Unsubscribe(_, names)) = &command;
-        if !names.is_empty() && client.commands.send(command).await.is_err() {
-            // Its events end, too.
-            return;
+        if !names.is_empty() {
+            // Where nobody listens events end, too.
+            let _ = client.commands.send(command);
         }
     }
 }
@@ -113,21 +127,29 @@ impl Plane {
             tokio::select! {
                 _ = looks.tick() => self.waited().await,
                 event = client.events.recv() => match event {
-                    Some(event) => self.hear(event).await,
+                    Some(event) => {
+                        let gone = self.hear(event).await;
+                        if let Some(demand) = &mut demand {
+                            demand.forget(gone, &client);
+                        }
+                    }
                     None => break,
                 },
                 changed = services.changed() => match changed {
-                    Some(commands) => tell(&client, commands).await,
+                    Some(commands) => tell(&client, commands),
                     None => break,
                 },
-                Some(commands) = changed(&mut demand) => tell(&client, commands).await,
+                Some(commands) = changed(&mut demand) => tell(&client, commands),
             }
+            self.announce();
         }
         client.close().await;
     }
 
-    async fn hear(&self, event: Event) {
+    /// Returns clusters that need not be followed any more, although somebody wanted them.
+    async fn hear(&self, event: Event) -> Vec<String> {
         let plane = &*self.settings.name;
+        let mut gone = Vec::new();
         match event {
             Event::Update(update, reply) => {
                 let (heard, said) = (update.clone(), reply.is_some());
@@ -137,7 +159,7 @@ impl Plane {
                     Verdict { refused, ..Verdict::default() }
                 });
                 self.status.updated(&update, &verdict);
-                self.demanded(&update, &verdict);
+                gone = self.demanded(&update, &verdict);
                 if !update.restored {
                     self.status.settles(update.kind);
                 }
@@ -148,13 +170,16 @@ impl Plane {
                     self.refused(update.kind, &verdict.refused);
                 }
             }
+            Event::Missing(ResourceType::Cluster, names) if !names.is_empty() => {
+                // Nothing refers to clusters but whoever wants them.
+                tracing::debug!(plane, "there are no such clusters: {}", names.join(", "));
+                gone = self.keeper.proxy.demand().missing(&names);
+                self.ask(Judge::looked_again).await;
+            }
             Event::Missing(kind, names) => {
                 let list = names.join(", ");
                 let what = if names.is_empty() { "any of them" } else { &list };
                 tracing::warn!(plane, "{}: did not come in time: {what}", kind.kind().noun());
-                if kind == ResourceType::Cluster {
-                    self.keeper.proxy.demand().missing(&names);
-                }
                 // One that is not there has not said that there is nothing.
                 let said = !names.is_empty() || self.status.is_connected();
                 self.ask(move |judge| judge.miss(kind, &names, said)).await;
@@ -164,7 +189,7 @@ impl Plane {
             }
             Event::Refused(kind, refused) => {
                 if kind == ResourceType::Cluster {
-                    self.keeper.proxy.demand().missing(refused.iter().map(|(name, _)| name));
+                    gone = self.keeper.proxy.demand().missing(refused.iter().map(|(name, _)| name));
                 }
                 self.refused(kind, &refused);
                 self.ask(move |judge| judge.refused(kind)).await;
@@ -194,23 +219,32 @@ impl Plane {
             }
             Event::Warning(reason) => tracing::warn!(plane, "{reason}"),
         }
+        gone
     }
 
-    /// Tells those who wait for clusters which of them are there now, and which are not.
-    fn demanded(&self, update: &Update, verdict: &Verdict) {
+    /// Tells those who wait for clusters which of them are not there. Returns those that need not be followed any more.
+    fn demanded(&self, update: &Update, verdict: &Verdict) -> Vec<String> {
         if self.settings.on_demand.is_none() || update.kind != ResourceType::Cluster {
-            return;
+            return Vec::new();
         }
         let demand = self.keeper.proxy.demand();
         let stays = |name: &&String| verdict.stays.contains(name);
-        demand.missing(update.removed.iter().filter(|name| !stays(name)));
-        demand.missing(verdict.refused.iter().map(|(name, _)| name));
-        let runs = &self.keeper.proxy.snapshot().config.clusters;
-        let added = || update.added.iter().map(|one| &one.name);
+        let refused = |name: &String| verdict.refused.iter().any(|(refused, _)| refused == name);
+        let mut gone = demand.missing(update.removed.iter().filter(|name| !stays(name)));
+        gone.extend(demand.missing(verdict.refused.iter().map(|(name, _)| name)));
         if update.restored && self.settings.settings.by_name.contains(&ResourceType::Cluster) {
-            demand.restored(added().cloned());
+            let added = update.added.iter().map(|one| &one.name).filter(|name| !refused(name));
+            gone.extend(demand.restored(added.cloned()));
         }
-        demand.came(added().filter(|name| runs.contains_key(*name)));
+        gone
+    }
+
+    /// Tells those who wait for clusters which of them run now: what a cluster waited for may be of any type.
+    fn announce(&self) {
+        if self.settings.on_demand.is_some() {
+            let runs = &self.keeper.proxy.snapshot().config.clusters;
+            self.keeper.proxy.demand().came(|name| runs.contains_key(name));
+        }
     }
 
     /// It has had time enough to say what there is.

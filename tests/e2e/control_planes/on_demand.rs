@@ -41,7 +41,7 @@ async fn outcome(proxy: &Proxy, outcome: &str) -> f64 {
 async fn a_cluster_comes_when_a_request_needs_it() {
     let Some(mut plane) = ControlPlane::start() else { return };
     let (a, b) = (Upstream::says("a").await, Upstream::says("b").await);
-    let proxy = follower(&plane, ", mode: delta, resources: [listeners], on_demand: { timeout: 20s }").await;
+    let proxy = follower(&plane, ", mode: delta, resources: [listeners], on_demand: { timeout: 60s }").await;
     let (web, table) = by_header(true);
     plane.set(ROUTES, "routes", table);
     plane.set(LISTENER, "web", web);

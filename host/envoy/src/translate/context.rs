@@ -107,13 +107,25 @@ impl<'a> Context<'a> {
 
     /// Whether there is such a cluster. Of a resource that is looked at by itself nobody knows.
     pub fn has_cluster(&self, name: &str) -> bool {
-        self.alone || self.brings.borrow().is_some() || self.clusters.borrow().contains_key(name)
+        self.alone || self.clusters.borrow().contains_key(name)
     }
 
     /// Requests are sent to a cluster. False, with a finding: there is none of that name.
     pub fn sends_requests(&self, cluster: &str, place: &Place) -> bool {
         self.uses.borrow_mut().http.insert(cluster.to_owned());
         self.is_there(cluster, place)
+    }
+
+    /// A route leads to a cluster, which may come when it is needed.
+    pub fn routes_to(&self, cluster: &str, place: &Place) -> bool {
+        self.uses.borrow_mut().http.insert(cluster.to_owned());
+        self.brings.borrow().is_some() || self.is_there(cluster, place)
+    }
+
+    /// A listener leads to a cluster, which may come when it is needed.
+    pub fn connects_to(&self, cluster: &str, place: &Place) -> bool {
+        self.uses.borrow_mut().tcp.insert(cluster.to_owned());
+        self.brings.borrow().is_some() || self.is_there(cluster, place)
     }
 
     /// Connections are, as they are.

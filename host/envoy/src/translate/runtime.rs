@@ -13,6 +13,9 @@ use crate::canonical::TYPE;
 /// `envoy.extensions.filters.http.fault.v3.HTTPFault`
 const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
 
+/// The longest delay, in milliseconds: a year.
+const LONGEST: u64 = 365 * 24 * 3600 * 1000;
+
 /// Values by key, such as `routing.canary`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Runtime(BTreeMap<String, Value>);
@@ -24,8 +27,6 @@ enum Holds {
     Number,
     /// `envoy.type.v3.FractionalPercent`
     Fraction,
-    /// `envoy.type.v3.Percent`
-    Percent,
 }
 
 impl Runtime {
@@ -80,24 +81,18 @@ impl Runtime {
         }
     }
 
-    /// `RuntimeFractionalPercent`, `RuntimeFeatureFlag` and so on, and the `RuntimeFilter` of an access log.
+    /// `RuntimeFractionalPercent`, `RuntimeFeatureFlag` and `RuntimeDouble`.
     fn apply_key(&self, object: &mut Map<String, Value>) {
         let Some(set) = object.get("runtime_key").and_then(Value::as_str).and_then(|key| self.0.get(key)) else {
             return;
         };
-        let (field, holds) = if object.contains_key("percent_sampled") {
-            ("percent_sampled", Holds::Fraction)
-        } else {
-            let holds = match object.get("default_value") {
-                Some(Value::Bool(_)) => Holds::Flag,
-                Some(Value::Object(default)) if default.contains_key("value") => Holds::Percent,
-                Some(Value::Object(_)) => Holds::Fraction,
-                _ => Holds::Number,
-            };
-            ("default_value", holds)
+        let holds = match object.get("default_value") {
+            Some(Value::Bool(_)) => Holds::Flag,
+            Some(Value::Object(_)) => Holds::Fraction,
+            _ => Holds::Number,
         };
         if let Some(value) = as_held(set, holds) {
-            object.insert(field.to_owned(), value);
+            object.insert("default_value".to_owned(), value);
             object.shift_remove("runtime_key");
         }
     }
@@ -136,8 +131,13 @@ impl Runtime {
         let duration = set("delay_duration_runtime", "fault.http.delay.fixed_duration_ms", Holds::Number);
         let status = set("abort_http_status_runtime", "fault.http.abort.http_status", Holds::Number);
         let active = set("max_active_faults_runtime", "fault.http.max_active_faults", Holds::Number);
-        let duration = duration.and_then(|duration| duration.as_u64());
+        // Only what the fields can hold.
+        let whole =
+            |value: Option<Value>, most: u64| value.and_then(|value| value.as_u64()).filter(|value| *value <= most);
+        let duration = whole(duration, LONGEST).filter(|ms| *ms > 0);
         let duration = duration.map(|ms| json!(format!("{}.{:03}s", ms / 1000, ms % 1000)));
+        let status = whole(status, 599).filter(|status| *status >= 200).map(Value::from);
+        let active = whole(active, u32::MAX.into()).map(Value::from);
         for (part, key, value) in [
             ("delay", "percentage", delayed),
             ("delay", "fixed_delay", duration),
@@ -171,7 +171,7 @@ pub(super) fn problem(layer: &Value) -> Option<(String, &'static str)> {
 }
 
 fn is_fraction(object: &Map<String, Value>) -> bool {
-    object.contains_key("numerator") && object.keys().all(|key| matches!(key.as_str(), "numerator" | "denominator"))
+    !object.is_empty() && object.keys().all(|key| matches!(key.as_str(), "numerator" | "denominator"))
 }
 
 /// What a layer sets, as a field holds it. `None`: it cannot; then the default counts, as in Envoy.
@@ -189,7 +189,6 @@ fn as_held(set: &Value, holds: Holds) -> Option<Value> {
             _ => None,
         },
         Holds::Number => number().map(plain),
-        Holds::Percent => number().map(|number| json!({ "value": number.min(100.0) })),
         Holds::Fraction => match set {
             Value::Object(_) => Some(set.clone()),
             _ => number().map(
@@ -248,9 +247,7 @@ mod tests {
         assert_eq!(of(json!(false), json!(true)), json!({ "default_value": true }));
         assert_eq!(of(json!(false), json!("true")), json!({ "default_value": true }));
         assert_eq!(of(json!(1.5), json!(2)), json!({ "default_value": 2 }));
-        assert_eq!(of(json!({ "value": 1.0 }), json!(200)), json!({ "default_value": { "value": 100.0 } }));
-        let log = json!({ "runtime_key": "k", "percent_sampled": {} });
-        assert_eq!(settled(json!({ "k": 50 }), log)["percent_sampled"]["numerator"], 500_000);
+        assert_eq!(of(json!({ "numerator": 1 }), json!(200))["default_value"]["numerator"], 1_000_000);
     }
 
     #[test]
@@ -274,6 +271,16 @@ mod tests {
         assert_eq!(seen["abort"], json!({ "http_status": 500, "percentage": share }));
         assert_eq!((&seen["max_active_faults"], seen.get("delay")), (&json!(3), None));
         assert_eq!(seen.get("abort_percent_runtime"), None);
+        // What a field cannot hold leaves it.
+        let fault = json!({ "@type": FAULT, "abort": { "http_status": 503 }, "delay": { "fixed_delay": "1s" }, "max_active_faults": 7 });
+        for (status, ms, active) in [
+            (json!(503.5), json!(1e15), json!(1.5)),
+            (json!(700), json!(0), json!(-1)),
+            (json!("x"), json!(true), json!(1e12)),
+        ] {
+            let http = json!({ "abort": { "http_status": status }, "delay": { "fixed_duration_ms": ms }, "max_active_faults": active });
+            assert_eq!(settled(json!({ "fault": { "http": http } }), fault.clone()), fault);
+        }
     }
 
     #[test]

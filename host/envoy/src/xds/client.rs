@@ -122,8 +122,8 @@ pub enum Command {
 pub struct Client {
     /// What it says, in order.
     pub events: mpsc::Receiver<Event>,
-    /// What is wanted of it.
-    pub commands: mpsc::Sender<Command>,
+    /// What is wanted of it. Whoever hears what it says must be able to speak meanwhile, so nobody waits for room.
+    pub commands: mpsc::UnboundedSender<Command>,
     task: JoinHandle<()>,
 }
 
@@ -132,7 +132,7 @@ impl Client {
     #[must_use]
     pub fn start(settings: Settings, schema: Schema) -> Self {
         let (events, received) = mpsc::channel(16);
-        let (commands, wanted) = mpsc::channel(64);
+        let (commands, wanted) = mpsc::unbounded_channel();
         let task = tokio::spawn(run(settings, schema, events, wanted));
         Self { events: received, commands, task }
     }

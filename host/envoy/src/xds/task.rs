@@ -30,7 +30,7 @@ pub async fn run(
     settings: Settings,
     schema: Schema,
     events: mpsc::Sender<Event>,
-    mut commands: mpsc::Receiver<Command>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
     let mut task = Task::new(settings, schema, events);
     if task.begin().await.is_err() {

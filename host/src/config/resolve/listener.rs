@@ -172,11 +172,13 @@ impl Resolver<'_, '_> {
         weighted: &[raw::WeightedCluster],
         place: &Place<'_>,
     ) -> Target {
-        if let Some(cluster) = cluster {
+        // Otherwise they may come when they are needed.
+        if let Some(cluster) = cluster.filter(|_| !self.on_demand) {
             self.unknown("cluster", cluster, &place.key("cluster"));
         }
         let place = place.key("weighted_clusters");
-        for (index, share) in weighted.iter().enumerate() {
+        let fixed = !self.on_demand;
+        for (index, share) in weighted.iter().enumerate().filter(|_| fixed) {
             self.unknown("cluster", &share.cluster, &place.index(index).key("cluster"));
         }
         if !weighted.is_empty() {

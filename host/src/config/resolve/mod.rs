@@ -273,9 +273,6 @@ impl Resolver<'_, '_> {
     /// Reports a name that nothing has.
     fn unknown(&mut self, kind: &str, name: &str, place: &Place<'_>) {
         let known = if kind == "filter" { &self.names.filters } else { &self.names.clusters };
-        if kind == "cluster" && self.on_demand {
-            return;
-        }
         if known.contains(name) || self.names.included == Included::Some || self.removed.contains(&format!("{kind}s")) {
             return;
         }

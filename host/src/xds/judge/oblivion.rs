@@ -66,7 +66,7 @@ impl Judge {
     pub(super) fn disbelieve(&mut self, update: &Update, said: bool) -> Option<Verdict> {
         let kind = update.kind;
         let nothing = update.added.is_empty() && update.named.is_empty();
-        if !said || !nothing || update.removed.is_empty() || !self.whole.contains(&kind) {
+        if !said || !nothing || update.removed.is_empty() || !WHOLE.contains(&kind) {
             return None;
         }
         let forgotten = self.oblivion.of(kind);

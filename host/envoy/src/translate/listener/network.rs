@@ -159,7 +159,7 @@ fn tcp_proxy(context: &Context<'_>, config: &Reader<'_>, chain: &mut Chain) -> b
 fn target(context: &Context<'_>, config: &Reader<'_>, target: &mut Object) -> bool {
     on_demand::connections(context, config);
     if let Some(cluster) = config.text("cluster") {
-        if !context.sends_bytes(cluster, &config.place().key("cluster")) {
+        if !context.connects_to(cluster, &config.place().key("cluster")) {
             return false;
         }
         target.set("cluster", cluster);
@@ -172,7 +172,7 @@ fn target(context: &Context<'_>, config: &Reader<'_>, target: &mut Object) -> bo
     let mut list = Vec::new();
     for cluster in weighted.messages("clusters") {
         let name = cluster.text_or_empty("name");
-        if !context.sends_bytes(name, &cluster.place().key("name")) {
+        if !context.connects_to(name, &cluster.place().key("name")) {
             cluster.leave();
             continue;
         }

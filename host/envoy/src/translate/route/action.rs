@@ -66,7 +66,7 @@ fn target(context: &Context<'_>, action: &Reader<'_>, object: &mut Object) -> bo
         _ => 503,
     };
     if let Some(cluster) = action.text("cluster") {
-        if context.sends_requests(cluster, &action.place().key("cluster")) {
+        if context.routes_to(cluster, &action.place().key("cluster")) {
             object.set("cluster", cluster);
             return true;
         }
@@ -113,7 +113,7 @@ fn weighted(context: &Context<'_>, reader: &Reader<'_>) -> Vec<Value> {
             cluster.refuse_whole("is chosen by a header, which only `cluster_header` of a route can");
             continue;
         }
-        if !context.sends_requests(name, &cluster.place().key("name")) {
+        if !context.routes_to(name, &cluster.place().key("name")) {
             cluster.leave();
             continue;
         }

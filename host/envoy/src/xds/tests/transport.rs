@@ -269,7 +269,7 @@ async fn a_service_that_is_not_there_is_asked_when_needed_and_does_not_end_the_o
     assert_eq!(endpoints.path, "/envoy.service.endpoint.v3.EndpointDiscoveryService/StreamEndpoints");
     let first: DiscoveryRequest = endpoints.read().await;
     assert_eq!(first.resource_names, ["users"]);
-    client.commands.send(Command::Subscribe(ResourceType::Secret, vec!["site".to_owned()])).await.unwrap();
+    client.commands.send(Command::Subscribe(ResourceType::Secret, vec!["site".to_owned()])).unwrap();
     for _ in 0..2 {
         // It is opened again, and nothing else is.
         let secrets = server.call().await;
