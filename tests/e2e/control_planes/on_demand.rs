@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{
-    CLUSTER, ControlPlane, ENDPOINTS, LISTENER, ROUTES, bound, cluster, endpoints, follower, listener, routes, says,
-    source,
+    CLUSTER, ControlPlane, ENDPOINTS, LISTENER, ROUTES, SECRET, bound, cluster, endpoints, follower, listener, routes,
+    says, source,
 };
-use crate::support::{Launch, Proxy, Upstream, eventually, proxy::get};
+use crate::support::{Launch, Proxy, Upstream, eventually, proxy::get, tls};
 
 const RUNTIME: &str = "envoy.service.runtime.v3.Runtime";
 
@@ -74,6 +74,41 @@ async fn a_cluster_comes_when_a_request_needs_it() {
     assert_eq!(to(&proxy, "a").await.status(), 503);
     plane.set(CLUSTER, "a", cluster("a"));
     eventually("it to be back", async || (to(&proxy, "a").await.text() == "a").then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_waits_for_endpoints_and_secrets_of_its_cluster_too() {
+    let Some(mut plane) = ControlPlane::start() else { return };
+    let a = Upstream::says("a").await;
+    let proxy = follower(&plane, ", mode: delta, resources: [listeners], on_demand: { timeout: 60s }").await;
+    let (web, table) = by_header(true);
+    plane.set(ROUTES, "routes", table);
+    plane.set(LISTENER, "web", web);
+    let secret = json!({ "name": "own", "sds_config": source() });
+    let mut secured = cluster("b");
+    secured["transport_socket"] = json!({ "name": "tls", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": { "tls_certificate_sds_secret_configs": [secret] },
+    } });
+    plane.set(CLUSTER, "a", cluster("a"));
+    plane.set(CLUSTER, "b", secured);
+    plane.set(ENDPOINTS, "b", endpoints("b", &[&a]));
+    eventually("the routes", async || (to(&proxy, "x").await.text().contains("cluster_not_found")).then_some(())).await;
+    let address = bound(&proxy, "web").await;
+    let ask = |header: &'static str| tokio::spawn(async move { get(address, "/", header).await });
+    let (first, second) = (ask("x-to: a\r\n"), ask("x-to: b\r\n"));
+    plane.heard("request", ENDPOINTS);
+    plane.heard("request", SECRET);
+    assert!(proxy.page("/clusters").await.get("b").is_none(), "it waits for its secret");
+    plane.set(ENDPOINTS, "a", endpoints("a", &[&a]));
+    let pair = tls::Authority::new().issue(&["client"]);
+    let certificate =
+        json!({ "certificate_chain": { "inline_string": pair.pem }, "private_key": { "inline_string": pair.key } });
+    plane.set(SECRET, "own", json!({ "name": "own", "tls_certificate": certificate }));
+    let (first, second) = (first.await.unwrap(), second.await.unwrap());
+    assert_eq!(first.text(), "a");
+    // The upstream speaks no TLS: it was asked.
+    assert!(second.status() == 503 && !second.text().contains("cluster_not_found"), "{second:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
