@@ -164,9 +164,11 @@ enum Undecided {
 
 /// Where a request goes.
 type Decision = (Rc<LocalCluster>, Tunnel);
+/// Where it will go.
+type Deciding<'a> = Pin<Box<dyn Future<Output = Result<Decision, Undecided>> + 'a>>;
 
 /// Decides, or begins to. Boxed: it happens rarely, and every request would carry the room for it.
-fn decide_now(stream: &Stream) -> Result<Decision, Pin<Box<dyn Future<Output = Result<Decision, Undecided>> + '_>>> {
+fn decide_now(stream: &Stream) -> Result<Decision, Deciding<'_>> {
     decide(stream, &[]).map_err(|undecided| Box::pin(decide_later(stream, undecided)) as _)
 }
 

@@ -131,11 +131,11 @@ struct Task {
 
 impl Task {
     fn new(settings: Settings, schema: Schema, events: mpsc::Sender<Event>) -> Self {
+        let whole = settings.whole();
         let machine = Machine::new(
             settings.mode,
             settings.streams,
-            &settings.types,
-            &settings.whole(),
+            settings.types.iter().map(|kind| (*kind, whole.contains(kind))),
             settings.node.message(),
             Box::new(BySchema(schema)),
             settings.fetch_timeout,

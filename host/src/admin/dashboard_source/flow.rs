@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Host, endpoints, provenance, traffic};
+use super::{Host, endpoints, provenance, traffic, ways::Way};
 use crate::{
     admin::dashboard::model::{Column, Edge, Flow, LastUsed, Node, Provenance, ServiceKind, Summary},
     config::resolved::{ClusterProtocol, Filter, Listener, Target},
@@ -79,7 +79,7 @@ fn of_listener(host: &Host<'_>, listener: &Listener, clusters: &BTreeSet<&str>, 
         let chosen: BTreeSet<&str> = if filters.is_empty() { BTreeSet::new() } else { gone_to.clone() };
         for cluster in named.union(&chosen) {
             // Of several chains nobody knows which one they came through.
-            let way = is_only.then(|| host.admin.board.kept().ways.of(name, cluster)).unwrap_or_default();
+            let way = if is_only { host.admin.board.kept().ways.of(name, cluster) } else { Way::default() };
             let to = format!("cluster {cluster}");
             flow.edges.push(Edge { from: last.clone(), to, rate: way.rate, errors: way.errors, added: way.time });
         }

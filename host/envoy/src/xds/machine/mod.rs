@@ -244,18 +244,17 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Of the types that are `whole` everything is asked for, of the others what has a name.
+    /// Each type with whether everything of it is asked for, or what has a name.
     pub fn new(
         mode: Mode,
         streams: Streams,
-        types: &[ResourceType],
-        whole: &[ResourceType],
+        types: impl IntoIterator<Item = (ResourceType, bool)>,
         node: messages::Node,
         codec: Box<dyn Codec>,
         fetch_timeout: Duration,
         backoff: Backoff,
     ) -> Self {
-        let state = |kind: &ResourceType| (*kind, TypeState { wildcard: whole.contains(kind), ..TypeState::default() });
+        let state = |(kind, wildcard)| (kind, TypeState { wildcard, ..TypeState::default() });
         Self {
             mode,
             streams,
@@ -263,7 +262,7 @@ impl Machine {
             codec,
             fetch_timeout,
             backoff,
-            types: types.iter().map(state).collect(),
+            types: types.into_iter().map(state).collect(),
             references: BTreeMap::new(),
             opened: BTreeMap::new(),
             introduced: BTreeSet::new(),

@@ -52,7 +52,8 @@ pub(super) fn machine(mode: Mode, streams: Streams) -> Machine {
 /// One that asks for everything of these types.
 pub(super) fn machine_of(mode: Mode, streams: Streams, whole: &[ResourceType]) -> Machine {
     let node = messages::Node { id: "me".to_owned(), ..messages::Node::default() };
-    Machine::new(mode, streams, &ResourceType::ALL, whole, node, Box::new(Plain), FETCH, Backoff::default())
+    let types = ResourceType::ALL.map(|kind| (kind, whole.contains(&kind)));
+    Machine::new(mode, streams, types, node, Box::new(Plain), FETCH, Backoff::default())
 }
 
 pub(super) fn any(kind: ResourceType, text: &str) -> Any {
