@@ -2,7 +2,7 @@
 //!
 //! Whoever is sent something wakes up, mostly on another core, which costs the sender more than the sending. One message after the other, each
 //! wakes its receiver anew; sent together at the end of a turn of the worker's loop, they find it awake. A small message is
-//! therefore copied, and sent when every task that was to run at that moment has run, when there are many, or when the first of them has lain for [`LONGEST`].
+//! therefore copied, and sent when the worker would wait for something or 61 tasks have had their turn, when there are many, or when the first of them has lain for [`LONGEST`].
 //!
 //! To whoever writes it has been sent. What a socket does not take then is held, in the order in which it was written, and nothing more is taken for
 //! it meanwhile: so a peer that does not read stops whoever writes as it would otherwise. Of a connection that is closed then it is held for ten seconds,
@@ -72,10 +72,6 @@ impl Outbox {
     }
 
     fn put(&mut self, line: &Arc<Line>, slices: &[IoSlice<'_>], length: usize) {
-        // Its turn comes after everybody's who is waiting for one now.
-        if self.parcels.is_empty() {
-            self.call();
-        }
         for slice in slices {
             self.bytes.extend_from_slice(slice);
         }
@@ -118,7 +114,7 @@ impl Outbox {
     }
 }
 
-/// From now on small messages of this thread are put off. It has to let [`postman`] run.
+/// From now on small messages of this thread are put off. It has to run [`in_turns`], call [`deliver`] before it waits, and let [`postman`] run.
 pub fn open() {
     OUTBOX.with_borrow_mut(|outbox| outbox.open = true);
 }
@@ -132,7 +128,7 @@ pub fn close() {
 }
 
 /// Sends all that was put off.
-pub(super) fn deliver() {
+pub fn deliver() {
     OUTBOX.with_borrow_mut(|outbox| {
         if !outbox.parcels.is_empty() {
             outbox.deliver();
@@ -172,14 +168,23 @@ pub(super) fn put(line: &Arc<Line>, slices: &[IoSlice<'_>]) -> Option<usize> {
     })
 }
 
-/// Sends what was put off, after everybody who had something to do when the first of it came; and what sockets did not take at once, when they
-/// do. It never ends.
+/// Does the work of a thread, whose other tasks are polled between two polls of this one (as `LocalSet` does), at most 61 of them: what these
+/// put off is sent then.
+pub async fn in_turns<T>(work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        deliver();
+        work.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Sends what sockets did not take at once, when they do. It never ends.
 pub async fn postman() {
     let mut lines: Vec<Arc<Line>> = Vec::new();
     let mut look = pin!(tokio::time::sleep(LOOK_AGAIN));
     poll_fn(|cx| {
         OUTBOX.with_borrow_mut(|outbox| {
-            outbox.deliver();
             lines.append(&mut outbox.held);
             if outbox.postman.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
                 outbox.postman = Some(cx.waker().clone());
@@ -216,11 +221,12 @@ mod tests {
 
     /// Runs on a thread that puts messages off, as a worker does.
     fn on_a_worker<T>(work: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(deliver).build().unwrap();
         open();
         let done = LocalSet::new().block_on(&runtime, async {
             tokio::task::spawn_local(postman());
-            work.await
+            in_turns(work).await
         });
         close();
         done

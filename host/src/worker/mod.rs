@@ -154,11 +154,14 @@ impl Worker {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .on_thread_unpark(busy)
-            .on_thread_park(idle)
+            .on_thread_park(move || {
+                outbox::deliver();
+                idle();
+            })
             .start_paused(parts.stopped)
             .build()?;
         let thread = thread::Builder::new().name(format!("fyke-worker-{}", parts.number)).spawn(move || {
-            LocalSet::new().block_on(&runtime, run(parts, receiver));
+            LocalSet::new().block_on(&runtime, outbox::in_turns(run(parts, receiver)));
         })?;
         Ok(Self { thread: Mutex::new(Some(thread)), commands })
     }
