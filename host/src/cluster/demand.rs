@@ -137,6 +137,12 @@ impl Demand {
         followed
     }
 
+    /// Whether a cluster of this name has come because somebody needed it, and its endpoints may be on their way.
+    #[must_use]
+    pub fn follows(&self, name: &str) -> bool {
+        self.state().wanted.contains_key(name)
+    }
+
     /// Whether all that is wanted is among these.
     #[must_use]
     pub fn is_answered_by(&self, names: &[String]) -> bool {
@@ -214,7 +220,7 @@ pub async fn bring(
 }
 
 /// Whether it is known which endpoints there are.
-fn has_heard(cluster: &SharedCluster) -> bool {
+pub(super) fn has_heard(cluster: &SharedCluster) -> bool {
     let comes = cluster.settings.discovery.as_ref().is_some_and(|discovery| discovery.is_told());
     !comes || cluster.found.state().answered.is_some() || !cluster.membership().endpoints.is_empty()
 }

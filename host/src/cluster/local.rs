@@ -20,6 +20,7 @@ use super::{
     breakers::Breakers,
     choice::Priority,
     connect::{self, Asks, Ends, Sender},
+    demand::has_heard,
     error::{ClusterError, Limit},
     health::outlier::{LocalOriginFailure, Outcome},
     lease::{Lease, Link},
@@ -54,6 +55,8 @@ pub struct LocalCluster {
     pub(super) sweeps: Cell<u64>,
     /// No generation that is to come has it: connections are not kept.
     pub(super) retired: Cell<bool>,
+    /// It was known once which endpoints there are.
+    warm: Cell<bool>,
     /// Connections that are lent for exchanges of bytes.
     pub(super) lending: Lending,
 }
@@ -113,8 +116,18 @@ impl LocalCluster {
             freed: Notify::new(),
             sweeps: Cell::new(0),
             retired: Cell::new(false),
+            warm: Cell::new(false),
             lending: Lending::default(),
         })
+    }
+
+    /// Whether it is known which endpoints there are, or was once.
+    #[must_use]
+    pub fn is_warm(&self) -> bool {
+        if !self.warm.get() {
+            self.warm.set(has_heard(&self.shared));
+        }
+        self.warm.get()
     }
 
     /// The endpoints as they are now.

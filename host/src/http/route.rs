@@ -219,8 +219,10 @@ fn decide(stream: &Stream, brought: &[Rc<LocalCluster>]) -> Result<Decision, Und
         .or_else(|| exchange.selection.as_ref().and_then(|selection| selection.cluster()))
         .or_else(|| stream.runtime.target.cluster(|| fastrand::u64(..)));
     let Some(name) = name else { return Err(Undecided::Failed(UpstreamError::NotRouted)) };
-    let brought = || brought.iter().find(|cluster| cluster.shared.settings.name == name).cloned();
-    let Some(cluster) = env.clusters.get(name).or_else(brought) else {
+    let brought = brought.iter().find(|cluster| *cluster.name == *name);
+    // One that has come, and whose endpoints have not, is waited for as if it were not there.
+    let is_ready = |cluster: &Rc<LocalCluster>| brought.is_some() || cluster.is_warm() || !env.demand.follows(name);
+    let Some(cluster) = env.clusters.get(name).or_else(|| brought.cloned()).filter(is_ready) else {
         return Err(Undecided::Failed(UpstreamError::UnknownCluster { cluster: name.to_owned() }));
     };
     exchange.routed_to = Some(Rc::clone(&cluster));

@@ -21,6 +21,7 @@ use crate::{
         connect::Asks,
         demand::bring,
         dial::{self, Line},
+        local::LocalCluster,
         ways::Passed,
     },
     filter::finish,
@@ -207,7 +208,9 @@ async fn connect(session: &Session, io: &Io) -> Option<Line> {
         return failed(session, "none", &UpstreamError::NotRouted);
     };
     let env = &runtime.env;
-    let cluster = match env.clusters.get(&name) {
+    // One that has come, and whose endpoints have not, is waited for as if it were not there.
+    let is_ready = |cluster: &Rc<LocalCluster>| cluster.is_warm() || !env.demand.follows(&name);
+    let cluster = match env.clusters.get(&name).filter(is_ready) {
         Some(cluster) => Some(cluster),
         None => {
             // Boxed: it happens rarely, and every connection would carry the room for it.

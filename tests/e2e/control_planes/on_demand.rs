@@ -100,13 +100,17 @@ async fn a_request_waits_for_endpoints_and_secrets_of_its_cluster_too() {
     plane.heard("request", ENDPOINTS);
     plane.heard("request", SECRET);
     assert!(proxy.page("/clusters").await.get("b").is_none(), "it waits for its secret");
+    // Whoever comes when the cluster is there and its endpoints are not waits, too.
+    eventually("the cluster", async || proxy.page("/clusters").await.get("a").map(drop)).await;
+    let third = ask("x-to: a\r\n");
+    proxy.metric_reaches("fyke_listener_requests_active", &[("listener", "web")], 3.0).await;
     plane.set(ENDPOINTS, "a", endpoints("a", &[&a]));
     let pair = tls::Authority::new().issue(&["client"]);
     let certificate =
         json!({ "certificate_chain": { "inline_string": pair.pem }, "private_key": { "inline_string": pair.key } });
     plane.set(SECRET, "own", json!({ "name": "own", "tls_certificate": certificate }));
     let (first, second) = (first.await.unwrap(), second.await.unwrap());
-    assert_eq!(first.text(), "a");
+    assert_eq!((&*first.text(), &*third.await.unwrap().text()), ("a", "a"));
     // The upstream speaks no TLS: it was asked.
     assert!(second.status() == 503 && !second.text().contains("cluster_not_found"), "{second:?}");
 }
