@@ -20,8 +20,9 @@ use std::{
 
 use super::line::Line;
 
-/// How often it is looked at what is held of connections that were left, when nothing else happens.
+/// How often it is looked whether everything is sent, when a worker ends.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often it is looked at what is held of connections that were left, when nothing else happens.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The largest write that is put off: beyond it copying costs more than it saves.
 const SMALL: usize = 4096;

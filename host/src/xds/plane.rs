@@ -49,9 +49,7 @@ impl Wish {
         self.asked = now;
         Some([Command::Subscribe(self.kind, new), Command::Unsubscribe(self.kind, gone)])
     }
-}
 
-impl Wish {
     /// These are not wanted any more, whoever has asked for one anew meanwhile.
     fn forget(&mut self, names: Vec<String>, client: &Client) {
         if names.is_empty() {

@@ -70,6 +70,11 @@ fn cluster(host: &Host<'_>, cluster: &SharedCluster) -> ClusterEndpoints {
     shown
 }
 
+/// Whether its endpoints count requests: of a cluster that nobody has used there is nothing to tell, and of TCP connections are counted.
+pub(super) fn counts_requests(cluster: &SharedCluster) -> bool {
+    cluster.is_used() && cluster.settings.protocol != ClusterProtocol::Tcp
+}
+
 fn row(host: &Host<'_>, cluster: &SharedCluster, endpoint: &SharedEndpoint) -> EndpointRow {
     let (settings, status) = (&endpoint.settings, &endpoint.status);
     let (since, traffic) = {
@@ -79,8 +84,7 @@ fn row(host: &Host<'_>, cluster: &SharedCluster, endpoint: &SharedEndpoint) -> E
         (since, kept.traffic.of(&cluster.settings.name, endpoint))
     };
     let recovered = || status.healthy_since().map(Time).filter(|_| status.health() == balance::Health::Healthy);
-    // Of a cluster that nobody has used there is nothing to tell, and of TCP connections are counted, not requests.
-    let counts = cluster.is_used() && cluster.settings.protocol != ClusterProtocol::Tcp;
+    let counts = counts_requests(cluster);
     let tally = &status.tally;
     let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     EndpointRow {

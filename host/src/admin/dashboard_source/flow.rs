@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::{Host, endpoints, provenance, traffic, ways::Way};
 use crate::{
     admin::dashboard::model::{Column, Edge, Flow, LastUsed, Node, Provenance, ServiceKind, Summary},
-    config::resolved::{ClusterProtocol, Filter, Listener, Target},
+    config::resolved::{Filter, Listener, Target},
 };
 
 /// Listeners, and clusters, that are drawn: as many as the page has room for.
@@ -69,15 +69,16 @@ fn of_listener(host: &Host<'_>, listener: &Listener, clusters: &BTreeSet<&str>, 
     let is_only = listener.chains.is_empty();
     let gone_to: BTreeSet<&str> = {
         let kept = host.admin.board.kept();
-        let gone_to: BTreeSet<String> = kept.ways.clusters(name).map(str::to_owned).collect();
-        clusters.iter().copied().filter(|cluster| gone_to.contains(*cluster)).collect()
+        clusters.iter().copied().filter(|cluster| kept.ways.has(name, cluster)).collect()
     };
     for (filters, target, group) in std::iter::once(own).chain(more) {
         let last = chain(host, &id, filters, &group, (is_only, now), flow);
-        let named: BTreeSet<&str> = target.clusters().collect();
+        let mut reached: BTreeSet<&str> = target.clusters().collect();
         // Where a listener names a cluster, a filter may still choose another one; where it names none, a filter has to.
-        let chosen: BTreeSet<&str> = if filters.is_empty() { BTreeSet::new() } else { gone_to.clone() };
-        for cluster in named.union(&chosen) {
+        if !filters.is_empty() {
+            reached.extend(&gone_to);
+        }
+        for cluster in reached {
             // Of several chains nobody knows which one they came through.
             let way = if is_only { host.admin.board.kept().ways.of(name, cluster) } else { Way::default() };
             let to = format!("cluster {cluster}");
@@ -136,8 +137,7 @@ fn of_cluster(host: &Host<'_>, name: &str, flow: &mut Flow) {
         health: None,
         provenance: provenance(&cluster.settings.origin, used),
     });
-    // Of TCP connections are counted, not requests.
-    let counts = cluster.is_used() && cluster.settings.protocol != ClusterProtocol::Tcp;
+    let counts = endpoints::counts_requests(cluster);
     for endpoint in membership.endpoints.iter().take(ENDPOINTS) {
         let address = endpoint.address().to_string();
         let of_endpoint = format!("endpoint {name} {address}");

@@ -13,6 +13,7 @@ use super::{
     },
     number,
     panels::{self, past::Pasts},
+    recent::Recent,
     sum,
     tap::Taps,
     traffic::Endpoints,
@@ -30,8 +31,6 @@ use crate::{
 const FILTERS: usize = 512;
 /// Endpoints whose trouble is remembered by its beginning.
 const DOWN: usize = 10_000;
-/// Samples by which rates of filters are counted: ten seconds.
-const SECONDS: usize = 11;
 /// Samples of traps, a minute apart: an hour.
 const MINUTES: usize = 61;
 const MINUTE: u64 = 60_000;
@@ -78,8 +77,7 @@ pub(super) struct Count {
 
 #[derive(Default)]
 struct Counts {
-    /// A second apart.
-    recent: VecDeque<(Time, Count)>,
+    recent: Recent<Count>,
     /// Traps, a minute apart.
     minutes: VecDeque<(Time, u64)>,
     used: Option<Time>,
@@ -144,9 +142,9 @@ impl Kept {
     /// When a filter last saw a stream.
     pub fn filter_used(&self, name: &str) -> LastUsed {
         let Some(counts) = self.filters.get(name) else { return LastUsed::Unknown };
-        match (counts.used, counts.recent.back()) {
+        match (counts.used, counts.recent.last()) {
             (Some(at), _) => LastUsed::At(at),
-            (None, Some((_, Count { streams: 0, .. }))) => LastUsed::Never,
+            (None, Some(Count { streams: 0, .. })) => LastUsed::Never,
             _ => LastUsed::Unknown,
         }
     }
@@ -154,9 +152,8 @@ impl Kept {
     /// Streams per second of the last seconds, and the share of them that failed.
     #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
     pub fn filter_rate(&self, name: &str) -> (Option<f64>, Option<f64>) {
-        let ends = self.filters.get(name).and_then(|counts| counts.recent.front().zip(counts.recent.back()));
-        let Some(((begin, first), (end, last))) = ends else { return (None, None) };
-        let seconds = end.seconds_since(*begin);
+        let ends = self.filters.get(name).and_then(|counts| counts.recent.ends());
+        let Some((first, last, seconds)) = ends else { return (None, None) };
         let streams = last.streams.saturating_sub(first.streams);
         let failed = last.failed.saturating_sub(first.failed);
         let rate = (seconds > 0.0).then(|| streams as f64 / seconds);
@@ -166,7 +163,7 @@ impl Kept {
     /// Traps of the last hour.
     pub fn recent_traps(&self, name: &str) -> u64 {
         let Some(counts) = self.filters.get(name) else { return 0 };
-        let now = counts.recent.back().map_or(0, |(_, count)| count.traps);
+        let now = counts.recent.last().map_or(0, |count| count.traps);
         now.saturating_sub(counts.minutes.front().map_or(now, |(_, traps)| *traps))
     }
 
@@ -222,7 +219,7 @@ impl Kept {
 
 impl Counts {
     fn add(&mut self, now: Time, count: Count) {
-        let before = self.recent.back().map_or(0, |(_, count)| count.streams);
+        let before = self.recent.last().map_or(0, |count| count.streams);
         if count.streams > before {
             self.used = Some(now);
         }
@@ -232,10 +229,7 @@ impl Counts {
         } else if self.minutes.back().is_some_and(|(last, _)| now.0.saturating_sub(last.0) >= MINUTE) {
             self.minutes.push_back((now, count.traps));
         }
-        self.recent.push_back((now, count));
-        while self.recent.len() > SECONDS {
-            self.recent.pop_front();
-        }
+        self.recent.push(now, count);
         while self.minutes.len() > MINUTES {
             self.minutes.pop_front();
         }

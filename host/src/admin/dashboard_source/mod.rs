@@ -30,6 +30,7 @@ mod flow;
 mod kept;
 mod panels;
 mod process;
+mod recent;
 mod reloads;
 mod services;
 mod sources;

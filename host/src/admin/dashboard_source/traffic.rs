@@ -1,11 +1,12 @@
 //! How fast endpoints are used, and how fast they answer: what they have counted, a second and a minute ago.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
 };
 
+use super::recent::Recent;
 use crate::{
     admin::dashboard::model::{LastUsed, Time},
     cluster::endpoint::{SharedEndpoint, Tally},
@@ -15,8 +16,6 @@ use crate::{
 
 /// Endpoints that are followed; those of the clusters that come first.
 const MOST: usize = 2_000;
-/// Samples by which rates are counted: ten seconds.
-const SECONDS: usize = 11;
 /// Quantiles are those of one to two minutes, in milliseconds.
 const MINUTE: u64 = 60_000;
 
@@ -29,8 +28,8 @@ pub(super) struct Endpoints {
 #[derive(Default)]
 struct Followed {
     seen: Time,
-    /// Requests and failures, a second apart.
-    recent: VecDeque<(Time, u64, u64)>,
+    /// Requests and failures.
+    recent: Recent<(u64, u64)>,
     /// What was answered until a minute ago or more, and what was until less.
     older: Option<HistogramReading>,
     newer: Option<(Time, HistogramReading)>,
@@ -93,15 +92,12 @@ impl Followed {
     fn add(&mut self, now: Time, tally: &Tally) {
         self.seen = now;
         let count = requests(tally);
-        match self.recent.back() {
-            Some((_, before, _)) if count > *before => self.used = Some(now),
+        match self.recent.last() {
+            Some((before, _)) if count > before => self.used = Some(now),
             None if count > 0 => self.used = Some(now),
             _ => {}
         }
-        self.recent.push_back((now, count, failures(tally)));
-        while self.recent.len() > SECONDS {
-            self.recent.pop_front();
-        }
+        self.recent.push(now, (count, failures(tally)));
         let is_due = self.newer.as_ref().is_none_or(|(then, _)| now.0.saturating_sub(then.0) >= MINUTE);
         if is_due && let Some(answers) = tally.answers.read() {
             self.older = self.newer.replace((now, answers)).map(|(_, before)| before);
@@ -110,13 +106,12 @@ impl Followed {
 
     #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
     fn read(&self, answers: Option<HistogramReading>) -> Traffic {
-        let ends = self.recent.front().zip(self.recent.back());
-        let rate = ends.and_then(|((begin, first, _), (end, last, _))| {
-            let seconds = end.seconds_since(*begin);
-            (seconds > 0.0).then(|| last.saturating_sub(*first) as f64 / seconds)
+        let ends = self.recent.ends();
+        let rate = ends.and_then(|((first, _), (last, _), seconds)| {
+            (seconds > 0.0).then(|| last.saturating_sub(first) as f64 / seconds)
         });
-        let errors = ends.and_then(|((_, first, failed), (_, last, fails))| {
-            let (requests, failed) = (last.saturating_sub(*first), fails.saturating_sub(*failed));
+        let errors = ends.and_then(|((first, failed), (last, fails), _)| {
+            let (requests, failed) = (last.saturating_sub(first), fails.saturating_sub(failed));
             // Who found no connection is no request of the endpoint's.
             (requests > 0 || failed > 0).then(|| failed as f64 / requests.max(failed) as f64)
         });
@@ -125,9 +120,9 @@ impl Followed {
             None => now,
         });
         let quantile = |quantile| lately.as_ref().and_then(|lately| lately.quantile(quantile));
-        let used = match (self.used, self.recent.back()) {
+        let used = match (self.used, self.recent.last()) {
             (Some(at), _) => LastUsed::At(at),
-            (None, Some((_, 0, _))) => LastUsed::Never,
+            (None, Some((0, _))) => LastUsed::Never,
             _ => LastUsed::Unknown,
         };
         Traffic { rate, errors, p50: quantile(0.5), p99: quantile(0.99), used }

@@ -1,7 +1,8 @@
 //! What goes from listeners to clusters: what was counted a second ago, and ten.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
+use super::recent::Recent;
 use crate::{
     admin::dashboard::model::Time,
     telemetry::{Reading, Registry, names},
@@ -9,12 +10,10 @@ use crate::{
 
 /// Pairs of a listener and a cluster that are followed.
 const MOST: usize = 2_000;
-/// Samples by which rates are counted: ten seconds.
-const SECONDS: usize = 11;
 
 /// By listener and cluster.
 #[derive(Default)]
-pub(super) struct Ways(BTreeMap<(String, String), VecDeque<(Time, Count)>>);
+pub(super) struct Ways(BTreeMap<(String, String), Recent<Count>>);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Count {
@@ -56,40 +55,29 @@ impl Ways {
             if self.0.len() >= MOST && !self.0.contains_key(&way) {
                 continue;
             }
-            // One that is new has begun at zero, a second ago.
-            let samples = self
-                .0
-                .entry(way)
-                .or_insert_with(|| VecDeque::from([(Time(now.0.saturating_sub(1_000)), Count::default())]));
-            samples.push_back((now, count));
-            while samples.len() > SECONDS {
-                samples.pop_front();
-            }
+            let samples = self.0.entry(way).or_insert_with(|| {
+                // One that is new has begun at zero, a second ago.
+                let mut samples = Recent::default();
+                samples.push(Time(now.0.saturating_sub(1_000)), Count::default());
+                samples
+            });
+            samples.push(now, count);
         }
     }
 
-    /// Clusters that requests of a listener have gone to.
-    pub fn clusters<'a>(&'a self, listener: &str) -> impl Iterator<Item = &'a str> {
-        let from = (listener.to_owned(), String::new());
-        let own = listener.to_owned();
-        self.0
-            .range(from..)
-            .map(|((listener, cluster), _)| (listener, cluster))
-            .take_while(move |(one, _)| **one == own)
-            .map(|(_, cluster)| cluster.as_str())
+    /// Whether anything of a listener has gone to a cluster.
+    pub fn has(&self, listener: &str, cluster: &str) -> bool {
+        self.0.contains_key(&(listener.to_owned(), cluster.to_owned()))
     }
 
     /// What passes from one to the other; nothing is known of what nobody ever went.
     #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
     pub fn of(&self, listener: &str, cluster: &str) -> Way {
         let samples = self.0.get(&(listener.to_owned(), cluster.to_owned()));
-        let Some(((begin, first), (end, last))) = samples.and_then(|samples| samples.front().zip(samples.back()))
-        else {
-            return Way::default();
-        };
-        let since = |of: fn(&Count) -> u64| of(last).saturating_sub(of(first)) as f64;
+        let Some((first, last, seconds)) = samples.and_then(Recent::ends) else { return Way::default() };
+        let since = |of: fn(&Count) -> u64| of(&last).saturating_sub(of(&first)) as f64;
         let (answered, failed) = (since(|count| count.answered), since(|count| count.failed));
-        let (all, seconds) = (answered + failed, end.seconds_since(*begin));
+        let all = answered + failed;
         let share = |part: f64| (all > 0.0).then(|| part / all);
         Way {
             rate: (seconds > 0.0).then(|| all / seconds),
@@ -122,8 +110,8 @@ mod tests {
         let way = ways.of("web", "app");
         assert_eq!((way.rate, way.errors), (Some(4.0), Some(0.125)));
         assert!((way.time.unwrap() - 0.0175).abs() < 1e-9, "{way:?}");
-        assert_eq!(ways.clusters("web").collect::<Vec<_>>(), ["app"]);
-        assert_eq!((ways.clusters("we").count(), ways.clusters("web2").count()), (0, 0));
+        let known = ["web", "we", "web2"].map(|listener| ["app", "other"].map(|cluster| ways.has(listener, cluster)));
+        assert_eq!(known, [[true, false], [false, false], [false, false]]);
         assert_eq!(ways.of("web", "other"), Way::default());
     }
 }

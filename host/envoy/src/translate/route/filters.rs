@@ -74,20 +74,11 @@ pub(super) fn translate(context: &Context<'_>, around: &Surroundings, layers: &L
 
 /// Configurations of filters that are not there, or that know none for a route.
 fn unknown(context: &Context<'_>, around: &Surroundings, layers: &Layers<'_, '_>) {
-    let reader = layers.route.unwrap_or(layers.host);
-    for (name, config) in reader.message_map("typed_per_filter_config") {
-        if on_demand::per_route(context, &config) {
-            continue;
-        }
-        let known = around.filters.iter().any(|filter| filter.envoy_name == name);
-        if known || around.unknown {
-            config.leave();
-        } else {
-            config.refuse_whole(format!("no filter {name:?} takes a configuration for a route"));
-        }
-    }
-    if layers.route.is_none() {
-        for (name, config) in layers.table.message_map("typed_per_filter_config") {
+    let own = layers.route.unwrap_or(layers.host);
+    // The table's are looked at with each virtual host, not with each route.
+    let table = layers.route.is_none().then_some(layers.table);
+    for reader in std::iter::once(own).chain(table) {
+        for (name, config) in reader.message_map("typed_per_filter_config") {
             if on_demand::per_route(context, &config) {
                 continue;
             }
