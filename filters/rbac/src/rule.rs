@@ -1,9 +1,12 @@
 //! One condition.
 
+use std::net::IpAddr;
+
 use fyke_sdk::{ConfigError, header_name};
+use ipnet::IpNet;
 
 use crate::config::{self, HeaderMatch, PortRange, TextMatch};
-use crate::network::Network;
+use crate::network::network;
 use crate::subject::Subject;
 use crate::text::Text;
 
@@ -20,8 +23,8 @@ pub enum Rule {
     Header(Header),
     Path(Text),
     ServerName(Text),
-    SourceIp(Vec<Network>),
-    DestinationIp(Vec<Network>),
+    SourceIp(Vec<IpNet>),
+    DestinationIp(Vec<IpNet>),
     Ports(i64, i64),
     Authenticated(Text),
 }
@@ -120,11 +123,9 @@ impl Rule {
             Self::Header(header) => header.holds(subject),
             Self::Path(text) => subject.path().is_some_and(|path| text.holds(path)),
             Self::ServerName(text) => subject.server_name().is_some_and(|name| text.holds(&name)),
-            Self::SourceIp(networks) => {
-                subject.source_ip().is_some_and(|address| networks.iter().any(|network| network.contains(address)))
-            }
+            Self::SourceIp(networks) => subject.source_ip().is_some_and(|address| is_within(address, networks)),
             Self::DestinationIp(networks) => {
-                subject.destination_ip().is_some_and(|address| networks.iter().any(|network| network.contains(address)))
+                subject.destination_ip().is_some_and(|address| is_within(address, networks))
             }
             Self::Ports(start, end) => subject.destination_port().is_some_and(|port| (*start..*end).contains(&port)),
             Self::Authenticated(text) => match (subject.principals(), text) {
@@ -180,10 +181,14 @@ impl Header {
     }
 }
 
-fn networks(list: &[String], key: &str) -> Result<Vec<Network>, ConfigError> {
+fn is_within(address: IpAddr, networks: &[IpNet]) -> bool {
+    networks.iter().any(|network| network.contains(&address))
+}
+
+fn networks(list: &[String], key: &str) -> Result<Vec<IpNet>, ConfigError> {
     if list.is_empty() {
         return Err(ConfigError::at(key, "must not be empty"));
     }
     let each = list.iter().enumerate();
-    each.map(|(index, text)| Network::parse(text).map_err(|error| error.under(format!("{key}[{index}]")))).collect()
+    each.map(|(index, text)| network(text).map_err(|error| error.under(format!("{key}[{index}]")))).collect()
 }

@@ -35,11 +35,11 @@ impl Subject<'_> {
     }
 
     pub fn source_ip(&self) -> Option<IpAddr> {
-        address_of(&property::text(&["source", "address"])?)
+        address_of(&property::read(&["source", "address"])?)
     }
 
     pub fn destination_ip(&self) -> Option<IpAddr> {
-        address_of(&property::text(&["destination", "address"])?)
+        address_of(&property::read(&["destination", "address"])?)
     }
 
     pub fn destination_port(&self) -> Option<i64> {
