@@ -14,6 +14,8 @@ const POOL: &str = ", pool: { cluster: mongo, queue_timeout: 20s }";
 const FEW: &str = ", connect_timeout: 1s, circuit_breakers: { connections: 6, pending: 10000 }";
 /// The same where a connection may take as long as it likes.
 const FEW_AND_SLOW: &str = ", connect_timeout: 60s, circuit_breakers: { connections: 6, pending: 10000 }";
+/// By so many rounds of trouble a write has met it.
+const MOST_ROUNDS: usize = 200;
 /// However slow the machine is.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What consists of commands that drivers try again.
@@ -55,6 +57,12 @@ impl Working {
     async fn goes_on(&mut self) {
         self.when(|clients| clients.goes_on(300)).await;
     }
+
+    /// Whether there has been trouble often enough: as often as it was to be, and until a write has met it. Which of them do is chance.
+    fn is_enough(&self, rounds: usize, error: &str) -> bool {
+        assert!(rounds < MOST_ROUNDS, "no write has met {error}");
+        rounds >= times() && self.0.as_ref().unwrap().has_told(error)
+    }
 }
 
 /// What drivers try again has not failed, and has been done; save for what `excused` says.
@@ -71,11 +79,7 @@ fn expect_tried_again(outcome: &Outcome, excused: &[&str]) {
 /// Writes that failed with that error, each with a label that has it tried again: alone, or the whole transaction.
 #[track_caller]
 fn told_to_try_again(outcome: &Outcome, error: &str) -> u64 {
-    let rows = outcome.value["told"].as_array().unwrap().iter();
-    // Of these all that wait for a reply can be tried again; `delete` may be of many.
-    let names = ["insert", "update", "findAndModify", "commitTransaction"];
-    let is_meant = |row: &&Value| names.iter().any(|name| row[0] == *name) && row[1] == error;
-    let rows: Vec<&Value> = rows.filter(is_meant).collect();
+    let rows = outcome.writes_told(error);
     for row in &rows {
         let is_labelled = |label: &Value| label == "RetryableWriteError" || label == "TransientTransactionError";
         assert!(row[2].as_array().unwrap().iter().any(is_labelled), "{row}: {:#}", outcome.value);
@@ -94,11 +98,13 @@ async fn elections_are_tried_over_by_drivers() {
     let (set, proxy) = replica_set(2, POOL, FEW).await;
     // Each worker of the proxy is told by an error of its own, so that one more try may not be enough.
     let outcome = meanwhile(&proxy, "&timeoutMS=20000", async |working| {
-        for election in 1..=times() * 2 {
-            working.goes_on().await;
-            set.set_primary(Some(election % 2));
-        }
         working.goes_on().await;
+        let mut election = 0;
+        while !working.is_enough(election, "NotWritablePrimary") {
+            election += 1;
+            set.set_primary(Some(election % 2));
+            working.goes_on().await;
+        }
     });
     let Some(outcome) = outcome.await else { return };
     expect_tried_again(&outcome, &[]);
@@ -175,11 +181,13 @@ async fn a_server_that_is_killed_is_missed_until_the_next_one_is_there() {
     let mut server = Process::start().await;
     let proxy = proxy(server.address, POOL, FEW).await;
     let outcome = meanwhile(&proxy, "&timeoutMS=20000", async |working| {
-        for _ in 0..times() {
-            working.goes_on().await;
-            server.replace().await;
-        }
         working.goes_on().await;
+        let mut killed = 0;
+        while !working.is_enough(killed, "HostUnreachable") {
+            killed += 1;
+            server.replace().await;
+            working.goes_on().await;
+        }
     });
     let Some(outcome) = outcome.await else { return };
     // What it knew is gone, and that is all.

@@ -12,12 +12,13 @@ SETTINGS is JSON: {
 Each client knows its own documents by a mark, and looks at every document that it is given. Lines of JSON on standard output:
 
     {"event": "ready"}                      all clients have begun
-    {"event": "sent", "total": 100}         every hundred commands
+    {"event": "sent", "total": 100,         every hundred commands
+     "told": [["find", "HostUnreachable", ["RetryableWriteError"], 2]]}  commands that failed until now, and how
     {"event": "lost", "client": 3}          a command got no answer in time, or its connection ended
     {"event": "done",
      "counts": [["find", "shop", "people", "read", 7]],      commands by database, collection and call site, as the driver told them
      "acts": {"read": 7}, "failed": {"tail": {"AutoReconnect": 1}},      what was done, and what came of it
-     "told": [["find", "HostUnreachable", ["RetryableWriteError"], 2]],  commands that failed, and how
+     "told": [...],                         commands that failed
      "errors": [...],                       the first of them, in words
      "foreign": [...],                      what was another client's, or nobody's
      "slowest": 0.5}                        seconds that the longest act took
@@ -56,6 +57,10 @@ class Heard:
     def of(self, client):
         return HeardOf(self, client)
 
+    def rows(self):
+        """Commands that failed. For whoever holds the lock."""
+        return [[command, name, list(labels), count] for (command, name, labels), count in sorted(self.told.items())]
+
 
 class HeardOf(monitoring.CommandListener):
     def __init__(self, all_of_them, client):
@@ -70,8 +75,9 @@ class HeardOf(monitoring.CommandListener):
             self.all.total += 1
             self.all.counts[key] += 1
             total = self.all.total
+            told = self.all.rows()
         if total % 100 == 0:
-            say(event="sent", total=total)
+            say(event="sent", total=total, told=told)
 
     def succeeded(self, event):
         pass
@@ -196,7 +202,7 @@ def main():
         acts=outcomes.acts,
         failed=outcomes.failed,
         errors=outcomes.errors[:20],
-        told=[[command, name, list(labels), count] for (command, name, labels), count in sorted(heard.told.items())],
+        told=heard.rows(),
         foreign=outcomes.foreign[:20],
         slowest=outcomes.slowest,
     )

@@ -1,6 +1,7 @@
 //! `mongo_clients.py` and `mongo_clients.mjs`
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     time::{Duration, Instant},
 };
@@ -15,6 +16,8 @@ pub type Counts = BTreeMap<[String; 4], u64>;
 /// Clients that work until this is dropped.
 pub struct MongoClients {
     script: Script,
+    /// The last that was said of commands that failed.
+    told: RefCell<Value>,
 }
 
 /// What the clients say at their end; the script says what there is.
@@ -30,14 +33,14 @@ impl MongoClients {
     #[must_use]
     pub fn start(settings: &Value) -> Option<Self> {
         let script = Script::start(&python()?, "mongo_clients.py", &[settings.to_string()]);
-        Some(Self { script })
+        Some(Self { script, told: RefCell::default() })
     }
 
     /// Those of the driver for Node. `None`: there is no Node, or no driver for it.
     #[must_use]
     pub fn start_node(settings: &Value) -> Option<Self> {
         let script = Script::start_node(&node_folder()?, "mongo_clients.mjs", &[settings.to_string()]);
-        Some(Self { script })
+        Some(Self { script, told: RefCell::default() })
     }
 
     /// Waits until all of them have begun.
@@ -51,8 +54,15 @@ impl MongoClients {
         let mut until = None;
         self.heard("more commands", |line| {
             let total = line["total"].as_u64()?;
+            self.told.replace(line["told"].clone());
             (total >= *until.get_or_insert(total + more)).then_some(())
         });
+    }
+
+    /// Whether a write had failed with that error by the end of the last [`Self::goes_on`].
+    #[must_use]
+    pub fn has_told(&self, error: &str) -> bool {
+        !writes_told(&self.told.borrow(), error).is_empty()
     }
 
     /// Waits until commands of so many different clients got no answer.
@@ -115,6 +125,12 @@ impl Outcome {
         assert_eq!(self.value["foreign"], json!([]));
     }
 
+    /// Writes that failed with that error: rows of the command, the error, its labels and how often.
+    #[must_use]
+    pub fn writes_told(&self, error: &str) -> Vec<&Value> {
+        writes_told(&self.value["told"], error)
+    }
+
     /// Acts that were done, or failed.
     #[must_use]
     pub fn done(&self, act: &str) -> u64 {
@@ -126,4 +142,11 @@ impl Outcome {
     pub fn slowest(&self) -> Duration {
         Duration::from_secs_f64(self.value["slowest"].as_f64().unwrap())
     }
+}
+
+fn writes_told<'a>(rows: &'a Value, error: &str) -> Vec<&'a Value> {
+    // Of these all that wait for a reply can be tried again; `delete` may be of many.
+    let names = ["insert", "update", "findAndModify", "commitTransaction"];
+    let is_meant = |row: &&Value| names.iter().any(|name| row[0] == *name) && row[1] == error;
+    rows.as_array().into_iter().flatten().filter(is_meant).collect()
 }
