@@ -8,7 +8,7 @@ use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
 use super::{client, nothing_is_lent, process::Process, proxy, replica_set, uri};
-use crate::support::{Proxy, long};
+use crate::support::{Proxy, eventually, long};
 
 const POOL: &str = ", pool: { cluster: mongo, queue_timeout: 20s }";
 const FEW: &str = ", connect_timeout: 1s, circuit_breakers: { connections: 6, pending: 10000 }";
@@ -96,8 +96,7 @@ fn expect_clean(set: &Deployment) {
 #[tokio::test(flavor = "multi_thread")]
 async fn elections_are_tried_over_by_drivers() {
     let (set, proxy) = replica_set(2, POOL, FEW).await;
-    // Each worker of the proxy is told by an error of its own, so that one more try may not be enough.
-    let outcome = meanwhile(&proxy, "&timeoutMS=20000", async |working| {
+    let outcome = meanwhile(&proxy, "", async |working| {
         working.goes_on().await;
         let mut election = 0;
         while !working.is_enough(election, "NotWritablePrimary") {
@@ -110,6 +109,26 @@ async fn elections_are_tried_over_by_drivers() {
     expect_tried_again(&outcome, &[]);
     let refused = told_to_try_again(&outcome, "NotWritablePrimary");
     assert!(refused > 0, "{:#}", outcome.value);
+    expect_clean(&set);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_there_is_no_primary_operations_wait() {
+    let (set, proxy) = replica_set(2, POOL, FEW).await;
+    let outcome = meanwhile(&proxy, "", async |working| {
+        for election in 1..=times() {
+            working.goes_on().await;
+            set.set_primary(None);
+            eventually("somebody waits for a primary", async || {
+                (proxy.metric("mongo_pool_searching", &[]).await > 0.0).then_some(())
+            })
+            .await;
+            set.set_primary(Some(election % 2));
+        }
+        working.goes_on().await;
+    });
+    let Some(outcome) = outcome.await else { return };
+    expect_tried_again(&outcome, &[]);
     expect_clean(&set);
 }
 
@@ -131,8 +150,7 @@ async fn connections_that_are_cut_are_tried_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_dies_is_followed_to_the_next_one() {
     let (set, proxy) = replica_set(2, POOL, FEW).await;
-    // Drivers try again as long as they have time.
-    let outcome = meanwhile(&proxy, "&timeoutMS=20000", async |working| {
+    let outcome = meanwhile(&proxy, "", async |working| {
         for election in 1..=times() {
             working.goes_on().await;
             let (next, old) = (election % 2, (election + 1) % 2);
@@ -180,7 +198,7 @@ async fn expect_sound(server: &Process) {
 async fn a_server_that_is_killed_is_missed_until_the_next_one_is_there() {
     let mut server = Process::start().await;
     let proxy = proxy(server.address, POOL, FEW).await;
-    let outcome = meanwhile(&proxy, "&timeoutMS=20000", async |working| {
+    let outcome = meanwhile(&proxy, "", async |working| {
         working.goes_on().await;
         let mut killed = 0;
         while !working.is_enough(killed, "HostUnreachable") {

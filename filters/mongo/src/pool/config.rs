@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fyke_sdk::units::optional_duration;
+use fyke_sdk::units::{duration, optional_duration};
 use fyke_sdk::{ConfigError, FilterConfig};
 use serde::Deserialize;
 
@@ -48,12 +48,21 @@ pub struct Pool {
     #[config(schema = r#""anyOf":[{"type":"string"},{"type":"null"}]"#)]
     #[serde(default, deserialize_with = "optional_duration")]
     pub queue_timeout: Option<Duration>,
+    /// How long an operation waits for a server that can serve it, while a replica set elects a primary or no server can be reached; then it is answered with an
+    /// error that drivers try again. `0s`: not at all. Default: `15s`, as of a mongos (`defaultFindReplicaSetHostTimeoutMS`).
+    #[config(schema = r#""type":"string""#)]
+    #[serde(default = "selection_timeout", deserialize_with = "duration")]
+    pub selection_timeout: Duration,
     /// Connections that cursors which wait for news may have, 0 to 65535; 0: no limit of their own. Default: 0.
     #[serde(default)]
     pub long_lived: u16,
     /// Whether writes go on. Default: `allow`.
     #[serde(default)]
     pub writes: Writes,
+}
+
+fn selection_timeout() -> Duration {
+    Duration::from_secs(15)
 }
 
 fn mongo() -> String {

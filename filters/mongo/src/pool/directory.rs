@@ -1,16 +1,19 @@
 //! Which servers there are, and what they are: learned in handshakes, shared by all workers, and published as the label `role` of each endpoint.
 //!
-//! A worker looks at most once a second at what the others have learned. A server of which nothing is known is asked before
-//! the first operation that could need it: [`Directory::unseen`]. Where one contradicts what is known of it, all of them are asked again.
+//! A worker looks once a second at what the others have learned, and at once when they say that something has changed. A server of which nothing is
+//! known is asked before the first operation that could need it: [`Directory::unseen`]. Where one contradicts what is known of it, all of them are
+//! asked again.
 
 use std::collections::BTreeMap;
 
 use fyke_sdk::{Cluster, ConfigError, Env, Shared, abi};
+use serde::{Deserialize, Serialize};
 
 use super::fleet::{Fleet, Role, ServerFacts};
 
-/// For how long what others have learned is not looked at again, and what is known is not doubted again. Milliseconds.
-const SETTLED: u64 = 1_000;
+/// For how long what others have learned is not looked at again if nobody says so, and what is known is not doubted again that was found to be the
+/// same. Milliseconds.
+pub const SETTLED: u64 = 1_000;
 /// For how long a server that could not be asked is left alone. Milliseconds.
 const PATIENCE: u64 = 5_000;
 /// The label of an endpoint.
@@ -20,13 +23,29 @@ pub const LABEL: &str = "role";
 pub struct Directory {
     cluster: Cluster,
     shared: Shared<BTreeMap<String, ServerFacts>>,
+    /// How often what is shared has changed.
+    changes: Shared<u64>,
+    /// How many of these were looked at.
+    seen: u64,
     fleet: Fleet,
     /// Addresses of those that get traffic.
     endpoints: Vec<String>,
     /// When a server could not be asked.
     failed: BTreeMap<String, u64>,
     looked: u64,
-    doubted: u64,
+    /// The last time that all was doubted, by any worker.
+    doubts: Shared<Doubt>,
+    /// By this one, where nothing is shared.
+    doubted: Option<Doubt>,
+    /// When somebody who waits for a server asked all of them.
+    asked: u64,
+}
+
+/// What was not relied on any more, and since when.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Doubt {
+    at: u64,
+    roles: BTreeMap<String, Role>,
 }
 
 impl Directory {
@@ -36,8 +55,19 @@ impl Directory {
     /// The host refuses it.
     pub fn new(cluster: Cluster, env: &mut Env) -> Result<Self, ConfigError> {
         let shared = env.shared(&format!("mongo.fleet.{}", cluster.name()))?;
-        let failed = BTreeMap::new();
-        Ok(Self { cluster, shared, fleet: Fleet::default(), endpoints: Vec::new(), failed, looked: 0, doubted: 0 })
+        Ok(Self {
+            doubts: env.shared(&format!("mongo.doubt.{}", cluster.name()))?,
+            changes: env.shared(&format!("mongo.changes.{}", cluster.name()))?,
+            cluster,
+            shared,
+            seen: 0,
+            fleet: Fleet::default(),
+            endpoints: Vec::new(),
+            failed: BTreeMap::new(),
+            looked: 0,
+            doubted: None,
+            asked: 0,
+        })
     }
 
     /// What the servers are.
@@ -52,8 +82,26 @@ impl Directory {
         }
     }
 
+    /// Looks at what other workers have learned, if they have.
+    pub fn catch_up(&mut self, now: u64) {
+        if self.changes() != self.seen {
+            self.look(now);
+        }
+    }
+
+    fn changes(&self) -> u64 {
+        self.changes.load().ok().flatten().unwrap_or(0)
+    }
+
+    /// Tells the other workers that what is shared is something else now. After it is.
+    fn changed(&mut self) {
+        // Where nothing is shared, or too many do the same, they notice by themselves.
+        let _ = self.changes.update(|changes| changes.unwrap_or(0).wrapping_add(1));
+    }
+
     fn look(&mut self, now: u64) {
         self.looked = now;
+        self.seen = self.changes();
         // A host that does not say leaves everything to the load balancer, and to what handshakes say.
         if let Ok(endpoints) = self.cluster.endpoints() {
             self.endpoints = endpoints.into_iter().filter(|one| one.healthy).map(|one| one.address).collect();
@@ -81,12 +129,16 @@ impl Directory {
     pub fn observe(&mut self, server: &str, facts: ServerFacts) {
         self.failed.remove(server);
         self.label(server, facts.role.label());
+        let mut is_new = false;
         let _ = self.shared.update(|known| {
             let mut known = known.unwrap_or_default();
-            known.insert(server.to_owned(), facts.clone());
+            is_new = known.insert(server.to_owned(), facts.clone()).is_none_or(|before| before != facts);
             known
         });
         self.fleet.observe(server, facts);
+        if is_new {
+            self.changed();
+        }
     }
 
     /// A server is of a kind that serves nobody.
@@ -97,6 +149,10 @@ impl Directory {
 
     /// A server could not be asked: it is not what it was.
     pub fn failed(&mut self, server: &str, now: u64) {
+        // What serves nobody was not relied on, and is not asked again and again.
+        if self.fleet.role(server) != Some(Role::Other) {
+            self.doubt(server);
+        }
         self.failed.insert(server.to_owned(), now);
         self.label(server, "");
     }
@@ -110,16 +166,60 @@ impl Directory {
                 known.remove(server);
                 known
             });
+            self.changed();
         }
     }
 
-    /// What is known of any server is not to be relied on; not more often than once a second.
-    pub fn doubt_all(&mut self, now: u64) {
-        if now.saturating_sub(self.doubted) >= SETTLED {
-            self.doubted = now;
-            self.fleet.forget_all();
-            let _ = self.shared.update(|_| BTreeMap::new());
+    /// A server says that it is not the primary. Whoever knows that already, or has asked since, need not ask again.
+    pub fn not_primary(&mut self, server: &str, now: u64) {
+        self.catch_up(now);
+        if self.fleet.role(server) == Some(Role::Primary) {
+            self.doubt_all(now);
         }
+    }
+
+    /// What is known of any server is not to be relied on. Not more often than once a second if it is the same each time.
+    pub fn doubt_all(&mut self, now: u64) {
+        let doubt = Doubt { at: now, roles: self.fleet.roles() };
+        let last = self.doubts.load().ok().flatten().or_else(|| self.doubted.take());
+        if last.is_some_and(|last| now.saturating_sub(last.at) < SETTLED && last.roles == doubt.roles) {
+            return;
+        }
+        let _ = self.doubts.update(|_| doubt.clone());
+        self.doubted = Some(doubt);
+        self.fleet.forget_all();
+        let _ = self.shared.update(|_| BTreeMap::new());
+        self.changed();
+    }
+
+    /// Whether a server is known that may serve whoever needs one of these roles, or any if there are none.
+    pub fn may_serve(&self, role: Option<Role>, or: Option<Role>) -> bool {
+        if role.is_some() {
+            return [role, or].into_iter().flatten().any(|role| self.fleet.has(role));
+        }
+        // Which are to be asked is known once they were looked at.
+        self.endpoints.is_empty() || self.endpoints.iter().any(|server| !self.failed.contains_key(server))
+    }
+
+    /// Servers that somebody asks who waits for one, the last one first; nobody else does within so many milliseconds, and gets none.
+    pub fn ask_anew(&mut self, now: u64, pause: u64) -> Vec<String> {
+        if now.saturating_sub(self.asked) < pause && self.asked > 0 {
+            return Vec::new();
+        }
+        self.asked = now;
+        self.look(now);
+        // Those that could not be asked a moment ago may take long again.
+        let (mut servers, others): (Vec<_>, Vec<_>) =
+            self.endpoints.iter().cloned().partition(|server| self.failed.contains_key(server));
+        servers.extend(others);
+        servers
+    }
+
+    /// The server that a text is about.
+    pub fn named_in(&self, text: &str) -> Option<&str> {
+        // A host that does not say which endpoints there are names those that were heard.
+        let named = self.endpoints.iter().chain(self.fleet.addresses()).filter(|server| text.contains(&***server));
+        named.max_by_key(|server| server.len()).map(String::as_str)
     }
 
     /// A server to be asked before others are used.
@@ -137,7 +237,7 @@ impl Directory {
     }
 }
 
-/// The wall clock, in milliseconds since 1970.
+/// A clock that only goes forward, in milliseconds. Zero: the host shows none.
 pub fn now() -> u64 {
-    abi::now() / 1_000_000
+    abi::monotonic() / 1_000_000
 }

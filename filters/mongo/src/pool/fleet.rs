@@ -181,11 +181,19 @@ impl Fleet {
         self.learn();
     }
 
-    /// The server that has a role, if it is the only one.
-    pub fn only(&self, role: Role) -> Option<&str> {
-        let mut all = self.servers.iter().filter(|(_, facts)| facts.role == role);
-        let (server, _) = all.next()?;
-        all.next().is_none().then_some(server)
+    /// Whether a server has a role.
+    pub fn has(&self, role: Role) -> bool {
+        self.servers.values().any(|facts| facts.role == role)
+    }
+
+    /// Their addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = &String> {
+        self.servers.keys()
+    }
+
+    /// What they are.
+    pub fn roles(&self) -> BTreeMap<String, Role> {
+        self.servers.iter().map(|(server, facts)| (server.clone(), facts.role)).collect()
     }
 
     /// What a server is, if it was heard.
@@ -200,12 +208,11 @@ impl Fleet {
     }
 
     fn learn(&mut self) {
-        let has = |role| self.servers.values().any(|facts| facts.role == role);
-        self.topology = if has(Role::Primary) || has(Role::Secondary) {
+        self.topology = if self.has(Role::Primary) || self.has(Role::Secondary) {
             Topology::ReplicaSet
-        } else if has(Role::Mongos) {
+        } else if self.has(Role::Mongos) {
             Topology::Sharded
-        } else if has(Role::Standalone) {
+        } else if self.has(Role::Standalone) {
             Topology::Standalone
         } else {
             Topology::Unknown
@@ -298,10 +305,10 @@ mod tests {
         fleet.forget("b");
         assert_eq!(fleet.limits(Limits::default()).max_wire_version, 25);
         assert_eq!((fleet.role("a"), fleet.role("b")), (Some(Role::Primary), None));
-        assert_eq!((fleet.only(Role::Primary), fleet.only(Role::Secondary)), (Some("a"), None));
+        assert_eq!((fleet.has(Role::Primary), fleet.has(Role::Secondary)), (true, false));
         // While none is known, nobody is told less than before.
         fleet.forget_all();
-        assert_eq!((fleet.topology(), fleet.only(Role::Primary)), (Topology::Unknown, None));
+        assert_eq!((fleet.topology(), fleet.has(Role::Primary)), (Topology::Unknown, false));
         assert_eq!(fleet.limits(Limits::default()).max_wire_version, 25);
     }
 

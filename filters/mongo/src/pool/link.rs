@@ -5,9 +5,13 @@
 use fyke_sdk::tcp::{self, show_again};
 use fyke_sdk::{Data, LeaseRefused, LeaseToken, Leased, Result, Side, abi};
 
+use super::directory::SETTLED;
+use super::election::Search;
 use super::exchange::{Exchange, Failure, Lease, Target, Upstream};
+use super::facts::Command;
 use super::failure::{Breakage, LeaseFailure};
 use super::greeting::failure;
+use super::operation::Operation;
 use super::service::Service;
 use super::stats::Counted;
 use super::ways::Destination;
@@ -27,6 +31,12 @@ pub struct Link {
     pub(super) to: Destination,
     /// What the exchange wants, while it is asked for.
     wanted: Option<Lease>,
+    /// While the operation at hand waits for a server that may serve it.
+    pub(super) search: Option<Search>,
+    /// Servers that are asked what they are before, whatever is known of them. The last one first.
+    pub(super) to_ask: Vec<String>,
+    /// Where operations go has changed while this one waited: it begins anew.
+    pub(super) begins_anew: bool,
     /// So many bytes of the client come next that go nowhere.
     pub(super) swallow: u64,
     /// Not all of the request was here when it was let go, and nobody knows how much of it is.
@@ -74,6 +84,8 @@ pub enum Stage {
     Greeting(String),
     /// Asked for, for the request that waits.
     Asking,
+    /// Nobody can serve the request; it is tried again now and then.
+    Searching,
     /// Lent: the request is on its way or answered in part.
     Lent(String),
 }
@@ -92,6 +104,18 @@ impl Link {
         }
     }
 
+    /// A server has said what it is, or will not.
+    pub(super) fn is_asked(&mut self, server: &str) {
+        self.to_ask.retain(|other| other != server);
+    }
+
+    /// The request at hand, which waits for a connection, is looked at anew.
+    pub(super) fn begin_anew(&mut self) -> Result<()> {
+        self.exchange.withdraw();
+        self.begins_anew = true;
+        show_again(Side::Downstream)
+    }
+
     pub(super) fn close(&mut self, why: &str) {
         self.stage = Stage::Idle;
         if let Some(loan) = self.loan.take() {
@@ -103,11 +127,20 @@ impl Link {
 impl Mongo {
     /// Asks for a connection, and before for one to a server of which nothing is known.
     pub(super) fn ask(&self, pool: &Service, link: &mut Link, cx: &mut Connection, lease: Lease) -> Result<()> {
+        let now = directory::now();
+        let mut directory = pool.directory(link.to).borrow_mut();
+        directory.catch_up(now);
+        if link.search.as_ref().is_some_and(|search| search.is_over(now)) || directory.may_serve(lease.role(), lease.or)
+        {
+            // What was asked for is known, or comes too late.
+            link.to_ask.clear();
+        }
         let unseen = match lease.target {
             // Whoever has a cursor or transaction has it, whatever it is now.
             Target::Server(_) => None,
-            Target::Any | Target::Label(_) => pool.directory(link.to).borrow().unseen(directory::now()),
+            Target::Any | Target::Label(_) => link.to_ask.last().cloned().or_else(|| directory.unseen(now)),
         };
+        drop(directory);
         let request = unseen.as_ref().map_or_else(|| pool.lease(link.to, &lease), |server| pool.probe(link.to, server));
         link.wanted = Some(lease);
         match request.ask() {
@@ -121,7 +154,7 @@ impl Mongo {
                 // A cluster that was not there when this client connected; its next connection knows it.
                 let is_switched = link.to.way > 0;
                 let why = if is_switched { LeaseFailure::Draining } else { LeaseFailure::NoEndpoint };
-                self.not_leased(pool, link, cx, why, "")
+                self.refused(pool, link, cx, why)
             }
         }
     }
@@ -151,8 +184,12 @@ impl Mongo {
             (Stage::Probing(server), Ok(lease)) => {
                 link.loan = Some(Loan { token: lease.token, _counted: pool.stats.has() });
                 let now = directory::now();
-                if pool.directory(link.to).borrow_mut().knows(&server, now) {
+                let is_asked_anew = link.to_ask.last() == Some(&server);
+                // A new connection has told while it was made.
+                let is_told = is_asked_anew && !lease.reused;
+                if is_told || !is_asked_anew && pool.directory(link.to).borrow_mut().knows(&server, now) {
                     link.release();
+                    link.is_asked(&server);
                     return self.ask_again(pool, link, cx);
                 }
                 data.write(Side::Upstream, Service::question())?;
@@ -160,9 +197,17 @@ impl Mongo {
                 Ok(())
             }
             (Stage::Probing(server), Err(refused)) => {
-                if failure(&refused) != LeaseFailure::QueueFull {
-                    pool.directory(link.to).borrow_mut().failed(&server, directory::now());
+                let why = failure(&refused);
+                if why == LeaseFailure::QueueFull {
+                    return self.not_leased(pool, link, cx, why, &refused.text);
                 }
+                let mut directory = pool.directory(link.to).borrow_mut();
+                // Where all connections are busy, nothing is wrong with the server.
+                if why != LeaseFailure::QueueTimeout || directory.fleet().role(&server).is_none() {
+                    directory.failed(&server, directory::now());
+                }
+                drop(directory);
+                link.is_asked(&server);
                 self.ask_again(pool, link, cx)
             }
             (Stage::Asking, Ok(lease)) => self.lent(pool, link, cx, lease, data),
@@ -184,6 +229,10 @@ impl Mongo {
         if link.introduction == Introduction::Waits {
             link.release();
             return introduced(link);
+        }
+        if is_elsewhere(pool, link, cx) {
+            link.release();
+            return link.begin_anew();
         }
         match pool.with(link.to, |environment| link.exchange.on_leased(&endpoint, environment)) {
             exchange::Leased::Forward => {
@@ -225,25 +274,42 @@ impl Mongo {
         if link.introduction == Introduction::Waits {
             return introduced(link);
         }
-        let role = link.wanted.as_ref().and_then(Lease::role);
         let is_role_moved = matches!(why, LeaseFailure::NoEndpoint | LeaseFailure::Connect);
-        if let Some(role) = role
+        if let Some(wanted) = &link.wanted
+            && link.exchange.is_free()
             && is_role_moved
-            && !std::mem::replace(&mut link.has_doubted, true)
         {
             let now = directory::now();
             let mut directory = pool.directory(link.to).borrow_mut();
+            let unreachable = directory.named_in(text).map(str::to_owned);
+            let doubts = wanted.role().is_some() && !std::mem::replace(&mut link.has_doubted, true);
+            if doubts && directory.may_serve(wanted.role(), None) {
+                directory.doubt_all(now);
+            } else if doubts {
+                link.to_ask = directory.ask_anew(now, SETTLED);
+            }
             // Whoever had the role and cannot be reached is not waited for again before the others were asked.
-            let unreachable = directory.fleet().only(role).filter(|server| text.contains(server)).map(str::to_owned);
-            directory.doubt_all(now);
             if let Some(server) = unreachable {
                 directory.failed(&server, now);
             }
-            let asks = directory.unseen(now).is_some();
+            let asks = doubts && (directory.unseen(now).is_some() || !link.to_ask.is_empty());
             drop(directory);
             if asks {
                 return self.ask_again(pool, link, cx);
             }
+        }
+        let has_another = link.wanted.as_ref().is_some_and(|wanted| wanted.or.is_some());
+        if !has_another && Self::searches(pool, link, cx, why)? {
+            return Ok(());
+        }
+        self.refused(pool, link, cx, why)
+    }
+
+    /// Nothing is lent, and nothing is tried any more, but what the exchange itself knows.
+    fn refused(&self, pool: &Service, link: &mut Link, cx: &mut Connection, why: LeaseFailure) -> Result<()> {
+        link.stage = Stage::Idle;
+        if link.introduction == Introduction::Waits {
+            return introduced(link);
         }
         pool.stats.refused(why);
         let failure = pool.with(link.to, |environment| link.exchange.on_lease_failed(why, environment));
@@ -285,11 +351,13 @@ impl Mongo {
         match &link.stage {
             Stage::Greeting(server) => {
                 pool.directory(link.to).borrow_mut().failed(server, directory::now());
+                let server = server.clone();
+                link.is_asked(&server);
                 link.stage = Stage::Idle;
                 self.ask_again(pool, link, cx)
             }
             Stage::Lent(_) => self.broken(pool, link, cx, Breakage::Closed),
-            Stage::Idle | Stage::Probing(_) | Stage::Asking => Ok(()),
+            Stage::Idle | Stage::Probing(_) | Stage::Asking | Stage::Searching => Ok(()),
         }
     }
 
@@ -339,6 +407,16 @@ impl Mongo {
             link.release();
         }
     }
+}
+
+/// Whether an operation that has waited may not go where it would have gone before.
+pub(super) fn is_elsewhere(pool: &Service, link: &Link, cx: &Connection) -> bool {
+    let is_left = pool.is_left(link.to);
+    if is_left && link.exchange.is_free() {
+        return true;
+    }
+    let command = Command::of(&cx.requests.content);
+    (is_left || pool.denies_writes()) && Operation::of(&command).may_write(command.name)
 }
 
 /// As much as can be known of the servers is known.

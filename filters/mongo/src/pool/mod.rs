@@ -2,7 +2,7 @@
 //!
 //! The host owns sockets, queues, limits and timers; this module owns what MongoDB's protocol says about them. Most of it does
 //! no I/O: time, randomness, stretched keys and storage are handed in, by [`service`] (what the connections of a worker have in common), [`greeting`] (their
-//! handshakes), `requests`, [`link`] and `replies` (one client), [`ways`] (clusters and accounts), [`directory`] (what the servers are), [`store`] (pins that workers share),
+//! handshakes), `requests`, [`link`] and `replies` (one client), [`ways`] (clusters and accounts), [`directory`] (what the servers are), `election` (waiting for one that may serve), [`store`] (pins that workers share),
 //! [`switch`] (what holds for all clients at once) and [`users`] (who may log in).
 //!
 //! - Towards **servers**: [`handshake`] makes a new connection ready (`hello`, then [`scram`] inside of [`sasl`]'s
@@ -21,6 +21,7 @@
 
 pub mod config;
 pub mod directory;
+mod election;
 pub mod errors;
 pub mod exchange;
 pub mod facts;

@@ -33,7 +33,7 @@ impl Mongo {
                 let server = server.clone();
                 self.greeted(pool, link, cx, data, &server)
             }
-            Stage::Idle | Stage::Probing(_) | Stage::Asking => {
+            Stage::Idle | Stage::Probing(_) | Stage::Asking | Stage::Searching => {
                 // Nobody asked for it.
                 data.discard(data.len())?;
                 Ok(TcpFlow::Continue)
@@ -61,6 +61,7 @@ impl Mongo {
         }
         let facts = if length == data.len() { wire::document(data.bytes()).and_then(ServerFacts::read) } else { None };
         data.discard(data.len())?;
+        link.is_asked(server);
         match facts {
             Some(facts) => {
                 link.release();
@@ -151,7 +152,9 @@ impl Mongo {
             self.unreadable_reply(cx);
         }
         match (end.observed, &link.stage) {
-            (Some(Observed::NotPrimary), _) => pool.directory(link.to).borrow_mut().doubt_all(directory::now()),
+            (Some(Observed::NotPrimary), Stage::Lent(server)) => {
+                pool.directory(link.to).borrow_mut().not_primary(server, directory::now());
+            }
             (Some(Observed::ShuttingDown), Stage::Lent(server)) => pool.directory(link.to).borrow_mut().doubt(server),
             _ => {}
         }

@@ -48,6 +48,10 @@ impl Mongo {
                 self.begin(pool, link, cx, data)?;
                 continue;
             }
+            if std::mem::take(&mut link.begins_anew) {
+                self.begin(pool, link, cx, data)?;
+                continue;
+            }
             if patience.is_over() {
                 waits = Some(Patience::PAUSE);
                 break;
@@ -81,6 +85,9 @@ impl Mongo {
                     drop_request(link, cx);
                 }
             }
+        }
+        if let Some(pause) = self.search(pool, link, cx)? {
+            waits = Some(pause);
         }
         self.announce(&operations);
         if Self::has_left(link, data) {
@@ -163,7 +170,8 @@ impl Mongo {
             command: &command,
             document: wire::document(&message).unwrap_or_default(),
         };
-        link.has_doubted = false;
+        (link.has_doubted, link.search) = (false, None);
+        link.to_ask.clear();
         match pool.with(link.to, |environment| link.exchange.on_request(&request, environment)) {
             Decision::Answer(reply) => {
                 pool.stats.answered();

@@ -18,7 +18,7 @@ use super::hello::HelloConfig;
 use super::login::{ClientAuth, Identity};
 use super::operation::Operation;
 use super::stats::Stats;
-use super::store::SharedPins;
+use super::store::{self, SharedPins};
 use super::switch::{Position, Switch};
 use super::users::KnownUsers;
 use super::ways::{Account, Destination, Several, Way};
@@ -35,6 +35,8 @@ pub struct Service {
     pub(super) accounts: Several<Account>,
     switch: Switch,
     queue_timeout: Option<Duration>,
+    /// How long an operation waits for a server that may serve it.
+    pub(super) selection_timeout: Duration,
     long_lived: u32,
     settings: Settings,
     users: RefCell<KnownUsers>,
@@ -77,6 +79,7 @@ impl Service {
             users: RefCell::new(users),
             settings: Settings { hello, limits: Limits::default(), auth },
             queue_timeout: config.queue_timeout,
+            selection_timeout: config.selection_timeout,
             long_lived: config.long_lived.into(),
             stats: Stats::define(prefix, env)?,
             connections: Cell::new(0),
@@ -108,18 +111,18 @@ impl Service {
                 return Some(ErrorReply::new(Code::UNAUTHORIZED, text));
             }
         }
-        let is_denied = operation.may_write(command.name) && self.switch.position().denies_writes;
+        let is_denied = operation.may_write(command.name) && self.denies_writes();
         is_denied.then(|| denied(operation))
     }
 
     /// Where an operation of a client goes. `None`: where this configuration cannot lead.
     pub fn destination(&self, operation: &Operation, who: Option<&Identity>) -> Option<Destination> {
         let account = who.map_or(0, |who| self.users.borrow().account(who));
-        let target = self.switch.position().cluster;
-        let way = self.ways.iter().position(|way| way.cluster.name() == target);
+        let position = self.switch.position();
+        let way = self.ways.iter().position(|way| way.cluster.name() == position.cluster);
         let count = self.ways.iter().count();
         if operation.goes_on() && (count > 1 || way.is_none()) {
-            let now = directory::now();
+            let now = store::now();
             // Where new operations go comes first.
             let all = way.into_iter().chain((0..count).filter(|at| Some(*at) != way));
             let found = all.into_iter().find(|at| self.ways.at(*at).has(account, operation, now));
@@ -135,6 +138,11 @@ impl Service {
         self.ways.at(to.way).cluster.name() != self.switch.position().cluster
     }
 
+    /// Whether nothing may be written.
+    pub fn denies_writes(&self) -> bool {
+        self.switch.position().denies_writes
+    }
+
     /// What is known of the servers there.
     pub fn directory(&self, to: Destination) -> &RefCell<Directory> {
         &self.ways.at(to.way).directory
@@ -147,10 +155,9 @@ impl Service {
 
     /// Runs a step of an exchange.
     pub fn with<T>(&self, to: Destination, step: impl FnOnce(&mut Environment<'_, SharedPins, KnownUsers>) -> T) -> T {
-        let now = directory::now();
         let way = self.ways.at(to.way);
         let mut directory = way.directory.borrow_mut();
-        directory.refresh(now);
+        directory.refresh(directory::now());
         let mut pins = way.pins(to.account).borrow_mut();
         let mut users = self.users.borrow_mut();
         let before = pins.counts();
@@ -159,7 +166,7 @@ impl Service {
             pins: &mut pins,
             fleet: directory.fleet(),
             users: &mut *users,
-            now,
+            now: store::now(),
         });
         self.stats.pins(before, pins.counts());
         outcome

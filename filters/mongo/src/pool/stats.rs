@@ -19,6 +19,7 @@ pub struct Stats {
     here: Counter<1>,
     pins: Counter<2>,
     waiting: Rc<Gauge<0>>,
+    searching: Rc<Gauge<0>>,
     lent: Rc<Gauge<0>>,
 }
 
@@ -55,6 +56,7 @@ impl Stats {
             handshakes: env.counter("mongo_pool_handshakes_total", ["mongo_prefix", "outcome"])?,
             pins: env.counter("mongo_pool_pins_total", ["mongo_prefix", "event"])?,
             waiting: Rc::new(env.gauge("mongo_pool_waiting", [])?),
+            searching: Rc::new(env.gauge("mongo_pool_searching", [])?),
             lent: Rc::new(env.gauge("mongo_pool_lent", [])?),
             here: env.counter("mongo_pool_answered_total", ["mongo_prefix"])?,
         })
@@ -63,6 +65,11 @@ impl Stats {
     /// Somebody waits for a connection.
     pub fn waits(&self) -> Counted {
         Counted::new(&self.waiting)
+    }
+
+    /// Somebody waits for a server that can serve it.
+    pub fn searches(&self) -> Counted {
+        Counted::new(&self.searching)
     }
 
     /// Somebody has one.

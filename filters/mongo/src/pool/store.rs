@@ -34,7 +34,7 @@ impl Pins for SharedPins {
             self.local.put(key, value, expires);
             return;
         }
-        let milliseconds = expires.saturating_sub(super::directory::now()).max(1);
+        let milliseconds = expires.saturating_sub(now()).max(1);
         let arguments = [&milliseconds.to_le_bytes(), name.as_bytes()].concat();
         // A host that lets nothing expire keeps it until it is removed.
         let _ = abi::call_foreign_function(EXPIRE, &arguments);
@@ -55,4 +55,9 @@ fn name(key: &[u8]) -> String {
     let mut name = PREFIX.to_owned();
     BASE64URL_NOPAD.encode_append(key, &mut name);
     name
+}
+
+/// The wall clock, in milliseconds since 1970: whoever shares pins expires them by it.
+pub fn now() -> u64 {
+    abi::now() / 1_000_000
 }

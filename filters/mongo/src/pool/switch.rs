@@ -4,7 +4,7 @@
 //! where its switch stands in the data that workers and generations of a filter share, once, as soon as it serves; and everybody looks there a
 //! few times a second. The last one that began to serve has the say, also when it is an older configuration that came back (`fyke rollback`).
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::future::ready;
 use std::rc::Rc;
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Switch {
     }
 
     /// How it stands.
-    pub fn position(&self) -> Position {
+    pub fn position(&self) -> Ref<'_, Position> {
         let now = abi::monotonic();
         let mut seen = self.seen.borrow_mut();
         if seen.0 == 0 || now.saturating_sub(seen.0) >= FRESH {
@@ -61,7 +61,8 @@ impl Switch {
                 seen.1 = position;
             }
         }
-        seen.1.clone()
+        drop(seen);
+        Ref::map(self.seen.borrow(), |seen| &seen.1)
     }
 }
 

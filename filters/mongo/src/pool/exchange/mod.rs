@@ -31,6 +31,7 @@ mod tests;
 use super::errors::{ErrorReply, Form};
 use super::facts::Reply;
 use super::failure::{Breakage, LeaseFailure, Sent, broken, not_sent};
+use super::fleet::Topology;
 use super::login::{Identity, Login, Users};
 use super::operation::Operation;
 use super::pins::{PinReason, Pins, Route};
@@ -106,6 +107,29 @@ impl Exchange {
             State::Idle => false,
             State::Leasing { ask, .. } | State::Sending { ask, .. } | State::Awaiting { ask, .. } => !ask.more_to_come,
         }
+    }
+
+    /// Whether it waits for a connection, and any server may have what it needs.
+    pub fn is_free(&self) -> bool {
+        matches!(&self.state, State::Leasing { lease, .. } if !matches!(lease.target, Target::Server(_)))
+    }
+
+    /// The operation that waits for a connection is withdrawn: nothing of it was sent.
+    pub fn withdraw(&mut self) {
+        if matches!(self.state, State::Leasing { .. }) {
+            self.state = State::Idle;
+        }
+    }
+
+    /// The lease for the operation that waits for one, by what is known now. `None`: none waits, or it is pinned to a server.
+    pub fn lease_anew(&mut self, topology: Topology) -> Option<Lease> {
+        let is_free = self.is_free();
+        let State::Leasing { ask, lease, again } = &mut self.state else { return None };
+        if is_free {
+            *lease = Lease::of(&ask.operation, Route::Free, ask.exhaust_allowed, topology);
+            *again = false;
+        }
+        is_free.then(|| lease.clone())
     }
 
     /// Takes a request, as soon as its command is known.

@@ -38,7 +38,9 @@ fn a_refused_lease_is_an_error_that_drivers_try_again() {
         (Reason::Connect, 6, &[]),
         (Reason::NoEndpoint, 6, &[]),
     ] {
-        let host = known();
+        let host = pool(r#"{"pool": {"cluster": "db", "selection_timeout": "0s"}}"#);
+        opened(&host, PRIMARY);
+        opened(&host, SECONDARY);
         let (client, _) = host.connect();
         host.send(Downstream, client, &[find(1), find(2)].concat(), false);
         host.refuse(client, reason, "");

@@ -124,7 +124,7 @@ proptest! {
         host.close(Downstream, client);
         host.finish(client);
         prop_assert_eq!(host.connections(), 0);
-        for gauge in ["mongo_pool_lent", "mongo_pool_waiting", "mongo_op_query_active"] {
+        for gauge in ["mongo_pool_lent", "mongo_pool_waiting", "mongo_pool_searching", "mongo_op_query_active"] {
             prop_assert_eq!(count(gauge), 0, "{}", gauge);
         }
     }

@@ -19,7 +19,7 @@ fn stored(key: &[u8]) -> Value {
 /// `ann` may everything, as the pool's own user; `bob` may name databases that begin with `shop`, as another one.
 fn guarded() -> TcpHost<Mongo> {
     let configuration = json!({ "pool": {
-        "cluster": "db", "user": "proxy", "password": "x", "clients": "scram",
+        "cluster": "db", "user": "proxy", "password": "x", "clients": "scram", "selection_timeout": "0s",
         "users": {
             "ann": { "scram_sha_256": stored(&KEY) },
             "bob": {

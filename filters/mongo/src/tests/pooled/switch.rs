@@ -164,3 +164,47 @@ fn it_is_looked_at_ten_times_a_second() {
     host.advance(LOOKED_AT_AGAIN);
     exchange(&host, client, OTHER, &find(4), &found(4, 0));
 }
+
+#[test]
+fn what_waits_when_it_is_thrown_goes_where_operations_go_then() {
+    let insert = command(1, &session(doc! { "insert": "users" }, 1));
+    let ok = reply(1, &doc! { "n": 1, "ok": 1.0 });
+    // For a connection.
+    let host = two("");
+    let (client, _) = host.connect();
+    host.send(Downstream, client, &insert, false);
+    switch(&host, "new", false);
+    host.lend(client, PRIMARY);
+    assert_eq!(host.take(Downstream, client), b"", "nothing is written to the old cluster");
+    assert_eq!(goes_to(&host, client).0, "new");
+    host.lend(client, OTHER);
+    assert_eq!(host.take(Downstream, client), insert);
+    host.send(Upstream, client, &ok, false);
+    assert_eq!(host.take(Upstream, client), ok);
+    // For a primary.
+    let host = two("");
+    let (client, _) = host.connect();
+    host.send(Downstream, client, &insert, false);
+    refuse_all(&host, client);
+    assert_eq!(count("mongo_pool_searching"), 1);
+    switch(&host, "new", false);
+    assert_eq!(goes_to(&host, client).0, "new");
+    host.lend(client, OTHER);
+    assert_eq!(host.take(Downstream, client), insert);
+    assert_eq!(count("mongo_pool_searching"), 0);
+    // Writes end, and reads go on.
+    let host = two("");
+    let (client, _) = host.connect();
+    for (request, is_written) in [(&insert, true), (&find(2), false)] {
+        switch(&host, "db", false);
+        host.send(Downstream, client, request, false);
+        switch(&host, "db", true);
+        host.lend(client, PRIMARY);
+        if is_written {
+            assert_eq!(host.take(Downstream, client), b"");
+            assert_eq!(told(&host, client).0, 10107);
+        } else {
+            assert_eq!(host.take(Downstream, client), *request);
+        }
+    }
+}
