@@ -18,7 +18,7 @@ use crate::{
     filter::chain::Chain,
     upstream::dispatch::Purpose,
     wasm::{
-        exchange::{Direction, Half},
+        exchange::{Direction, Half, Waiting},
         tap,
     },
 };
@@ -73,6 +73,7 @@ pub(super) fn respond(
     let (status, fields, version, filtered) = {
         let mut exchange = stream.exchange.borrow_mut();
         let exchange = &mut *exchange;
+        exchange.waits_no_more(Waiting::Main);
         tap::sending(exchange);
         let fed = exchange.was_fed(Direction::Response);
         let Some(head) = &mut exchange.response_head else { return Err(Abort("no answer".to_owned())) };

@@ -117,6 +117,7 @@ impl ResponseFlow {
 
 impl Drop for ResponseFlow {
     fn drop(&mut self) {
+        self.stream.exchange.borrow_mut().waits_no_more(Waiting::ResponseBody);
         self.stream.exchange.borrow().connection.answers.end(&self.stream);
         {
             let mut down = self.stream.down.borrow_mut();
@@ -143,14 +144,10 @@ impl Body for ResponseFlow {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = &mut *self;
         let stream = &this.stream;
-        if !this.filtered && stream.keeps_heads() {
-            // A filter of the request may cut the stream off.
-            let mut exchange = stream.exchange.borrow_mut();
-            if exchange.is_interrupted() {
-                drop(exchange);
-                return cut_off(stream);
-            }
-            exchange.wait(Waiting::ResponseBody, cx.waker());
+        // A filter of the request may cut the stream off.
+        let may_be_cut = !this.filtered && stream.keeps_heads();
+        if may_be_cut && stream.exchange.borrow().is_interrupted() {
+            return cut_off(stream);
         }
         let mut down = stream.down.borrow_mut();
         if down.given_up.is_some() {
@@ -170,6 +167,9 @@ impl Body for ResponseFlow {
         down.waiting = polled.is_pending();
         match &polled {
             Poll::Pending => {
+                if may_be_cut {
+                    stream.exchange.borrow_mut().wait(Waiting::ResponseBody, cx.waker());
+                }
                 if down.source.is_none() {
                     down.settle();
                 }

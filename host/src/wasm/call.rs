@@ -458,22 +458,15 @@ impl Host for Call<'_> {
 
     fn property(&mut self, cx: ContextId, path: &[u8], out: &mut Vec<u8>) -> Status {
         let root = self.root(cx);
-        let settings = self.slot.settings(root).cloned();
-        let env = self.env;
+        let (env, slot) = (self.env, self.slot);
+        let settings = slot.settings(root);
         let found = properties::of_plugin(
             path,
-            settings.as_deref(),
+            settings.map(|settings| &**settings),
             &env.node,
             env.tracer.as_ref().map(|tracer| tracer.sample),
             out,
-        ) || self
-            .stream(cx, |exchange, _| {
-                if path.starts_with(b"request") {
-                    exchange.request_head.unpack();
-                }
-                properties::of_stream(exchange, path, out)
-            })
-            .unwrap_or(false);
+        ) || self.stream(cx, |exchange, _| properties::of_stream(exchange, path, out)).unwrap_or(false);
         if found { Status::Ok } else { Status::NotFound }
     }
 

@@ -432,15 +432,24 @@ impl Exchange {
 
     /// Remembers whom to wake when a filter lets the stream go on.
     pub fn wait(&mut self, who: Waiting, waker: &Waker) {
-        let [main, request, response] = &mut self.wakers;
-        let place = match who {
-            Waiting::Main => main,
-            Waiting::RequestBody => request,
-            Waiting::ResponseBody => response,
-        };
+        let place = self.waker(who);
         match place {
             Some(old) if old.will_wake(waker) => {}
             _ => *place = Some(waker.clone()),
+        }
+    }
+
+    /// Whoever waited there has what it waited for, or wants it no more: waking it would only have it polled in vain.
+    pub fn waits_no_more(&mut self, who: Waiting) {
+        *self.waker(who) = None;
+    }
+
+    fn waker(&mut self, who: Waiting) -> &mut Option<Waker> {
+        let [main, request, response] = &mut self.wakers;
+        match who {
+            Waiting::Main => main,
+            Waiting::RequestBody => request,
+            Waiting::ResponseBody => response,
         }
     }
 

@@ -43,22 +43,20 @@ fn write_field(
     value: &[u8],
     put: Put,
 ) -> Result<(), Refused> {
-    let value = match scribe {
-        Some(scribe) => scribe.value(value),
-        None => HeaderValue::from_bytes(value).ok(),
-    };
-    let Some(value) = value else { return Err(Refused) };
     if !has_room(fields, key.len() + value.len()) {
         return Err(Refused);
     }
     // By reference: a name that the map has already is not cloned.
-    let write = |name: &HeaderName| match put {
+    let mut write = |name: &HeaderName, value| match put {
         Put::Beside => fields.try_append(name, value).map(|_| ()),
         Put::Instead => fields.try_insert(name, value).map(|_| ()),
     };
     match scribe {
-        Some(scribe) => scribe.name(key, write),
-        None => HeaderName::from_bytes(key).ok().as_ref().map(write),
+        Some(scribe) => scribe.field(key, value, write),
+        None => match (HeaderName::from_bytes(key), HeaderValue::from_bytes(value)) {
+            (Ok(name), Ok(value)) => Some(write(&name, value)),
+            _ => None,
+        },
     }
     .and_then(Result::ok)
     .ok_or(Refused)
@@ -118,7 +116,7 @@ impl RequestHead {
         std::mem::take(&mut self.fields)
     }
 
-    /// Makes the fields readable again, after they were sent.
+    /// Makes the fields writable again, after they were sent. [`Map`]'s methods do so where it takes that.
     #[inline]
     pub fn unpack(&mut self) {
         if let Some(packed) = self.packed.take() {
@@ -129,7 +127,22 @@ impl RequestHead {
     /// `:authority`, empty when there is none.
     #[must_use]
     pub fn authority(&self) -> &[u8] {
-        self.fields.get(HOST).map_or(&[], HeaderValue::as_bytes)
+        self.host().unwrap_or_default()
+    }
+
+    fn host(&self) -> Option<&[u8]> {
+        match &self.packed {
+            Some(packed) => packed.values(HOST.as_str().as_bytes()).next(),
+            None => self.fields.get(HOST).map(HeaderValue::as_bytes),
+        }
+    }
+
+    /// The values of a field, in their order.
+    pub fn values(&self, name: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let packed = self.packed.as_ref().map(|packed| packed.values(name));
+        let name = std::str::from_utf8(name).ok().filter(|_| self.packed.is_none());
+        let fields = name.map(|name| self.fields.get_all(name).iter().map(HeaderValue::as_bytes));
+        packed.into_iter().flatten().chain(fields.into_iter().flatten())
     }
 
     /// Sets `:method`, `:path`, `:authority` or `:scheme`.
@@ -144,6 +157,7 @@ impl RequestHead {
             b":path" => self.path = PathAndQuery::try_from(value).map_err(|_| Refused)?,
             b":scheme" => self.scheme = Scheme::try_from(value).map_err(|_| Refused)?,
             b":authority" => {
+                self.unpack();
                 let value = HeaderValue::from_bytes(value).map_err(|_| Refused)?;
                 if !has_room(&self.fields, HOST.as_str().len() + value.len()) {
                     return Err(Refused);
@@ -164,8 +178,9 @@ impl RequestHead {
 
 impl Map for RequestHead {
     fn len(&self) -> usize {
+        let fields = self.packed.as_ref().map_or(self.fields.len(), Packed::count);
         // Three pseudo headers, and the authority stands for `host`.
-        self.fields.len() + 2 + usize::from(self.has_path())
+        fields + 2 + usize::from(self.has_path())
     }
 
     fn for_each(&self, each: &mut dyn FnMut(&[u8], &[u8])) {
@@ -173,10 +188,15 @@ impl Map for RequestHead {
         if self.has_path() {
             each(b":path", self.path.as_str().as_bytes());
         }
-        if let Some(authority) = self.fields.get(HOST) {
-            each(b":authority", authority.as_bytes());
+        if let Some(authority) = self.host() {
+            each(b":authority", authority);
         }
         each(b":scheme", self.scheme.as_str().as_bytes());
+        for (name, value) in self.packed.iter().flat_map(Packed::iter) {
+            if name != HOST.as_str().as_bytes() {
+                each(name, value);
+            }
+        }
         for (name, value) in &self.fields {
             if name != HOST {
                 each(name.as_str().as_bytes(), value.as_bytes());
@@ -186,13 +206,16 @@ impl Map for RequestHead {
 
     fn get(&self, key: &[u8]) -> Option<&[u8]> {
         if key.first() != Some(&b':') {
-            return field(&self.fields, key);
+            return match &self.packed {
+                Some(packed) => packed.values(key).next(),
+                None => field(&self.fields, key),
+            };
         }
         match key {
             b":path" if !self.has_path() => None,
             b":path" => Some(self.path.as_str().as_bytes()),
             b":method" => Some(self.method.as_str().as_bytes()),
-            b":authority" => self.fields.get(HOST).map(HeaderValue::as_bytes),
+            b":authority" => self.host(),
             b":scheme" => Some(self.scheme.as_str().as_bytes()),
             _ => None,
         }
@@ -207,6 +230,7 @@ impl Map for RequestHead {
     }
 
     fn remove(&mut self, key: &[u8]) -> Result<(), Refused> {
+        self.unpack();
         if key.first() == Some(&b':') {
             // A request without method, path or scheme is not a request; its authority may go.
             return if key == b":authority" {
@@ -232,6 +256,7 @@ impl Map for RequestHead {
 
 impl Written for RequestHead {
     fn write(&mut self, scribe: Option<&Scribe>, key: &[u8], value: &[u8], put: Put) -> Result<(), Refused> {
+        self.unpack();
         if key.first() == Some(&b':') {
             return self.set_pseudo(key, value);
         }
@@ -436,5 +461,32 @@ mod tests {
         head.for_each(&mut |key, _| keys.push(String::from_utf8_lossy(key).into_owned()));
         assert_eq!(keys, [":method", ":authority", ":scheme"]);
         assert_eq!((head.len(), head.get(b":path")), (keys.len(), None));
+    }
+
+    #[test]
+    fn what_was_sent_reads_as_before_and_can_be_written() {
+        let mut head = RequestHead::new(Method::GET, PathAndQuery::from_static("/"), Scheme::HTTP, HeaderMap::new());
+        for (key, value) in [("host", "a"), ("x-a", "1"), ("x-b", "2"), ("x-a", "3")] {
+            head.add(key.as_bytes(), value.as_bytes()).unwrap();
+        }
+        let mut sent = head.clone();
+        assert_eq!(sent.pack(), head.fields);
+        let all = |head: &RequestHead| {
+            let mut pairs = Vec::new();
+            head.for_each(&mut |key, value| pairs.push((key.to_vec(), value.to_vec())));
+            pairs
+        };
+        assert_eq!((all(&sent), sent.len(), sent.authority()), (all(&head), head.len(), head.authority()));
+        for key in [&b"X-A"[..], b"x-b", b"x-c", b"host", b":authority", b"\xff"] {
+            assert_eq!(sent.get(key), head.get(key), "{key:?}");
+            assert!(sent.values(key).eq(head.values(key)), "{key:?}");
+        }
+        assert!(sent.fields.is_empty(), "reading takes nothing");
+        for head in [&mut sent, &mut head] {
+            head.replace(b"x-b", b"4").unwrap();
+            head.remove(b"x-a").unwrap();
+            head.set_pseudo(b":authority", b"b").unwrap();
+        }
+        assert_eq!((all(&sent), sent.len()), (all(&head), head.len()));
     }
 }

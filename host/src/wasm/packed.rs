@@ -30,6 +30,31 @@ impl Packed {
         Self(bytes)
     }
 
+    /// Names and values, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest = self.0.as_slice();
+        std::iter::from_fn(move || {
+            let (name, others) = rest.split_first_chunk::<4>()?;
+            let (value, others) = others.split_first_chunk::<4>()?;
+            let (name, value) = (u32::from_le_bytes(*name), u32::from_le_bytes(*value) & !SENSITIVE);
+            let (name, others) = others.split_at_checked(name as usize)?;
+            let (value, others) = others.split_at_checked(value as usize)?;
+            rest = others;
+            Some((name, value))
+        })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// The values of a name, in whatever case it is written.
+    pub fn values(&self, name: &[u8]) -> impl Iterator<Item = &[u8]> {
+        self.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
     /// The fields, in their order.
     #[must_use]
     pub fn unpack(self) -> HeaderMap {
@@ -73,7 +98,17 @@ mod tests {
                 value.set_sensitive(*sensitive);
                 fields.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value);
             }
-            let unpacked = Packed::new(&fields).unpack();
+            let packed = Packed::new(&fields);
+            let told: Vec<_> = packed.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+            let all: Vec<_> = fields.iter().map(|(name, value)| (name.as_str().into(), value.as_bytes().to_vec())).collect();
+            prop_assert_eq!((told, packed.count()), (all, fields.len()));
+            for name in fields.keys() {
+                let values: Vec<_> = fields.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+                let capitals = name.as_str().to_ascii_uppercase();
+                prop_assert_eq!(packed.values(capitals.as_bytes()).collect::<Vec<_>>(), values);
+            }
+            prop_assert_eq!(packed.values(b"none-of-them-is-called-so").count(), 0);
+            let unpacked = packed.unpack();
             prop_assert_eq!(&unpacked, &fields);
             for (name, value) in &fields {
                 let same = unpacked.get_all(name).iter().filter(|other| *other == value && other.is_sensitive() == value.is_sensitive());

@@ -67,12 +67,17 @@ fn json_at<'a, 'b>(
 fn fields(out: &mut Vec<u8>, map: Option<&HeaderMap>, name: Option<&[u8]>) -> bool {
     let (Some(map), Some(name)) = (map, name) else { return false };
     let Ok(name) = header::HeaderName::from_bytes(name) else { return false };
+    joined(out, map.get_all(name).iter().map(header::HeaderValue::as_bytes))
+}
+
+/// All values of a field.
+fn joined<'a>(out: &mut Vec<u8>, values: impl Iterator<Item = &'a [u8]>) -> bool {
     let mut found = false;
-    for value in map.get_all(name) {
+    for value in values {
         if found {
             out.push(b',');
         }
-        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(value);
         found = true;
     }
     found
@@ -308,12 +313,12 @@ fn request(exchange: &Exchange, part: &[u8], name: Option<&[u8]>, out: &mut Vec<
         b"method" => text(out, head.method.as_str()),
         b"headers" => match name {
             Some(name) if name.first() == Some(&b':') => optional(out, head.get(name)),
-            Some(name) => fields(out, Some(&head.fields), Some(name)),
+            Some(name) => joined(out, head.values(name)),
             None => pairs(out, head),
         },
-        b"referer" => fields(out, Some(&head.fields), Some(b"referer")),
-        b"useragent" => fields(out, Some(&head.fields), Some(b"user-agent")),
-        b"id" => fields(out, Some(&head.fields), Some(b"x-request-id")),
+        b"referer" => joined(out, head.values(b"referer")),
+        b"useragent" => joined(out, head.values(b"user-agent")),
+        b"id" => joined(out, head.values(b"x-request-id")),
         b"time" => time(exchange, out),
         b"protocol" => text(out, protocol(exchange.version)),
         b"duration" => duration(exchange, out),

@@ -1,8 +1,8 @@
-//! Writes header fields for guests: a worker's stock of names and one piece of memory for many values.
+//! Writes header fields for guests: a worker's stock of names, each with the value that it always has, and one piece of memory for other values.
 //!
-//! A filter writes the same few names on every request, and `http` allocates for each name that it does not know, for each value,
-//! and once more for either when the map is copied. Here a known name is one comparison and a counter, and a short value is a
-//! slice of a block that many values share.
+//! A filter writes the same few names on every request, most of them with the same value, and `http` allocates for each name that it does not know,
+//! for each value, and once more for either when the map is copied. Here a known name or value is one comparison and a counter, and a short value that
+//! is new is a slice of a block that many values share.
 
 use std::cell::RefCell;
 
@@ -17,16 +17,27 @@ const LONGEST_NAME: usize = 64;
 const BLOCK: usize = 8 * 1024;
 /// Longer values have memory of their own, so that none of them keeps a block alive.
 const LONGEST_VALUE: usize = 256;
+/// Longer values are not kept.
+const LONGEST_KEPT: usize = 48;
 
 /// One worker's.
 pub struct Scribe {
-    names: RefCell<Vec<Option<HeaderName>>>,
+    known: RefCell<Vec<Option<Known>>>,
     block: RefCell<BytesMut>,
+}
+
+/// A name that has been written.
+struct Known {
+    name: HeaderName,
+    /// The value that it had twice in a row, with memory of its own.
+    usual: Option<HeaderValue>,
+    /// The last one.
+    last: ([u8; LONGEST_KEPT], usize),
 }
 
 impl Default for Scribe {
     fn default() -> Self {
-        Self { names: RefCell::new(vec![None; NAMES]), block: RefCell::default() }
+        Self { known: RefCell::new((0..NAMES).map(|_| None).collect()), block: RefCell::default() }
     }
 }
 
@@ -37,25 +48,28 @@ impl std::fmt::Debug for Scribe {
 }
 
 impl Scribe {
-    /// Gives `f` a field's name. `None`: it is not one.
-    pub fn name<T>(&self, name: &[u8], f: impl FnOnce(&HeaderName) -> T) -> Option<T> {
-        let mut names = self.names.borrow_mut();
-        let place = names.get_mut(place(name))?;
-        if let Some(known) = place
-            && known.as_str().as_bytes() == name
-        {
-            return Some(f(known));
-        }
-        let new = HeaderName::from_bytes(name).ok()?;
-        if name.len() > LONGEST_NAME {
-            return Some(f(&new));
-        }
-        Some(f(place.insert(new)))
+    /// Gives `f` a field's name and value. `None`: one of them may not stand in a message.
+    pub fn field<T>(&self, name: &[u8], value: &[u8], f: impl FnOnce(&HeaderName, HeaderValue) -> T) -> Option<T> {
+        let mut known = self.known.borrow_mut();
+        let place = known.get_mut(place(name))?;
+        let known = match place {
+            Some(known) if known.name.as_str().as_bytes() == name => known,
+            _ => {
+                let new = HeaderName::from_bytes(name).ok()?;
+                if name.len() > LONGEST_NAME {
+                    return Some(f(&new, self.value(value)?));
+                }
+                place.insert(Known { name: new, usual: None, last: ([0; LONGEST_KEPT], 0) })
+            }
+        };
+        let value = match known.usual(value) {
+            Some(usual) => usual,
+            None => self.value(value)?,
+        };
+        Some(f(&known.name, value))
     }
 
-    /// A field's value. `None`: it may not stand in a message.
-    #[must_use]
-    pub fn value(&self, value: &[u8]) -> Option<HeaderValue> {
+    fn value(&self, value: &[u8]) -> Option<HeaderValue> {
         if value.len() > LONGEST_VALUE {
             return HeaderValue::from_bytes(value).ok();
         }
@@ -66,6 +80,24 @@ impl Scribe {
         }
         block.extend_from_slice(value);
         HeaderValue::from_maybe_shared(block.split().freeze()).ok()
+    }
+}
+
+impl Known {
+    /// The value, if it has been the last one, too.
+    fn usual(&mut self, value: &[u8]) -> Option<HeaderValue> {
+        if let Some(usual) = self.usual.as_ref().filter(|usual| usual.as_bytes() == value) {
+            return Some(usual.clone());
+        }
+        let (bytes, length) = &mut self.last;
+        let place = bytes.get_mut(..value.len())?;
+        if *length == value.len() && place == value {
+            self.usual = HeaderValue::from_bytes(value).ok();
+            return self.usual.clone();
+        }
+        place.copy_from_slice(value);
+        *length = value.len();
+        None
     }
 }
 
@@ -90,7 +122,11 @@ mod tests {
     fn what_is_no_name_or_value_is_refused() {
         let scribe = Scribe::default();
         for bad in [&b""[..], b"a b", b"a\n", b"\xff", b"a:"] {
-            assert!(scribe.name(bad, |_| ()).is_none(), "{bad:?}");
+            assert!(scribe.field(bad, b"a", |_, _| ()).is_none(), "{bad:?}");
+        }
+        // However often.
+        for bad in [&b"a\n"[..], b"a\n", b"a\n", b"\xff\0"] {
+            assert!(scribe.field(b"a", bad, |_, _| ()).is_none(), "{bad:?}");
         }
         for bad in [&b"a\n"[..], b"\0", b"a\rb", &[b'\n'; 1000]] {
             assert!(scribe.value(bad).is_none(), "{bad:?}");
@@ -101,24 +137,33 @@ mod tests {
     #[test]
     fn a_known_name_is_the_same_bytes_and_never_another_one() {
         let scribe = Scribe::default();
-        let first = scribe.name(b"x-first", HeaderName::clone).unwrap();
-        let again = scribe.name(b"x-first", HeaderName::clone).unwrap();
-        assert_eq!(first.as_str().as_ptr(), again.as_str().as_ptr());
+        let name = |name: &[u8]| scribe.field(name, b"", |name, _| name.clone()).unwrap();
+        assert_eq!(name(b"x-first").as_str().as_ptr(), name(b"x-first").as_str().as_ptr());
         // Same length, first, middle and last byte.
-        assert_eq!(scribe.name(b"x-fitst", HeaderName::clone).unwrap(), "x-fitst");
-        assert_eq!(scribe.name(b"x-first", HeaderName::clone).unwrap(), "x-first");
+        assert_eq!(name(b"x-fitst"), "x-fitst");
+        assert_eq!(name(b"x-first"), "x-first");
+    }
+
+    #[test]
+    fn the_usual_value_is_the_same_bytes_and_others_come_between() {
+        let scribe = Scribe::default();
+        let value = |value: &[u8]| scribe.field(b"x-first", value, |_, value| value).unwrap();
+        let usual = [value(b"seen"), value(b"seen"), value(b"seen")].map(|value| value.as_bytes().as_ptr());
+        assert!(usual[0] != usual[1] && usual[1] == usual[2]);
+        assert_eq!(value(b"other"), "other");
+        assert_eq!(value(b"seen").as_bytes().as_ptr(), usual[1]);
+        let long = [b'a'; LONGEST_KEPT + 1];
+        assert_ne!(value(&long).as_bytes().as_ptr(), value(&long).as_bytes().as_ptr());
     }
 
     proptest! {
         #[test]
-        fn it_writes_what_http_would(names in prop::collection::vec("[a-zA-Z :-]{0,6}", 0..40), values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..400), 0..60)) {
+        fn it_writes_what_http_would(names in prop::collection::vec("[a-zA-Z :-]{0,6}", 0..40), values in prop::collection::vec(prop_oneof![prop::collection::vec(b' '..=b'~', 0..4), prop::collection::vec(any::<u8>(), 0..400)], 0..40)) {
             let scribe = Scribe::default();
-            for name in names.iter().chain(&names) {
-                prop_assert_eq!(scribe.name(name.as_bytes(), HeaderName::clone), HeaderName::from_bytes(name.as_bytes()).ok());
-            }
-            let written: Vec<_> = values.iter().map(|value| scribe.value(value)).collect();
-            for (value, written) in values.iter().zip(written) {
-                prop_assert_eq!(written, HeaderValue::from_bytes(value).ok());
+            let pairs: Vec<_> = names.iter().flat_map(|name| values.iter().chain(values.first()).map(move |value| (name.as_bytes(), value))).collect();
+            let written: Vec<_> = pairs.iter().map(|(name, value)| scribe.field(name, value, |name, value| (name.clone(), value))).collect();
+            for ((name, value), written) in pairs.into_iter().zip(written) {
+                prop_assert_eq!(written, HeaderName::from_bytes(name).ok().zip(HeaderValue::from_bytes(value).ok()));
             }
         }
     }

@@ -31,7 +31,6 @@ pub(super) fn with_stream_map(
     let Some(filter) = exchange.filters.get_mut(index) else { return false };
     match map {
         MapKind::RequestHeaders => {
-            exchange.request_head.unpack();
             run(&mut exchange.request_head, &mut filter.altered);
             true
         }
