@@ -2,6 +2,7 @@
 
 use std::net::UdpSocket;
 
+use fyke_peers::StatsdServer;
 use opentelemetry_collector::tonic::{
     common::v1::any_value,
     metrics::v1::{metric::Data, number_data_point},
@@ -83,6 +84,28 @@ async fn a_statsd_server_is_told_what_was_counted_since_the_last_time() {
     let duration = |line: &String| line.starts_with("edge.listener_request_duration_seconds:") && line.contains("|d|");
     assert!(dog.lines.iter().any(duration), "{:?}", dog.lines);
     assert!(dog.lines.iter().all(|line| line.starts_with("edge.")), "{:?}", dog.lines);
+}
+
+#[tokio::test]
+async fn the_reference_server_of_statsd_understands_every_line() {
+    let Some(server) = StatsdServer::start() else { return };
+    let upstream = Upstream::says("a").await;
+    let statsd = format!("interval: 100ms, statsd: '127.0.0.1:{}'", server.port);
+    let proxy = Proxy::start(yaml(&statsd, upstream.address)).await;
+    let (mut counted, mut is_timed) = (0.0, false);
+    eventually("requests and how long they took", async || {
+        proxy.get("/").await;
+        for understood in server.understood() {
+            let counters = &understood["counters"];
+            assert_eq!(counters["statsd.bad_lines_seen"], json!(0), "{understood}");
+            counted += counters["fyke.listener_requests_total.class.2xx.listener.web"].as_f64().unwrap_or(0.0);
+            let median = &understood["gauges"]["fyke.listener_request_duration_seconds.listener.web.p50"];
+            is_timed |= median.as_f64().is_some_and(|seconds| seconds > 0.0);
+        }
+        (counted > 0.0 && is_timed).then_some(())
+    })
+    .await;
+    assert!(counted <= upstream.seen().len() as f64, "{counted}");
 }
 
 #[tokio::test]

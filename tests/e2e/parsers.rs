@@ -1,6 +1,7 @@
-//! Metrics as others read them: by the parsers of Prometheus's own Python client, whatever clients put into labels.
+//! Metrics as others read them: by the parsers of Prometheus's own Python client and by its `promtool`, whatever clients put into labels.
 //!
-//! `tests/run` installs it and says where (`FYKE_PYTHON`); without it these tests have nobody to ask.
+//! `tests/run` installs the client and says where (`FYKE_PYTHON`), and with `--long` Debian's `prometheus`, which has the tool; without them these
+//! tests have nobody to ask.
 
 use std::{
     io::Write as _,
@@ -41,6 +42,32 @@ fn read(python: &std::ffi::OsStr, parser: &str, text: &str) -> Value {
     serde_json::from_slice(&ended.stdout).unwrap()
 }
 
+const HOSTILE: [&str; 8] = ["plain", "a\"b", "c\\d", "e\\n\\\\\"", "f{g=\"h\"} 1", "#i", "j,k", "\u{fc}\u{1f40d}"];
+
+/// One that counts requests by a label that clients write, and which have done so: each value once more often than the one before.
+async fn counting(upstream: &Upstream) -> Proxy {
+    let proxy = Proxy::start(format!(
+        r#"
+admin: {{ address: 127.0.0.1:0, token_file: token }}
+tracing: {{ otlp: {{ address: '127.0.0.1:9' }} }}
+listeners: {{ web: {{ address: 127.0.0.1:0, filters: [tracing-context, stats, router] }} }}
+filters:
+  tracing-context: {{ module: builtin:tracing-context, config: {{ sample: 100% }} }}
+  stats: {{ module: builtin:stats-tags, config: {{ labels: [{{ label: team, from: {{ request_header: x-team }}, default: none }}] }} }}
+  router: {{ module: builtin:router, config: {{ routes: [{{ cluster: app }}] }} }}
+clusters: {{ app: {{ endpoints: ['{}'] }} }}
+"#,
+        upstream.address
+    ))
+    .await;
+    for (times, team) in HOSTILE.iter().enumerate() {
+        for _ in 0..=times {
+            assert_eq!(proxy.get_with("/", &format!("x-team: {team}\r\n")).await.status(), 200);
+        }
+    }
+    proxy
+}
+
 /// Samples of this name, with their labels.
 fn samples<'a>(families: &'a Value, name: &str) -> Vec<(&'a Value, f64, &'a Value)> {
     let all = families.as_array().unwrap().iter().flat_map(|family| family["samples"].as_array().unwrap());
@@ -62,27 +89,8 @@ async fn the_parsers_of_prometheus_read_every_metric_and_any_label() {
         return;
     };
     let upstream = Upstream::says("x").await;
-    let proxy = Proxy::start(format!(
-        r#"
-admin: {{ address: 127.0.0.1:0, token_file: token }}
-tracing: {{ otlp: {{ address: '127.0.0.1:9' }} }}
-listeners: {{ web: {{ address: 127.0.0.1:0, filters: [tracing-context, stats, router] }} }}
-filters:
-  tracing-context: {{ module: builtin:tracing-context, config: {{ sample: 100% }} }}
-  stats: {{ module: builtin:stats-tags, config: {{ labels: [{{ label: team, from: {{ request_header: x-team }}, default: none }}] }} }}
-  router: {{ module: builtin:router, config: {{ routes: [{{ cluster: app }}] }} }}
-clusters: {{ app: {{ endpoints: ['{}'] }} }}
-"#,
-        upstream.address
-    ))
-    .await;
-    let hostile = ["plain", "a\"b", "c\\d", "e\\n\\\\\"", "f{g=\"h\"} 1", "#i", "j,k", "\u{fc}\u{1f40d}"];
-    for (times, team) in hostile.iter().enumerate() {
-        for _ in 0..=times {
-            assert_eq!(proxy.get_with("/", &format!("x-team: {team}\r\n")).await.status(), 200);
-        }
-    }
-    let all: usize = (1..=hostile.len()).sum();
+    let proxy = counting(&upstream).await;
+    let all: usize = (1..=HOSTILE.len()).sum();
     let (text, open) = eventually("all requests", async || {
         let text = read(&python, TEXT, &scrape(&proxy, "text/plain").await);
         let count: f64 = samples(&text, "fyke_listener_requests_total").iter().map(|(_, value, _)| value).sum();
@@ -95,7 +103,7 @@ clusters: {{ app: {{ endpoints: ['{}'] }} }}
     })
     .await;
     for families in [&text, &open] {
-        for (times, team) in hostile.iter().enumerate() {
+        for (times, team) in HOSTILE.iter().enumerate() {
             let found = samples(families, "stats_requests_total");
             let its: Vec<f64> =
                 found.iter().filter(|(labels, ..)| labels["team"] == *team).map(|(_, value, _)| *value).collect();
@@ -117,4 +125,30 @@ clusters: {{ app: {{ endpoints: ['{}'] }} }}
     }
     let buckets = samples(&open, "fyke_listener_request_duration_seconds_bucket");
     assert!(buckets.iter().any(|(.., exemplar)| exemplar["trace_id"].is_string()), "{buckets:?}");
+}
+
+#[tokio::test]
+async fn promtool_finds_nothing_to_complain_about() {
+    let tool = || Command::new("promtool");
+    if !tool().arg("--version").output().is_ok_and(|ended| ended.status.success()) {
+        eprintln!("skipped: there is no promtool");
+        return;
+    }
+    let upstream = Upstream::says("x").await;
+    let proxy = counting(&upstream).await;
+    let text = scrape(&proxy, "text/plain").await;
+    assert!(text.contains("stats_requests_total{") && text.contains("fyke_listener_request_duration_seconds_bucket{"));
+    let mut child = tool()
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap();
+    // Istio's names for durations are in milliseconds.
+    let complaints: Vec<_> = said.lines().filter(|line| !line.contains("_milliseconds use base unit")).collect();
+    assert_eq!(complaints, [""; 0]);
 }

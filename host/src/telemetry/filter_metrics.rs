@@ -21,6 +21,8 @@ use super::{
     registry::Reading,
 };
 
+/// What there is to be said about a metric of which only its name is known.
+pub const OF_FILTERS: &str = "Defined by a filter.";
 /// Most metrics of all filters together.
 pub const CAPACITY: usize = 10_000;
 /// Longest name, in bytes.

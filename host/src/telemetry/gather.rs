@@ -7,7 +7,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::{
     exemplar,
-    filter_metrics::FilterMetricKind,
+    filter_metrics::{FilterMetricKind, OF_FILTERS},
     histogram::{Buckets, HistogramReading},
     labelled::{self, Shown},
     reading::{Attributes, Exemplar, Histogram, MetricReading, MetricValue, Number, UnixTime, Value},
@@ -78,7 +78,7 @@ impl Reader {
         exemplars: Vec<Exemplar>,
     ) -> MetricReading {
         let Self { start, now: time, .. } = *self;
-        MetricReading { name, help: "".into(), unit: "".into(), labels, value, start, time, exemplars }
+        MetricReading { name, help: OF_FILTERS.into(), unit: "".into(), labels, value, start, time, exemplars }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "an exposition is a float")]

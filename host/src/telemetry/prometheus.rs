@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    filter_metrics::{FilterMetricKind, FilterMetricReading},
+    filter_metrics::{FilterMetricKind, FilterMetricReading, OF_FILTERS},
     histogram::HistogramReading,
     labelled::{self, Shown},
     registry::{FamilyReading, Reading, Registry},
@@ -36,12 +36,7 @@ pub fn render(registry: &Registry, more: Vec<FamilyReading>) -> String {
 
 fn render_family(out: &mut String, family: &FamilyReading) {
     let metric = family.metric;
-    out.push_str("# HELP ");
-    out.push_str(metric.name);
-    out.push(' ');
-    escape(out, metric.help, Place::Help);
-    out.push('\n');
-    type_line(out, metric.name, metric.kind.word());
+    describe(out, metric.name, metric.help, metric.kind.word());
     for (values, reading) in &family.series {
         let mut labels = String::new();
         for (name, value) in metric.labels.iter().zip(values) {
@@ -64,7 +59,7 @@ fn render_filter_metrics(out: &mut String, metrics: Vec<FilterMetricReading>) ->
     }
     let names = families.iter().flat_map(|(name, (kind, _))| samples(name, *kind)).collect();
     for (name, (kind, family)) in families {
-        type_line(out, &name, kind.word());
+        describe(out, &name, OF_FILTERS, kind.word());
         let ambiguous = family.len() > 1;
         for metric in family.iter().filter(|metric| metric.kind == kind) {
             let mut labels = String::new();
@@ -92,7 +87,7 @@ fn render_labelled(out: &mut String, family: &labelled::FamilyReading, taken: &m
         name.push_str("_labelled");
     }
     taken.extend(samples(&name, family.kind));
-    type_line(out, &name, family.kind.word());
+    describe(out, &name, OF_FILTERS, family.kind.word());
     for (values, shown) in &family.series {
         let mut labels = String::new();
         for (label, value) in family.labels.iter().zip(values) {
@@ -108,9 +103,11 @@ fn render_labelled(out: &mut String, family: &labelled::FamilyReading, taken: &m
     }
 }
 
-fn type_line(out: &mut String, name: &str, word: &str) {
+fn describe(out: &mut String, name: &str, help: &str, word: &str) {
     // Writing to a string cannot fail.
-    let _ = writeln!(out, "# TYPE {name} {word}");
+    let _ = write!(out, "# HELP {name} ");
+    escape(out, help, Place::Help);
+    let _ = writeln!(out, "\n# TYPE {name} {word}");
 }
 
 fn render_series(out: &mut String, name: &str, labels: &str, reading: &Reading) {
