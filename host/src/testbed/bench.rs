@@ -56,6 +56,9 @@ pub(super) enum Pace {
     Real,
 }
 
+/// In the answer to [`Task::Cancel`]: whether the request had no answer yet.
+pub(super) const WAS_OPEN: &str = "was_open";
+
 /// How long nothing happens, where time is real, before all is at rest.
 const QUIET: Duration = Duration::from_millis(120);
 /// How often that is looked at.
@@ -203,11 +206,13 @@ impl Bench {
             }
             Task::Cancel(stream) => {
                 self.connections.borrow_mut().remove(&stream);
-                if let Some(Flight { client: Some(client), .. }) = self.flights.borrow_mut().remove(&stream) {
+                let client = self.flights.borrow_mut().remove(&stream).and_then(|flight| flight.client);
+                let is_open = client.as_ref().is_some_and(|client| !client.is_finished());
+                if let Some(client) = client {
                     client.abort();
                 }
                 self.rest().await;
-                json!({ "ok": null })
+                json!({ "ok": null, WAS_OPEN: is_open })
             }
             Task::Advance(nanoseconds) => {
                 self.advance(Duration::from_nanos(nanoseconds)).await;

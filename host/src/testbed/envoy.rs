@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What goes before a refusal of the SDK, in the log.
 const REFUSED: &str = "configuration refused: ";
 
+/// The gauge of its listener's requests.
+const ACTIVE: &str = "http.test.downstream_rq_active:";
+
 /// A running Envoy. Dropped, it ends.
 pub(super) struct Envoy {
     child: Child,
@@ -120,6 +123,13 @@ impl Envoy {
                 && wanted.iter().all(|label| rest.contains(label.as_str()));
             mine.then(|| value.trim().parse().ok()).flatten()
         })
+    }
+
+    /// Requests that are under way.
+    pub fn requests(&self) -> Option<i64> {
+        let stats = self.ask("/stats?filter=downstream_rq_active").ok()?;
+        let of_listener = |line: &str| line.strip_prefix(ACTIVE)?.trim().parse().ok();
+        stats.lines().find_map(of_listener)
     }
 
     fn ask(&self, path: &str) -> std::io::Result<String> {

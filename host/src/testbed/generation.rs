@@ -106,6 +106,14 @@ impl Generation {
         }
     }
 
+    /// Requests under way, where another process has them.
+    pub fn requests_elsewhere(&self) -> Option<i64> {
+        match &self.subject {
+            Subject::Fyke(_) => None,
+            Subject::Envoy(envoy) => envoy.requests(),
+        }
+    }
+
     /// Streams that the filter has.
     pub fn open_streams(&self) -> i64 {
         match &self.subject {

@@ -43,6 +43,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -50,6 +51,10 @@ use serde_json::{Value, json};
 use generation::Generation;
 use pipe::Pipe;
 use protocol::{Configure, Order};
+
+/// How long another process may take to notice that a client has left, and how often that is looked at.
+const NOTICED: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Serves a test until its end of the pipe is closed; in this process, or in an Envoy. Must be called inside the control plane's runtime.
 ///
@@ -123,7 +128,7 @@ impl Bed {
             Order::Look(connection) => self.tell_owner(connection, bench::Task::Look(connection)),
             Order::Done(stream) => self.tell_owner(stream, bench::Task::Done(stream)),
             Order::Finish(stream) => self.tell_owner(stream, bench::Task::Finish(stream)),
-            Order::Cancel(stream) => self.tell_owner(stream, bench::Task::Cancel(stream)),
+            Order::Cancel(stream) => self.cancel(stream),
             Order::Advance(nanoseconds) => {
                 let mut answer = json!({ "ok": null });
                 for generation in 0..self.generations.len() {
@@ -180,6 +185,22 @@ impl Bed {
             Some(generation) => self.tell(*generation, task),
             None => json!({ "failed": format!("there is no stream {stream}") }),
         }
+    }
+
+    /// A client leaves. Another process notices when it gets to it.
+    fn cancel(&self, stream: u32) -> Value {
+        let generation = self.streams.get(&stream).and_then(|generation| self.generations.get(*generation));
+        let before = generation.and_then(Generation::requests_elsewhere);
+        let mut answer = self.tell_owner(stream, bench::Task::Cancel(stream));
+        let was_open = answer.as_object_mut().and_then(|answer| answer.remove(bench::WAS_OPEN));
+        let was_open = was_open.and_then(|open| open.as_bool()) == Some(true);
+        if let (Some(generation), Some(before), true) = (generation, before, was_open) {
+            let until = Instant::now() + NOTICED;
+            while generation.requests_elsewhere().is_some_and(|now| now >= before) && Instant::now() < until {
+                std::thread::sleep(LOOK);
+            }
+        }
+        answer
     }
 
     fn tell(&self, generation: usize, task: bench::Task) -> Value {
