@@ -15,7 +15,7 @@ use anyhow::{Context as _, ensure};
 use crate::{
     Common,
     configuration::{self, Chain, Isolation},
-    empty, envoy, limited,
+    empty, envoy, limited, observed,
     process::{self, Process},
     upstream,
 };
@@ -100,7 +100,7 @@ impl Candidate {
             Contestant::Fyke5 | Contestant::Fyke10 => {
                 Some(header_filter(common.header_filter.as_deref(), ("header", "release", "guest_header.wasm"))?)
             }
-            Contestant::Fyke5Sdk | Contestant::Fyke5Stream | Contestant::Fyke10Sdk => {
+            Contestant::Fyke5Sdk | Contestant::Fyke5Stream | Contestant::Fyke5Observed | Contestant::Fyke10Sdk => {
                 Some(header_filter(None, ("header-fyke", "filter", "guest_header_fyke.wasm"))?)
             }
             _ => None,
@@ -147,6 +147,10 @@ impl Candidate {
             Contestant::Fyke1Stream => (fyke(1, Isolation::Stream)?, "yaml"),
             Contestant::Fyke5 | Contestant::Fyke5Sdk => (fyke(5, Isolation::Worker)?, "yaml"),
             Contestant::Fyke5Stream => (fyke(5, Isolation::Stream)?, "yaml"),
+            Contestant::Fyke5Observed => {
+                let header_filter = self.header_filter.as_deref().context("no header filter")?;
+                (observed::fyke(task, listen, admin, header_filter), "yaml")
+            }
             Contestant::Fyke10 | Contestant::Fyke10Sdk => (fyke(10, Isolation::Worker)?, "yaml"),
             Contestant::FykeEmpty => {
                 let module = folder.join("empty.wasm");

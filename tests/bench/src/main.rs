@@ -54,6 +54,7 @@ mod loads;
 mod memory;
 mod mongo;
 mod mongo_pool;
+mod observed;
 mod open_loop;
 mod process;
 mod redis;

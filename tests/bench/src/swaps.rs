@@ -3,6 +3,7 @@
 
 mod module;
 mod plane;
+mod scrape;
 mod text;
 
 use module::Module;
@@ -74,6 +75,8 @@ enum What {
     Endpoints,
     /// A control plane changes 2,000 clusters, every second.
     Clusters,
+    /// All metrics are read every second, with 100,000 series of a filter among them.
+    Scrape,
     /// Nothing; a thread of this program computes at the niceness of the proxy's compilers: how far this machine's scheduler lets traffic
     /// notice that, whoever's thread it is.
     Control,
@@ -86,6 +89,7 @@ impl What {
             Self::Compile => "compile",
             Self::Endpoints => "endpoints",
             Self::Clusters => "clusters-pushed",
+            Self::Scrape => "scrape",
             Self::Control => "control",
         }
     }
@@ -95,13 +99,15 @@ impl What {
 enum Change {
     Module(Module),
     Plane(Box<Plane>),
+    /// It is looked at, and nothing changes.
+    Scrape,
 }
 
 impl Change {
     fn module(&self) -> Option<usize> {
         match self {
             Self::Module(module) => Some(module.size()),
-            Self::Plane(_) => None,
+            Self::Plane(_) | Self::Scrape => None,
         }
     }
 
@@ -115,6 +121,7 @@ impl Change {
             took.push(match self {
                 Self::Module(module) => module.swap(subject)?,
                 Self::Plane(plane) => plane.push()?,
+                Self::Scrape => scrape::read(subject)?,
             });
             due = (due + pace).max(Instant::now());
         }
@@ -177,6 +184,7 @@ fn measure(options: &Options, binary: &Path, cores: &str, folder: &Path) -> anyh
             (Change::Plane(Box::new(plane)), configuration)
         }
         What::Compile => (Change::Module(Module::new(heavy::module(), folder)?), Module::configuration(upstream)),
+        What::Scrape => (Change::Scrape, scrape::configuration(upstream)),
         What::Swaps | What::Control => {
             let guest = ("header-fyke", "filter", "guest_header_fyke.wasm");
             let small = std::fs::read(contestant::header_filter(options.common.header_filter.as_deref(), guest)?)?;
@@ -184,8 +192,10 @@ fn measure(options: &Options, binary: &Path, cores: &str, folder: &Path) -> anyh
         }
     };
     let subject = Subject::start(binary, cores, folder, 2, &configuration)?;
-    if let Change::Plane(plane) = &change {
-        plane.settle(&subject)?;
+    match &change {
+        Change::Plane(plane) => plane.settle(&subject)?,
+        Change::Scrape => scrape::fill(&subject)?,
+        Change::Module(_) => {}
     }
     let clients = Clients::connect(subject.address, options.connections)?;
     clients.run(Pace::Closed, WARM_UP)?;

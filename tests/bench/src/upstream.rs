@@ -23,7 +23,7 @@ pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-/// nginx, one worker, answering everything from memory.
+/// nginx, one worker, answering everything from memory, and taking spans.
 pub struct Static {
     /// Where it listens.
     pub address: SocketAddr,
@@ -43,7 +43,7 @@ impl Static {
             format!(
                 "worker_processes 1;\npid {home}/upstream.pid;\nerror_log stderr error;\nevents {{ worker_connections 4096; }}\n\
                  http {{\n  access_log off;\n  keepalive_requests 1000000000;\n  keepalive_timeout 1h;\n  client_body_temp_path {home}/upstream-body;\n  \
-                 server {{\n    listen {address} reuseport backlog=4096;\n    location / {{ return 200 \"{answer}\"; }}\n  }}\n}}\n"
+                 server {{\n    listen {address} reuseport backlog=4096;\n    location = /v1/traces {{ return 200; }}\n    location / {{ return 200 \"{answer}\"; }}\n  }}\n}}\n"
             ),
         )?;
         let configuration = configuration.to_string_lossy();

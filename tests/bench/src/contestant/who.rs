@@ -23,6 +23,9 @@ pub enum Contestant {
     /// The same with an instance of each filter for every stream.
     #[value(name = "fyke-5-stream")]
     Fyke5Stream,
+    /// Fyke with five filters of which two observe: tracing context at 1%, request-id, the router, statistics with labels, and a header filter on Fyke's SDK.
+    #[value(name = "fyke-5-observed")]
+    Fyke5Observed,
     /// Fyke with ten header filters on the official SDK and nothing else: what one costs is a tenth of what it costs more than without.
     #[value(name = "fyke-10")]
     Fyke10,
@@ -51,13 +54,14 @@ pub enum Contestant {
 
 impl Contestant {
     /// All, in the order of reports.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Fyke0,
         Self::Fyke1,
         Self::Fyke1Stream,
         Self::Fyke5Sdk,
         Self::Fyke5Stream,
         Self::Fyke5,
+        Self::Fyke5Observed,
         Self::Fyke10Sdk,
         Self::Fyke10,
         Self::FykeEmpty,
@@ -78,6 +82,7 @@ impl Contestant {
             Self::Fyke5 => "fyke-5",
             Self::Fyke5Sdk => "fyke-5-sdk",
             Self::Fyke5Stream => "fyke-5-stream",
+            Self::Fyke5Observed => "fyke-5-observed",
             Self::Fyke10 => "fyke-10",
             Self::Fyke10Sdk => "fyke-10-sdk",
             Self::FykeEmpty => "fyke-empty",
@@ -110,6 +115,9 @@ impl Contestant {
             Self::Fyke5Sdk => "Fyke, 5 filters (request-id, router, 3 header filters on its own SDK)",
             Self::Fyke5Stream => {
                 "Fyke, 5 filters (request-id, router, 3 header filters on its own SDK), each `isolation: stream`"
+            }
+            Self::Fyke5Observed => {
+                "Fyke, 5 filters (tracing-context with a sample of 1%, request-id, router, stats-tags, a header filter on its own SDK)"
             }
             Self::Fyke10 => "Fyke, 10 header filters on the official SDK",
             Self::Fyke10Sdk => "Fyke, 10 header filters on its own SDK",

@@ -15,6 +15,7 @@ pub fn markdown(options: &Options, cores: &str, version: &str, results: &Results
             ("a control plane replaces 9,999 of the 10,000 endpoints of the cluster, every second", "with that")
         }
         What::Clusters => ("a control plane changes 2,000 other clusters, every second", "with that"),
+        What::Scrape => ("all metrics are read every second, 100,000 series of a filter among them", "with that"),
         What::Control => ("a thread that is not the proxy's computes at niceness 15", "beside it"),
     };
     let mut out = format!(
@@ -64,11 +65,10 @@ pub fn markdown(options: &Options, cores: &str, version: &str, results: &Results
         ));
     }
     let reloads = Spread::of(results.pairs.iter().flat_map(|pair| pair.swaps.reloads.iter().copied()));
-    let pushed = matches!(options.what, What::Endpoints | What::Clusters);
-    let change = if pushed {
-        "from being sent by the control plane to being acknowledged; under load"
-    } else {
-        "`POST /reload`: read, compile, configure, take over; under load"
+    let change = match options.what {
+        What::Endpoints | What::Clusters => "from being sent by the control plane to being acknowledged; under load",
+        What::Scrape => "`GET /metrics`, to the last byte; under load",
+        _ => "`POST /reload`: read, compile, configure, take over; under load",
     };
     let rollback = "`POST /rollback`: the same without reading and compiling; no load";
     let took = [(change, reloads), (rollback, Spread::of(results.rollbacks.iter().copied()))];
