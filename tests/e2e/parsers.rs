@@ -5,7 +5,7 @@
 
 use std::{
     io::Write as _,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use serde_json::Value;
@@ -28,16 +28,16 @@ print(json.dumps(families))
 const TEXT: &str = "prometheus_client.parser";
 const OPEN: &str = "prometheus_client.openmetrics.parser";
 
-fn read(python: &std::ffi::OsStr, parser: &str, text: &str) -> Value {
-    let mut child = Command::new(python)
-        .args(["-c", READ, parser])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+/// What a program says of a text on its standard input.
+fn fed(command: &mut Command, text: &str) -> Output {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let ended = child.wait_with_output().unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn read(python: &std::ffi::OsStr, parser: &str, text: &str) -> Value {
+    let ended = fed(Command::new(python).args(["-c", READ, parser]), text);
     assert!(ended.status.success(), "{parser}: {}\n{text}", String::from_utf8_lossy(&ended.stderr));
     serde_json::from_slice(&ended.stdout).unwrap()
 }
@@ -138,15 +138,7 @@ async fn promtool_finds_nothing_to_complain_about() {
     let proxy = counting(&upstream).await;
     let text = scrape(&proxy, "text/plain").await;
     assert!(text.contains("stats_requests_total{") && text.contains("fyke_listener_request_duration_seconds_bucket{"));
-    let mut child = tool()
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let ended = child.wait_with_output().unwrap();
+    let ended = fed(tool().args(["check", "metrics"]), &text);
     let said = String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap();
     // Istio's names for durations are in milliseconds.
     let complaints: Vec<_> = said.lines().filter(|line| !line.contains("_milliseconds use base unit")).collect();
