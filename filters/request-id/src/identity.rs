@@ -23,27 +23,18 @@ fn format(mut bytes: [u8; 16]) -> [u8; 36] {
     *version = (*version & 0x0f) | 0x40;
     *variant = (*variant & 0x3f) | 0x80;
     let mut id = [b'-'; 36];
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
-    let quarters = [hex([a, b, c, d]), hex([e, f, g, h]), hex([i, j, k, l]), hex([m, n, o, p])];
-    let digits = quarters.as_flattened();
-    for (place, part) in [(0, 0..8), (9, 8..12), (14, 12..16), (19, 16..20), (24, 20..32)] {
-        if let (Some(to), Some(from)) = (id.get_mut(place..place + part.len()), digits.get(part)) {
-            to.copy_from_slice(from);
+    let mut places = id.iter_mut();
+    for (at, byte) in bytes.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            places.next();
+        }
+        for digit in [byte >> 4, byte & 0xf] {
+            if let Some(place) = places.next() {
+                *place = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
+            }
         }
     }
     id
-}
-
-/// Eight digits, all at once: this is done for every request.
-fn hex(bytes: [u8; 4]) -> [u8; 8] {
-    // The bytes apart, then the halves of each.
-    let mut all = u64::from(u32::from_le_bytes(bytes));
-    all = (all & 0xffff) | (all & 0xffff_0000) << 16;
-    all = (all & 0x0000_00ff_0000_00ff) | (all & 0x0000_ff00_0000_ff00) << 8;
-    all = (all >> 4 & 0x000f_000f_000f_000f) | (all & 0x000f_000f_000f_000f) << 8;
-    // One in each byte that is a letter.
-    let letters = (all + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
-    (all + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_le_bytes()
 }
 
 #[cfg(test)]
@@ -61,7 +52,9 @@ mod tests {
         for first in 0..=u8::MAX {
             let bytes = [first, first ^ 0x5a, first.wrapping_mul(7), !first];
             let expected: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(hex(bytes), expected.as_bytes());
+            let mut all = [0; 16];
+            all[..4].copy_from_slice(&bytes);
+            assert_eq!(format(all)[..8], *expected.as_bytes());
         }
         let id = format([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
         assert_eq!(&id, b"00010203-0405-4607-8809-0a0b0c0d0e0f");

@@ -56,9 +56,6 @@ pub(super) enum Pace {
     Real,
 }
 
-/// In the answer to [`Task::Cancel`]: whether the request had no answer yet.
-pub(super) const WAS_OPEN: &str = "was_open";
-
 /// How long nothing happens, where time is real, before all is at rest.
 const QUIET: Duration = Duration::from_millis(120);
 /// How often that is looked at.
@@ -206,13 +203,11 @@ impl Bench {
             }
             Task::Cancel(stream) => {
                 self.connections.borrow_mut().remove(&stream);
-                let client = self.flights.borrow_mut().remove(&stream).and_then(|flight| flight.client);
-                let is_open = client.as_ref().is_some_and(|client| !client.is_finished());
-                if let Some(client) = client {
+                if let Some(Flight { client: Some(client), .. }) = self.flights.borrow_mut().remove(&stream) {
                     client.abort();
                 }
                 self.rest().await;
-                json!({ "ok": null, WAS_OPEN: is_open })
+                json!({ "ok": null })
             }
             Task::Advance(nanoseconds) => {
                 self.advance(Duration::from_nanos(nanoseconds)).await;

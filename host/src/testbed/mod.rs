@@ -189,16 +189,13 @@ impl Bed {
 
     /// A client leaves. Another process notices when it gets to it.
     fn cancel(&self, stream: u32) -> Value {
-        let generation = self.streams.get(&stream).and_then(|generation| self.generations.get(*generation));
-        let before = generation.and_then(Generation::requests_elsewhere);
-        let mut answer = self.tell_owner(stream, bench::Task::Cancel(stream));
-        let was_open = answer.as_object_mut().and_then(|answer| answer.remove(bench::WAS_OPEN));
-        let was_open = was_open.and_then(|open| open.as_bool()) == Some(true);
-        if let (Some(generation), Some(before), true) = (generation, before, was_open) {
-            let until = Instant::now() + NOTICED;
-            while generation.requests_elsewhere().is_some_and(|now| now >= before) && Instant::now() < until {
-                std::thread::sleep(LOOK);
-            }
+        let under_way = || self.generations.get(*self.streams.get(&stream)?)?.requests_elsewhere();
+        let is_open = |bed: &Self| bed.tell_owner(stream, bench::Task::Done(stream)) == json!({ "ok": false });
+        let before = under_way().filter(|_| is_open(self));
+        let answer = self.tell_owner(stream, bench::Task::Cancel(stream));
+        let until = Instant::now() + NOTICED;
+        while before.is_some_and(|before| under_way().is_some_and(|now| now >= before)) && Instant::now() < until {
+            std::thread::sleep(LOOK);
         }
         answer
     }

@@ -270,7 +270,6 @@ impl Mongo {
         why: LeaseFailure,
         text: &str,
     ) -> Result<()> {
-        link.stage = Stage::Idle;
         if link.introduction == Introduction::Waits {
             return introduced(link);
         }
@@ -412,11 +411,11 @@ impl Mongo {
 /// Whether an operation that has waited may not go where it would have gone before.
 pub(super) fn is_elsewhere(pool: &Service, link: &Link, cx: &Connection) -> bool {
     let is_left = pool.is_left(link.to);
-    if is_left && link.exchange.is_free() {
-        return true;
+    if !is_left && !pool.denies_writes() {
+        return false;
     }
     let command = Command::of(&cx.requests.content);
-    (is_left || pool.denies_writes()) && Operation::of(&command).may_write(command.name)
+    is_left && link.exchange.is_free() || Operation::of(&command).may_write(command.name)
 }
 
 /// As much as can be known of the servers is known.

@@ -75,8 +75,8 @@ class HeardOf(monitoring.CommandListener):
             self.all.total += 1
             self.all.counts[key] += 1
             total = self.all.total
-            told = self.all.rows()
-        if total % 100 == 0:
+            told = self.all.rows() if total % 100 == 0 else None
+        if told is not None:
             say(event="sent", total=total, told=told)
 
     def succeeded(self, event):
