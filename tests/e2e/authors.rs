@@ -109,6 +109,19 @@ fn the_guide_leads_where_it_says() {
     let ended = finish(command);
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     assert_eq!(ended.stdout.matches("2 passed").count(), 2, "{}", ended.stdout);
+    // Its proxy, with what step 5 expects of it.
+    let (_, expectations) = guide.split_once("```yaml\n").unwrap();
+    let (expectations, _) = expectations.split_once("```").unwrap();
+    let module = scratch().join("projects/wasm32-wasip1/release/redact.wasm");
+    let proxy = fs::read_to_string(project.join("proxy.yaml")).unwrap();
+    let proxy = proxy.replace("{ word: darn }", "{ fields: [password] }");
+    let proxy = proxy.replace("target/wasm32-wasip1/release/redact.wasm", module.to_str().unwrap());
+    fs::write(project.join("proxy.yaml"), format!("{proxy}{expectations}")).unwrap();
+    let mut command = Command::new(fyke());
+    command.args(["test", "proxy.yaml"]).current_dir(&project);
+    let ended = finish(command);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("1 passed"), "{}", ended.stdout);
 }
 
 #[test]
@@ -159,8 +172,13 @@ impl Drop for Running {
 }
 
 fn get(address: SocketAddr) -> std::io::Result<String> {
+    ask(address, "GET / HTTP/1.1\r\n", "")
+}
+
+fn ask(address: SocketAddr, head: &str, body: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+    let length = body.len();
+    write!(stream, "{head}host: localhost\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
@@ -180,19 +198,43 @@ fn until(what: &str, mut look: impl FnMut() -> bool) -> Duration {
     began.elapsed()
 }
 
+/// `dev` of a project, with its output in `dev.log`, and where its proxy listens: for clients, and its admin endpoint.
+fn develop(project: &Path) -> (Running, SocketAddr, SocketAddr) {
+    let (listener, app, admin) = (free(), free(), free());
+    let proxy = fs::read_to_string(project.join("proxy.yaml")).unwrap();
+    let proxy = proxy.replace("127.0.0.1:8080", &listener.to_string()).replace("127.0.0.1:3000", &app.to_string());
+    let proxy = proxy.lines().filter(|line| !line.starts_with("admin:")).collect::<Vec<_>>().join("\n");
+    fs::write(project.join("proxy.yaml"), format!("admin: {{ address: '{admin}' }}\n{proxy}\n")).unwrap();
+    let log = fs::File::create(project.join("dev.log")).unwrap();
+    let mut command = filter(project);
+    command.arg("dev").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    (Running(command.spawn().unwrap()), listener, admin)
+}
+
+#[test]
+fn dev_shows_what_became_of_bodies_and_metrics() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let project = begin(folder.path(), "author-bodies", "body");
+    let (dev, listener, admin) = develop(&project);
+    until("the first answer", || get(listener).is_ok());
+    let answer = ask(listener, "POST / HTTP/1.1\r\ncontent-type: text/plain\r\n", "a darn day").unwrap();
+    assert!(answer.ends_with("a *** day"), "{answer}");
+    let said = || fs::read_to_string(project.join("dev.log")).unwrap();
+    until("the report", || said().contains("  author-bodies: response   body changed, -1 B"));
+    assert!(said().contains(" 10 B in, 9 B out"), "{}", said());
+    assert!(said().contains(&format!("admin endpoint and dashboard on {admin}")), "{}", said());
+    let metrics = ask(admin, "GET /metrics HTTP/1.1\r\n", "").unwrap();
+    assert!(metrics.contains("fyke_listener_requests_total"), "{metrics}");
+    drop(dev);
+}
+
 #[test]
 fn a_changed_filter_is_live_in_dev_and_no_request_is_lost() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let project = begin(folder.path(), "author-dev", "header");
-    let (listener, app) = (free(), free());
-    let proxy = fs::read_to_string(project.join("proxy.yaml")).unwrap();
-    let proxy = proxy.replace("127.0.0.1:8080", &listener.to_string()).replace("127.0.0.1:3000", &app.to_string());
-    fs::write(project.join("proxy.yaml"), proxy).unwrap();
-    let log = fs::File::create(project.join("dev.log")).unwrap();
-    let mut command = filter(&project);
-    command.arg("dev").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    let dev = Running(command.spawn().unwrap());
+    let (dev, listener, _) = develop(&project);
     until("the first answer", || get(listener).is_ok_and(|answer| answer.contains("x-signed-by: me")));
     let source = fs::read_to_string(project.join("src/lib.rs")).unwrap();
     fs::write(project.join("src/lib.rs"), source.replacen("\"x-signed-by\", &", "\"x-changed\", &", 1)).unwrap();

@@ -55,6 +55,41 @@ async fn an_official_sdk_filter_works_in_a_chain_with_the_builtin_ones() {
     proxy.logged(&["done /rewritten 200", "official"]).await;
 }
 
+/// Envoy's `request.size` is what the client sent, `response.size` what it got.
+#[tokio::test]
+async fn sizes_are_those_of_what_the_client_sent_and_got() {
+    let upstream =
+        Upstream::http(|_| Reply::ok(r#"{"user":"alice","password":"x"}"#).header("content-type", "application/json"))
+            .await;
+    let start = async |filters: &str| {
+        let yaml = format!(
+            "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [{filters}], cluster: app }}\n\
+             filters:\n  \
+               log: {{ module: builtin:access-log, config: {{ sink: log, format: json, fields: {{ asked: request.size, answered: response.size }} }} }}\n  \
+               less: {{ module: builtin:body-transform, config: {{ request: {{ remove: [secret] }}, response: {{ remove: [password] }} }} }}\n  \
+               no: {}\n\
+             sinks:\n  log: {{ file: access.log }}\n\
+             clusters:\n  app: {{ endpoints: ['{}'] }}\n",
+            official("respond 418 teapot", ""),
+            upstream.address
+        );
+        Proxy::start(yaml).await
+    };
+    for (filters, answer) in [
+        ("log", r#"{"user":"alice","password":"x"}"#),
+        ("log, less", r#"{"user":"alice"}"#),
+        ("log, less, no", "teapot"),
+    ] {
+        let proxy = start(filters).await;
+        let body = r#"{"a":1,"secret":"y"}"#;
+        let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n";
+        let answered = proxy.connect().await.exchange(&format!("{head}{body}")).await;
+        assert_eq!(answered.text(), answer);
+        let record: serde_json::Value = serde_json::from_str(&proxy.written("access.log", &["asked"]).await).unwrap();
+        assert_eq!(record, serde_json::json!({ "asked": body.len(), "answered": answer.len() }), "{filters}");
+    }
+}
+
 #[tokio::test]
 async fn a_local_reply_passes_the_filters_outside_of_it_and_no_upstream() {
     let upstream = Upstream::says("x").await;

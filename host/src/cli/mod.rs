@@ -162,10 +162,10 @@ pub fn main() -> ExitCode {
         (None, Command::Filter(command)) => Some(command.log().to_owned()),
         (None, _) => None,
     };
-    if let Command::Filter(command @ filter::FilterCommand::Bed { .. }) = arguments.command {
+    if let Command::Filter(filter::FilterCommand::Bed { envoy }) = arguments.command {
         // Its log is for the test to look at.
         testbed::logs::capture();
-        return ExitCode::from(filter::run(command, arguments.output));
+        return ExitCode::from(filter::bed(envoy));
     }
     if arguments.output == Output::Junit && !matches!(arguments.command, Command::Test(_)) {
         eprintln!("error: --output junit is for `fyke test`; take text or json");
@@ -196,7 +196,7 @@ pub fn main() -> ExitCode {
         Command::Top(top) => top::run(&top, arguments.output),
         Command::SupportBundle(bundle) => bundle::run(&bundle, arguments.output),
         Command::Completion { shell } => completion(shell),
-        Command::Filter(command) => filter::run(command, arguments.output),
+        Command::Filter(command) => filter::run(command, arguments.output, log.control()),
     };
     // The last lines are written before the process ends.
     drop(log);

@@ -93,7 +93,7 @@ impl Process {
     /// Everything that is wrong.
     pub fn start(config: Config, file: Option<&Written>, take_over: bool, log: Control) -> Result<Self, Report> {
         // From here on they do not end the process: who sends one early is served when there is something to reload, or to open anew.
-        let hangup = signal(SignalKind::hangup());
+        let hangup = file.map(|_| signal(SignalKind::hangup()));
         let rotate = signal(SignalKind::user_defined1());
         let settings = config.admin.clone();
         let sources = Arc::clone(&config.sources);
@@ -130,10 +130,11 @@ impl Process {
             tokio::spawn(watch::run(Arc::clone(&keeper)));
             let (end, told) = tokio::sync::watch::channel(false);
             listens = Some((end, tokio::spawn(xds::run(Arc::clone(&keeper), told))));
-            match hangup {
-                Ok(hangup) => drop(tokio::spawn(on_hangup(Arc::clone(&keeper), hangup))),
-                Err(error) => tracing::error!("SIGHUP cannot be waited for, it ends the process: {error}"),
-            }
+        }
+        match hangup {
+            Some(Ok(hangup)) => drop(tokio::spawn(on_hangup(Arc::clone(&keeper), hangup))),
+            Some(Err(error)) => tracing::error!("SIGHUP cannot be waited for, it ends the process: {error}"),
+            None => {}
         }
         match rotate {
             Ok(rotate) => drop(tokio::spawn(on_rotate(Arc::clone(&keeper), rotate))),
@@ -203,25 +204,36 @@ impl Process {
         self.admin.keeper.proxy.listeners()
     }
 
-    /// Drains and ends. A second signal ends at once.
-    pub fn drain(self, runtime: &Runtime) {
-        self.admin.draining.store(true, Ordering::Relaxed);
-        if let Some((end, listens)) = self.listens {
-            // No generation comes of it any more, and what they have sent is kept for the next start.
-            let _ = end.send(true);
-            let _ = runtime.block_on(async { tokio::time::timeout(FAREWELL, listens).await });
-        }
-        if let Some(answers) = self.answers.filter(|_| self.handed_over.load(Ordering::Relaxed)) {
-            // Questions are for the other process now.
-            answers.abort();
-        }
-        let keeper = Arc::clone(&self.admin.keeper);
-        let config = Arc::clone(&keeper.proxy.snapshot().config);
+    /// What changes the proxy.
+    #[must_use]
+    pub fn keeper(&self) -> &Arc<Keeper> {
+        &self.admin.keeper
+    }
+
+    /// Removes the admin endpoint's token, unless it was to be kept or is another process's now.
+    pub fn forget_token(&self) {
+        let config = Arc::clone(&self.admin.keeper.proxy.snapshot().config);
         if let (false, Some(settings), Some(bound)) =
             (self.handed_over.load(Ordering::Relaxed), &config.admin, &self.admin_address)
         {
             admin::forget_token(settings, bound);
         }
+    }
+
+    /// Drains and ends. A second signal ends at once.
+    pub fn drain(mut self, runtime: &Runtime) {
+        self.admin.draining.store(true, Ordering::Relaxed);
+        if let Some((end, listens)) = self.listens.take() {
+            // No generation comes of it any more, and what they have sent is kept for the next start.
+            let _ = end.send(true);
+            let _ = runtime.block_on(async { tokio::time::timeout(FAREWELL, listens).await });
+        }
+        if let Some(answers) = self.answers.as_ref().filter(|_| self.handed_over.load(Ordering::Relaxed)) {
+            // Questions are for the other process now.
+            answers.abort();
+        }
+        self.forget_token();
+        let keeper = Arc::clone(&self.admin.keeper);
         keeper.note_drain(if self.handed_over.load(Ordering::Relaxed) { "successor" } else { "operator" });
         let proxy = Arc::clone(&keeper.proxy);
         let stays = self.handed_over.load(Ordering::Relaxed);

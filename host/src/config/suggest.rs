@@ -34,7 +34,7 @@ pub(crate) fn help(written: &str, choices: &[&str]) -> String {
 pub(crate) fn expected(choices: &[&str]) -> String {
     match choices {
         [] => "there are none".to_owned(),
-        [only] => format!("expected {only}"),
+        [only] => format!("expected {only:?}"),
         several => format!("expected one of: {}", several.join(", ")),
     }
 }

@@ -125,7 +125,7 @@ pub(super) fn poll_filtered(
                 return cut_off(stream);
             }
             let half = exchange.half(direction);
-            if let Some(bytes) = half.outlet.body.pop() {
+            if let Some(bytes) = half.pop() {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             if half.outlet.end || half.outlet.head_end {

@@ -198,7 +198,7 @@ impl Body for ResponseFlow {
                 if !this.filtered {
                     let mut exchange = stream.exchange.borrow_mut();
                     if let Some(data) = frame.data_ref() {
-                        exchange.response.bytes += data.len() as u64;
+                        exchange.response.went_by(data.len());
                     } else if let Some(trailers) = frame.trailers_ref() {
                         // Nothing comes behind them, and nobody asks.
                         down.source = None;

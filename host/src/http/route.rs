@@ -284,7 +284,7 @@ fn prepare(stream: &Rc<Stream>, cluster: &LocalCluster, source: Option<Incoming>
         fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     fields.remove(header::TRANSFER_ENCODING);
-    let outlet = &mut exchange.request.outlet;
+    let outlet = &exchange.request.outlet;
     let body = if outlet.head_end {
         framing::without_body(&mut fields);
         if purpose == Purpose::Connect {
@@ -294,7 +294,7 @@ fn prepare(stream: &Rc<Stream>, cluster: &LocalCluster, source: Option<Incoming>
         RequestBody::Empty
     } else if filtered && outlet.end && exchange.request.trailers.is_none() {
         // The filters have let go of all of it: its length is known.
-        let bytes = collect(outlet.body.len(), std::iter::from_fn(|| outlet.body.pop()));
+        let bytes = collect(outlet.body.len(), std::iter::from_fn(|| exchange.request.pop()));
         fields.remove(header::EXPECT);
         framing::set_length(&mut fields, bytes.len() as u64);
         RequestBody::Full { bytes: Some(bytes), trailers: None }

@@ -135,7 +135,7 @@ impl Between for Counting<'_> {
 
     fn passed(&self, direction: Direction, count: usize) {
         self.stream.move_on();
-        self.stream.exchange.borrow_mut().half(direction).bytes += count as u64;
+        self.stream.exchange.borrow_mut().half(direction).went_by(count);
         if !self.apart {
             return;
         }

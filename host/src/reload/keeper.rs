@@ -125,6 +125,17 @@ impl Keeper {
         applied
     }
 
+    /// Has a configuration run that was made, not read. What was changed over the admin endpoint gives way to it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; what ran goes on then.
+    pub fn replace(&self, who: &str, config: Config) -> Result<Applied, Report> {
+        self.in_turn(|| {
+            let prepared = self.proxy.prepare(Arc::new(config), Overlay::default(), false);
+            self.change(who, "replace", prepared)
+        })
+    }
+
     /// What a reload would do, without doing it.
     ///
     /// # Errors

@@ -134,7 +134,7 @@ async fn last_words(session: &Session, io: &mut Io) -> std::io::Result<()> {
     })
     .await;
     loop {
-        let next = session.exchange.borrow_mut().response.outlet.body.pop();
+        let next = session.exchange.borrow_mut().response.pop();
         let Some(bytes) = next else { return io.flush().await };
         io.write_all(&bytes).await?;
     }

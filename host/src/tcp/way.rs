@@ -42,7 +42,7 @@ impl<F: Filtered> Between for F {
     }
 
     fn passed(&self, direction: Direction, count: usize) {
-        self.exchange().borrow_mut().half(direction).bytes += count as u64;
+        self.exchange().borrow_mut().half(direction).went_by(count);
     }
 
     fn work(&self, direction: Direction, cx: &Context<'_>) {
@@ -62,7 +62,7 @@ impl<F: Filtered> Between for F {
     }
 
     fn pop(&self, direction: Direction) -> Option<Bytes> {
-        self.exchange().borrow_mut().half(direction).outlet.body.pop()
+        self.exchange().borrow_mut().half(direction).pop()
     }
 
     fn is_over(&self, direction: Direction) -> bool {

@@ -19,6 +19,7 @@ use super::{
     maps::{Fields, Frozen, ResponseHead},
     outside, properties,
     rope::{Noted, ReadOnly},
+    tap,
     vm::{Slot, Vm},
     watched::with_stream_map,
 };
@@ -253,7 +254,10 @@ impl Host for Call<'_> {
             let mut written = false;
             f(&mut Noted { buffer: &mut stage.held, written: &mut written });
             let now = stage.held.len();
-            filter.altered |= written;
+            if written {
+                filter.altered = true;
+                tap::wrote(exchange, index, direction, before, now);
+            }
             // A guest may make a body larger, but not without end; what is cut off here is told to the peer.
             if now > before && now > most_held {
                 exchange.reset = true;

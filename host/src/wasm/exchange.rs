@@ -14,7 +14,10 @@ use http::{
 };
 use tokio::time::Instant;
 
-pub use super::peer::{Connection, Peer};
+pub use super::{
+    half::Half,
+    peer::{Connection, Peer},
+};
 use super::{
     leasing::{Leasing, Opening},
     maps::{RequestHead, ResponseHead},
@@ -210,36 +213,6 @@ pub struct Reply {
     pub details: Cow<'static, str>,
     /// Index of the filter that replied: the ones outside of it see the reply. `None`: all that have seen the request.
     pub from: Option<usize>,
-}
-
-/// One direction's bytes on their way out of the chain.
-#[derive(Debug, Default)]
-pub struct Outlet {
-    /// The next filter (in this direction's order) that the headers have not passed.
-    pub head: usize,
-    /// The message has no body.
-    pub head_end: bool,
-    /// Bytes that have passed every filter.
-    pub body: Rope,
-    /// The body has ended; trailers are in the half when there are any.
-    pub end: bool,
-    /// Set when the direction has been started.
-    pub started: bool,
-}
-
-/// One direction of the exchange.
-#[derive(Debug, Default)]
-pub struct Half {
-    /// What leaves the chain.
-    pub outlet: Outlet,
-    /// Trailers.
-    pub trailers: Option<HeaderMap>,
-    /// Body bytes that came in.
-    pub bytes: u64,
-    /// A filter has dropped some of them: they do not say how long the body is.
-    pub lossy: bool,
-    /// The filters have done what they can with what is here.
-    pub settled: bool,
 }
 
 /// Moments of the way to the upstream.

@@ -21,6 +21,7 @@ pub mod exchange;
 pub mod foreign;
 pub mod grants;
 pub mod grpc;
+mod half;
 mod inject;
 pub mod leasing;
 pub mod lines;

@@ -351,7 +351,7 @@ fn response_of_tcp(exchange: &Exchange, part: &[u8], out: &mut Vec<u8>) -> bool 
     match part {
         b"code_details" => !exchange.details.is_empty() && text(out, exchange.details.as_bytes()),
         b"flags" => number(out, flags::of(&exchange.details, exchange.further)),
-        b"size" | b"total_size" => number(out, exchange.response.bytes),
+        b"size" | b"total_size" => number(out, exchange.response.passed),
         b"backend_latency" => between(out, exchange.asked.ready, exchange.ended),
         _ => false,
     }
@@ -382,8 +382,8 @@ fn response(exchange: &Exchange, part: &[u8], name: Option<&[u8]>, out: &mut Vec
             let status = status.and_then(|status| status.to_str().ok()).and_then(|status| status.parse().ok());
             status.is_some_and(|status| number(out, status))
         }
-        b"size" => number(out, exchange.response.bytes),
-        b"total_size" => number(out, exchange.response.bytes + head_size(head)),
+        b"size" => number(out, exchange.response.passed),
+        b"total_size" => number(out, exchange.response.passed + head_size(head)),
         b"headers_bytes" => number(out, head_size(head)),
         b"backend_latency" => between(out, exchange.asked.ready, exchange.ended),
         _ => false,

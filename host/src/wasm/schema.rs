@@ -143,7 +143,7 @@ mod tests {
             mistakes(r#"{"greting": "x", "greeting": 5, "many": [1, "2", 256], "mode": "save", "either": {"b": 1}}"#);
         found.sort();
         let expected = [
-            mistake("/either/b", "unknown key \"b\"; expected a"),
+            mistake("/either/b", "unknown key \"b\"; expected \"a\""),
             mistake("/greeting", "expected string, found 5"),
             mistake(
                 "/greting",

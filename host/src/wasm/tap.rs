@@ -4,6 +4,7 @@
 //! last: a filter that had waited for an answer. What that costs is bounded: a watcher looks at no more streams in a second than it
 //! said, and what is known when a stream begins decides before anything is copied.
 
+mod watch;
 mod wish;
 
 use std::{
@@ -18,14 +19,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use fyke_engine::Map;
 use smallvec::SmallVec;
 use tokio::{sync::mpsc, time::Instant};
 
-pub use self::wish::Wish;
+use self::watch::head;
+pub use self::{watch::Watch, wish::Wish};
 use super::{
     env::Env,
-    exchange::{Exchange, Kind},
+    exchange::{Direction, Exchange, Kind},
     route::{RouteAction, Selection},
 };
 
@@ -226,35 +227,6 @@ impl Watcher {
 }
 
 type Interested = SmallVec<[Arc<Watcher>; 1]>;
-type Head = Vec<(String, String)>;
-
-/// What is known of a stream's heads.
-#[derive(Debug, Default)]
-pub struct Watch {
-    /// Who watches.
-    watchers: Interested,
-    /// What the client asked for.
-    method: String,
-    path: String,
-    headers: Head,
-    request: Head,
-    response: Option<Head>,
-    replied: bool,
-    /// The upstream has the request.
-    asked: bool,
-    last: Option<usize>,
-    notes: Vec<(usize, String)>,
-    explained: Vec<(usize, Vec<String>)>,
-    /// Time in filters.
-    spent: Duration,
-}
-
-fn head(map: &dyn Map) -> Head {
-    let mut head = Vec::with_capacity(map.len());
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    map.for_each(&mut |name, value| head.push((text(name), text(value))));
-    head
-}
 
 /// Before a filter is called.
 pub fn before(env: &Rc<Env>, exchange: &mut Exchange, index: usize) -> Option<Instant> {
@@ -304,6 +276,13 @@ pub fn after(exchange: &mut Exchange, index: usize, began: Option<Instant>, fail
     exchange.watch = Some(watch);
 }
 
+/// A filter wrote to a body; what it held had `before` bytes and has `now`.
+pub fn wrote(exchange: &mut Exchange, index: usize, direction: Direction, before: usize, now: usize) {
+    if let Some(watch) = &mut exchange.watch {
+        watch.wrote(index, direction, (before, now));
+    }
+}
+
 /// Before the request's head is sent to the upstream. Afterwards nobody changes it.
 pub fn asking(env: &Rc<Env>, exchange: &mut Exchange) {
     if env.tap.is_on() {
@@ -347,7 +326,7 @@ pub fn report(env: &Rc<Env>, exchange: &mut Exchange) {
         " in {:.1} ms, {} B in, {} B out",
         took.as_secs_f64() * 1000.0,
         exchange.request.bytes,
-        exchange.response.bytes
+        exchange.response.passed
     );
     if !exchange.details.is_empty() {
         let _ = write!(line, " ({})", exchange.details);
@@ -355,7 +334,7 @@ pub fn report(env: &Rc<Env>, exchange: &mut Exchange) {
     let _ = write!(line, "; filters took {} us", watch.spent.as_micros());
     let mut notes: Vec<(String, Vec<String>)> =
         exchange.filters.iter().map(|filter| (filter.plugin.settings.name.clone(), Vec::new())).collect();
-    for (index, note) in watch.notes {
+    for (index, note) in watch.take_notes() {
         if let Some((_, notes)) = notes.get_mut(index) {
             notes.push(note);
         }
@@ -387,7 +366,7 @@ pub fn report(env: &Rc<Env>, exchange: &mut Exchange) {
         outcome,
         duration: took,
         received: exchange.request.bytes,
-        sent: exchange.response.bytes,
+        sent: exchange.response.passed,
         spent: watch.spent,
     };
     for watcher in &watch.watchers {
@@ -417,68 +396,9 @@ pub fn explains(exchange: &mut Exchange, index: usize, text: &[u8]) -> bool {
     true
 }
 
-impl Watch {
-    fn asks(&self) -> bool {
-        self.watchers.iter().any(|watcher| watcher.wish.explains)
-    }
-
-    fn look(&mut self, exchange: &Exchange, index: usize) {
-        if !self.asked {
-            let request = head(&exchange.request_head);
-            differences("request", &self.request, &request, |note| self.notes.push((index, note)));
-            self.request = request;
-        }
-        // Once it is sent it is empty here.
-        let response = exchange.response_head.as_ref().filter(|_| !exchange.response_sent);
-        if let (Some(before), Some(response)) = (&self.response, response) {
-            let now = head(response);
-            differences("response", before, &now, |note| self.notes.push((index, note)));
-            self.response = Some(now);
-        }
-        if let Some(reply) = exchange.reply.as_ref().filter(|reply| reply.from == Some(index)) {
-            let details = if reply.details.is_empty() { String::new() } else { format!(" ({})", reply.details) };
-            self.notes.push((index, format!("replied {}{details}", reply.head.status.as_u16())));
-        }
-    }
-}
-
-fn differences(which: &str, before: &Head, now: &Head, mut note: impl FnMut(String)) {
-    for (name, value) in now {
-        let had: Vec<&String> = before.iter().filter(|(key, _)| key == name).map(|(_, value)| value).collect();
-        if had.contains(&value) {
-            continue;
-        }
-        match had.first() {
-            None => note(format!("{which} + {name}: {}", wish::masked(name, value))),
-            Some(old) => {
-                note(format!("{which}   {name}: {} -> {}", wish::masked(name, old), wish::masked(name, value)));
-            }
-        }
-    }
-    for (name, value) in before {
-        if !now.iter().any(|(key, _)| key == name) {
-            note(format!("{which} - {name}: {}", wish::masked(name, value)));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn differences_are_told_once() {
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let before = vec![pair("a", "1"), pair("b", "2"), pair("c", "3")];
-        let now = vec![pair("a", "1"), pair("b", "9"), pair("d", "4")];
-        let mut notes = Vec::new();
-        differences("request", &before, &now, |note| notes.push(note));
-        assert_eq!(notes, ["request   b: 2 -> 9", "request + d: 4", "request - c: 3"]);
-        let (before, now) = (vec![pair("cookie", "s1")], vec![pair("cookie", "s2"), pair(":path", "/a?token=s3&b=1")]);
-        notes.clear();
-        differences("request", &before, &now, |note| notes.push(note));
-        assert_eq!(notes, ["request   cookie: *** -> ***", "request + :path: /a?token=***&b=1"]);
-    }
 
     #[test]
     fn a_watcher_looks_at_no_more_than_it_said() {

@@ -1,7 +1,7 @@
 //! The allocator of a filter: free lists for what filters allocate all the time, the system's allocator for everything else.
 //!
 //! Every value that a host returns is an allocation of the guest's. WASI's allocator takes tens of nanoseconds for a pair of
-//! allocation and release, which is as much as the hostcall itself; a list takes two. Sizes up to [`LARGEST`] are rounded up to
+//! allocation and release, which is as much as the hostcall itself; a list takes two. Sizes up to `LARGEST` are rounded up to
 //! a multiple of 16 and kept, when they are released, for the next one of their size: what is kept is at most what was in use
 //! at the same time before.
 //!

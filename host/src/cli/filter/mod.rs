@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::{BAD_CONFIGURATION, DONE, FAILED, Output, print, process};
-use crate::testbed;
+use crate::{telemetry::logging::Control, testbed};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum FilterCommand {
@@ -65,12 +65,12 @@ impl FilterCommand {
     }
 }
 
-pub(super) fn run(command: FilterCommand, output: Output) -> u8 {
+pub(super) fn run(command: FilterCommand, output: Output, log: Control) -> u8 {
     match command {
         FilterCommand::Check { module } => check::check(&module, output),
         FilterCommand::New { what } => new::run(&what),
         FilterCommand::Test { what } => test::run(what),
-        FilterCommand::Dev { what } => dev::run(&what),
+        FilterCommand::Dev { what } => dev::run(&what, log),
         FilterCommand::EnvoyConfig { what } => envoy_config::run(&what),
         FilterCommand::Live(live) => live::run(&live, output),
         FilterCommand::Bed { envoy } => bed(envoy),
@@ -78,7 +78,7 @@ pub(super) fn run(command: FilterCommand, output: Output) -> u8 {
 }
 
 /// The other end of a test's pipe.
-fn bed(envoy: Option<PathBuf>) -> u8 {
+pub(super) fn bed(envoy: Option<PathBuf>) -> u8 {
     let served = process::control_plane().and_then(|runtime| {
         let _entered = runtime.enter();
         testbed::run(envoy)

@@ -62,8 +62,11 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         Err(failure) => return ended(Err(failure)),
     };
     let folder = folder.display();
+    let (_, proxy) = arguments.template.files();
+    // Its first line says what there is to be seen.
+    let trial = proxy.lines().next().unwrap_or_default().trim_start_matches("# ");
     print(format_args!(
-        "{folder} is a filter. Next:\n  cd {folder}\n  cargo test          its tests, natively\n  fyke filter dev     a local proxy with it: builds and swaps whenever a file changes"
+        "{folder} is a filter. Next:\n  cd {folder}\n  cargo test          its tests, natively\n  fyke filter dev     a local proxy with it: builds and swaps whenever a file changes\n{trial}"
     ))
 }
 

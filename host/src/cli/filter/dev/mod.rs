@@ -8,7 +8,7 @@ mod watch;
 use std::{
     io::IsTerminal as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 
@@ -16,17 +16,14 @@ use clap::Args;
 
 use super::{Failure, cargo, ended, project};
 use crate::{
-    cli::process,
+    cli::process::{self, Process},
     config::{
         self, Config,
         resolved::{Listener, ModuleSource, Sink},
     },
-    reload::{
-        overlay::Overlay,
-        prepare::{self, Records},
-        proxy::{Applied, Proxy, Setup},
-    },
-    wasm::tap::{Report, Tap, Wish},
+    reload::proxy::{Applied, Proxy},
+    telemetry::logging::Control,
+    wasm::tap::{Report, Wish},
 };
 
 #[derive(Debug, Args)]
@@ -41,11 +38,12 @@ pub(in crate::cli) struct Arguments {
     profile: String,
 }
 
-pub(super) fn run(arguments: &Arguments) -> u8 {
-    ended(develop(arguments))
+pub(super) fn run(arguments: &Arguments, log: Control) -> u8 {
+    ended(develop(arguments, log))
 }
 
-fn develop(arguments: &Arguments) -> Result<(), Failure> {
+/// The project, and the proxy that runs its filter.
+fn place(arguments: &Arguments) -> Result<(PathBuf, PathBuf), Failure> {
     let project = project(arguments.directory.clone())?;
     let file = project.join(&arguments.proxy);
     if !file.is_file() {
@@ -54,25 +52,28 @@ fn develop(arguments: &Arguments) -> Result<(), Failure> {
             file.display()
         )));
     }
+    Ok((project, file))
+}
+
+fn develop(arguments: &Arguments, log: Control) -> Result<(), Failure> {
+    let (project, file) = place(arguments)?;
     let runtime = process::control_plane().map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
     let _entered = runtime.enter();
-    runtime.spawn(async {
+    let process = Arc::new(OnceLock::<Process>::new());
+    let ending = Arc::clone(&process);
+    runtime.spawn(async move {
         process::asked_to_end(None).await;
-        std::process::exit(0);
-    });
-    let tap = Tap::default();
-    let mut watching = tap.watch(Wish::default());
-    std::thread::spawn(move || {
-        while let Some(report) = watching.wait() {
-            show(&report);
+        if let Some(process) = ending.get() {
+            process.forget_token();
         }
+        std::process::exit(0);
     });
     let mut bench = Bench {
         project,
         file,
         profile: arguments.profile.clone(),
-        tap,
-        proxy: None,
+        process,
+        log,
         echoes: echo::Echoes::default(),
         written: Vec::new(),
     };
@@ -81,7 +82,7 @@ fn develop(arguments: &Arguments) -> Result<(), Failure> {
         match bench.turn() {
             Ok(live) => eprintln!("{live}"),
             Err(Failure(_, message)) => {
-                let stays = if bench.proxy.is_some() { "; what ran before still does" } else { "" };
+                let stays = if bench.process.get().is_some() { "; what ran before still does" } else { "" };
                 eprintln!("{message}\nnot swapped{stays}; waiting for a change");
             }
         }
@@ -95,8 +96,8 @@ struct Bench {
     project: PathBuf,
     file: PathBuf,
     profile: String,
-    tap: Tap,
-    proxy: Option<Proxy>,
+    process: Arc<OnceLock<Process>>,
+    log: Control,
     echoes: echo::Echoes,
     /// What the proxy itself writes: no reason to build again.
     written: Vec<PathBuf>,
@@ -126,30 +127,29 @@ impl Bench {
             .filter_map(|sink| if let Sink::File(path) = sink { path.canonicalize().ok() } else { None })
             .collect();
         let clusters: Vec<_> = config.clusters.values().map(Arc::clone).collect();
-        match &self.proxy {
+        let process = match self.process.get() {
             None => {
-                let prepared = prepare::prepare(config, &Records::Configured).map_err(refused)?;
-                self.proxy =
-                    Some(prepared.start(Setup { tap: self.tap.clone(), ..Setup::default() }).map_err(refused)?);
+                let process = Process::start(config, None, false, self.log.clone()).map_err(refused)?;
+                show_streams(&process.keeper().proxy);
+                self.process.get_or_init(|| process)
             }
-            Some(proxy) => {
-                let applied = proxy
-                    .prepare(Arc::new(config), Overlay::default(), false)
-                    .and_then(|prepared| proxy.apply(&prepared))
-                    .map_err(refused)?;
-                if let Applied::Unchanged(_) = applied {
+            Some(process) => {
+                if let Applied::Unchanged(_) = process.keeper().replace("dev", config).map_err(refused)? {
                     return Ok("nothing has changed that runs".to_owned());
                 }
+                process
             }
-        }
-        let listeners = self.proxy.as_ref().map(Proxy::listeners).unwrap_or_default();
-        let addresses: Vec<String> = listeners.iter().map(|(_, address)| address.to_string()).collect();
+        };
+        let addresses: Vec<String> = process.listeners().iter().map(|(_, address)| address.to_string()).collect();
         let mut live = format!(
             "live on {} after {:.1} s (built in {:.1} s)",
             addresses.join(", "),
             began.elapsed().as_secs_f64(),
             built.as_secs_f64()
         );
+        if let Some(address) = &process.admin_address {
+            live.push_str(&format!("\nadmin endpoint and dashboard on {address}"));
+        }
         for address in fresh {
             let name = clusters.iter().find(|cluster| cluster.endpoints.iter().any(|one| one.address == address));
             let name = name.map(|cluster| cluster.name.clone()).unwrap_or_default();
@@ -172,6 +172,16 @@ fn point_at(config: &mut Config, built: &Path) -> bool {
         }
     }
     found
+}
+
+/// Prints what becomes of streams, from now on.
+fn show_streams(proxy: &Proxy) {
+    let mut watching = proxy.tap().watch(Wish::default());
+    std::thread::spawn(move || {
+        while let Some(report) = watching.wait() {
+            show(&report);
+        }
+    });
 }
 
 fn show(report: &Report) {
@@ -200,7 +210,7 @@ mod tests {
             proxy: Path::new("proxy.yaml").to_owned(),
             profile: "release".to_owned(),
         };
-        let Err(Failure(code, message)) = develop(&arguments) else { panic!("there is no proxy") };
+        let Err(Failure(code, message)) = place(&arguments) else { panic!("there is no proxy") };
         assert_eq!(code, crate::cli::BAD_CONFIGURATION);
         assert!(message.contains("proxy.yaml is missing"), "{message}");
     }
