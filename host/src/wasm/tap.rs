@@ -334,7 +334,7 @@ pub fn report(env: &Rc<Env>, exchange: &mut Exchange) {
     let _ = write!(line, "; filters took {} us", watch.spent.as_micros());
     let mut notes: Vec<(String, Vec<String>)> =
         exchange.filters.iter().map(|filter| (filter.plugin.settings.name.clone(), Vec::new())).collect();
-    for (index, note) in watch.take_notes() {
+    for (index, note) in watch.take_notes(exchange.kind) {
         if let Some((_, notes)) = notes.get_mut(index) {
             notes.push(note);
         }

@@ -6,7 +6,7 @@ use fyke_engine::Map;
 use smallvec::SmallVec;
 
 use super::{Interested, wish};
-use crate::wasm::exchange::{Direction, Exchange};
+use crate::wasm::exchange::{Direction, Exchange, Kind};
 
 type Head = Vec<(String, String)>;
 
@@ -85,11 +85,16 @@ impl Watch {
     }
 
     /// All that was noted.
-    pub(super) fn take_notes(&mut self) -> Vec<(usize, String)> {
+    pub(super) fn take_notes(&mut self, kind: Kind) -> Vec<(usize, String)> {
         for Edit { index, direction, more } in std::mem::take(&mut self.edits) {
-            let which = if direction == Direction::Request { "request" } else { "response" };
+            let what = match (kind, direction) {
+                (Kind::Http, Direction::Request) => "request   body",
+                (Kind::Http, Direction::Response) => "response   body",
+                (Kind::Tcp, Direction::Request) => "downstream bytes",
+                (Kind::Tcp, Direction::Response) => "upstream bytes",
+            };
             let length = if more == 0 { "as long as before".to_owned() } else { format!("{more:+} B") };
-            self.notes.push((index, format!("{which}   body changed, {length}")));
+            self.notes.push((index, format!("{what} changed, {length}")));
         }
         std::mem::take(&mut self.notes)
     }
