@@ -96,7 +96,7 @@ impl Template {
                 Piece::Property(property) => {
                     let value = property.read();
                     found |= value.is_some();
-                    text.extend(value.map(crate::property::Value::into_text).unwrap_or_default());
+                    text.extend_from_slice(&value.map(crate::property::Value::into_text).unwrap_or_default());
                 }
                 Piece::Command(command) => {
                     let value = command.read();

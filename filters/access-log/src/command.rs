@@ -1,32 +1,43 @@
 //! What one `%COMMAND%` prints.
 
-use fyke_sdk::StreamLog;
+use std::borrow::Cow;
+
+use fyke_sdk::property::{Reads, Typed, Value, Values, without_port, write_response_flags};
 
 use crate::escape;
-use fyke_sdk::property::{Typed, Value, without_port, write_response_flags};
 
-/// A command, with its arguments.
+/// A command, with what was read for it.
 #[derive(Debug)]
 pub enum Command {
-    /// `%REQ(name?alternative)%`.
-    Request(Names),
-    /// `%RESP(name?alternative)%`.
-    Response(Names),
-    /// `%TRAILER(name?alternative)%`.
-    Trailer(Names),
+    /// `%REQ(name?alternative)%`, `%RESP(...)%` and `%TRAILER(...)%`: a header, and the one to look at when it is not there.
+    Header(usize, Option<usize>),
     /// Everything that is one property.
-    Property(Typed),
+    Property(Property),
     /// `%RESPONSE_FLAGS%`.
-    Flags(Typed),
+    Flags(Property),
     /// `%..._WITHOUT_PORT%`.
-    AddressWithoutPort(Typed),
+    AddressWithoutPort(Property),
 }
 
-/// A header, and the one to look at when it is not there.
+/// A property, and which of the values that are read is its.
 #[derive(Debug)]
-pub struct Names {
-    first: String,
-    alternative: Option<String>,
+pub struct Property {
+    typed: Typed,
+    place: usize,
+}
+
+impl Property {
+    /// A property by its path, with dots.
+    pub fn parse(path: &str, reads: &mut Reads) -> Result<Self, String> {
+        let typed = Typed::parse(path)?;
+        let place = reads.property(typed.path());
+        Ok(Self { typed, place })
+    }
+
+    /// Its value, with its type.
+    pub fn value<'a>(&self, values: &'a Values) -> Option<Value<'a>> {
+        values.get(self.place).map(|bytes| self.typed.decode(bytes))
+    }
 }
 
 /// Commands that stand for one property.
@@ -53,72 +64,66 @@ const OTHERS: &[&str] =
 
 impl Command {
     /// The command of this name, with what stood in parentheses.
-    pub fn parse(name: &str, argument: Option<&str>) -> Result<Self, String> {
+    pub fn parse(name: &str, argument: Option<&str>, reads: &mut Reads) -> Result<Self, String> {
         if let Some((_, path)) = PROPERTIES.iter().find(|(known, _)| *known == name) {
             nothing(name, argument)?;
-            return Typed::parse(path).map(Self::Property);
+            return Property::parse(path, reads).map(Self::Property);
         }
         match name {
-            "REQ" => Names::parse(name, argument).map(Self::Request),
-            "RESP" => Names::parse(name, argument).map(Self::Response),
-            "TRAILER" => Names::parse(name, argument).map(Self::Trailer),
+            "REQ" => header(name, argument, |name| reads.request_header(name)),
+            "RESP" => header(name, argument, |name| reads.response_header(name)),
+            "TRAILER" => header(name, argument, |name| reads.response_trailer(name)),
             "PROPERTY" => {
                 let path = argument.ok_or("%PROPERTY% needs a path in parentheses, like %PROPERTY(request.path)%")?;
-                Typed::parse(path).map(Self::Property)
+                Property::parse(path, reads).map(Self::Property)
             }
             "RESPONSE_FLAGS" => {
                 nothing(name, argument)?;
-                Typed::parse("response.flags").map(Self::Flags)
+                Property::parse("response.flags", reads).map(Self::Flags)
             }
             "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" => {
                 nothing(name, argument)?;
-                Typed::parse("source.address").map(Self::AddressWithoutPort)
+                Property::parse("source.address", reads).map(Self::AddressWithoutPort)
             }
             unknown => Err(unknown_command(unknown)),
         }
     }
 
     /// The value, if there is one, as bytes that are not escaped yet.
-    fn value(&self, log: &StreamLog) -> Option<Vec<u8>> {
+    fn value<'a>(&self, values: &'a Values) -> Option<Cow<'a, [u8]>> {
         match self {
-            Self::Request(names) => names.find(|name| log.request_header(name)),
-            Self::Response(names) => names.find(|name| log.response_header(name)),
-            Self::Trailer(names) => names.find(|name| log.response_trailer(name)),
-            Self::Property(property) => Some(property.read()?.into_text()),
-            Self::Flags(property) => match property.read()? {
+            Self::Header(first, alternative) => {
+                values.get(*first).or_else(|| values.get((*alternative)?)).map(Cow::Borrowed)
+            }
+            Self::Property(property) => property.value(values).map(Value::into_text),
+            Self::Flags(property) => match property.value(values)? {
                 Value::Integer(bits) => {
                     let mut names = Vec::new();
                     write_response_flags(&mut names, bits);
-                    Some(names)
+                    Some(names.into())
                 }
                 other => Some(other.into_text()),
             },
             Self::AddressWithoutPort(property) => {
-                let address = property.read()?.into_text();
-                Some(without_port(&address).to_vec())
+                let address = property.value(values)?.into_text();
+                Some(without_port(&address).to_vec().into())
             }
         }
         .filter(|value| !value.is_empty())
     }
 
     /// Appends the value, at most `limit` bytes of it, escaped for a line of text; `-` when there is none.
-    pub fn write_text(&self, out: &mut Vec<u8>, log: &StreamLog, limit: Option<usize>) {
-        match self.value(log) {
-            Some(mut value) => {
-                value.truncate(limit.unwrap_or(usize::MAX));
-                escape::text(out, &value);
-            }
+    pub fn write_text(&self, out: &mut Vec<u8>, values: &Values, limit: Option<usize>) {
+        match self.value(values) {
+            Some(value) => escape::text(out, cut(&value, limit)),
             None => out.push(b'-'),
         }
     }
 
     /// As [`Command::write_text`], escaped for the inside of a JSON string.
-    pub fn write_json(&self, out: &mut Vec<u8>, log: &StreamLog, limit: Option<usize>) {
-        match self.value(log) {
-            Some(mut value) => {
-                value.truncate(limit.unwrap_or(usize::MAX));
-                escape::json(out, &value);
-            }
+    pub fn write_json(&self, out: &mut Vec<u8>, values: &Values, limit: Option<usize>) {
+        match self.value(values) {
+            Some(value) => escape::json(out, cut(&value, limit)),
             None => out.push(b'-'),
         }
     }
@@ -144,26 +149,26 @@ fn unknown_command(unknown: &str) -> String {
     }
 }
 
-impl Names {
-    fn parse(command: &str, argument: Option<&str>) -> Result<Self, String> {
-        let argument = argument
-            .ok_or_else(|| format!("%{command}% needs a header's name in parentheses, like %{command}(name)%"))?;
-        let (first, alternative) = match argument.split_once('?') {
-            Some((first, alternative)) => (first, Some(alternative)),
-            None => (argument, None),
-        };
-        for name in Some(first).into_iter().chain(alternative) {
-            let token = name.strip_prefix(':').unwrap_or(name);
-            if token.is_empty()
-                || !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte))
-            {
-                return Err(format!("\"{name}\" in %{command}({argument})% is not the name of a header"));
-            }
+/// A header of `argument`, or its alternative; `read` has it read.
+fn header(command: &str, argument: Option<&str>, mut read: impl FnMut(&str) -> usize) -> Result<Command, String> {
+    let argument =
+        argument.ok_or_else(|| format!("%{command}% needs a header's name in parentheses, like %{command}(name)%"))?;
+    let (first, alternative) = match argument.split_once('?') {
+        Some((first, alternative)) => (first, Some(alternative)),
+        None => (argument, None),
+    };
+    for name in Some(first).into_iter().chain(alternative) {
+        let token = name.strip_prefix(':').unwrap_or(name);
+        if token.is_empty()
+            || !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte))
+        {
+            return Err(format!("\"{name}\" in %{command}({argument})% is not the name of a header"));
         }
-        Ok(Self { first: first.to_ascii_lowercase(), alternative: alternative.map(str::to_ascii_lowercase) })
     }
+    let mut place = |name: &str| read(&name.to_ascii_lowercase());
+    Ok(Command::Header(place(first), alternative.map(place)))
+}
 
-    fn find(&self, read: impl Fn(&str) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
-        read(&self.first).or_else(|| read(self.alternative.as_deref()?))
-    }
+fn cut(value: &[u8], limit: Option<usize>) -> &[u8] {
+    limit.and_then(|limit| value.get(..limit)).unwrap_or(value)
 }

@@ -1,10 +1,10 @@
 //! JSON records: one object, its keys in the order of the configuration.
 
-use fyke_sdk::StreamLog;
+use fyke_sdk::property::{Reads, Value, Values};
 
+use crate::command::Property;
 use crate::escape;
 use crate::template::Template;
-use fyke_sdk::property::{Typed, Value};
 
 /// Keys, already written as JSON, and where their values come from.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Record {
 #[derive(Debug)]
 enum Source {
     /// With its type: numbers are numbers, what is missing is null.
-    Property(Typed),
+    Property(Property),
     /// Always a string.
     Template(Template),
 }
@@ -43,7 +43,10 @@ pub const DEFAULT: &[(&str, &str)] = &[
 
 impl Record {
     /// The key that is wrong comes with the error.
-    pub fn parse<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, (String, String)> {
+    pub fn parse<'a>(
+        fields: impl Iterator<Item = (&'a str, &'a str)>,
+        reads: &mut Reads,
+    ) -> Result<Self, (String, String)> {
         let mut parsed: Vec<(Vec<u8>, Source)> = Vec::new();
         for (key, source) in fields {
             let mut written = vec![b'"'];
@@ -53,9 +56,9 @@ impl Record {
                 return Err((key.to_owned(), "is there twice".to_owned()));
             }
             let source = if source.contains('%') {
-                Template::parse(source).map(Source::Template)
+                Template::parse(source, reads).map(Source::Template)
             } else {
-                Typed::parse(source).map(Source::Property)
+                Property::parse(source, reads).map(Source::Property)
             };
             parsed.push((written, source.map_err(|message| (key.to_owned(), message))?));
         }
@@ -63,17 +66,17 @@ impl Record {
     }
 
     /// Appends the object.
-    pub fn write(&self, out: &mut Vec<u8>, log: &StreamLog) {
+    pub fn write(&self, out: &mut Vec<u8>, values: &Values) {
         let mut separator = b'{';
         for (key, source) in &self.fields {
             out.push(separator);
             separator = b',';
             out.extend_from_slice(key);
             match source {
-                Source::Property(property) => value(out, property.read()),
+                Source::Property(property) => value(out, property.value(values)),
                 Source::Template(template) => {
                     out.push(b'"');
-                    template.write_json(out, log);
+                    template.write_json(out, values);
                     out.push(b'"');
                 }
             }
@@ -86,7 +89,7 @@ impl Record {
 }
 
 /// Durations are milliseconds, to the microsecond.
-fn value(out: &mut Vec<u8>, value: Option<Value>) {
+fn value(out: &mut Vec<u8>, value: Option<Value<'_>>) {
     match value {
         None => out.extend_from_slice(b"null"),
         Some(Value::Integer(number)) => out.extend_from_slice(number.to_string().as_bytes()),
@@ -100,7 +103,7 @@ fn value(out: &mut Vec<u8>, value: Option<Value>) {
         }
         Some(moment @ Value::Moment(_)) => {
             out.push(b'"');
-            out.extend(moment.into_text());
+            out.extend_from_slice(&moment.into_text());
             out.push(b'"');
         }
         Some(Value::Text(bytes)) => {

@@ -1,5 +1,6 @@
 //! The filter.
 
+use fyke_sdk::property::Reads;
 use fyke_sdk::{ConfigError, Env, HttpFilter, LogSink, Result, StreamLog, http_filter};
 
 use crate::config::{Config, Format};
@@ -15,6 +16,8 @@ const DEFAULT_TEMPLATE: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORI
 pub struct AccessLog {
     sink: LogSink,
     line: Line,
+    /// What the line tells of a stream.
+    reads: Reads,
 }
 
 enum Line {
@@ -28,6 +31,7 @@ impl HttpFilter for AccessLog {
     type Ctx = ();
 
     fn configure(config: Config, env: &mut Env) -> Result<Self, ConfigError> {
+        let mut reads = Reads::default();
         let line = match (config.format, config.template, config.fields) {
             (Format::Text, _, Some(_)) => {
                 return Err(ConfigError::at("fields", "belongs to `format: json`"));
@@ -37,24 +41,28 @@ impl HttpFilter for AccessLog {
             }
             (Format::Text, template, None) => {
                 let text = template.as_deref().unwrap_or(DEFAULT_TEMPLATE);
-                Line::Text(Template::parse(text).map_err(|message| ConfigError::at("template", message))?)
+                Line::Text(Template::parse(text, &mut reads).map_err(|message| ConfigError::at("template", message))?)
             }
             (Format::Json, None, fields) => {
                 let record = match &fields {
-                    Some(fields) => Record::parse(fields.0.iter().map(|(key, source)| (key.as_str(), source.as_str()))),
-                    None => Record::parse(DEFAULT.iter().copied()),
+                    Some(fields) => {
+                        let fields = fields.0.iter().map(|(key, source)| (key.as_str(), source.as_str()));
+                        Record::parse(fields, &mut reads)
+                    }
+                    None => Record::parse(DEFAULT.iter().copied(), &mut reads),
                 };
                 Line::Json(record.map_err(|(key, message)| ConfigError::at(key, message).under("fields"))?)
             }
         };
         let sink = env.log_sink(&config.sink).map_err(|error| error.under("sink"))?;
-        Ok(Self { sink, line })
+        Ok(Self { sink, line, reads })
     }
 
-    fn on_log(&self, _cx: &mut (), log: &StreamLog) {
+    fn on_log(&self, _cx: &mut (), _log: &StreamLog) {
+        let values = self.reads.read();
         self.sink.write_with(|record| match &self.line {
-            Line::Text(template) => template.write_text(record, log),
-            Line::Json(fields) => fields.write(record, log),
+            Line::Text(template) => template.write_text(record, &values),
+            Line::Json(fields) => fields.write(record, &values),
         });
     }
 }

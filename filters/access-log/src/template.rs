@@ -1,6 +1,6 @@
 //! Format strings: literal text and `%COMMAND(argument):length%`; `%%` is a percent sign.
 
-use fyke_sdk::StreamLog;
+use fyke_sdk::property::{Reads, Values};
 
 use crate::command::Command;
 
@@ -17,7 +17,7 @@ enum Piece {
 }
 
 impl Template {
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str, reads: &mut Reads) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -29,7 +29,7 @@ impl Template {
                 rest = after;
                 continue;
             }
-            let (piece, after) = command(after)?;
+            let (piece, after) = command(after, reads)?;
             if !literal.is_empty() {
                 pieces.push(Piece::Literal(std::mem::take(&mut literal)));
             }
@@ -45,28 +45,28 @@ impl Template {
     }
 
     /// Appends a line of text.
-    pub fn write_text(&self, out: &mut Vec<u8>, log: &StreamLog) {
+    pub fn write_text(&self, out: &mut Vec<u8>, values: &Values) {
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
-                Piece::Command { command, limit } => command.write_text(out, log, *limit),
+                Piece::Command { command, limit } => command.write_text(out, values, *limit),
             }
         }
     }
 
     /// Appends the inside of a JSON string.
-    pub fn write_json(&self, out: &mut Vec<u8>, log: &StreamLog) {
+    pub fn write_json(&self, out: &mut Vec<u8>, values: &Values) {
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(text) => crate::escape::json(out, text.as_bytes()),
-                Piece::Command { command, limit } => command.write_json(out, log, *limit),
+                Piece::Command { command, limit } => command.write_json(out, values, *limit),
             }
         }
     }
 }
 
 /// What stands behind an opening percent sign, up to the closing one and the rest.
-fn command(text: &str) -> Result<(Piece, &str), String> {
+fn command<'a>(text: &'a str, reads: &mut Reads) -> Result<(Piece, &'a str), String> {
     let end = text.find(['(', ':', '%']).ok_or_else(|| unclosed(text))?;
     let (name, mut rest) = text.split_at(end);
     let mut argument = None;
@@ -84,7 +84,7 @@ fn command(text: &str) -> Result<(Piece, &str), String> {
         rest = after;
     }
     let rest = rest.strip_prefix('%').ok_or_else(|| unclosed(text))?;
-    Ok((Piece::Command { command: Command::parse(name, argument)?, limit }, rest))
+    Ok((Piece::Command { command: Command::parse(name, argument, reads)?, limit }, rest))
 }
 
 fn unclosed(text: &str) -> String {

@@ -155,7 +155,7 @@ fn outcome_of(object: &mut Object<'_>, outcome: Outcome<'_>) {
 
 /// Nanoseconds since 1970, as `2026-01-31T12:34:56.789Z`.
 fn timestamp(nanoseconds: u64) -> Vec<u8> {
-    Value::Moment(nanoseconds).into_text()
+    Value::Moment(nanoseconds).into_text().into_owned()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The filter.
 
+use fyke_sdk::property::{Reads, Values};
 use fyke_sdk::{ConfigError, Env, Flow, HttpFilter, Request, Response, Result, http_filter};
 
 use crate::config::{Config, Incoming};
@@ -11,6 +12,10 @@ pub struct RequestId {
     incoming: Incoming,
     response: bool,
     forwarded: Forwarded,
+    /// What is looked at of every request.
+    reads: Reads,
+    /// Of that, the id that it came with.
+    id: usize,
 }
 
 /// The id, where the answer carries it too.
@@ -25,16 +30,16 @@ impl HttpFilter for RequestId {
     type Ctx = Ctx;
 
     fn configure(config: Config, _env: &mut Env) -> Result<Self, ConfigError> {
-        Ok(Self {
-            incoming: config.request_id,
-            response: config.response,
-            forwarded: Forwarded::new(config.trusted_hops),
-        })
+        let mut reads = Reads::default();
+        let id = reads.request_header("x-request-id");
+        let forwarded = Forwarded::new(config.trusted_hops, &mut reads);
+        Ok(Self { incoming: config.request_id, response: config.response, forwarded, reads, id })
     }
 
     async fn on_request(&self, cx: &mut Ctx, request: &mut Request) -> Result<Flow> {
-        self.identify(cx, request)?;
-        self.forwarded.apply(request)?;
+        let values = self.reads.read();
+        self.identify(cx, request, &values)?;
+        self.forwarded.apply(request, &values)?;
         Ok(Flow::Continue)
     }
 
@@ -52,10 +57,10 @@ impl HttpFilter for RequestId {
 
 impl RequestId {
     /// Leaves exactly one id on the request.
-    fn identify(&self, cx: &mut Ctx, request: &mut Request) -> Result<()> {
+    fn identify(&self, cx: &mut Ctx, request: &mut Request, values: &Values) -> Result<()> {
         // Most requests have none: then there is no need to ask for all of them.
         if self.incoming == Incoming::Keep
-            && request.contains("x-request-id")
+            && values.get(self.id).is_some()
             && let Ok([only]) = <[Vec<u8>; 1]>::try_from(request.values("x-request-id"))
             && identity::is_sane(&only)
         {

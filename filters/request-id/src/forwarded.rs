@@ -2,7 +2,7 @@
 
 use fyke_sdk::{
     Request, Result,
-    property::{Path, without_port},
+    property::{Path, Reads, Values, without_port},
 };
 
 const FOR: &str = "x-forwarded-for";
@@ -12,31 +12,33 @@ const FOR: &str = "x-forwarded-for";
 pub struct Forwarded {
     /// Whether a proxy of ours is in front of this one.
     trusted: bool,
-    peer: Path,
-    tls: Path,
+    // Where of what is read of every request:
+    peer: usize,
+    tls: usize,
+    authority: usize,
 }
 
 impl Forwarded {
-    pub fn new(trusted_hops: u32) -> Self {
+    pub fn new(trusted_hops: u32, reads: &mut Reads) -> Self {
         Self {
             trusted: trusted_hops > 0,
-            peer: Path::new(&["source", "address"]),
-            tls: Path::new(&["connection", "tls_version"]),
+            peer: reads.property(&Path::new(&["source", "address"])),
+            tls: reads.property(&Path::new(&["connection", "tls_version"])),
+            authority: reads.request_header(":authority"),
         }
     }
 
-    pub fn apply(&self, request: &mut Request) -> Result<()> {
-        let peer = self.peer.read().unwrap_or_default();
-        self.append_peer(request, without_port(&peer))?;
+    pub fn apply(&self, request: &mut Request, values: &Values) -> Result<()> {
+        self.append_peer(request, without_port(values.get(self.peer).unwrap_or_default()))?;
         if !(self.trusted && request.contains("x-forwarded-proto")) {
-            let tls = self.tls.read().is_some_and(|version| !version.is_empty());
+            let tls = values.get(self.tls).is_some_and(|version| !version.is_empty());
             request.set("x-forwarded-proto", if tls { "https" } else { "http" })?;
         }
         if !(self.trusted && request.contains("x-forwarded-host")) {
-            match request.authority().to_vec() {
+            match values.get(self.authority) {
                 // Nothing true can be said, so nothing is.
-                authority if authority.is_empty() => request.remove("x-forwarded-host")?,
-                authority => request.set("x-forwarded-host", authority)?,
+                None | Some([]) => request.remove("x-forwarded-host")?,
+                Some(authority) => request.set("x-forwarded-host", authority)?,
             }
         }
         Ok(())

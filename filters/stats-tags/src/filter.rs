@@ -105,9 +105,9 @@ impl StatsTags {
         let stat_names = StatNames::new(config, &mut expressions, env)?;
         let reach = expressions.reach();
         labels.set_reach(reach);
-        let requests = Metrics::define(config, &labels, Moment::Done, env)?;
-        let opened = Metrics::define(config, &labels, Moment::Opened, env)?;
-        let closed = Metrics::define(config, &labels, Moment::Closed, env)?;
+        let requests = Metrics::define(config, &mut labels, Moment::Done, env)?;
+        let opened = Metrics::define(config, &mut labels, Moment::Opened, env)?;
+        let closed = Metrics::define(config, &mut labels, Moment::Closed, env)?;
         let keeps_path = config.original_path && labels.read_path();
         if config.original_path && !keeps_path {
             return Err(ConfigError::at("original_path", "no rule of `labels` reads the path"));

@@ -47,7 +47,7 @@ struct Rule {
     maximum: usize,
 }
 
-/// The values of one stream. Used again by the next one, so that nothing is allocated for a stream whose values are no longer
+/// The values of one stream. Used again by the next one, so that next to nothing is allocated for a stream whose values are no longer
 /// than those of others.
 #[derive(Debug, Default)]
 pub struct Values {
@@ -135,6 +135,11 @@ impl Labels {
         Ok(())
     }
 
+    /// What else has to be read of a stream is read with them.
+    pub const fn reads(&mut self) -> &mut Reads {
+        &mut self.reads
+    }
+
     /// When all expressions are known: so many bytes of a value they look at.
     pub const fn set_reach(&mut self, reach: usize) {
         self.reach = reach;
@@ -180,7 +185,7 @@ impl Labels {
         values.text.clear();
         values.places.clear();
         values.places.resize(self.labels.len(), None);
-        self.reads.begin(&mut values.read, path);
+        values.read = self.reads.read(path);
         for gate in &self.gates {
             if gate.write(kind, self, values) == Written::DropSample {
                 return Sample::Dropped;
@@ -213,6 +218,14 @@ impl Labels {
         }
         let place = values.places.get(index).copied().flatten();
         place.and_then(|(start, end)| values.text.get(start..end)).unwrap_or_default()
+    }
+}
+
+impl Values {
+    /// A property that is a number.
+    #[must_use]
+    pub fn integer(&self, place: usize) -> Option<i64> {
+        self.read.integer(place)
     }
 }
 
@@ -269,7 +282,7 @@ impl Rule {
 
     /// Appends the value for a stream.
     fn write(&self, kind: Kind, labels: &Labels, values: &mut Values) -> Written {
-        let value = self.source.value(kind, &labels.reads, &mut values.read);
+        let value = self.source.value(kind, &labels.reads, &values.read);
         let outcome = value.map_or(Outcome::Missing, |value| self.change(value, labels.reach));
         let text = match &outcome {
             Outcome::Value(value) if !value.is_empty() => value.as_ref(),

@@ -1,6 +1,5 @@
 //! Which metrics there are, what each of them measures, and which labels it carries.
 
-use fyke_sdk::property::{Path, decode_integer};
 use fyke_sdk::{ConfigError, DynamicCounter, DynamicHistogram, Env};
 
 use crate::config::{Config, DurationUnit, Metric as Written};
@@ -15,8 +14,16 @@ struct Plan<'a> {
     kind: Kind,
     /// It carries no labels of what is not known yet, unless they are named.
     early: bool,
-    measure: Measure,
+    measure: Wanted,
     shape: Shape,
+}
+
+/// What is to be measured.
+enum Wanted {
+    One,
+    Property { path: [&'static str; 2], divisor: u64 },
+    RequestMessages,
+    ResponseMessages,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,9 +37,9 @@ enum Shape {
 pub enum Measure {
     /// One for each stream.
     One,
-    /// A property, divided.
+    /// A property, by the place where it is read, divided.
     Property {
-        path: Path,
+        place: usize,
         divisor: u64,
     },
     /// gRPC messages of the client, and to it.
@@ -84,7 +91,7 @@ impl Metrics {
     ///
     /// # Errors
     /// What is wrong, and where in the configuration.
-    pub fn define(config: &Config, labels: &Labels, moment: Moment, env: &mut Env) -> Result<Self, ConfigError> {
+    pub fn define(config: &Config, labels: &mut Labels, moment: Moment, env: &mut Env) -> Result<Self, ConfigError> {
         let prefix = config.prefix.as_deref().unwrap_or(if config.istio.is_some() { "istio_" } else { "stats_" });
         let mut metrics = Vec::new();
         for plan in plans(config, moment) {
@@ -110,8 +117,8 @@ impl Metrics {
         for metric in &self.metrics {
             let amount = match &metric.measure {
                 Measure::One => Some(1),
-                Measure::Property { path, divisor } => {
-                    let read = path.read().and_then(|bytes| u64::try_from(decode_integer(&bytes)?).ok());
+                Measure::Property { place, divisor } => {
+                    let read = values.integer(*place).and_then(|number| u64::try_from(number).ok());
                     // Of a stream without an answer there are no bytes of one; of one that has no end there is no duration.
                     read.or((*divisor == 1).then_some(0)).map(|amount| amount / divisor)
                 }
@@ -129,7 +136,7 @@ impl Metrics {
 }
 
 impl Plan<'_> {
-    fn define(self, prefix: &str, labels: &Labels, env: &mut Env) -> Result<Metric, ConfigError> {
+    fn define(self, prefix: &str, labels: &mut Labels, env: &mut Env) -> Result<Metric, ConfigError> {
         let carried = self.labels(labels)?;
         let name = self.written.name.clone().unwrap_or_else(|| format!("{prefix}{}", self.name));
         let definition = env.metric(&name).labels(carried.iter().map(|(name, _)| name));
@@ -145,7 +152,13 @@ impl Plan<'_> {
                 Handle::Histogram(definition.buckets(self.written.buckets.iter().copied()).histogram()?)
             }
         };
-        Ok(Metric { measure: self.measure, handle, labels: carried.into_iter().map(|(_, index)| index).collect() })
+        let measure = match self.measure {
+            Wanted::One => Measure::One,
+            Wanted::Property { path, divisor } => Measure::Property { place: labels.reads().add(&path)?, divisor },
+            Wanted::RequestMessages => Measure::RequestMessages,
+            Wanted::ResponseMessages => Measure::ResponseMessages,
+        };
+        Ok(Metric { measure, handle, labels: carried.into_iter().map(|(_, index)| index).collect() })
     }
 
     /// The labels that it carries, by name and place.
@@ -193,7 +206,7 @@ fn unknown(name: &str, labels: &Labels) -> String {
 /// The metrics of a moment, in the order in which they are counted.
 fn plans(config: &Config, moment: Moment) -> Vec<Plan<'_>> {
     let metrics = &config.metrics;
-    let property = |path: &[&str], divisor: u64| Measure::Property { path: Path::new(path), divisor };
+    let property = |path, divisor| Wanted::Property { path, divisor };
     let plan = |key, written, name, measure, shape| {
         let kind = if moment == Moment::Done { Kind::Http } else { Kind::Tcp };
         // Whoever looks for Istio's labels looks for all of them.
@@ -209,26 +222,26 @@ fn plans(config: &Config, moment: Moment) -> Vec<Plan<'_>> {
             // Istio counts what is on the wire, heads included.
             let size = if config.istio.is_some() { "total_size" } else { "size" };
             let mut plans = vec![
-                plan("requests", &metrics.requests, "requests_total", Measure::One, Shape::Counter),
+                plan("requests", &metrics.requests, "requests_total", Wanted::One, Shape::Counter),
                 plan(
                     "duration",
                     &metrics.duration,
                     duration,
-                    property(&["request", "duration"], divisor),
+                    property(["request", "duration"], divisor),
                     Shape::Histogram,
                 ),
                 plan(
                     "request_size",
                     &metrics.request_size,
                     "request_bytes",
-                    property(&["request", size], 1),
+                    property(["request", size], 1),
                     Shape::Histogram,
                 ),
                 plan(
                     "response_size",
                     &metrics.response_size,
                     "response_bytes",
-                    property(&["response", size], 1),
+                    property(["response", size], 1),
                     Shape::Histogram,
                 ),
             ];
@@ -238,14 +251,14 @@ fn plans(config: &Config, moment: Moment) -> Vec<Plan<'_>> {
                         "request_messages",
                         &metrics.request_messages,
                         "request_messages_total",
-                        Measure::RequestMessages,
+                        Wanted::RequestMessages,
                         Shape::Counter,
                     ),
                     plan(
                         "response_messages",
                         &metrics.response_messages,
                         "response_messages_total",
-                        Measure::ResponseMessages,
+                        Wanted::ResponseMessages,
                         Shape::Counter,
                     ),
                 ]);
@@ -256,7 +269,7 @@ fn plans(config: &Config, moment: Moment) -> Vec<Plan<'_>> {
             "connections_opened",
             &metrics.connections_opened,
             "tcp_connections_opened_total",
-            Measure::One,
+            Wanted::One,
             Shape::Counter,
         )],
         Moment::Closed => vec![
@@ -264,21 +277,21 @@ fn plans(config: &Config, moment: Moment) -> Vec<Plan<'_>> {
                 "connections_closed",
                 &metrics.connections_closed,
                 "tcp_connections_closed_total",
-                Measure::One,
+                Wanted::One,
                 Shape::Counter,
             ),
             plan(
                 "bytes_received",
                 &metrics.bytes_received,
                 "tcp_received_bytes_total",
-                property(&["request", "size"], 1),
+                property(["request", "size"], 1),
                 Shape::Counter,
             ),
             plan(
                 "bytes_sent",
                 &metrics.bytes_sent,
                 "tcp_sent_bytes_total",
-                property(&["response", "size"], 1),
+                property(["response", "size"], 1),
                 Shape::Counter,
             ),
         ],

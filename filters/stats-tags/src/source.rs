@@ -1,11 +1,11 @@
 //! Where values come from.
 //!
-//! All that a stream is asked for is a list of properties, each of which is read when the first rule needs it, and once. What never
-//! changes (values that are written down, the node's properties) is known when the filter is configured.
+//! All that a stream is asked for is a list of properties, which are read together. What never changes (values that are written down, the
+//! node's properties) is known when the filter is configured.
 
 use std::borrow::Cow;
 
-use fyke_sdk::property::{Typed, write_response_flags};
+use fyke_sdk::property::{self, Typed, decode_integer, write_response_flags};
 use fyke_sdk::{ConfigError, Template, header_name};
 
 use crate::config::{self, Identity};
@@ -57,7 +57,8 @@ pub enum Source {
 /// The properties that a configuration reads.
 #[derive(Debug, Default)]
 pub struct Reads {
-    paths: Vec<Vec<String>>,
+    list: property::Reads,
+    /// The same, with their types.
     properties: Vec<Typed>,
     /// Which of them is the request's path.
     path: Option<usize>,
@@ -66,19 +67,24 @@ pub struct Reads {
 /// What was read of one stream.
 #[derive(Debug, Default)]
 pub struct Read {
-    /// In the order of the properties. `None`: not asked for yet.
-    values: Vec<Option<Option<Vec<u8>>>>,
+    /// In the order of the properties.
+    values: property::Values,
+    /// The request's, where it was kept from the beginning.
+    path: Option<Vec<u8>>,
 }
 
 impl Reads {
-    fn add(&mut self, path: &[&str]) -> Result<usize, ConfigError> {
-        let same = |known: &Vec<String>| known.iter().map(String::as_str).eq(path.iter().copied());
-        if let Some(known) = self.paths.iter().position(same) {
-            return Ok(known);
+    /// Has a property read, and says at which place.
+    ///
+    /// # Errors
+    /// When that is no path.
+    pub fn add(&mut self, path: &[&str]) -> Result<usize, ConfigError> {
+        let property = Typed::of(path).map_err(ConfigError::new)?;
+        let place = self.list.property(property.path());
+        if place == self.properties.len() {
+            self.properties.push(property);
         }
-        self.properties.push(Typed::of(path).map_err(ConfigError::new)?);
-        self.paths.push(path.iter().map(|part| (*part).to_owned()).collect());
-        Ok(self.paths.len() - 1)
+        Ok(place)
     }
 
     fn path(&mut self) -> Result<usize, ConfigError> {
@@ -93,23 +99,32 @@ impl Reads {
         self.path.is_some()
     }
 
-    /// Makes room for another stream, whose path may be known already.
-    pub fn begin(&self, read: &mut Read, path: Option<&[u8]>) {
-        read.values.clear();
-        read.values.resize(self.properties.len(), None);
-        if let (Some(path), Some(place)) = (path, self.path.and_then(|place| read.values.get_mut(place))) {
-            *place = Some(Some(path.to_vec()));
-        }
+    /// Reads another stream, whose path may be known already.
+    #[must_use]
+    pub fn read(&self, path: Option<&[u8]>) -> Read {
+        Read { values: self.list.read(), path: path.map(<[u8]>::to_vec) }
     }
 
-    /// A property of the stream, no longer than [`LONGEST`].
-    fn get<'a>(&self, read: &'a mut Read, index: usize) -> Option<&'a [u8]> {
-        let value = read.values.get_mut(index)?.get_or_insert_with(|| {
-            let mut value = self.properties.get(index)?.read()?.into_text();
-            value.truncate(LONGEST);
-            Some(value)
-        });
-        value.as_deref().filter(|value| !value.is_empty())
+    /// A property of the stream as it is, no longer than [`LONGEST`].
+    fn raw<'a>(&self, read: &'a Read, index: usize) -> Option<&'a [u8]> {
+        let value = match &read.path {
+            Some(path) if self.path == Some(index) => path,
+            _ => read.values.get(index)?,
+        };
+        Some(value.get(..LONGEST).unwrap_or(value)).filter(|value| !value.is_empty())
+    }
+
+    /// The same as text.
+    fn text<'a>(&self, read: &'a Read, index: usize) -> Option<Cow<'a, [u8]>> {
+        Some(self.properties.get(index)?.decode(self.raw(read, index)?).into_text())
+    }
+}
+
+impl Read {
+    /// A property that is a number.
+    #[must_use]
+    pub fn integer(&self, index: usize) -> Option<i64> {
+        decode_integer(self.values.get(index)?)
     }
 }
 
@@ -194,17 +209,17 @@ impl Source {
     }
 
     /// The value of the stream in question, as bytes of anybody.
-    pub fn value<'a>(&'a self, kind: Kind, reads: &Reads, read: &'a mut Read) -> Option<Cow<'a, [u8]>> {
+    pub fn value<'a>(&'a self, kind: Kind, reads: &Reads, read: &'a Read) -> Option<Cow<'a, [u8]>> {
         match self {
             Self::Fixed(value) => value.as_deref().map(|value| value.as_bytes().into()),
-            Self::Property(index) => reads.get(read, *index).map(Cow::Borrowed),
+            Self::Property(index) => reads.text(read, *index),
             Self::Text(template) => {
                 let mut text = template.render()?;
                 text.truncate(LONGEST);
                 Some(text.into())
             }
             Self::Template { path, templates } => {
-                templates.find(reads.get(read, *path)?).map(|template| template.as_bytes().into())
+                templates.find(reads.raw(read, *path)?).map(|template| template.as_bytes().into())
             }
             Self::Service { content_type, path } => {
                 grpc(reads, read, *content_type, *path).map(|(service, _)| service.into())
@@ -212,16 +227,15 @@ impl Source {
             Self::Method { content_type, path } => {
                 grpc(reads, read, *content_type, *path).map(|(_, method)| method.into())
             }
-            Self::Identity { san, part } => identity::part(reads.get(read, *san)?, *part).map(Cow::Borrowed),
+            Self::Identity { san, part } => identity::part(reads.raw(read, *san)?, *part).map(Cow::Borrowed),
             Self::Flags(flags) => {
-                let bits = std::str::from_utf8(reads.get(read, *flags)?).ok()?.parse().ok()?;
                 let mut names = Vec::new();
-                write_response_flags(&mut names, bits);
+                write_response_flags(&mut names, read.integer(*flags)?);
                 Some(names.into())
             }
             Self::Protocol { .. } if kind == Kind::Tcp => Some(b"tcp"[..].into()),
             Self::Protocol { content_type } => {
-                let grpc = reads.get(read, *content_type).is_some_and(is_grpc);
+                let grpc = reads.raw(read, *content_type).is_some_and(is_grpc);
                 Some(if grpc { &b"grpc"[..] } else { b"http" }.into())
             }
         }
@@ -281,11 +295,11 @@ fn property(parts: &[&str], reads: &mut Reads) -> Result<Source, ConfigError> {
 }
 
 /// Service and method of a request of gRPC.
-fn grpc<'a>(reads: &Reads, read: &'a mut Read, content_type: usize, path: usize) -> Option<(&'a [u8], &'a [u8])> {
-    if !is_grpc(reads.get(read, content_type)?) {
+fn grpc<'a>(reads: &Reads, read: &'a Read, content_type: usize, path: usize) -> Option<(&'a [u8], &'a [u8])> {
+    if !is_grpc(reads.raw(read, content_type)?) {
         return None;
     }
-    let path = reads.get(read, path)?.split(|byte| *byte == b'?').next()?.strip_prefix(b"/")?;
+    let path = reads.raw(read, path)?.split(|byte| *byte == b'?').next()?.strip_prefix(b"/")?;
     let slash = path.iter().rposition(|byte| *byte == b'/')?;
     let (service, method) = (path.get(..slash)?, path.get(slash + 1..)?);
     (!service.is_empty() && !method.is_empty()).then_some((service, method))

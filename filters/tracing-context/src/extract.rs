@@ -56,63 +56,132 @@ impl Decision {
     }
 }
 
+/// Some of the formats that there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Formats([bool; 3]);
+
+impl Formats {
+    pub fn contains(self, format: Writes) -> bool {
+        self.0.get(format as usize).is_some_and(|is_in| *is_in)
+    }
+
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl FromIterator<Writes> for Formats {
+    fn from_iter<I: IntoIterator<Item = Writes>>(formats: I) -> Self {
+        let mut all = Self::default();
+        for format in formats {
+            if let Some(is_in) = all.0.get_mut(format as usize) {
+                *is_in = true;
+            }
+        }
+        all
+    }
+}
+
 /// What a request has in its headers.
 #[derive(Debug)]
 pub struct Incoming {
     /// The first that makes sense.
     pub parent: Option<Parent>,
     /// Formats that there were headers of, whether or not they make sense.
-    pub seen: Vec<Writes>,
+    pub seen: Formats,
     /// Whether there is a `tracestate`.
     pub has_state: bool,
+}
+
+/// How often a header is there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Header<'a> {
+    #[default]
+    Missing,
+    Once(&'a [u8]),
+    /// It says nothing then.
+    Often,
+}
+
+impl<'a> Header<'a> {
+    fn add(&mut self, value: &'a [u8]) {
+        *self = if *self == Self::Missing { Self::Once(value) } else { Self::Often };
+    }
+
+    fn only(self) -> Option<&'a [u8]> {
+        if let Self::Once(value) = self { Some(value) } else { None }
+    }
+}
+
+/// The headers of all formats.
+#[derive(Debug, Default)]
+struct Headers<'a> {
+    traceparent: Header<'a>,
+    tracestate: Vec<&'a [u8]>,
+    single: Header<'a>,
+    multi: [Header<'a>; 5],
+}
+
+impl<'a> Headers<'a> {
+    /// Looks at every header once: most requests have none of these.
+    fn of(request: &'a Request) -> Self {
+        let mut headers = Self::default();
+        for (name, value) in request.iter() {
+            let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+            match name.first() {
+                Some(b't' | b'T') if is("traceparent") => headers.traceparent.add(value),
+                Some(b't' | b'T') if is("tracestate") => headers.tracestate.push(value),
+                Some(b'b' | b'B') if is("b3") => headers.single.add(value),
+                Some(b'x' | b'X') => {
+                    if let Some((_, header)) = B3_MULTI.iter().zip(&mut headers.multi).find(|(other, _)| is(other)) {
+                        header.add(value);
+                    }
+                }
+                _ => {}
+            }
+        }
+        headers
+    }
+
+    fn seen(&self) -> Formats {
+        let w3c = (self.traceparent != Header::Missing).then_some(Writes::W3c);
+        let single = (self.single != Header::Missing).then_some(Writes::B3);
+        let multi = self.multi.iter().any(|header| *header != Header::Missing).then_some(Writes::B3Multi);
+        [w3c, single, multi].into_iter().flatten().collect()
+    }
+
+    fn w3c(&self) -> Option<Parent> {
+        let mut parent = w3c::parse(self.traceparent.only()?)?;
+        if !self.tracestate.is_empty() {
+            parent.state = TraceState::parse(&self.tracestate).unwrap_or_default();
+        }
+        Some(parent)
+    }
+
+    fn b3(&self) -> Option<Parent> {
+        self.single.only().and_then(b3::parse).or_else(|| self.b3_multi())
+    }
+
+    fn b3_multi(&self) -> Option<Parent> {
+        // One that is there twice says nothing, and neither do the others then.
+        if self.multi.contains(&Header::Often) {
+            return None;
+        }
+        let [trace_id, span_id, _, sampled, flags] = self.multi.map(Header::only);
+        b3::Multi { trace_id, span_id, sampled, flags }.parse()
+    }
 }
 
 impl Incoming {
     /// Looks for all formats, and reads those of `order`.
     pub fn read(request: &Request, order: &[Reads]) -> Self {
-        let has_state = request.contains("tracestate");
-        let multi = B3_MULTI.map(|name| request.contains(name));
-        let mut seen = Vec::new();
-        if request.contains("traceparent") {
-            seen.push(Writes::W3c);
-        }
-        if request.contains("b3") {
-            seen.push(Writes::B3);
-        }
-        if multi.contains(&true) {
-            seen.push(Writes::B3Multi);
-        }
+        let headers = Headers::of(request);
         let parent = order.iter().find_map(|format| match format {
-            Reads::W3c if seen.contains(&Writes::W3c) => of_w3c(request, has_state),
-            Reads::W3c => None,
-            Reads::B3 => {
-                let single = seen.contains(&Writes::B3).then(|| b3::parse(&only(request, "b3")?)).flatten();
-                single.or_else(|| seen.contains(&Writes::B3Multi).then(|| of_b3(request, multi)).flatten())
-            }
+            Reads::W3c => headers.w3c(),
+            Reads::B3 => headers.b3(),
         });
-        Self { parent, seen, has_state }
+        Self { parent, seen: headers.seen(), has_state: !headers.tracestate.is_empty() }
     }
-}
-
-fn of_w3c(request: &Request, has_state: bool) -> Option<Parent> {
-    let mut parent = w3c::parse(&only(request, "traceparent")?)?;
-    if has_state {
-        parent.state = TraceState::parse(&request.values("tracestate")).unwrap_or_default();
-    }
-    Some(parent)
-}
-
-fn of_b3(request: &Request, present: [bool; 5]) -> Option<Parent> {
-    let mut values = [const { None }; 5];
-    for ((value, name), present) in values.iter_mut().zip(B3_MULTI).zip(present) {
-        if present {
-            // One that is there twice says nothing, and neither do the others then.
-            *value = Some(only(request, name)?);
-        }
-    }
-    let [trace_id, span_id, _, sampled, flags] = &values;
-    let (trace_id, span_id) = (trace_id.as_deref(), span_id.as_deref());
-    b3::Multi { trace_id, span_id, sampled: sampled.as_deref(), flags: flags.as_deref() }.parse()
 }
 
 /// The value of a header that is there once.

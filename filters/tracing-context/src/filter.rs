@@ -5,7 +5,7 @@ use fyke_sdk::{ConfigError, Env, Flow, HttpFilter, Request, Response, Result, ht
 
 use crate::config::Config;
 use crate::decide::{Trace, Verdict, Wish};
-use crate::extract::Incoming;
+use crate::extract::{Formats, Incoming};
 use crate::inject;
 use crate::settings::{Answer, Settings};
 use crate::tags::cut;
@@ -39,13 +39,13 @@ impl HttpFilter for TracingContext {
     }
 
     async fn on_request(&self, cx: &mut Ctx, request: &mut Request) -> Result<Flow> {
-        let incoming = Incoming::read(request, &self.settings.extract);
+        let mut incoming = Incoming::read(request, &self.settings.extract);
         let source = self.settings.judge.source();
         let wish = self.wish(request, source)?;
-        match self.settings.sampler.decide(request, source, incoming.parent.clone(), wish) {
+        match self.settings.sampler.decide(request, source, incoming.parent.take(), wish) {
             Verdict::Part(trace) => self.join(cx, request, &incoming, &trace)?,
             Verdict::Pass => {}
-            Verdict::Nothing => inject::remove(request, &[], &incoming)?,
+            Verdict::Nothing => inject::remove(request, Formats::default(), &incoming)?,
         }
         Ok(Flow::Continue)
     }
@@ -83,7 +83,7 @@ impl TracingContext {
 
     /// Makes the stream part of a trace, and tells the upstream.
     fn join(&self, cx: &mut Ctx, request: &mut Request, incoming: &Incoming, trace: &Trace) -> Result<()> {
-        let plan = inject::Plan::new(trace, self.settings.inject.as_deref(), incoming);
+        let plan = inject::Plan::new(trace, self.settings.inject, incoming);
         let sampled = trace.decision.is_sampled();
         let context = TraceContext {
             trace_id: trace.trace_id,
@@ -91,7 +91,8 @@ impl TracingContext {
             sampled,
             state: trace.state.as_str().to_owned(),
         };
-        let host = match context.begin(&plan.templates) {
+        // Of what is not recorded, attempts are no spans: its headers are written once, by this filter.
+        let host = match context.begin(if sampled { &plan.templates } else { &[] }) {
             Ok(host) => host,
             // Another filter was here before, and has written the headers.
             Err(_) if trace::current().is_some() => return Ok(()),

@@ -6,7 +6,7 @@ use fyke_sdk::{Request, Result};
 use crate::b3;
 use crate::config::Writes;
 use crate::decide::Trace;
-use crate::extract::{B3_MULTI, Decision, Incoming};
+use crate::extract::{B3_MULTI, Decision, Formats, Incoming};
 use crate::w3c;
 
 /// All formats.
@@ -15,19 +15,20 @@ const FORMATS: [Writes; 3] = [Writes::W3c, Writes::B3, Writes::B3Multi];
 /// The formats that are written, and the headers in them that say the span that sends the request.
 #[derive(Debug)]
 pub struct Plan {
-    formats: Vec<Writes>,
+    formats: Formats,
     pub templates: Vec<HeaderTemplate>,
 }
 
 impl Plan {
     /// Of the formats that are configured, or of those that came in.
-    pub fn new(trace: &Trace, configured: Option<&[Writes]>, incoming: &Incoming) -> Self {
+    pub fn new(trace: &Trace, configured: Option<Formats>, incoming: &Incoming) -> Self {
         let formats = match configured {
-            Some(formats) => formats.to_vec(),
-            None if incoming.seen.is_empty() => vec![Writes::W3c],
-            None => incoming.seen.clone(),
+            Some(formats) => formats,
+            None if incoming.seen.is_empty() => Formats::from_iter([Writes::W3c]),
+            None => incoming.seen,
         };
-        let templates = formats.iter().map(|format| template(trace, *format)).collect();
+        let templates = FORMATS.iter().filter(|format| formats.contains(**format));
+        let templates = templates.map(|format| template(trace, *format)).collect();
         Self { formats, templates }
     }
 
@@ -44,7 +45,7 @@ impl Plan {
         for template in &self.templates {
             request.set(&template.name, template.with(span))?;
         }
-        if self.formats.contains(&Writes::W3c) {
+        if self.formats.contains(Writes::W3c) {
             match trace.state.as_str() {
                 "" if incoming.has_state => request.remove("tracestate")?,
                 "" => {}
@@ -52,7 +53,7 @@ impl Plan {
                 state => request.set("tracestate", state)?,
             }
         }
-        if self.formats.contains(&Writes::B3Multi) {
+        if self.formats.contains(Writes::B3Multi) {
             request.set("x-b3-traceid", b3::digits(trace.trace_id, trace.width))?;
             match above {
                 Some(above) => request.set("x-b3-parentspanid", above.to_string())?,
@@ -67,14 +68,14 @@ impl Plan {
             request.set(set, value)?;
             request.remove(remove)?;
         }
-        remove(request, &self.formats, incoming)
+        remove(request, self.formats, incoming)
     }
 }
 
 /// Takes away what came in, but for these formats.
-pub fn remove(request: &mut Request, but: &[Writes], incoming: &Incoming) -> Result<()> {
-    for format in FORMATS.iter().filter(|format| !but.contains(format)) {
-        let has = incoming.seen.contains(format);
+pub fn remove(request: &mut Request, but: Formats, incoming: &Incoming) -> Result<()> {
+    for format in FORMATS.iter().filter(|format| !but.contains(**format)) {
+        let has = incoming.seen.contains(*format);
         match format {
             Writes::W3c => {
                 if has {
@@ -97,7 +98,7 @@ pub fn template(trace: &Trace, format: Writes) -> HeaderTemplate {
     let (name, prefix, suffix) = match format {
         Writes::W3c => {
             let flags = w3c::flags(trace.decision.is_sampled(), trace.random);
-            ("traceparent", format!("00-{}-", trace.trace_id), format!("-{flags:02x}"))
+            ("traceparent", ["00-", &trace.trace_id.to_string(), "-"].concat(), ["-", w3c::digits(flags)].concat())
         }
         Writes::B3 => {
             let decision = match trace.decision {
@@ -105,7 +106,7 @@ pub fn template(trace: &Trace, format: Writes) -> HeaderTemplate {
                 Decision::Debug => "-d",
                 Decision::NotSampled => "-0",
             };
-            ("b3", format!("{}-", b3::digits(trace.trace_id, trace.width)), decision.to_owned())
+            ("b3", b3::digits(trace.trace_id, trace.width) + "-", decision.to_owned())
         }
         Writes::B3Multi => ("x-b3-spanid", String::new(), String::new()),
     };

@@ -2,8 +2,9 @@
 
 use fyke_sdk::{ConfigError, Template, header_name};
 
-use crate::config::{Config, Reads, Writes};
+use crate::config::{Config, Reads};
 use crate::decide::Sampler;
+use crate::extract::Formats;
 use crate::tags::Tags;
 use crate::trust::Judge;
 
@@ -25,7 +26,7 @@ pub(crate) const TAKEN: [&str; 8] = [
 #[derive(Debug)]
 pub struct Settings {
     pub extract: Vec<Reads>,
-    pub inject: Option<Vec<Writes>>,
+    pub inject: Option<Formats>,
     pub judge: Judge,
     pub sampler: Sampler,
     pub force: Vec<String>,
@@ -63,7 +64,7 @@ impl Settings {
         let operation = config.operation.as_deref().map(Template::parse).transpose();
         Ok(Self {
             extract: distinct(config.extract.unwrap_or_else(|| vec![Reads::W3c, Reads::B3]), "extract")?,
-            inject: config.inject.map(|formats| distinct(formats, "inject")).transpose()?,
+            inject: config.inject.map(|formats| distinct(formats, "inject")).transpose()?.map(Formats::from_iter),
             judge: Judge::new(config.trust, config.internal_networks.as_deref())?,
             sampler: Sampler::new(config.sample.map(|share| share.fraction()), config.max_per_second, config.untrusted),
             force,

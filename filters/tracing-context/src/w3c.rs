@@ -45,6 +45,16 @@ pub fn flags(sampled: bool, random: bool) -> u8 {
     (u8::from(sampled) * SAMPLED) | (u8::from(random) * RANDOM)
 }
 
+/// Flags as they are written.
+pub fn digits(flags: u8) -> &'static str {
+    match flags {
+        0 => "00",
+        SAMPLED => "01",
+        RANDOM => "02",
+        _ => "03",
+    }
+}
+
 fn byte(digits: &[u8]) -> Option<u8> {
     let [high, low] = digits else { return None };
     let digit = |digit: &u8| match digit {

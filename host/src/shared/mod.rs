@@ -36,7 +36,7 @@ pub struct Scope {
     pub queues: Arc<Queues>,
     /// Limits; hardly any scope has some.
     limits: OnceLock<limiter::Limits>,
-    values: DashMap<Vec<u8>, Value>,
+    values: DashMap<Vec<u8>, Value, ahash::RandomState>,
     bytes: AtomicUsize,
     next: AtomicU32,
     /// Nothing is over before this.
@@ -94,7 +94,7 @@ impl SharedData {
                 name: vm.to_owned(),
                 queues: Arc::clone(&self.queues),
                 limits: OnceLock::new(),
-                values: DashMap::new(),
+                values: DashMap::default(),
                 bytes: AtomicUsize::new(0),
                 next: AtomicU32::new(0),
                 due: Mutex::new(None),

@@ -164,7 +164,7 @@ fn is_used(family: &Arc<Family>) -> bool {
 pub struct Family {
     definition: Definition,
     /// By the label values as [`Family::record`] takes them.
-    series: DashMap<Box<[u8]>, Single>,
+    series: DashMap<Box<[u8]>, Single, ahash::RandomState>,
     /// Made when something does not fit.
     overflow: OnceLock<Single>,
     /// Series of all families of the filter that defined this one.
@@ -175,7 +175,7 @@ pub struct Family {
 impl Family {
     fn new(definition: Definition, owner: &Owner, overflows: &Arc<AtomicU64>) -> Arc<Self> {
         Arc::new(Self {
-            series: DashMap::new(),
+            series: DashMap::default(),
             overflow: OnceLock::new(),
             owned: Arc::clone(&owner.series),
             overflows: Arc::clone(overflows),

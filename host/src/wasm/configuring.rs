@@ -431,7 +431,9 @@ impl Host for Configuring<'_> {
             b"set_envoy_filter_state" => Status::BadArgument,
             b"clear_route_cache" => Status::Ok,
             b"declare_property" | b"compress" | b"uncompress" => foreign::pure(name, args, out),
-            b"fyke.route.select.v1" | b"fyke.log.write.v1" | b"fyke.headers.values.v1" => Status::BadArgument,
+            b"fyke.route.select.v1" | b"fyke.log.write.v1" | b"fyke.headers.values.v1" | b"fyke.values.read.v1" => {
+                Status::BadArgument
+            }
             _ => Status::NotFound,
         }
     }

@@ -13,7 +13,7 @@ use super::{
     maps::RequestHead,
     protobuf, redis,
     route::Selection,
-    stretch, tap, trace, zlib,
+    stretch, tap, trace, values, zlib,
 };
 use crate::config::resolved;
 use crate::shared::{NoSum, Scope};
@@ -23,6 +23,7 @@ use crate::telemetry::{FilterMetricError, FilterMetricKind, Registry, labelled::
 pub const FEATURES: &[&str] = &[
     "fyke.features.v1",
     "fyke.headers.values.v1",
+    "fyke.values.read.v1",
     "fyke.configure.refuse.v1",
     "fyke.cluster.require.v1",
     "fyke.route.define.v1",
@@ -155,6 +156,7 @@ pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &
             list(out, values.iter().map(Vec::as_slice));
             Status::Ok
         }
+        b"fyke.values.read.v1" => values::read(host, cx, args, out).map_or(Status::BadArgument, |()| Status::Ok),
         b"fyke.metric.record.v1" => record(&host.slot().metrics, args).unwrap_or(Status::BadArgument),
         b"fyke.features.v1" => {
             list(out, FEATURES.iter().map(|name| name.as_bytes()));

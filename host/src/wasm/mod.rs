@@ -48,6 +48,7 @@ pub mod tap;
 pub mod trace;
 pub mod trial;
 pub mod under_way;
+mod values;
 pub mod vm;
 mod watched;
 mod zlib;

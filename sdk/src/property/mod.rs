@@ -5,6 +5,7 @@
 
 mod flags;
 mod moment;
+mod reads;
 mod typed;
 
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,7 @@ use crate::abi;
 use crate::error::Result;
 
 pub use flags::write_response_flags;
+pub use reads::{Reads, Values};
 pub use typed::{Typed, Value};
 
 /// A path in the form that the host wants, for those read on every stream.

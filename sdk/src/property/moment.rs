@@ -1,9 +1,30 @@
 //! Moments as RFC 3339, in UTC, to the millisecond.
 
+use std::cell::RefCell;
+
+thread_local! {
+    /// The second that was written last, and its text: most moments are of the same second as the one before.
+    static LAST: RefCell<(u64, Vec<u8>)> = const { RefCell::new((u64::MAX, Vec::new())) };
+}
+
 /// Appends `2024-02-29T12:34:56.789Z`; `nanoseconds` are since the Unix epoch.
 pub fn write(out: &mut Vec<u8>, nanoseconds: u64) {
     let milliseconds = nanoseconds / 1_000_000;
     let seconds = milliseconds / 1000;
+    LAST.with_borrow_mut(|(last, text)| {
+        if *last != seconds {
+            text.clear();
+            second(text, seconds);
+            *last = seconds;
+        }
+        out.extend_from_slice(text);
+    });
+    number(out, milliseconds % 1000, 3);
+    out.push(b'Z');
+}
+
+/// `2024-02-29T12:34:56.`
+fn second(out: &mut Vec<u8>, seconds: u64) {
     let (year, month, day) = date(seconds / 86_400);
     let time = seconds % 86_400;
     number(out, year, 4);
@@ -18,8 +39,6 @@ pub fn write(out: &mut Vec<u8>, nanoseconds: u64) {
     out.push(b':');
     number(out, time % 60, 2);
     out.push(b'.');
-    number(out, milliseconds % 1000, 3);
-    out.push(b'Z');
 }
 
 /// Days since the epoch to year, month and day: Howard Hinnant's `civil_from_days`, for days that are not negative.

@@ -1,5 +1,7 @@
 //! Property paths as they are written, with dots, and the types of their values, which the ABI does not carry.
 
+use std::borrow::Cow;
+
 use super::{Path, decode_integer, moment};
 
 /// A property that a configuration names, by a path like `request.headers.user-agent`, with the type of its value.
@@ -31,9 +33,9 @@ enum Kind {
 
 /// A value, with its type.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Value {
+pub enum Value<'a> {
     /// Text, or what no other type is known of.
-    Text(Vec<u8>),
+    Text(Cow<'a, [u8]>),
     /// An integer.
     Integer(i64),
     /// A number of metadata.
@@ -46,21 +48,21 @@ pub enum Value {
     Moment(u64),
 }
 
-impl Value {
+impl<'a> Value<'a> {
     /// As text formats print it: durations in whole milliseconds, moments as RFC 3339.
     #[must_use]
-    pub fn into_text(self) -> Vec<u8> {
+    pub fn into_text(self) -> Cow<'a, [u8]> {
         match self {
             Self::Text(bytes) => bytes,
-            Self::Integer(number) => number.to_string().into_bytes(),
+            Self::Integer(number) => Cow::Owned(number.to_string().into_bytes()),
             // Whole numbers print without a fraction, as they are written in a configuration.
-            Self::Number(number) => number.to_string().into_bytes(),
-            Self::Boolean(yes) => yes.to_string().into_bytes(),
-            Self::Duration(nanoseconds) => (nanoseconds / 1_000_000).to_string().into_bytes(),
+            Self::Number(number) => Cow::Owned(number.to_string().into_bytes()),
+            Self::Boolean(yes) => Cow::Borrowed(if yes { b"true" } else { b"false" }),
+            Self::Duration(nanoseconds) => Cow::Owned((nanoseconds / 1_000_000).to_string().into_bytes()),
             Self::Moment(nanoseconds) => {
                 let mut text = Vec::with_capacity(24);
                 moment::write(&mut text, nanoseconds);
-                text
+                Cow::Owned(text)
             }
         }
     }
@@ -97,14 +99,29 @@ impl Typed {
         Ok(Self { path: Path::new(segments), kind: kind(&text) })
     }
 
+    /// Where it is.
+    #[must_use]
+    pub const fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The value in the current stream, if there is one.
     #[must_use]
-    pub fn read(&self) -> Option<Value> {
-        let bytes = self.path.read()?;
-        Some(match self.kind {
+    pub fn read(&self) -> Option<Value<'static>> {
+        self.path.read().map(|bytes| self.typed(Cow::Owned(bytes)))
+    }
+
+    /// What was read at its path (with [`Reads`](super::Reads)), with its type.
+    #[must_use]
+    pub fn decode<'a>(&self, bytes: &'a [u8]) -> Value<'a> {
+        self.typed(Cow::Borrowed(bytes))
+    }
+
+    fn typed<'a>(&self, bytes: Cow<'a, [u8]>) -> Value<'a> {
+        match self.kind {
             Kind::Text => Value::Text(bytes),
-            Kind::Boolean => match bytes.as_slice() {
-                [byte] => Value::Boolean(*byte != 0),
+            Kind::Boolean => match *bytes {
+                [byte] => Value::Boolean(byte != 0),
                 // Hosts that answer text: "true".
                 _ => Value::Text(bytes),
             },
@@ -115,14 +132,14 @@ impl Typed {
                 None => Value::Text(bytes),
             },
             Kind::Metadata => metadata(bytes),
-        })
+        }
     }
 }
 
 /// Numbers of metadata are doubles and booleans single bytes, in Envoy's encoding; text has no control characters.
-fn metadata(bytes: Vec<u8>) -> Value {
+fn metadata(bytes: Cow<'_, [u8]>) -> Value<'_> {
     let is_text = std::str::from_utf8(&bytes).is_ok_and(|text| !text.contains(|c: char| c.is_control()));
-    match (<[u8; 8]>::try_from(bytes.as_slice()), bytes.as_slice()) {
+    match (<[u8; 8]>::try_from(&*bytes), &*bytes) {
         (Ok(double), _) if !is_text => Value::Number(f64::from_le_bytes(double)),
         (_, [byte @ (0 | 1)]) => Value::Boolean(*byte == 1),
         _ => Value::Text(bytes),
@@ -166,13 +183,13 @@ mod tests {
     #[test]
     fn metadata_has_the_types_that_it_was_written_with() {
         for number in [0.0, 3.0, -1.5, 0.1, 1e300, 16_777_216.0] {
-            assert_eq!(metadata(f64::to_le_bytes(number).to_vec()), Value::Number(number));
+            assert_eq!(metadata(f64::to_le_bytes(number).to_vec().into()), Value::Number(number));
         }
         for (bytes, value) in [(&[0][..], Value::Boolean(false)), (&[1], Value::Boolean(true))] {
-            assert_eq!(metadata(bytes.to_vec()), value);
+            assert_eq!(metadata(bytes.into()), value);
         }
         for text in ["", "1", "payments", "{\"a\":1}", "größer"] {
-            assert_eq!(metadata(text.into()), Value::Text(text.into()));
+            assert_eq!(metadata(text.as_bytes().into()), Value::Text(text.as_bytes().into()));
         }
     }
 }

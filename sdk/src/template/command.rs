@@ -1,6 +1,6 @@
 //! Envoy's command operators (`%REQ(name?alternative):length%`), as far as one property says what they print.
 
-use crate::property::{Typed, Value, without_port};
+use crate::property::{Typed, without_port};
 
 /// One command, with its arguments.
 #[derive(Debug, Clone)]
@@ -69,7 +69,9 @@ impl Command {
 
     /// What it prints for the current stream, if anything.
     pub fn read(&self) -> Option<Vec<u8>> {
-        let text = |property: &Typed| property.read().map(Value::into_text).filter(|text| !text.is_empty());
+        let text = |property: &Typed| {
+            property.read().map(|value| value.into_text().into_owned()).filter(|text| !text.is_empty())
+        };
         let mut value = match &self.source {
             Source::Either(first, second) => text(first).or_else(|| text(second.as_ref()?)),
             Source::WithoutPort(address) => text(address).map(|address| without_port(&address).to_vec()),

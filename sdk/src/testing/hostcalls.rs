@@ -307,17 +307,13 @@ pub fn increment_metric(id: u32, delta: i64) {
     });
 }
 
-fn dotted(path: &[u8]) -> String {
+pub(super) fn dotted(path: &[u8]) -> String {
     String::from_utf8_lossy(path).replace('\0', ".")
 }
 
 #[must_use]
 pub fn property(path: &[u8]) -> Option<Vec<u8>> {
-    let path = dotted(path);
-    World::with(|world| {
-        let known = world.streams.get(&world.effective)?.properties.get(&path).cloned();
-        known.or_else(|| properties::of_messages(world, &path))
-    })
+    World::with(|world| properties::read(world, path))
 }
 
 pub fn set_property(path: &[u8], value: &[u8]) -> Result<(), Status> {
@@ -334,6 +330,7 @@ pub fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, St
             return Err(Status::NOT_FOUND);
         }
         match name {
+            "fyke.values.read.v1" => properties::read_many(world, arguments).ok_or(Status::BAD_ARGUMENT),
             "fyke.headers.values.v1" => Ok(header_values(world, arguments)),
             "fyke.configure.refuse.v1" => {
                 world.refusal = Some(String::from_utf8_lossy(arguments).into_owned());
@@ -429,13 +426,7 @@ fn header_values(world: &mut World, arguments: &[u8]) -> Vec<u8> {
     let Ok((kind, name)) = split(arguments) else {
         return Vec::new();
     };
-    let kind = match kind {
-        0 => MapKind::RequestHeaders,
-        1 => MapKind::RequestTrailers,
-        2 => MapKind::ResponseHeaders,
-        _ => MapKind::ResponseTrailers,
-    };
-    let map = world.map_mut(kind).cloned().unwrap_or_default();
+    let map = world.map_mut(kind_of(kind)).cloned().unwrap_or_default();
     let values: Vec<&Vec<u8>> =
         map.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect();
     let mut bytes = u32::try_from(values.len()).unwrap_or(0).to_le_bytes().to_vec();
@@ -444,6 +435,16 @@ fn header_values(world: &mut World, arguments: &[u8]) -> Vec<u8> {
     }
     bytes.extend(values.into_iter().flatten());
     bytes
+}
+
+/// A type of map, of those that streams have.
+pub(super) fn kind_of(number: u32) -> MapKind {
+    match number {
+        0 => MapKind::RequestHeaders,
+        1 => MapKind::RequestTrailers,
+        2 => MapKind::ResponseHeaders,
+        _ => MapKind::ResponseTrailers,
+    }
 }
 
 pub(super) fn number(at: usize) -> Result<Vec<u8>, Status> {

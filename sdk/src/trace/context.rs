@@ -49,7 +49,7 @@ impl HeaderTemplate {
     /// The value that says this span.
     #[must_use]
     pub fn with(&self, span: SpanId) -> String {
-        format!("{}{span}{}", self.prefix, self.suffix)
+        [&*self.prefix, &span.to_string(), &self.suffix].concat()
     }
 }
 

@@ -51,8 +51,7 @@ macro_rules! id {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let mut digits = [0; $digits];
-                encode(&self.0, &mut digits);
-                f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
+                f.write_str(encode(&self.0, &mut digits))
             }
         }
 
@@ -67,12 +66,13 @@ macro_rules! id {
 id!(TraceId, 16, 32);
 id!(SpanId, 8, 16);
 
-fn encode(bytes: &[u8], digits: &mut [u8]) {
+fn encode<'a>(bytes: &[u8], digits: &'a mut [u8]) -> &'a str {
     for (byte, pair) in bytes.iter().zip(digits.chunks_exact_mut(2)) {
         for (place, value) in pair.iter_mut().zip([byte >> 4, byte & 0xf]) {
             *place = if value < 10 { b'0' + value } else { b'a' + value - 10 };
         }
     }
+    std::str::from_utf8(digits).unwrap_or_default()
 }
 
 fn decode(digits: &[u8], bytes: &mut [u8]) -> Option<()> {

@@ -29,6 +29,22 @@ pub fn rows(table: &mut Table) {
             "request_headers> call_foreign_function = 2 untouched",
         ],
     );
+    table.http(
+        "F.read",
+        "`fyke.values.read.v1`: properties and headers with one call",
+        "request_headers: call_foreign_function \"fyke.values.read.v1\" \"\\x00\\x03\\0\\0\\0X-A\\xff\\x0c\\0\\0\\0request\\0path\\xff\\x04\\0\\0\\0none\\x02\\x01\\0\\0\\0a\" &b\n\
+         request_headers: call_foreign_function \"fyke.values.read.v1\" \"\" &b\n\
+         request_headers: call_foreign_function \"fyke.values.read.v1\" \"\\x09\\x01\\0\\0\\0a\" &b\n\
+         request_headers: call_foreign_function \"fyke.values.read.v1\" \"\\x00\\x09\\0\\0\\0a\" &b\n\
+         configure: call_foreign_function \"fyke.values.read.v1\" \"\" &b",
+        &[
+            "configure> call_foreign_function = 2 untouched",
+            "request_headers> call_foreign_function = 0 \"\\x01\\x00\\x00\\x001\\t\\x00\\x00\\x00/path?q=1\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\"",
+            "request_headers> call_foreign_function = 0 null:0",
+            "request_headers> call_foreign_function = 2 untouched",
+            "request_headers> call_foreign_function = 2 untouched",
+        ],
+    );
     table.row("F.route", "`fyke.route.define.v1` and `fyke.route.select.v1`: a route by handle, its name and metadata as properties", || async {
         let stage = Stage::http(
             "configure: call_foreign_function \"fyke.route.define.v1\" \"{\\\"name\\\":\\\"r1\\\",\\\"virtual_host\\\":\\\"vh\\\",\\\"cluster\\\":\\\"callout\\\",\\\"metadata\\\":{\\\"k\\\":\\\"m\\\"}}\" &b\n\
