@@ -24,6 +24,9 @@ pub enum Operation {
     DropSample(Condition),
 }
 
+/// Of statuses, by their first digit.
+const CLASSES: [&str; 9] = ["1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx"];
+
 /// Which values are meant.
 #[derive(Debug)]
 pub struct Condition {
@@ -83,7 +86,10 @@ impl Operation {
                 bare.into()
             }
             Self::StatusClass => match value.as_bytes() {
-                [class @ b'1'..=b'9', b'0'..=b'9', b'0'..=b'9'] => format!("{}xx", char::from(*class)).into(),
+                [class @ b'1'..=b'9', b'0'..=b'9', b'0'..=b'9'] => match CLASSES.get(usize::from(class - b'1')) {
+                    Some(name) => (*name).into(),
+                    None => return Outcome::Missing,
+                },
                 _ => return Outcome::Missing,
             },
             Self::Ranges(bounds, names) => {

@@ -57,11 +57,13 @@ impl Multi<'_> {
 
 /// The digits of a trace's id, as many as it came with.
 pub fn digits(trace_id: TraceId, width: Width) -> String {
-    let digits = trace_id.to_string();
-    match width {
-        Width::Full => digits,
-        Width::Half => digits.get(16..).unwrap_or(&digits).to_owned(),
-    }
+    let all = trace_id.digits();
+    let all = std::str::from_utf8(&all).unwrap_or_default();
+    let hidden = if width == Width::Half { 16 } else { 0 };
+    // With room for what stands before and behind them.
+    let mut digits = String::with_capacity(40);
+    digits.push_str(all.get(hidden..).unwrap_or(all));
+    digits
 }
 
 fn parent(ids: Option<Ids>, decision: Option<Decision>) -> Parent {

@@ -6,7 +6,7 @@ use fyke_sdk::{Request, Result};
 use crate::b3;
 use crate::config::Writes;
 use crate::decide::Trace;
-use crate::extract::{B3_MULTI, Decision, Formats, Incoming};
+use crate::extract::{B3_MULTI, Decision, Formats, Incoming, Width};
 use crate::w3c;
 
 /// All formats.
@@ -98,7 +98,11 @@ pub fn template(trace: &Trace, format: Writes) -> HeaderTemplate {
     let (name, prefix, suffix) = match format {
         Writes::W3c => {
             let flags = w3c::flags(trace.decision.is_sampled(), trace.random);
-            ("traceparent", ["00-", &trace.trace_id.to_string(), "-"].concat(), ["-", w3c::digits(flags)].concat())
+            (
+                "traceparent",
+                ["00-", &b3::digits(trace.trace_id, Width::Full), "-"].concat(),
+                ["-", w3c::digits(flags)].concat(),
+            )
         }
         Writes::B3 => {
             let decision = match trace.decision {

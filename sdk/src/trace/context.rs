@@ -49,7 +49,8 @@ impl HeaderTemplate {
     /// The value that says this span.
     #[must_use]
     pub fn with(&self, span: SpanId) -> String {
-        [&*self.prefix, &span.to_string(), &self.suffix].concat()
+        let digits = span.digits();
+        [&*self.prefix, std::str::from_utf8(&digits).unwrap_or_default(), &self.suffix].concat()
     }
 }
 

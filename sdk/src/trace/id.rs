@@ -41,6 +41,12 @@ macro_rules! id {
                 Self::new(bytes)
             }
 
+            /// The digits that it is written with.
+            #[must_use]
+            pub fn digits(self) -> [u8; $digits] {
+                encode(self.0)
+            }
+
             /// The bytes.
             #[must_use]
             pub fn bytes(self) -> [u8; $bytes] {
@@ -50,8 +56,7 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut digits = [0; $digits];
-                f.write_str(encode(&self.0, &mut digits))
+                f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
             }
         }
 
@@ -66,13 +71,14 @@ macro_rules! id {
 id!(TraceId, 16, 32);
 id!(SpanId, 8, 16);
 
-fn encode<'a>(bytes: &[u8], digits: &'a mut [u8]) -> &'a str {
-    for (byte, pair) in bytes.iter().zip(digits.chunks_exact_mut(2)) {
-        for (place, value) in pair.iter_mut().zip([byte >> 4, byte & 0xf]) {
-            *place = if value < 10 { b'0' + value } else { b'a' + value - 10 };
-        }
+fn encode<const BYTES: usize, const DIGITS: usize>(bytes: [u8; BYTES]) -> [u8; DIGITS] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; DIGITS];
+    let digit = |value: u8| HEX.get(usize::from(value & 0xf)).copied().unwrap_or_default();
+    for (byte, pair) in bytes.iter().zip(digits.as_chunks_mut().0) {
+        *pair = [digit(byte >> 4), digit(*byte)];
     }
-    std::str::from_utf8(digits).unwrap_or_default()
+    digits
 }
 
 fn decode(digits: &[u8], bytes: &mut [u8]) -> Option<()> {
