@@ -1,4 +1,4 @@
-//! Filters of TCP connections, and what any of their methods may do: [`write()`], [`show_again`], [`close`].
+//! Filters of TCP connections, and what any of their methods may do: [`write()`], [`show_again`], [`show_now`], [`close`].
 
 mod conn;
 pub(crate) mod current;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 pub use conn::Conn;
-pub use current::{close, show_again, write};
+pub use current::{close, show_again, show_now, write};
 pub use data::Data;
 pub(crate) use data::Outcome;
 
@@ -220,7 +220,7 @@ pub enum TcpFlow {
     NeedMore,
     /// What was shown is held for this long, to the host's millisecond, and is then shown again, with whatever has arrived in the meantime: until then
     /// nothing of its direction is shown, and the other direction goes on. The host's bound is that of [`NeedMore`](TcpFlow::NeedMore). It ends early only with
-    /// the connection; at the end of a direction it lasts as long, and the end is shown again with the bytes. From [`on_leased`](TcpFilter::on_leased) it is about what the
+    /// the connection, or by [`show_now`]; at the end of a direction it lasts as long, and the end is shown again with the bytes. From [`on_leased`](TcpFilter::on_leased) it is about what the
     /// client has said. Where nothing is left to hold, what arrives waits. From [`on_connect`](TcpFilter::on_connect), which can [`sleep`](crate::sleep()), it closes the
     /// connection as it does on hosts other than Fyke, where nothing is shown twice.
     ///

@@ -17,9 +17,18 @@ pub(crate) struct Standing {
     pub held: Option<u32>,
     /// The filter has closed it.
     pub closed: bool,
+    /// What waits is shown now: of the client's, and of the upstream's.
+    pub hurries: (bool, bool),
 }
 
 impl Standing {
+    pub fn hurries(&mut self, side: Side) -> &mut bool {
+        match side {
+            Side::Downstream => &mut self.hurries.0,
+            Side::Upstream => &mut self.hurries.1,
+        }
+    }
+
     /// Whether somebody will say something about a lease.
     pub fn expects(&self) -> bool {
         self.asked.is_some() || self.held.is_some()
@@ -95,6 +104,16 @@ pub fn write(to: Side, bytes: impl AsRef<[u8]>) -> Result<()> {
 /// When the host cannot: it is not Fyke; outside of the methods of a connection.
 pub fn show_again(side: Side) -> Result<()> {
     required()?;
+    show(side)
+}
+
+/// As [`show_again`], where that direction may be waiting ([`TcpFlow::Wait`](super::TcpFlow::Wait)): the waiting ends, and what it answers then counts. Fyke only.
+///
+/// # Errors
+/// When the host cannot: it is not Fyke; outside of the methods of a connection.
+pub fn show_now(side: Side) -> Result<()> {
+    required()?;
+    change(|standing| *standing.hurries(side) = true);
     show(side)
 }
 

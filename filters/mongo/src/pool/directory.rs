@@ -16,6 +16,8 @@ use super::fleet::{Fleet, Role, ServerFacts};
 pub const SETTLED: u64 = 1_000;
 /// For how long a server that could not be asked is left alone. Milliseconds.
 const PATIENCE: u64 = 5_000;
+/// For how long a server that serves nobody is left alone. Milliseconds.
+const RECOVERY: u64 = 30_000;
 /// The label of an endpoint.
 pub const LABEL: &str = "role";
 
@@ -32,6 +34,8 @@ pub struct Directory {
     endpoints: Vec<String>,
     /// When a server could not be asked.
     failed: BTreeMap<String, u64>,
+    /// Since when it is known here that a server serves nobody.
+    unfit: BTreeMap<String, u64>,
     looked: u64,
     /// The last time that all was doubted, by any worker.
     doubts: Shared<Doubt>,
@@ -64,6 +68,7 @@ impl Directory {
             fleet: Fleet::default(),
             endpoints: Vec::new(),
             failed: BTreeMap::new(),
+            unfit: BTreeMap::new(),
             looked: 0,
             doubted: None,
             asked: 0,
@@ -114,37 +119,56 @@ impl Directory {
                     self.fleet.observe(&server, facts);
                 }
             }
+            let fleet = &self.fleet;
+            self.unfit.retain(|server, _| fleet.role(server) == Some(Role::Other));
+            for server in self.endpoints.iter().filter(|server| fleet.role(server) == Some(Role::Other)) {
+                self.unfit.entry(server.clone()).or_insert(now);
+            }
         }
     }
 
     /// Whether it is known what a server is, to any worker.
     pub fn knows(&mut self, server: &str, now: u64) -> bool {
-        if self.fleet.role(server).is_none() {
+        if self.is_open(server, now) {
             self.look(now);
         }
-        self.fleet.role(server).is_some()
+        !self.is_open(server, now)
+    }
+
+    /// Whether it is not known what a server is: one that served nobody may have recovered.
+    fn is_open(&self, server: &str, now: u64) -> bool {
+        match self.fleet.role(server) {
+            None => true,
+            Some(Role::Other) => is_past(&self.unfit, server, now, RECOVERY),
+            Some(_) => false,
+        }
     }
 
     /// A server has said what it is.
-    pub fn observe(&mut self, server: &str, facts: ServerFacts) {
+    pub fn observe(&mut self, server: &str, facts: ServerFacts, now: u64) {
         self.failed.remove(server);
+        self.unfit.remove(server);
+        if facts.role == Role::Other {
+            self.unfit.insert(server.to_owned(), now);
+        }
         self.label(server, facts.role.label());
         let mut is_new = false;
-        let _ = self.shared.update(|known| {
+        let is_shared = self.shared.update(|known| {
             let mut known = known.unwrap_or_default();
             is_new = known.insert(server.to_owned(), facts.clone()).is_none_or(|before| before != facts);
             known
         });
         self.fleet.observe(server, facts);
-        if is_new {
+        // What there was no room for, nobody is to look for: they would find what was there before.
+        if is_shared.is_ok() && is_new {
             self.changed();
         }
     }
 
     /// A server is of a kind that serves nobody.
-    pub fn observe_unfit(&mut self, server: &str) {
+    pub fn observe_unfit(&mut self, server: &str, now: u64) {
         let facts = ServerFacts { role: Role::Other, set_name: None, limits: super::fleet::Limits::default() };
-        self.observe(server, facts);
+        self.observe(server, facts, now);
     }
 
     /// A server could not be asked: it is not what it was.
@@ -152,6 +176,8 @@ impl Directory {
         // What serves nobody was not relied on, and is not asked again and again.
         if self.fleet.role(server) != Some(Role::Other) {
             self.doubt(server);
+        } else {
+            self.unfit.insert(server.to_owned(), now);
         }
         self.failed.insert(server.to_owned(), now);
         self.label(server, "");
@@ -178,10 +204,16 @@ impl Directory {
         }
     }
 
+    /// A server says that it is neither primary nor secondary, or is becoming something else.
+    pub fn neither(&mut self, server: &str, now: u64) {
+        self.not_primary(server, now);
+        self.doubt(server);
+    }
+
     /// What is known of any server is not to be relied on. Not more often than once a second if it is the same each time.
     pub fn doubt_all(&mut self, now: u64) {
         let doubt = Doubt { at: now, roles: self.fleet.roles() };
-        let last = self.doubts.load().ok().flatten().or_else(|| self.doubted.take());
+        let last = self.doubts.load().ok().flatten().or_else(|| self.doubted.clone());
         if last.is_some_and(|last| now.saturating_sub(last.at) < SETTLED && last.roles == doubt.roles) {
             return;
         }
@@ -222,11 +254,10 @@ impl Directory {
         named.max_by_key(|server| server.len()).map(String::as_str)
     }
 
-    /// A server to be asked before others are used.
-    pub fn unseen(&self, now: u64) -> Option<String> {
+    /// A server to be asked before others are used, but none that was asked for the same operation already.
+    pub fn unseen(&self, now: u64, asked: &[String]) -> Option<String> {
         let is_unseen = |server: &&String| {
-            self.fleet.role(server).is_none()
-                && self.failed.get(*server).is_none_or(|at| now.saturating_sub(*at) >= PATIENCE)
+            self.is_open(server, now) && is_past(&self.failed, server, now, PATIENCE) && !asked.contains(*server)
         };
         self.endpoints.iter().find(is_unseen).cloned()
     }
@@ -235,6 +266,11 @@ impl Directory {
         // One that is gone from the cluster has no labels.
         let _ = self.cluster.label(server, LABEL, role);
     }
+}
+
+/// Whether so many milliseconds have passed since a server's time, if it has one.
+fn is_past(times: &BTreeMap<String, u64>, server: &str, now: u64, patience: u64) -> bool {
+    times.get(server).is_none_or(|at| now.saturating_sub(*at) >= patience)
 }
 
 /// A clock that only goes forward, in milliseconds. Zero: the host shows none.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use fyke_sdk::tcp::show_again;
+use fyke_sdk::tcp::show_now;
 use fyke_sdk::{Result, Side};
 
 use super::directory;
@@ -73,6 +73,29 @@ fn limit(pool: &Service, request: &Request) -> Duration {
     }
 }
 
+impl Link {
+    /// From now on, at the latest, the operation at hand looks for its server.
+    pub(super) fn begin_search(&mut self, pool: &Service, request: &Request, now: u64) -> &mut Search {
+        self.search.get_or_insert_with(|| Search::new(now, limit(pool, request)))
+    }
+
+    /// When something has to be done for what waits. Milliseconds.
+    fn due(&self) -> Option<u64> {
+        match &self.stage {
+            Stage::Searching => self.search.as_ref().map(|search| search.next),
+            Stage::Greeting(_, until) if *until > 0 => {
+                Some(self.search.as_ref().map_or(*until, |search| search.ends.min(*until)))
+            }
+            _ => None,
+        }
+    }
+
+    /// How long until then.
+    pub(super) fn rest(&self) -> Option<Duration> {
+        self.due().map(|due| Duration::from_millis(due.saturating_sub(directory::now()).max(1)))
+    }
+}
+
 impl Mongo {
     /// Whether an operation for which nothing was lent waits for a server.
     pub(super) fn searches(pool: &Service, link: &mut Link, cx: &Connection, why: LeaseFailure) -> Result<bool> {
@@ -82,46 +105,52 @@ impl Mongo {
         if !may_come || !link.exchange.is_free() || now == 0 || !is_worth_it(&cx.requests.content) {
             return Ok(false);
         }
-        let request = &cx.requests.content;
-        let search = link.search.get_or_insert_with(|| Search::new(now, limit(pool, request)));
-        if !search.goes_on(now) {
+        if !link.begin_search(pool, &cx.requests.content, now).goes_on(now) {
             return Ok(false);
         }
-        search.counted = Some(pool.stats.searches());
+        if let Some(search) = &mut link.search {
+            search.counted = Some(pool.stats.searches());
+        }
         link.stage = Stage::Searching;
-        show_again(Side::Downstream)?;
+        show_now(Side::Downstream)?;
         Ok(true)
     }
 
-    /// Tries again what waits for a server, if it is time. Says for how long it goes on waiting.
-    pub(super) fn search(&self, pool: &Service, link: &mut Link, cx: &mut Connection) -> Result<Option<Duration>> {
-        let (Stage::Searching, Some(next)) = (&link.stage, link.search.as_ref().map(|search| search.next)) else {
-            return Ok(None);
-        };
+    /// Does what is due for an operation that waits for a server: it is tried again, or a server is not waited for any more that does not
+    /// say what it is.
+    pub(super) fn search(&self, pool: &Service, link: &mut Link, cx: &mut Connection) -> Result<()> {
         let now = directory::now();
-        if now < next {
-            return Ok(Some(Duration::from_millis(next - now)));
+        if link.due().is_none_or(|due| now < due) {
+            return Ok(());
+        }
+        if let Stage::Greeting(server, until) = &link.stage {
+            let (server, is_unheard) = (server.clone(), now >= *until);
+            link.close("the server has not said what it is");
+            if is_unheard {
+                return self.unheard(pool, link, cx, &server);
+            }
+            // The operation's own time is over.
+            link.is_asked(&server);
+            return self.ask_again(pool, link, cx);
         }
         if is_elsewhere(pool, link, cx) {
             link.stage = Stage::Idle;
-            link.begin_anew()?;
-            return Ok(None);
+            return link.begin_anew();
         }
         let mut directory = pool.directory(link.to).borrow_mut();
         directory.catch_up(now);
-        let Some(lease) = link.exchange.lease_anew(directory.fleet().topology()) else { return Ok(None) };
+        let Some(lease) = link.exchange.lease_anew(directory.fleet().topology()) else { return Ok(()) };
         let is_known = directory.may_serve(lease.role(), lease.or);
         if !is_known {
             link.to_ask = directory.ask_anew(now, LONGEST);
         }
         drop(directory);
-        let Some(search) = &mut link.search else { return Ok(None) };
+        let Some(search) = &mut link.search else { return Ok(()) };
         if !is_known && link.to_ask.is_empty() && search.goes_on(now) {
-            return Ok(Some(Duration::from_millis(search.next.saturating_sub(now).max(1))));
+            return Ok(());
         }
         search.counted = None;
         link.stage = Stage::Idle;
-        self.ask(pool, link, cx, lease)?;
-        Ok(None)
+        self.ask(pool, link, cx, lease)
     }
 }

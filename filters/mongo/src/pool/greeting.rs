@@ -4,6 +4,7 @@ use fyke_sdk::crypto::{self, pbkdf2};
 use fyke_sdk::lease::Reason;
 use fyke_sdk::{Error, LeaseRefused, Opened, Result, random};
 
+use super::directory::now;
 use super::failure::LeaseFailure;
 use super::fleet::ServerFacts;
 use super::handshake::{Handshake, HandshakeError, Step};
@@ -39,12 +40,12 @@ impl Service {
         match outcome {
             Ok(facts) => {
                 self.stats.handshake("ok");
-                directory.borrow_mut().observe(upstream.endpoint(), facts);
+                directory.borrow_mut().observe(upstream.endpoint(), facts, now());
                 Ok(())
             }
             Err(Flaw::Mongo(error)) => {
                 if error == HandshakeError::NotLendable {
-                    directory.borrow_mut().observe_unfit(upstream.endpoint());
+                    directory.borrow_mut().observe_unfit(upstream.endpoint(), now());
                 }
                 let (outcome, text) = words(error);
                 self.stats.handshake(outcome);

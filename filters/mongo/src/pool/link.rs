@@ -2,7 +2,7 @@
 //!
 //! What requests are is `requests.rs`, what servers say is `replies.rs`.
 
-use fyke_sdk::tcp::{self, show_again};
+use fyke_sdk::tcp::{self, show_again, show_now};
 use fyke_sdk::{Data, LeaseRefused, LeaseToken, Leased, Result, Side, abi};
 
 use super::directory::SETTLED;
@@ -20,6 +20,9 @@ use crate::connection::{Connection, Place};
 use crate::filter::Mongo;
 use crate::wire::frames::{Event, Frames};
 
+/// How long a server may take to say what it is, on a connection that it had. Milliseconds.
+pub(super) const LONGEST_GREETING: u64 = 2_000;
+
 /// A client of the pool.
 #[derive(Debug, Default)]
 pub struct Link {
@@ -35,6 +38,8 @@ pub struct Link {
     pub(super) search: Option<Search>,
     /// Servers that are asked what they are before, whatever is known of them. The last one first.
     pub(super) to_ask: Vec<String>,
+    /// Servers that were asked for the operation at hand since a connection for it was asked for.
+    pub(super) asked: Vec<String>,
     /// Where operations go has changed while this one waited: it begins anew.
     pub(super) begins_anew: bool,
     /// So many bytes of the client come next that go nowhere.
@@ -80,8 +85,8 @@ pub enum Stage {
     Idle,
     /// Asked for, to ask this server what it is.
     Probing(String),
-    /// Lent: this server was asked.
-    Greeting(String),
+    /// Lent: this server was asked, and answers until then. Milliseconds; zero: there is no clock.
+    Greeting(String, u64),
     /// Asked for, for the request that waits.
     Asking,
     /// Nobody can serve the request; it is tried again now and then.
@@ -113,7 +118,7 @@ impl Link {
     pub(super) fn begin_anew(&mut self) -> Result<()> {
         self.exchange.withdraw();
         self.begins_anew = true;
-        show_again(Side::Downstream)
+        show_now(Side::Downstream)
     }
 
     pub(super) fn close(&mut self, why: &str) {
@@ -130,17 +135,31 @@ impl Mongo {
         let now = directory::now();
         let mut directory = pool.directory(link.to).borrow_mut();
         directory.catch_up(now);
-        if link.search.as_ref().is_some_and(|search| search.is_over(now)) || directory.may_serve(lease.role(), lease.or)
-        {
+        let is_late = link.search.as_ref().is_some_and(|search| search.is_over(now));
+        if is_late || directory.may_serve(lease.role(), None) {
             // What was asked for is known, or comes too late.
             link.to_ask.clear();
         }
         let unseen = match lease.target {
             // Whoever has a cursor or transaction has it, whatever it is now.
             Target::Server(_) => None,
-            Target::Any | Target::Label(_) => link.to_ask.last().cloned().or_else(|| directory.unseen(now)),
+            // Once more, and no more, where there is no time left.
+            Target::Any | Target::Label(_) if is_late && link.has_doubted => None,
+            Target::Any | Target::Label(_) => {
+                link.to_ask.last().cloned().or_else(|| directory.unseen(now, &link.asked))
+            }
         };
         drop(directory);
+        match &unseen {
+            // From now on it waits for a server, where it may.
+            Some(server) => {
+                link.asked.push(server.clone());
+                if !pool.selection_timeout.is_zero() {
+                    link.begin_search(pool, &cx.requests.content, now);
+                }
+            }
+            None => link.asked.clear(),
+        }
         let request = unseen.as_ref().map_or_else(|| pool.lease(link.to, &lease), |server| pool.probe(link.to, server));
         link.wanted = Some(lease);
         match request.ask() {
@@ -170,6 +189,13 @@ impl Mongo {
         }
     }
 
+    /// A server that was asked what it is has not said so: the next one is asked, or what the exchange wants.
+    pub(super) fn unheard(&self, pool: &Service, link: &mut Link, cx: &mut Connection, server: &str) -> Result<()> {
+        pool.directory(link.to).borrow_mut().failed(server, directory::now());
+        link.is_asked(server);
+        self.ask_again(pool, link, cx)
+    }
+
     /// What was asked for is lent, or it is not.
     pub(crate) fn leased(
         &self,
@@ -185,16 +211,17 @@ impl Mongo {
                 link.loan = Some(Loan { token: lease.token, _counted: pool.stats.has() });
                 let now = directory::now();
                 let is_asked_anew = link.to_ask.last() == Some(&server);
-                // A new connection has told while it was made.
-                let is_told = is_asked_anew && !lease.reused;
-                if is_told || !is_asked_anew && pool.directory(link.to).borrow_mut().knows(&server, now) {
+                // A new connection has told while it was made; who is asked anew is asked.
+                if !is_asked_anew && pool.directory(link.to).borrow_mut().knows(&server, now) {
                     link.release();
                     link.is_asked(&server);
                     return self.ask_again(pool, link, cx);
                 }
                 data.write(Side::Upstream, Service::question())?;
-                link.stage = Stage::Greeting(server);
-                Ok(())
+                let until = if now == 0 { 0 } else { now.saturating_add(LONGEST_GREETING) };
+                link.stage = Stage::Greeting(server, until);
+                // So that it is not waited for without end.
+                show_now(Side::Downstream)
             }
             (Stage::Probing(server), Err(refused)) => {
                 let why = failure(&refused);
@@ -291,7 +318,7 @@ impl Mongo {
             if let Some(server) = unreachable {
                 directory.failed(&server, now);
             }
-            let asks = doubts && (directory.unseen(now).is_some() || !link.to_ask.is_empty());
+            let asks = doubts && (directory.unseen(now, &link.asked).is_some() || !link.to_ask.is_empty());
             drop(directory);
             if asks {
                 return self.ask_again(pool, link, cx);
@@ -348,12 +375,11 @@ impl Mongo {
     pub(crate) fn lease_lost(&self, pool: &Service, link: &mut Link, cx: &mut Connection) -> Result<()> {
         link.loan = None;
         match &link.stage {
-            Stage::Greeting(server) => {
-                pool.directory(link.to).borrow_mut().failed(server, directory::now());
+            Stage::Greeting(server, _) => {
                 let server = server.clone();
-                link.is_asked(&server);
                 link.stage = Stage::Idle;
-                self.ask_again(pool, link, cx)
+                show_now(Side::Downstream)?;
+                self.unheard(pool, link, cx, &server)
             }
             Stage::Lent(_) => self.broken(pool, link, cx, Breakage::Closed),
             Stage::Idle | Stage::Probing(_) | Stage::Asking | Stage::Searching => Ok(()),
@@ -400,7 +426,7 @@ impl Mongo {
     /// The client is gone.
     pub(crate) fn client_gone(link: &mut Link) {
         let upstream = link.exchange.on_client_gone();
-        if matches!(link.stage, Stage::Greeting(_)) || upstream == Upstream::Close {
+        if matches!(link.stage, Stage::Greeting(..)) || upstream == Upstream::Close {
             link.close("the client is gone");
         } else {
             link.release();

@@ -1,6 +1,6 @@
 //! What a connection that is lent says: replies pass as they come, and the last byte of each once it is known what it says.
 
-use fyke_sdk::tcp::{self, show_again};
+use fyke_sdk::tcp::{self, show_again, show_now};
 use fyke_sdk::{Data, Result, Side, TcpFlow};
 
 use super::directory;
@@ -29,7 +29,7 @@ impl Mongo {
     ) -> Result<TcpFlow> {
         match &link.stage {
             Stage::Lent(_) => self.exchange_replies(pool, link, cx, data),
-            Stage::Greeting(server) => {
+            Stage::Greeting(server, _) => {
                 let server = server.clone();
                 self.greeted(pool, link, cx, data, &server)
             }
@@ -62,17 +62,19 @@ impl Mongo {
         let facts = if length == data.len() { wire::document(data.bytes()).and_then(ServerFacts::read) } else { None };
         data.discard(data.len())?;
         link.is_asked(server);
+        // It is not waited for any more.
+        show_now(Side::Downstream)?;
         match facts {
             Some(facts) => {
                 link.release();
-                pool.directory(link.to).borrow_mut().observe(server, facts);
+                pool.directory(link.to).borrow_mut().observe(server, facts, directory::now());
+                self.ask_again(pool, link, cx)?;
             }
             None => {
                 link.close("the server does not say what it is");
-                pool.directory(link.to).borrow_mut().failed(server, directory::now());
+                self.unheard(pool, link, cx, server)?;
             }
         }
-        self.ask_again(pool, link, cx)?;
         Ok(TcpFlow::Continue)
     }
 
@@ -154,6 +156,9 @@ impl Mongo {
         match (end.observed, &link.stage) {
             (Some(Observed::NotPrimary), Stage::Lent(server)) => {
                 pool.directory(link.to).borrow_mut().not_primary(server, directory::now());
+            }
+            (Some(Observed::Neither), Stage::Lent(server)) => {
+                pool.directory(link.to).borrow_mut().neither(server, directory::now());
             }
             (Some(Observed::ShuttingDown), Stage::Lent(server)) => pool.directory(link.to).borrow_mut().doubt(server),
             _ => {}

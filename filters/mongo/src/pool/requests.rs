@@ -36,6 +36,8 @@ impl Mongo {
         let mut operations = Vec::new();
         let mut waits = None;
         let mut patience = Patience::default();
+        // First, for it may have the request at hand begin anew.
+        self.search(pool, link, cx)?;
         loop {
             let here = usize::try_from(link.swallow).unwrap_or(usize::MAX).min(data.len());
             data.discard(here)?;
@@ -86,9 +88,7 @@ impl Mongo {
                 }
             }
         }
-        if let Some(pause) = self.search(pool, link, cx)? {
-            waits = Some(pause);
-        }
+        waits = link.rest().or(waits);
         self.announce(&operations);
         if Self::has_left(link, data) {
             self.end(cx, Base::DestroyRemote);
@@ -171,7 +171,7 @@ impl Mongo {
             document: wire::document(&message).unwrap_or_default(),
         };
         (link.has_doubted, link.search) = (false, None);
-        link.to_ask.clear();
+        (link.to_ask, link.asked) = Default::default();
         match pool.with(link.to, |environment| link.exchange.on_request(&request, environment)) {
             Decision::Answer(reply) => {
                 pool.stats.answered();

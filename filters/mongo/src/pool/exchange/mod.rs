@@ -304,9 +304,10 @@ fn observed(reply: &Reply<'_>) -> Option<Observed> {
     match code? {
         // ShutdownInProgress, InterruptedAtShutdown.
         91 | 11600 => Some(Observed::ShuttingDown),
-        // PrimarySteppedDown, NotWritablePrimary, InterruptedDueToReplStateChange, NotPrimaryNoSecondaryOk,
-        // NotPrimaryOrSecondary, and the code of servers before 3.2.
-        189 | 10107 | 11602 | 13435 | 13436 | 10058 => Some(Observed::NotPrimary),
+        // PrimarySteppedDown, NotWritablePrimary, NotPrimaryNoSecondaryOk, and the code of servers before 3.2.
+        189 | 10107 | 13435 | 10058 => Some(Observed::NotPrimary),
+        // InterruptedDueToReplStateChange, NotPrimaryOrSecondary.
+        11602 | 13436 => Some(Observed::Neither),
         _ => None,
     }
 }

@@ -116,6 +116,8 @@ pub struct ReplyHeader {
 pub enum Observed {
     /// It is not the primary any more: ask for its role again.
     NotPrimary,
+    /// It is neither primary nor secondary, or becomes something else.
+    Neither,
     /// It shuts down: its connections end.
     ShuttingDown,
 }

@@ -9,7 +9,7 @@ use super::*;
 const MOMENT: Duration = Duration::from_millis(50);
 
 /// What a member of the set says while nobody is primary.
-fn follower() -> Document {
+pub(super) fn follower() -> Document {
     let mut said = hello(SECONDARY);
     said.insert("secondary", true);
     said.insert("isWritablePrimary", false);
@@ -18,7 +18,7 @@ fn follower() -> Document {
 
 /// The server that is asked for answers the question what it is.
 #[track_caller]
-fn says(host: &TcpHost<Mongo>, client: u32, server: &str, what: &Document) {
+pub(super) fn says(host: &TcpHost<Mongo>, client: u32, server: &str, what: &Document) {
     assert_eq!(last(host, client).endpoint, server);
     host.lend_after(client, server, Duration::ZERO, true);
     let (number, _) = read(&host.written(Upstream, client));

@@ -1,6 +1,7 @@
 //! Clients that share connections.
 
 mod cuts;
+mod doubts;
 mod elections;
 mod failures;
 mod faults;

@@ -192,6 +192,18 @@ fn what_waits_when_it_is_thrown_goes_where_operations_go_then() {
     host.lend(client, OTHER);
     assert_eq!(host.take(Downstream, client), insert);
     assert_eq!(count("mongo_pool_searching"), 0);
+    // For a primary, of a client that has said all and wants no answer.
+    let host = two("");
+    let (client, _) = host.connect();
+    let unacknowledged =
+        message(1, 0, opcode::MSG, &msg_body(2, &[Section::Body(doc! { "insert": "users", "$db": "shop" })]));
+    host.send(Downstream, client, &unacknowledged, false);
+    refuse_all(&host, client);
+    host.send(Downstream, client, b"", true);
+    switch(&host, "new", false);
+    assert_eq!(goes_to(&host, client).0, "new");
+    host.lend(client, OTHER);
+    assert_eq!(host.take(Downstream, client), unacknowledged);
     // Writes end, and reads go on.
     let host = two("");
     let (client, _) = host.connect();

@@ -43,7 +43,7 @@ fn connections_go_back_only_when_clean() {
     assert_eq!(end(Some(&error(91)), true), (Upstream::Close, Some(Observed::ShuttingDown)));
     assert_eq!(end(Some(&error(11000)), true), (Upstream::Release, None));
     let concern = Reply { write_concern_code: Some(11602), ..ok() };
-    assert_eq!(end(Some(&concern), true), (Upstream::Release, Some(Observed::NotPrimary)));
+    assert_eq!(end(Some(&concern), true), (Upstream::Release, Some(Observed::Neither)));
 }
 
 #[test]

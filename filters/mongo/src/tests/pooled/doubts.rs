@@ -1,0 +1,137 @@
+//! Servers that are not what they were, or do not say what they are.
+
+use std::time::Duration;
+
+use fyke_sdk::lease::Reason;
+
+use super::elections::{follower, says};
+use super::*;
+
+/// What a member says while it catches up: it serves nobody.
+fn recovering() -> Document {
+    let mut said = follower();
+    said.insert("secondary", false);
+    said
+}
+
+fn prefers_secondaries(number: i32) -> Vec<u8> {
+    command(number, &doc! { "find": "users", "$db": "shop", "$readPreference": { "mode": "secondaryPreferred" } })
+}
+
+/// Whoever is asked what it is says this.
+#[track_caller]
+fn asked(host: &TcpHost<Mongo>, client: u32, said: impl Fn(&str) -> Document) -> usize {
+    let mut count = 0;
+    while !last(host, client).endpoint.is_empty() {
+        let server = last(host, client).endpoint;
+        says(host, client, &server, &said(&server));
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn a_server_that_does_not_say_what_it_is_is_not_waited_for() {
+    let host = pool(r#"{"pool": {"cluster": "db"}}"#);
+    let (client, _) = host.connect();
+    host.send(Downstream, client, &find(1), false);
+    assert_eq!(last(&host, client).endpoint, PRIMARY);
+    host.lend_after(client, PRIMARY, Duration::ZERO, true);
+    assert!(!host.written(Upstream, client).is_empty(), "it is asked");
+    host.advance(Duration::from_millis(1_999));
+    assert_eq!(last(&host, client).endpoint, PRIMARY);
+    host.advance(Duration::from_millis(1));
+    assert!(matches!(states(&host, client)[0], LeaseState::Closed(_)));
+    says(&host, client, SECONDARY, &hello(PRIMARY));
+    host.lend(client, SECONDARY);
+    assert_eq!(host.take(Downstream, client), find(1));
+    host.send(Upstream, client, &found(1, 0), false);
+    assert_eq!(host.take(Upstream, client), found(1, 0));
+    // Nothing of the waiting is left.
+    exchange(&host, client, SECONDARY, &find(2), &found(2, 0));
+}
+
+#[test]
+fn each_server_is_asked_once_before_the_operation_is_tried() {
+    let host = pool(r#"{"pool": {"cluster": "db"}}"#);
+    let (client, _) = host.connect();
+    host.send(Downstream, client, &find(1), false);
+    for server in [PRIMARY, SECONDARY] {
+        assert_eq!(last(&host, client).endpoint, server);
+        // So long that the one before may be asked again.
+        host.advance(Duration::from_secs(6));
+        host.refuse(client, Reason::Connect, &format!("cannot connect to {server}"));
+    }
+    assert_eq!(last(&host, client).endpoint, "");
+    refuse_all(&host, client);
+    let mut waited = 12;
+    while count("mongo_pool_searching") > 0 {
+        waited += 1;
+        assert!(waited < 30, "it ends");
+        host.advance(Duration::from_secs(1));
+        refuse_all(&host, client);
+    }
+    assert_eq!(told(&host, client).0, 6);
+}
+
+#[test]
+fn a_read_that_prefers_a_role_finds_who_has_it_again() {
+    let host = known();
+    let (client, _) = host.connect();
+    host.send(Downstream, client, &prefers_secondaries(1), false);
+    host.refuse(client, Reason::NoEndpoint, "");
+    let now = |server: &str| if server == PRIMARY { hello(PRIMARY) } else { recovering() };
+    assert_eq!(asked(&host, client, now), 2);
+    host.refuse(client, Reason::NoEndpoint, "");
+    host.lend(client, PRIMARY);
+    assert_eq!(host.take(Downstream, client), prefers_secondaries(1));
+    host.send(Upstream, client, &found(1, 0), false);
+    assert_eq!(host.take(Upstream, client), found(1, 0));
+    // It has caught up.
+    host.advance(Duration::from_secs(2));
+    host.send(Downstream, client, &prefers_secondaries(2), false);
+    host.refuse(client, Reason::NoEndpoint, "");
+    assert!(asked(&host, client, hello) > 0);
+    assert_eq!(last(&host, client).label, role("secondary"));
+    host.lend(client, SECONDARY);
+    assert_eq!(host.take(Downstream, client), prefers_secondaries(2));
+}
+
+#[test]
+fn a_secondary_that_is_none_any_more_is_asked_what_it_is() {
+    let host = known();
+    let (client, _) = host.connect();
+    host.send(Downstream, client, &prefers_secondaries(1), false);
+    host.lend(client, SECONDARY);
+    assert_eq!(host.take(Downstream, client), prefers_secondaries(1));
+    let refusal = reply(1, &doc! { "ok": 0.0, "code": 13436, "codeName": "NotPrimaryOrSecondary" });
+    host.send(Upstream, client, &refusal, false);
+    assert_eq!(host.take(Upstream, client), refusal);
+    host.send(Downstream, client, &prefers_secondaries(2), false);
+    says(&host, client, SECONDARY, &recovering());
+    assert_eq!(last(&host, client).label, role("secondary"));
+    host.refuse(client, Reason::NoEndpoint, "");
+    assert_eq!(asked(&host, client, |server| if server == PRIMARY { hello(PRIMARY) } else { recovering() }), 2);
+    // It is left alone for a while, and asked again then.
+    host.refuse(client, Reason::NoEndpoint, "");
+    exchange_with_primary(&host, client, &prefers_secondaries(2));
+    host.advance(Duration::from_secs(29));
+    exchange(&host, client, PRIMARY, &find(3), &found(3, 0));
+    host.advance(Duration::from_secs(2));
+    host.send(Downstream, client, &find(4), false);
+    says(&host, client, SECONDARY, &hello(SECONDARY));
+    exchange_with_primary(&host, client, &find(4));
+    host.send(Downstream, client, &prefers_secondaries(5), false);
+    assert_eq!(last(&host, client).label, role("secondary"));
+    host.lend(client, SECONDARY);
+}
+
+/// What was asked for is lent, and the exchange ends.
+#[track_caller]
+fn exchange_with_primary(host: &TcpHost<Mongo>, client: u32, request: &[u8]) {
+    host.lend(client, PRIMARY);
+    assert_eq!(host.take(Downstream, client), request);
+    let (number, _) = read(request);
+    host.send(Upstream, client, &found(number, 0), false);
+    assert_eq!(host.take(Upstream, client), found(number, 0));
+}
