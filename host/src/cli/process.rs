@@ -322,6 +322,14 @@ async fn on_rotate(keeper: Arc<Keeper>, mut rotate: Signal) {
     }
 }
 
+/// Waits until the terminal is closed. Whoever has a file reloads it then.
+pub async fn hung_up() {
+    match signal(SignalKind::hangup()) {
+        Ok(mut hangup) => drop(hangup.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
 /// Waits for SIGTERM or SIGINT, or for `limit`.
 pub async fn asked_to_end(limit: Option<Duration>) {
     let limit = async {

@@ -132,7 +132,7 @@ impl Keeper {
     pub fn replace(&self, who: &str, config: Config) -> Result<Applied, Report> {
         self.in_turn(|| {
             let prepared = self.proxy.prepare(Arc::new(config), Overlay::default(), false);
-            self.change(who, "replace", prepared)
+            self.change(who, "replace", prepared).inspect(|_| self.unpin())
         })
     }
 

@@ -313,6 +313,7 @@ pub fn report(env: &Rc<Env>, exchange: &mut Exchange) {
     if let Some(last) = watch.last {
         watch.look(exchange, last);
     }
+    watch.note_reply(exchange);
     let took = exchange.ended.map_or(Duration::ZERO, |ended| ended.saturating_duration_since(exchange.started));
     let mut line = String::new();
     let status = exchange.response_head.as_ref().map(|response| response.status.as_u16());

@@ -76,7 +76,11 @@ fn text(arguments: &Arguments) -> Result<String, Failure> {
     };
     let mut out = format!(
         "# {name}, for Envoy. In the {} of a listener:\n{}",
-        if layer == Layer::Http { "connection manager" } else { "filter chain" },
+        if layer == Layer::Http {
+            "connection manager, before the router,"
+        } else {
+            "filter chain, before what ends it,"
+        },
         envoy::yaml(&json!({ place: [filter] }))
     );
     if !given.clusters.is_empty() {

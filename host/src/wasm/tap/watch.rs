@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fyke_engine::Map;
+use http::StatusCode;
 use smallvec::SmallVec;
 
 use super::{Interested, wish};
@@ -42,6 +43,14 @@ pub(super) struct Edit {
     more: i64,
 }
 
+/// What the note of a reply begins with.
+const REPLIED: &str = "replied ";
+
+fn replied(status: StatusCode, details: &str) -> String {
+    let details = if details.is_empty() { String::new() } else { format!(" ({details})") };
+    format!("{REPLIED}{}{details}", status.as_u16())
+}
+
 pub(super) fn head(map: &dyn Map) -> Head {
     let mut head = Vec::with_capacity(map.len());
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -70,8 +79,15 @@ impl Watch {
             self.response = Some(now);
         }
         if let Some(reply) = exchange.reply.as_ref().filter(|reply| reply.from == Some(index)) {
-            let details = if reply.details.is_empty() { String::new() } else { format!(" ({})", reply.details) };
-            self.notes.push((index, format!("replied {}{details}", reply.head.status.as_u16())));
+            self.notes.push((index, replied(reply.head.status, &reply.details)));
+        }
+    }
+
+    /// Notes at the end who replied, where that was not in a call: after what the filter had waited for.
+    pub(super) fn note_reply(&mut self, exchange: &Exchange) {
+        let (Some(index), Some(head)) = (exchange.replied, &exchange.response_head) else { return };
+        if !self.notes.iter().any(|(by, note)| *by == index && note.starts_with(REPLIED)) {
+            self.notes.push((index, replied(head.status, &exchange.details)));
         }
     }
 

@@ -1,13 +1,13 @@
 // The reference server of StatsD, as it is published. Says at which port it listens, and then what it has understood, as lines of JSON:
 //   {"port": 8125}
 //   {"counters": {"a.b": 3}, "gauges": {"c": 1}, "timers": {"d": [1.5]}, "sets": {"e": ["x"]}}     of the last fifth of a second
-// Arguments: none. It ends with its standard input.
+// Arguments: a folder for its configuration. It ends with its standard input.
 
 import dgram from "node:dgram";
 import fs from "node:fs";
 import net from "node:net";
-import os from "node:os";
 import path from "node:path";
+import util from "node:util";
 import { createRequire } from "node:module";
 
 const BACKEND = `
@@ -37,8 +37,7 @@ const port = await free(udp, (done) => udp.bind(0, "127.0.0.1", done));
 const tcp = net.createServer();
 const management = await free(tcp, (done) => tcp.listen(0, "127.0.0.1", done));
 
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), "statsd-"));
-process.on("exit", () => fs.rmSync(folder, { recursive: true, force: true }));
+const folder = process.argv[2];
 const backend = path.join(folder, "said.js");
 fs.writeFileSync(backend, BACKEND);
 const config = path.join(folder, "config.js");
@@ -52,6 +51,8 @@ fs.writeFileSync(config, JSON.stringify(settings));
 // What it tells people goes elsewhere.
 console.log = console.error;
 process.argv[2] = config;
+// What it uses of Node that newer ones do not have.
+util.log ??= console.error;
 createRequire(import.meta.url)("statsd/stats.js");
 
 // It may take a moment until it listens: whoever sends sends again.

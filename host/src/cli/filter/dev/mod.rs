@@ -62,7 +62,10 @@ fn develop(arguments: &Arguments, log: Control) -> Result<(), Failure> {
     let process = Arc::new(OnceLock::<Process>::new());
     let ending = Arc::clone(&process);
     runtime.spawn(async move {
-        process::asked_to_end(None).await;
+        tokio::select! {
+            () = process::asked_to_end(None) => {}
+            () = process::hung_up() => {}
+        }
         if let Some(process) = ending.get() {
             process.forget_token();
         }
@@ -120,13 +123,19 @@ impl Bench {
                 module.file_name().unwrap_or_default().to_string_lossy()
             )));
         }
-        let fresh = self.echoes.fill(&config);
+        for address in self.echoes.fill(&config) {
+            let leads = config
+                .clusters
+                .values()
+                .find(|cluster| cluster.endpoints.iter().any(|endpoint| endpoint.address == address));
+            let name = leads.map(|cluster| cluster.name.as_str()).unwrap_or_default();
+            eprintln!("nobody listened on {address}, for the cluster {name}: an echo does now");
+        }
         self.written = config
             .sinks
             .values()
             .filter_map(|sink| if let Sink::File(path) = sink { path.canonicalize().ok() } else { None })
             .collect();
-        let clusters: Vec<_> = config.clusters.values().map(Arc::clone).collect();
         let process = match self.process.get() {
             None => {
                 let process = Process::start(config, None, false, self.log.clone()).map_err(refused)?;
@@ -149,11 +158,6 @@ impl Bench {
         );
         if let Some(address) = &process.admin_address {
             live.push_str(&format!("\nadmin endpoint and dashboard on {address}"));
-        }
-        for address in fresh {
-            let name = clusters.iter().find(|cluster| cluster.endpoints.iter().any(|one| one.address == address));
-            let name = name.map(|cluster| cluster.name.clone()).unwrap_or_default();
-            live.push_str(&format!("\nnobody listened on {address}, for the cluster {name}: an echo does now"));
         }
         Ok(live)
     }
