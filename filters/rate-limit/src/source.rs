@@ -122,7 +122,7 @@ impl Reader {
     fn read<'a>(&'a self, subject: Subject<'a>) -> Option<Cow<'a, [u8]>> {
         match (self, subject) {
             (Self::Value(value), _) => Some(value.into()),
-            (Self::Property(path), _) => Some(path.read()?.into_text().into()),
+            (Self::Property(path), _) => Some(path.read()?.into_text()),
             (Self::Address(path), _) => Some(without_port(&path.read()?).to_vec().into()),
             (Self::Masked(path, mask), _) => masked(without_port(&path.read()?), *mask).map(Cow::Owned),
             (Self::Identity(paths), _) => {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::chain::{chain, misbehave, official};
-use crate::support::{Conn, Launch, Proxy, Upstream, eventually, soon, tls::Authority};
+use crate::support::{Conn, Launch, Proxy, Reply, Upstream, eventually, soon, tls::Authority};
 
 /// Server-sent events of the admin endpoint.
 struct Stream {
@@ -141,6 +141,20 @@ async fn the_tap_shows_what_fits_and_what_filters_did_and_no_credentials() {
         (proxy.metric("fyke_admin_streams_open", &[("stream", "tap")]).await == 0.0).then_some(())
     })
     .await;
+}
+
+/// A filter that has waited for an answer replies outside of every call that the tap looks at.
+#[tokio::test]
+async fn the_tap_shows_who_replied_after_a_wait() {
+    let (upstream, authz) = (Upstream::says("x").await, Upstream::http(|_| Reply::new(403)).await);
+    let filter = "{ module: 'builtin:ext-authz', allow: { clusters: [authz] }, config: { http: { cluster: authz } } }";
+    let clusters = format!("  authz: {{ endpoints: ['{}'] }}\n", authz.address);
+    let proxy = Proxy::start(chain(upstream.address, &[("ask", filter.to_owned())]) + &clusters).await;
+    let mut stream = Stream::open(&proxy, "/v1/tap", "").await;
+    assert_eq!(proxy.get("/").await.status(), 403);
+    let (seen, _) = stream.next("request").await;
+    let notes = seen["filters"][0]["notes"].as_array().unwrap();
+    assert!(notes.iter().any(|note| note.as_str().is_some_and(|note| note.starts_with("replied 403"))), "{seen}");
 }
 
 #[tokio::test]
