@@ -25,20 +25,20 @@ pub struct HttpRequest {
 impl HttpRequest {
     /// A request with this method and path.
     #[must_use]
-    pub fn new(method: &str, path: &str) -> Self {
-        let headers = vec![(":method".to_owned(), method.into()), (":path".to_owned(), path.into())];
+    pub fn new(method: &str, path: impl AsRef<str>) -> Self {
+        let headers = vec![(":method".to_owned(), method.into()), (":path".to_owned(), path.as_ref().into())];
         Self { headers, authority: None, body: Vec::new() }
     }
 
     /// GET.
     #[must_use]
-    pub fn get(path: &str) -> Self {
+    pub fn get(path: impl AsRef<str>) -> Self {
         Self::new("GET", path)
     }
 
     /// POST.
     #[must_use]
-    pub fn post(path: &str) -> Self {
+    pub fn post(path: impl AsRef<str>) -> Self {
         Self::new("POST", path)
     }
 

@@ -59,7 +59,7 @@ impl FilterCommand {
     pub(super) fn log(&self) -> &'static str {
         match self {
             // What the filter says is what its author wants to see.
-            Self::Dev { .. } => "warn,fyke::filter=debug",
+            Self::Dev { .. } => "warn,fyke::audit=off,fyke::filter=debug",
             _ => "warn",
         }
     }
