@@ -15,6 +15,7 @@ mod policy;
 mod pooled;
 mod records;
 mod refusals;
+mod rings;
 mod statistics;
 
 use std::collections::BTreeMap;

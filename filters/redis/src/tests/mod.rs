@@ -8,6 +8,7 @@ mod model;
 mod panels;
 mod plain;
 mod pooled;
+mod rings;
 mod trouble;
 
 use fyke_sdk::Side;
