@@ -61,7 +61,11 @@ async fn sizes_are_those_of_what_the_client_sent_and_got() {
     let upstream =
         Upstream::http(|_| Reply::ok(r#"{"user":"alice","password":"x"}"#).header("content-type", "application/json"))
             .await;
-    let start = async |filters: &str| {
+    for (filters, answer) in [
+        ("log", r#"{"user":"alice","password":"x"}"#),
+        ("log, less", r#"{"user":"alice"}"#),
+        ("log, less, no", "teapot"),
+    ] {
         let yaml = format!(
             "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [{filters}], cluster: app }}\n\
              filters:\n  \
@@ -73,14 +77,7 @@ async fn sizes_are_those_of_what_the_client_sent_and_got() {
             official("respond 418 teapot", ""),
             upstream.address
         );
-        Proxy::start(yaml).await
-    };
-    for (filters, answer) in [
-        ("log", r#"{"user":"alice","password":"x"}"#),
-        ("log, less", r#"{"user":"alice"}"#),
-        ("log, less, no", "teapot"),
-    ] {
-        let proxy = start(filters).await;
+        let proxy = Proxy::start(yaml).await;
         let body = r#"{"a":1,"secret":"y"}"#;
         let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n";
         let answered = proxy.connect().await.exchange(&format!("{head}{body}")).await;

@@ -14,16 +14,8 @@ struct Plan<'a> {
     kind: Kind,
     /// It carries no labels of what is not known yet, unless they are named.
     early: bool,
-    measure: Wanted,
+    measure: Measure<[&'static str; 2]>,
     shape: Shape,
-}
-
-/// What is to be measured.
-enum Wanted {
-    One,
-    Property { path: [&'static str; 2], divisor: u64 },
-    RequestMessages,
-    ResponseMessages,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,14 +24,14 @@ enum Shape {
     Histogram,
 }
 
-/// What is measured.
+/// What is measured. Of a property it is known by its path what it is, and where it is read once the configuration is.
 #[derive(Debug)]
-pub enum Measure {
+pub enum Measure<P> {
     /// One for each stream.
     One,
-    /// A property, by the place where it is read, divided.
+    /// A property, divided.
     Property {
-        place: usize,
+        of: P,
         divisor: u64,
     },
     /// gRPC messages of the client, and to it.
@@ -75,7 +67,7 @@ pub struct Metrics {
 
 #[derive(Debug)]
 struct Metric {
-    measure: Measure,
+    measure: Measure<usize>,
     handle: Handle,
     labels: Box<[usize]>,
 }
@@ -117,8 +109,8 @@ impl Metrics {
         for metric in &self.metrics {
             let amount = match &metric.measure {
                 Measure::One => Some(1),
-                Measure::Property { place, divisor } => {
-                    let read = values.integer(*place).and_then(|number| u64::try_from(number).ok());
+                Measure::Property { of, divisor } => {
+                    let read = values.integer(*of).and_then(|number| u64::try_from(number).ok());
                     // Of a stream without an answer there are no bytes of one; of one that has no end there is no duration.
                     read.or((*divisor == 1).then_some(0)).map(|amount| amount / divisor)
                 }
@@ -153,10 +145,10 @@ impl Plan<'_> {
             }
         };
         let measure = match self.measure {
-            Wanted::One => Measure::One,
-            Wanted::Property { path, divisor } => Measure::Property { place: labels.reads().add(&path)?, divisor },
-            Wanted::RequestMessages => Measure::RequestMessages,
-            Wanted::ResponseMessages => Measure::ResponseMessages,
+            Measure::One => Measure::One,
+            Measure::Property { of, divisor } => Measure::Property { of: labels.reads().add(&of)?, divisor },
+            Measure::RequestMessages => Measure::RequestMessages,
+            Measure::ResponseMessages => Measure::ResponseMessages,
         };
         Ok(Metric { measure, handle, labels: carried.into_iter().map(|(_, index)| index).collect() })
     }
@@ -206,7 +198,7 @@ fn unknown(name: &str, labels: &Labels) -> String {
 /// The metrics of a moment, in the order in which they are counted.
 fn plans(config: &Config, moment: Moment) -> Vec<Plan<'_>> {
     let metrics = &config.metrics;
-    let property = |path, divisor| Wanted::Property { path, divisor };
+    let property = |of, divisor| Measure::Property { of, divisor };
     let plan = |key, written, name, measure, shape| {
         let kind = if moment == Moment::Done { Kind::Http } else { Kind::Tcp };
         // Whoever looks for Istio's labels looks for all of them.
@@ -222,7 +214,7 @@ fn plans(config: &Config, moment: Moment) -> Vec<Plan<'_>> {
             // Istio counts what is on the wire, heads included.
             let size = if config.istio.is_some() { "total_size" } else { "size" };
             let mut plans = vec![
-                plan("requests", &metrics.requests, "requests_total", Wanted::One, Shape::Counter),
+                plan("requests", &metrics.requests, "requests_total", Measure::One, Shape::Counter),
                 plan(
                     "duration",
                     &metrics.duration,
@@ -251,14 +243,14 @@ fn plans(config: &Config, moment: Moment) -> Vec<Plan<'_>> {
                         "request_messages",
                         &metrics.request_messages,
                         "request_messages_total",
-                        Wanted::RequestMessages,
+                        Measure::RequestMessages,
                         Shape::Counter,
                     ),
                     plan(
                         "response_messages",
                         &metrics.response_messages,
                         "response_messages_total",
-                        Wanted::ResponseMessages,
+                        Measure::ResponseMessages,
                         Shape::Counter,
                     ),
                 ]);
@@ -269,7 +261,7 @@ fn plans(config: &Config, moment: Moment) -> Vec<Plan<'_>> {
             "connections_opened",
             &metrics.connections_opened,
             "tcp_connections_opened_total",
-            Wanted::One,
+            Measure::One,
             Shape::Counter,
         )],
         Moment::Closed => vec![
@@ -277,7 +269,7 @@ fn plans(config: &Config, moment: Moment) -> Vec<Plan<'_>> {
                 "connections_closed",
                 &metrics.connections_closed,
                 "tcp_connections_closed_total",
-                Wanted::One,
+                Measure::One,
                 Shape::Counter,
             ),
             plan(

@@ -3,14 +3,13 @@
 use fyke_sdk::trace::{self, SpanId, TraceContext};
 use fyke_sdk::{ConfigError, Env, Flow, HttpFilter, Request, Response, Result, http_filter, property};
 
-use crate::config::Config;
+use crate::config::{Config, Writes};
 use crate::decide::{Trace, Verdict, Wish};
 use crate::extract::{Formats, Incoming};
 use crate::inject;
 use crate::settings::{Answer, Settings};
 use crate::tags::cut;
 use crate::trust::Source;
-use crate::w3c;
 
 /// The longest name of a span, in bytes.
 const LONGEST_NAME: usize = 256;
@@ -112,9 +111,8 @@ impl TracingContext {
             self.settings.tags.write_early(own);
         }
         cx.answer = self.settings.answer.as_ref().map(|answer| match answer {
-            Answer::TraceResponse => {
-                format!("00-{}-{span}-{:02x}", trace.trace_id, w3c::flags(sampled, trace.random)).into()
-            }
+            // In the format of `traceparent`.
+            Answer::TraceResponse => inject::template(trace, Writes::W3c).with(span).into(),
             Answer::Id(_) => trace.trace_id.to_string().into(),
         });
         Ok(())

@@ -65,12 +65,7 @@ pub fn run(duration: Option<Duration>, port: u16, log: Control) -> u8 {
         print(format_args!("{}", welcome(proxy, admin, &services, &text)));
         runtime.spawn(trickle(proxy));
     }
-    runtime.block_on(async {
-        tokio::select! {
-            () = process.asked_to_end(duration) => {}
-            () = process::hung_up() => {}
-        }
-    });
+    runtime.block_on(process.asked_to_end(duration));
     print(format_args!("\ndraining: open requests finish, new connections are refused"));
     process.drain(&runtime);
     let _ = std::fs::remove_file(log_file());

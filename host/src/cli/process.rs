@@ -183,10 +183,12 @@ impl Process {
         self.admin.keeper.note_resumed(why);
     }
 
-    /// Waits until somebody asks the process to end: SIGTERM, SIGINT, the admin endpoint; or until `limit`.
+    /// Waits until somebody asks the process to end: SIGTERM, SIGINT, the admin endpoint, SIGHUP where no file can be read again; or until
+    /// `limit`.
     pub async fn asked_to_end(&self, limit: Option<Duration>) {
         tokio::select! {
             () = asked_to_end(limit) => {}
+            () = hung_up(), if self.listens.is_none() => {}
             () = self.admin.drain.notified() => {}
         }
     }

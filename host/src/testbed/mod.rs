@@ -190,9 +190,9 @@ impl Bed {
     /// A client leaves. Another process notices when it gets to it.
     fn cancel(&self, stream: u32) -> Value {
         let under_way = || self.generations.get(*self.streams.get(&stream)?)?.requests_elsewhere();
-        let is_open = |bed: &Self| bed.tell_owner(stream, bench::Task::Done(stream)) == json!({ "ok": false });
+        let is_open = || self.tell_owner(stream, bench::Task::Done(stream)) == json!({ "ok": false });
         // One that has not got there yet is not waited for: nobody would see it go.
-        let before = under_way().filter(|_| is_open(self)).and_then(|_| under_way()).filter(|count| *count > 0);
+        let before = under_way().filter(|_| is_open()).and_then(|_| under_way()).filter(|count| *count > 0);
         let answer = self.tell_owner(stream, bench::Task::Cancel(stream));
         let Some(before) = before else { return answer };
         let until = Instant::now() + NOTICED;

@@ -80,11 +80,6 @@ struct Half {
 }
 
 impl<F: TcpFilter> Connection<F> {
-    /// The alarm of a direction that is not to wait any more.
-    fn hurried(&mut self, side: Side) -> Option<Alarm> {
-        std::mem::take(self.standing.hurries(side)).then(|| self.half(side).alarm.take()).flatten()
-    }
-
     fn half(&mut self, side: Side) -> &mut Half {
         match side {
             Side::Downstream => &mut self.downstream,
@@ -176,14 +171,16 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
         if self.said(side, context, size, end) {
             return Action::Continue;
         }
-        let hurried = self.with(context, |connection| connection.hurried(side));
-        drop(hurried);
         let waits = self.with(context, |connection| {
             let waits = connection.connecting.is_some();
             if waits {
                 connection.half(side).held = Some((size, end));
             }
+            let hurries = std::mem::take(connection.standing.hurries(side));
             let half = connection.half(side);
+            if hurries {
+                half.alarm = None;
+            }
             half.ended |= end && half.alarm.is_some();
             waits || half.alarm.is_some() || connection.standing.closed
         });

@@ -105,12 +105,11 @@ impl Mongo {
         if !may_come || !link.exchange.is_free() || now == 0 || !is_worth_it(&cx.requests.content) {
             return Ok(false);
         }
-        if !link.begin_search(pool, &cx.requests.content, now).goes_on(now) {
+        let search = link.begin_search(pool, &cx.requests.content, now);
+        if !search.goes_on(now) {
             return Ok(false);
         }
-        if let Some(search) = &mut link.search {
-            search.counted = Some(pool.stats.searches());
-        }
+        search.counted = Some(pool.stats.searches());
         link.stage = Stage::Searching;
         show_now(Side::Downstream)?;
         Ok(true)

@@ -43,10 +43,7 @@ fn a_server_that_does_not_say_what_it_is_is_not_waited_for() {
     host.advance(Duration::from_millis(1));
     assert!(matches!(states(&host, client)[0], LeaseState::Closed(_)));
     says(&host, client, SECONDARY, &hello(PRIMARY));
-    host.lend(client, SECONDARY);
-    assert_eq!(host.take(Downstream, client), find(1));
-    host.send(Upstream, client, &found(1, 0), false);
-    assert_eq!(host.take(Upstream, client), found(1, 0));
+    served(&host, client, SECONDARY, &find(1), &found(1, 0));
     // Nothing of the waiting is left.
     exchange(&host, client, SECONDARY, &find(2), &found(2, 0));
 }
@@ -83,10 +80,7 @@ fn a_read_that_prefers_a_role_finds_who_has_it_again() {
     let now = |server: &str| if server == PRIMARY { hello(PRIMARY) } else { recovering() };
     assert_eq!(asked(&host, client, now), 2);
     host.refuse(client, Reason::NoEndpoint, "");
-    host.lend(client, PRIMARY);
-    assert_eq!(host.take(Downstream, client), prefers_secondaries(1));
-    host.send(Upstream, client, &found(1, 0), false);
-    assert_eq!(host.take(Upstream, client), found(1, 0));
+    served(&host, client, PRIMARY, &prefers_secondaries(1), &found(1, 0));
     // It has caught up.
     host.advance(Duration::from_secs(2));
     host.send(Downstream, client, &prefers_secondaries(2), false);
@@ -101,12 +95,8 @@ fn a_read_that_prefers_a_role_finds_who_has_it_again() {
 fn a_secondary_that_is_none_any_more_is_asked_what_it_is() {
     let host = known();
     let (client, _) = host.connect();
-    host.send(Downstream, client, &prefers_secondaries(1), false);
-    host.lend(client, SECONDARY);
-    assert_eq!(host.take(Downstream, client), prefers_secondaries(1));
     let refusal = reply(1, &doc! { "ok": 0.0, "code": 13436, "codeName": "NotPrimaryOrSecondary" });
-    host.send(Upstream, client, &refusal, false);
-    assert_eq!(host.take(Upstream, client), refusal);
+    exchange(&host, client, SECONDARY, &prefers_secondaries(1), &refusal);
     host.send(Downstream, client, &prefers_secondaries(2), false);
     says(&host, client, SECONDARY, &recovering());
     assert_eq!(last(&host, client).label, role("secondary"));
@@ -114,24 +104,14 @@ fn a_secondary_that_is_none_any_more_is_asked_what_it_is() {
     assert_eq!(asked(&host, client, |server| if server == PRIMARY { hello(PRIMARY) } else { recovering() }), 2);
     // It is left alone for a while, and asked again then.
     host.refuse(client, Reason::NoEndpoint, "");
-    exchange_with_primary(&host, client, &prefers_secondaries(2));
+    served(&host, client, PRIMARY, &prefers_secondaries(2), &found(2, 0));
     host.advance(Duration::from_secs(29));
     exchange(&host, client, PRIMARY, &find(3), &found(3, 0));
     host.advance(Duration::from_secs(2));
     host.send(Downstream, client, &find(4), false);
     says(&host, client, SECONDARY, &hello(SECONDARY));
-    exchange_with_primary(&host, client, &find(4));
+    served(&host, client, PRIMARY, &find(4), &found(4, 0));
     host.send(Downstream, client, &prefers_secondaries(5), false);
     assert_eq!(last(&host, client).label, role("secondary"));
     host.lend(client, SECONDARY);
-}
-
-/// What was asked for is lent, and the exchange ends.
-#[track_caller]
-fn exchange_with_primary(host: &TcpHost<Mongo>, client: u32, request: &[u8]) {
-    host.lend(client, PRIMARY);
-    assert_eq!(host.take(Downstream, client), request);
-    let (number, _) = read(request);
-    host.send(Upstream, client, &found(number, 0), false);
-    assert_eq!(host.take(Upstream, client), found(number, 0));
 }

@@ -105,6 +105,12 @@ fn told(host: &TcpHost<Mongo>, client: u32) -> (i32, Vec<String>) {
 #[track_caller]
 fn exchange(host: &TcpHost<Mongo>, client: u32, server: &str, request: &[u8], answer: &[u8]) {
     host.send(Downstream, client, request, false);
+    served(host, client, server, request, answer);
+}
+
+/// The same, once it is asked for.
+#[track_caller]
+fn served(host: &TcpHost<Mongo>, client: u32, server: &str, request: &[u8], answer: &[u8]) {
     host.lend(client, server);
     assert_eq!(host.take(Downstream, client), request);
     host.send(Upstream, client, answer, false);
