@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink},
     path::Path,
     process::Command,
@@ -110,7 +110,7 @@ async fn one_that_somebody_may_have_planted_keeps_the_process_from_starting() {
 #[tokio::test]
 async fn one_that_was_never_written_is_made_anew() {
     let (runtime, upstream) = (tempfile::tempdir().unwrap(), Upstream::says("x").await);
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let free = unclaimed().local_addr().unwrap().to_string();
     keep(&runtime.path().join("fyke"), &free, "");
     let yaml = format!("admin: {{ address: '{free}' }}\n{}", plain(upstream.address));
     let _proxy = Launch::new(yaml).env("XDG_RUNTIME_DIR", runtime.path()).start().await;
@@ -118,27 +118,50 @@ async fn one_that_was_never_written_is_made_anew() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
+/// A socket for whose address no process has left a token behind where those of services are, as one does that is killed.
+fn unclaimed() -> TcpListener {
+    let mut claimed = Vec::new();
+    loop {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let names = ["127.0.0.1", "0.0.0.0", "[::]"].map(|host| format!("/run/fyke/{host}:{port}.token"));
+        if !names.iter().any(|name| Path::new(name).exists()) {
+            return socket;
+        }
+        // Held until another one is found.
+        claimed.push(socket);
+    }
+}
+
 /// Something that listens, and is no proxy. Returns where, and what it was asked.
 fn listens(answers: &'static [u16]) -> (String, JoinHandle<Vec<String>>) {
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = unclaimed();
     let address = socket.local_addr().unwrap().to_string();
     let asked = std::thread::spawn(move || {
         let mut asked = Vec::new();
         for status in answers {
-            let (mut stream, _) = socket.accept().unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                stream.read_exact(&mut byte).unwrap();
-                request.push(byte[0]);
-            }
+            // Another test may ask whether its upstream, which had this port before, is back: such a connection says nothing.
+            let (mut stream, request) = std::iter::repeat_with(|| socket.accept().unwrap().0)
+                .find_map(|mut stream| head(&mut stream).map(|request| (stream, request)))
+                .unwrap();
             write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 2\r\n\r\n{{}}").unwrap();
-            asked.push(String::from_utf8(request).unwrap());
+            asked.push(request);
         }
         asked
     });
     (address, asked)
+}
+
+/// What a client of the admin endpoint asks, without its body.
+fn head(stream: &mut TcpStream) -> Option<String> {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let (mut request, mut byte) = (Vec::new(), [0]);
+    while !request.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).ok()?;
+        request.extend(byte);
+    }
+    let request = String::from_utf8(request).ok()?;
+    request.contains(" /").then_some(request)
 }
 
 #[test]
@@ -195,7 +218,7 @@ fn nobody_who_answers_is_not_waited_for_long() {
     rustix::net::listen(&socket, 0).unwrap();
     let address = socket.local_addr().unwrap();
     let mut queue = Vec::new();
-    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
         queue.push(stream);
         assert!(queue.len() < 1000, "the queue has no end");
     }
