@@ -186,7 +186,7 @@ mod tests {
             max_stream_duration: Some(Duration::ZERO),
             retry: Some(RetryPolicy::on([RetryOn::Reset])),
             hedge: Some(HedgePolicy { on_per_try_timeout: true }),
-            mirror: vec![Mirror { cluster: "shadow".into(), percent: 12.5 }],
+            mirror: vec![Mirror { percent: 12.5, ..Mirror::to("shadow") }],
             endpoint_labels: [("stage".to_owned(), "canary".to_owned())].into(),
             priority: Priority::High,
             upgrades: vec![Upgrade { kind: "websocket".into(), enabled: true }],

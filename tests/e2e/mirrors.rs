@@ -77,6 +77,23 @@ async fn a_mirror_that_hangs_refuses_resets_or_is_slow_is_not_noticed() {
 }
 
 #[tokio::test]
+async fn a_header_may_name_who_gets_the_copy() {
+    let (app, shadow) = (Upstream::says("app").await, Upstream::says("shadow").await);
+    let proxy = Site::app("mirror: [{ cluster_header: X-Copy, keep_host: true }]", &endpoints(&[app.address]))
+        .cluster("shadow", &endpoints(&[shadow.address]))
+        .start()
+        .await;
+    for (path, header) in [("/none", ""), ("/unknown", "x-copy: nobody\r\n"), ("/known", "x-copy: shadow\r\n")] {
+        let mut client = proxy.connect().await;
+        let answer = client.exchange(&format!("GET {path} HTTP/1.1\r\nhost: a.example\r\n{header}\r\n")).await;
+        assert_eq!(answer.text(), "app", "{path}");
+    }
+    let copies = shadow.received(1).await;
+    let copies: Vec<_> = copies.iter().map(|copy| (copy.path(), copy.header("host"))).collect();
+    assert_eq!(copies, [("/known", Some("a.example"))]);
+}
+
+#[tokio::test]
 async fn a_mirror_ends_with_the_routes_timeout() {
     let (app, hanging) = (Upstream::says("app").await, silent().await);
     let proxy = mirrored(&app, hanging.address, "", ", timeout: 1s").await;

@@ -12,7 +12,7 @@ use crate::headers::Value;
 use crate::redirect::Redirect;
 use crate::rewrite::{PathRewrite, Substitution};
 use crate::subject::Subject;
-use crate::weighted::{Choice, WeightedClusters};
+use crate::weighted::{Choice, Target, WeightedClusters};
 
 /// One of three.
 #[derive(Debug)]
@@ -136,6 +136,18 @@ pub enum Selected {
     Refused(Reply),
 }
 
+impl Selected {
+    /// A header was to name the cluster, and does not.
+    fn no_cluster() -> Self {
+        Self::Refused(Reply::new(503).details("cluster_not_found"))
+    }
+}
+
+/// The cluster that a header names.
+fn named<'r>(request: &'r Request, header: &str) -> Option<&'r [u8]> {
+    request.get(header).filter(|cluster| !cluster.is_empty())
+}
+
 impl Forward {
     /// The clusters among which the router chooses.
     pub fn choices(&self) -> &[Choice] {
@@ -160,13 +172,20 @@ impl Forward {
         let mut number = None;
         match &self.to {
             Destination::Defined => {}
-            Destination::Header(name) => match request.get(name) {
-                Some(cluster) if !cluster.is_empty() => overrides.cluster = Some(cluster),
-                _ => return Ok(Selected::Refused(Reply::new(503).details("cluster_not_found"))),
+            Destination::Header(name) => match named(request, name) {
+                Some(cluster) => overrides.cluster = Some(cluster),
+                None => return Ok(Selected::no_cluster()),
             },
             Destination::Weighted(weighted) => {
                 number = weighted.choose(subject, overrides.hash, &mut memory.draw);
-                overrides.cluster = self.choice(number).map(|choice| choice.cluster.as_bytes());
+                overrides.cluster = match self.choice(number).map(|choice| &choice.target) {
+                    Some(Target::Cluster(cluster)) => Some(cluster.as_bytes()),
+                    Some(Target::Header(name)) => match named(request, name) {
+                        Some(cluster) => Some(cluster),
+                        None => return Ok(Selected::no_cluster()),
+                    },
+                    None => None,
+                };
             }
         }
         let host = self.host(subject, number);

@@ -24,10 +24,19 @@ pub enum By {
     Header(String),
 }
 
+/// Where a choice leads.
+#[derive(Debug)]
+pub enum Target {
+    /// To this cluster.
+    Cluster(String),
+    /// To the one that this request header names.
+    Header(String),
+}
+
 /// One cluster.
 #[derive(Debug)]
 pub struct Choice {
-    pub cluster: String,
+    pub target: Target,
     pub weight: u32,
     pub host: Option<String>,
     pub request_headers: HeaderChanges,
@@ -39,7 +48,10 @@ impl WeightedClusters {
     pub fn is_needed(&self) -> bool {
         !matches!(self.by, By::Random)
             || self.choices.iter().any(|choice| {
-                choice.host.is_some() || !choice.request_headers.is_empty() || !choice.response_headers.is_empty()
+                matches!(choice.target, Target::Header(_))
+                    || choice.host.is_some()
+                    || !choice.request_headers.is_empty()
+                    || !choice.response_headers.is_empty()
             })
     }
 

@@ -162,7 +162,10 @@ fn route(action: &RouteAction, outcome: &Outcome) -> Value {
             "per_try_timeout_ms": milliseconds(retry.per_try_timeout_ms),
         })
     });
-    let mirrors: Vec<&String> = action.mirror.iter().map(|mirror| &mirror.cluster).collect();
+    let mirrors = action.mirror.iter().map(|mirror| match (&mirror.cluster, &mirror.cluster_header) {
+        (None, Some(header)) => format!("the cluster that the header {header} names"),
+        (cluster, _) => cluster.clone().unwrap_or_default(),
+    });
     json!({
         "name": action.name,
         "virtual_host": action.virtual_host,
@@ -170,7 +173,7 @@ fn route(action: &RouteAction, outcome: &Outcome) -> Value {
         "idle_timeout_ms": milliseconds(action.idle_timeout_ms),
         "max_stream_duration_ms": milliseconds(action.max_stream_duration_ms),
         "retry": retry,
-        "mirror": mirrors,
+        "mirror": mirrors.collect::<Vec<_>>(),
         "auto_host": action.auto_host,
     })
 }

@@ -11,6 +11,7 @@ use crate::{
         Outgoing, RetryPolicy, UpstreamError,
         dispatch::Answered,
         execute::{Observer, Order, execute},
+        mirror::Mirror,
     },
     wasm::trace::{CANCELLED, Trace},
 };
@@ -20,7 +21,7 @@ pub(super) struct Policy {
     retry: Arc<RetryPolicy>,
     hedges: bool,
     counts: bool,
-    mirrors: Vec<Rc<LocalCluster>>,
+    mirrors: Vec<Mirror>,
 }
 
 /// Which endpoint the stream's route asks for. Most ask for none: boxed, because all carry the room for it.
@@ -46,8 +47,8 @@ pub(super) fn choice(stream: &Stream) -> Option<Box<Choice>> {
     asks.then(choice)
 }
 
-/// What else the stream's route asks for.
-pub(super) fn of(stream: &Stream) -> Option<Policy> {
+/// What else the stream's route asks for. `fields` are the request's.
+pub(super) fn of(stream: &Stream, fields: &HeaderMap) -> Option<Policy> {
     let exchange = stream.exchange.borrow();
     let traced = exchange.trace.as_ref().is_some_and(|trace| trace.is_recorded());
     let never = || Arc::new(RetryPolicy { attempts: 0, ..RetryPolicy::default() });
@@ -57,7 +58,15 @@ pub(super) fn of(stream: &Stream) -> Option<Policy> {
     };
     let action = &selection.route.action;
     let drawn = action.mirror.iter().filter(|mirror| fastrand::f64() * 100.0 < mirror.percent);
-    let mirrors: Vec<_> = drawn.filter_map(|mirror| stream.runtime.env.clusters.get(&mirror.cluster)).collect();
+    let clusters = &stream.runtime.env.clusters;
+    let mirrors = drawn.filter_map(|mirror| {
+        let name = match &mirror.cluster_header {
+            Some(header) => fields.get(header)?.to_str().ok()?,
+            None => mirror.cluster.as_deref()?,
+        };
+        Some(Mirror { cluster: clusters.get(name)?, keep_host: mirror.keep_host })
+    });
+    let mirrors: Vec<_> = mirrors.collect();
     let retry = selection.retry();
     if retry.is_none() && mirrors.is_empty() && !action.attempt_count_header && !traced {
         return None;

@@ -102,7 +102,7 @@ async fn once(stream: &Rc<Stream>, source: Option<Incoming>, expects: bool) -> R
         if cluster.shared.settings.proxy_protocol.is_some() {
             choice.get_or_insert_default().client = stream.exchange.borrow().connection.client();
         }
-        if let Some(policy) = policy::of(stream) {
+        if let Some(policy) = policy::of(stream, &outgoing.fields) {
             // Boxed: most requests are sent once, and should not carry the room for more.
             let executing = policy.execute(stream, &cluster, outgoing, choice, &seen);
             answered(stream, Box::pin(executing).as_mut()).await

@@ -46,7 +46,7 @@ pub struct Order<'a> {
     /// Which endpoint.
     pub choice: Choice,
     /// Clusters that get a copy, and how long each may take.
-    pub mirrors: Vec<Rc<LocalCluster>>,
+    pub mirrors: Vec<mirror::Mirror>,
     /// The route's timeout, which the caller watches: how long a mirror may take.
     pub timeout: Option<Duration>,
     /// When the whole request had been received; `None` while it is under way.

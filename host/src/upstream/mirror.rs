@@ -11,12 +11,21 @@ use super::{
 };
 use crate::cluster::local::LocalCluster;
 
+/// Who gets a copy.
+pub struct Mirror {
+    /// The cluster.
+    pub cluster: Rc<LocalCluster>,
+    /// The copy's host is the request's; otherwise it has `-shadow` at its end, as in Envoy.
+    pub keep_host: bool,
+}
+
 /// When the route has no timeout of its own.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Sends the copy in a task of its own, with `-shadow` at the end of its host as Envoy does, and reads the answer to its end.
-pub fn send(cluster: Rc<LocalCluster>, mut outgoing: Box<Outgoing>, timeout: Option<Duration>) {
-    if let Some(host) = outgoing.fields.get(HOST).and_then(|host| shadow(host.as_bytes())) {
+/// Sends the copy in a task of its own, and reads the answer to its end.
+pub fn send(mirror: Mirror, mut outgoing: Box<Outgoing>, timeout: Option<Duration>) {
+    let Mirror { cluster, keep_host } = mirror;
+    if !keep_host && let Some(host) = outgoing.fields.get(HOST).and_then(|host| shadow(host.as_bytes())) {
         outgoing.fields.insert(HOST, host);
     }
     tokio::task::spawn_local(async move {

@@ -104,8 +104,8 @@ impl<'a> Configuring<'a> {
         let config = &self.surroundings.config;
         for cluster in action.clusters() {
             // Mirrors are sent to what is there.
-            let may_come =
-                config.has_clusters_on_demand() && action.mirror.iter().all(|mirror| mirror.cluster != *cluster);
+            let is_mirror = action.mirror.iter().any(|mirror| mirror.cluster.as_ref() == Some(cluster));
+            let may_come = config.has_clusters_on_demand() && !is_mirror;
             if !config.clusters.contains_key(cluster) && !may_come {
                 return Err(unknown("cluster", cluster, config.clusters.keys()));
             }
@@ -129,6 +129,9 @@ impl<'a> Configuring<'a> {
         }
         if action.mirror.iter().any(|mirror| !(0.0..=100.0).contains(&mirror.percent)) {
             return Err("the `percent` of a mirror is from 0 to 100".to_owned());
+        }
+        if action.mirror.iter().any(|mirror| mirror.cluster.is_some() == mirror.cluster_header.is_some()) {
+            return Err("a mirror has either `cluster` or `cluster_header`".to_owned());
         }
         for filter in action.filters.keys() {
             if !self.filters.contains_key(filter) {

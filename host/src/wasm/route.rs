@@ -85,15 +85,22 @@ pub struct Hedge {
     pub on_per_try_timeout: bool,
 }
 
-/// A cluster that gets a copy.
+/// A cluster that gets a copy: `cluster`, or the one that `cluster_header` names.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mirror {
     /// Its name.
-    pub cluster: String,
+    #[serde(default)]
+    pub cluster: Option<String>,
+    /// The request header that names it. Without the header, and where it names none, there is no copy.
+    #[serde(default)]
+    pub cluster_header: Option<String>,
     /// Its share of the requests, of 100. Default 100.
     #[serde(default = "all")]
     pub percent: f64,
+    /// The copy's host is the request's, without `-shadow` at its end.
+    #[serde(default)]
+    pub keep_host: bool,
 }
 
 /// One protocol that a connection may turn into.
@@ -179,7 +186,7 @@ impl RouteAction {
     /// Every cluster that it names.
     pub fn clusters(&self) -> impl Iterator<Item = &String> {
         let weighted = self.weighted_clusters.iter().map(|choice| &choice.cluster);
-        self.cluster.iter().chain(weighted).chain(self.mirror.iter().map(|mirror| &mirror.cluster))
+        self.cluster.iter().chain(weighted).chain(self.mirror.iter().filter_map(|mirror| mirror.cluster.as_ref()))
     }
 
     /// What becomes of a CONNECT. `None`: it is not allowed, and unlike an upgrade it has to be allowed by name.

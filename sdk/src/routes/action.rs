@@ -133,7 +133,7 @@ impl RouteAction {
     /// The clusters that it names, for messages.
     pub(super) fn clusters(&self) -> String {
         let weighted = self.weighted_clusters.iter().map(|weighted| weighted.cluster.as_str());
-        let mirrored = self.mirror.iter().map(|mirror| mirror.cluster.as_str());
+        let mirrored = self.mirror.iter().filter_map(|mirror| mirror.cluster.as_deref());
         let names: Vec<_> = self
             .cluster
             .as_deref()
@@ -155,13 +155,41 @@ pub struct WeightedCluster {
     pub weight: u32,
 }
 
-/// A cluster that gets a copy of some requests (Envoy's `RequestMirrorPolicy`).
+/// A cluster that gets a copy of some requests (Envoy's `RequestMirrorPolicy`). Either `cluster` or `cluster_header`.
+///
+/// ```
+/// use fyke_sdk::Mirror;
+///
+/// let tenth = Mirror { percent: 10.0, ..Mirror::to("next") };
+/// assert_eq!(tenth.cluster.as_deref(), Some("next"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Mirror {
     /// The cluster.
-    pub cluster: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// The request header that names it. Requests without it, and those whose header names no cluster, are not copied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_header: Option<String>,
     /// The share of requests, from 0 to 100.
     pub percent: f64,
+    /// The copy has the request's host. Default: `-shadow` is added to it, so that logs can tell the two apart.
+    #[serde(skip_serializing_if = "is_default")]
+    pub keep_host: bool,
+}
+
+impl Mirror {
+    /// Copies all requests to this cluster.
+    #[must_use]
+    pub fn to(cluster: impl Into<String>) -> Self {
+        Self { cluster: Some(cluster.into()), cluster_header: None, percent: 100.0, keep_host: false }
+    }
+
+    /// Copies requests to the cluster that this header of theirs names.
+    #[must_use]
+    pub fn by_header(name: impl Into<String>) -> Self {
+        Self { cluster: None, cluster_header: Some(name.into()), percent: 100.0, keep_host: false }
+    }
 }
 
 /// When a second request is sent while the first is under way (Envoy's `HedgePolicy`).

@@ -13,7 +13,7 @@ use crate::hash::HashPolicy;
 use crate::headers::Of;
 use crate::matching::{Matcher, PathMatch};
 use crate::rewrite::{PathRewrite, Substitution};
-use crate::weighted::{By, Choice, WeightedClusters};
+use crate::weighted::{By, Choice, Target, WeightedClusters};
 
 pub fn forward(
     mut raw: config::Route,
@@ -111,8 +111,13 @@ fn action(
     }
     if let Some(weighted) = weighted {
         key = "weighted_clusters";
-        let share = |choice: &Choice| WeightedCluster { cluster: choice.cluster.clone(), weight: choice.weight };
-        action.weighted_clusters = weighted.choices.iter().map(share).collect();
+        // Where the router chooses, the weights are none of the host's, which refuses a sum of zero.
+        let least = u32::from(weighted.is_needed());
+        let share = |choice: &Choice| match &choice.target {
+            Target::Cluster(name) => Some(WeightedCluster { cluster: name.clone(), weight: choice.weight.max(least) }),
+            Target::Header(_) => None,
+        };
+        action.weighted_clusters = weighted.choices.iter().filter_map(share).collect();
     }
     Ok((action, key))
 }
@@ -129,10 +134,16 @@ fn choices(raw: Vec<config::Weighted>) -> Result<Vec<Choice>, ConfigError> {
     let mut choices = Vec::with_capacity(raw.len());
     for (at, raw) in raw.into_iter().enumerate() {
         let under = |error: ConfigError| error.under(format!("[{at}]"));
-        let cluster = not_empty(raw.cluster).map_err(|error| under(error.under("cluster")))?;
+        let target = match (raw.cluster, raw.cluster_header) {
+            (Some(name), None) => Target::Cluster(not_empty(name).map_err(|error| under(error.under("cluster")))?),
+            (None, Some(name)) => {
+                Target::Header(header_name(&name).map_err(|error| under(error.under("cluster_header")))?)
+            }
+            _ => return Err(under(ConfigError::new("needs one of cluster and cluster_header"))),
+        };
         sum = sum.checked_add(raw.weight).ok_or_else(|| ConfigError::new("the weights' sum must be below 2^32"))?;
         choices.push(Choice {
-            cluster,
+            target,
             weight: raw.weight,
             host: raw.host.map(authority).transpose().map_err(|error| under(error.under("host")))?,
             request_headers: changes(raw.request_headers, Of::Request).map_err(under)?,

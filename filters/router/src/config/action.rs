@@ -12,7 +12,9 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub struct Weighted {
     /// The cluster.
-    pub cluster: String,
+    pub cluster: Option<String>,
+    /// Instead: the request header that names the cluster.
+    pub cluster_header: Option<String>,
     /// Its share of the sum of all weights.
     pub weight: u32,
     /// The `:authority` that this cluster gets, instead of what `rewrite` says.

@@ -101,9 +101,14 @@ pub struct Hedge {
 #[serde(deny_unknown_fields)]
 pub struct Mirror {
     /// The cluster.
-    pub cluster: String,
+    pub cluster: Option<String>,
+    /// Instead: the request header that names the cluster. Requests whose header is missing, or names none, are not copied.
+    pub cluster_header: Option<String>,
     /// Of this share of the requests. Default: `100%`.
     pub fraction: Option<Percent>,
+    /// Leaves the copy's host as it is. Default: it has `-shadow` at its end.
+    #[serde(default)]
+    pub keep_host: bool,
 }
 
 /// A part of a request that is hashed. Exactly one of `header`, `cookie`, `query`, `source_address`.

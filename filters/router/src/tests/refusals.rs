@@ -174,6 +174,8 @@ const POLICIES: &[(&str, &str, &str)] = &[
     (r#""retry": {}"#, "retry", "missing field `on`"),
     (r#""hedge": {"on_per_try_timeout": true}"#, "hedge.on_per_try_timeout", "needs `retry.per_try_timeout`"),
     (r#""mirror": [{"cluster": ""}]"#, "mirror[0].cluster", "must not be empty"),
+    (r#""mirror": [{"cluster": "a", "cluster_header": "b"}]"#, "mirror[0]", "needs one of cluster and cluster_header"),
+    (r#""mirror": [{"cluster_header": "a b"}]"#, "mirror[0].cluster_header", "\"a b\" is not"),
     (r#""mirror": [{"cluster": "a", "fraction": "101%"}]"#, "mirror[0].fraction", "expected a percentage"),
     (r#""hash": [{"terminal": true}]"#, "hash[0]", "needs exactly one of"),
     (r#""hash": [{"header": "a", "query": "b"}]"#, "hash[0]", "needs exactly one of"),

@@ -161,6 +161,20 @@ fn the_router_chooses_where_something_hangs_on_it() {
 }
 
 #[test]
+fn a_share_may_go_where_a_header_says() {
+    let host = router(
+        r#"{"routes": [{"weighted_by": {"header": "x-random"}, "weighted_clusters": [
+            {"cluster": "a", "weight": 0}, {"cluster_header": "X-To", "weight": 1}]}]}"#,
+    );
+    assert_eq!(fields(&host, send(&host, "/", &[("x-random", "0"), ("x-to", "blue")]))[&0], b"blue");
+    let reply = host.reply(send(&host, "/", &[("x-random", "0")])).unwrap();
+    assert_eq!((reply.status, reply.details.as_str()), (503, "cluster_not_found"));
+    // Only the one with a name can be known beforehand.
+    let defined = World::with(|world| world.routes.clone());
+    assert_eq!(defined[0]["weighted_clusters"], json!([{"cluster": "a", "weight": 1}]));
+}
+
+#[test]
 fn equal_hashes_choose_equal_clusters() {
     let host = router(
         r#"{"routes": [{"weighted_by": "hash", "hash": [{"header": "x-user"}], "weighted_clusters": [

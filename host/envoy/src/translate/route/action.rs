@@ -108,17 +108,21 @@ fn target(context: &Context<'_>, action: &Reader<'_>, object: &mut Object) -> bo
 fn weighted(context: &Context<'_>, reader: &Reader<'_>) -> Vec<Value> {
     let mut list = Vec::new();
     for cluster in reader.messages("clusters") {
-        let name = cluster.text_or_empty("name");
-        if name.is_empty() {
-            cluster.refuse_whole("is chosen by a header, which only `cluster_header` of a route can");
-            continue;
-        }
-        if !context.routes_to(name, &cluster.place().key("name")) {
-            cluster.leave();
-            continue;
-        }
         let mut object = Object::default();
-        object.set("cluster", name);
+        match (cluster.text_or_empty("name"), cluster.text_or_empty("cluster_header")) {
+            ("", "") => {
+                cluster.refuse_whole("names no cluster");
+                continue;
+            }
+            ("", header) => object.set("cluster_header", header.to_ascii_lowercase()),
+            (name, _) => {
+                if !context.routes_to(name, &cluster.place().key("name")) {
+                    cluster.leave();
+                    continue;
+                }
+                object.set("cluster", name);
+            }
+        }
         object.set("weight", cluster.unsigned("weight").unwrap_or(0));
         object.set_some("host", cluster.text("host_rewrite_literal"));
         object.set_filled("request_headers", Changes::of(&cluster, "request").into_object());

@@ -142,22 +142,25 @@ pub(super) fn hedge(reader: &Reader<'_>) -> Option<Value> {
 pub(super) fn mirrors(context: &Context<'_>, policies: Vec<Reader<'_>>) -> Vec<Value> {
     let mut list = Vec::new();
     for policy in policies {
-        let cluster = policy.text_or_empty("cluster");
-        if cluster.is_empty() {
-            policy.refuse_whole("names no cluster");
-            continue;
-        }
-        // The host of a copy is the request's; Envoy appends `-shadow` to it.
-        if !policy.flag("disable_shadow_host_suffix_append") {
-            policy.ignore_here("the host of a copy is the request's, without -shadow");
+        let mut object = Object::default();
+        if policy.flag("disable_shadow_host_suffix_append") {
+            object.set("keep_host", true);
         }
         policy.ignore("trace_sampled", "copies are no part of a trace");
-        if !context.sends_requests(cluster, &policy.place().key("cluster")) {
-            policy.leave();
-            continue;
+        match (policy.text_or_empty("cluster"), policy.text_or_empty("cluster_header")) {
+            ("", "") => {
+                policy.refuse_whole("names no cluster");
+                continue;
+            }
+            ("", header) => object.set("cluster_header", header.to_ascii_lowercase()),
+            (cluster, _) => {
+                if !context.sends_requests(cluster, &policy.place().key("cluster")) {
+                    policy.leave();
+                    continue;
+                }
+                object.set("cluster", cluster);
+            }
         }
-        let mut object = Object::default();
-        object.set("cluster", cluster);
         let fraction = policy.message("runtime_fraction").map(|fraction| common::runtime_fraction(&fraction));
         object.set_some("fraction", fraction.map(units::percent));
         list.push(object.into());
