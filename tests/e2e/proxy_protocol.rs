@@ -130,6 +130,29 @@ async fn a_header_may_be_missing_where_it_is_only_accepted_and_may_not_be_broken
 }
 
 #[tokio::test]
+async fn headers_are_believed_of_those_that_are_named() {
+    let upstream = Upstream::says("x").await;
+    let from = |networks: &str| format!(", proxy_protocol_from: [{networks}]");
+    for mode in ["accept", "require"] {
+        let proxy = Proxy::start(http(&upstream, mode, &from("10.0.0.0/8, 127.0.0.0/8"))).await;
+        let mut conn = proxy.connect().await;
+        conn.send(V1).await;
+        assert_eq!(seen(&mut conn).await.0, "203.0.113.7:4711");
+    }
+    let proxy = Proxy::start(http(&upstream, "accept", &from("10.0.0.0/8"))).await;
+    assert!(seen(&mut proxy.connect().await).await.0.starts_with("127.0.0.1:"));
+    let mut conn = proxy.connect().await;
+    conn.send([V1, GET.as_bytes()].concat()).await;
+    assert_eq!(conn.response("GET").await.status(), 400, "it is no request");
+    let proxy = Proxy::start(http(&upstream, "require", &from("10.0.0.0/8"))).await;
+    let mut conn = proxy.connect().await;
+    conn.try_send([V1, GET.as_bytes()].concat()).await.ok();
+    assert_eq!(conn.rest().await, b"");
+    let refused = [("reason", "proxy_protocol")];
+    proxy.metric_reaches("fyke_listener_connections_refused_total", &refused, 1.0).await;
+}
+
+#[tokio::test]
 async fn the_header_comes_before_tls() {
     let (authority, upstream) = (Authority::new(), Upstream::says("x").await);
     let own = authority.issue(&["a.example"]);

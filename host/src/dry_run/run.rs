@@ -157,6 +157,7 @@ fn apart(config: &Config, stand_ins: &StandIns) -> Config {
         listener.address = Address::Tcp((Ipv4Addr::LOCALHOST, 0).into());
         listener.drain = Duration::ZERO;
         listener.original_destination = OriginalDestination::Ignore;
+        listener.proxy_protocol_from.clear();
         // The client says in a header where it comes from, and where it meant to go.
         listener.proxy_protocol = match listener.protocol {
             ListenerProtocol::Http => ProxyProtocol::Require,

@@ -1,6 +1,6 @@
 //! What happens to a connection before anybody understands its bytes: PROXY protocol, the choice of its chain, TLS.
 
-use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt as _, path::PathBuf, rc::Rc, sync::Arc};
+use std::{ffi::OsStr, io, net::IpAddr, os::unix::ffi::OsStrExt as _, path::PathBuf, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
@@ -44,6 +44,9 @@ pub enum Refused {
     /// Its PROXY protocol header.
     #[error("{0}")]
     ProxyProtocol(#[from] proxy_protocol::Error),
+    /// A header is required, and whose is believed is written.
+    #[error("its PROXY protocol header would not be believed (`proxy_protocol_from`)")]
+    Stranger,
     /// The header did not come in time.
     #[error("no PROXY protocol header came in time")]
     SlowHeader,
@@ -68,7 +71,7 @@ impl Refused {
     /// Counts it.
     pub fn count(&self, metrics: &ListenerMetrics) {
         match self {
-            Self::ProxyProtocol(_) | Self::SlowHeader => metrics.refused_proxy_protocol.inc(),
+            Self::ProxyProtocol(_) | Self::Stranger | Self::SlowHeader => metrics.refused_proxy_protocol.inc(),
             Self::NoChain => metrics.refused_no_chain.inc(),
             Self::Tls(_) | Self::SlowTls => metrics.refused_tls.inc(),
             Self::Silent => metrics.header_timeouts.inc(),
@@ -128,11 +131,13 @@ async fn begin(
     bound: End,
     until: Instant,
 ) -> Result<(End, End, Hello), Refused> {
+    let is_believed = believes(serving, &peer);
     let (mut remote, mut local) = (peer, bound);
-    let mode = match serving.settings.proxy_protocol {
-        ProxyProtocol::Off => None,
-        ProxyProtocol::Accept => Some(Mode::Accept),
-        ProxyProtocol::Require => Some(Mode::Require),
+    let mode = match (serving.settings.proxy_protocol, is_believed) {
+        (ProxyProtocol::Off, _) | (ProxyProtocol::Accept, false) => None,
+        (ProxyProtocol::Accept, true) => Some(Mode::Accept),
+        (ProxyProtocol::Require, true) => Some(Mode::Require),
+        (ProxyProtocol::Require, false) => return Err(Refused::Stranger),
     };
     if let Some(mode) = mode {
         let read = timeout_at(until, proxy_protocol::accept(wire, mode, Limits::default())).await;
@@ -155,6 +160,13 @@ async fn begin(
         Hello { transport: chain::Transport::Plain, sni: None, alpn: Vec::new() }
     };
     Ok((remote, local, hello))
+}
+
+/// Whether a header of this peer is believed. Who may use a socket in the file system is a matter of its permissions.
+fn believes(serving: &Serving, peer: &End) -> bool {
+    let trusted = &serving.settings.proxy_protocol_from;
+    let known = |ip: IpAddr| trusted.iter().any(|network| network.contains(&ip));
+    trusted.is_empty() || peer.ip().is_none_or(|address| known(address.ip().to_canonical()))
 }
 
 /// A socket in the file system, as a header names it.

@@ -23,6 +23,10 @@ pub struct Listener {
     /// Whether connections begin with a PROXY protocol header. Default `off`.
     #[serde(default)]
     pub proxy_protocol: ProxyProtocol,
+    /// Networks, such as `10.0.0.0/8`, of the proxies whose PROXY protocol headers are believed. From elsewhere `accept` takes what comes
+    /// for the client's own words, and `require` closes the connection. Default: everybody's are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxy_protocol_from: Vec<String>,
     /// Whether the address that clients meant is asked of the kernel, which has redirected them here. Default `ignore`.
     #[serde(default, skip_serializing_if = "OriginalDestination::is_ignored")]
     pub original_destination: OriginalDestination,

@@ -146,7 +146,6 @@ impl Resolver<'_, '_> {
             1..=255 => Ok(name.as_bytes().to_vec()),
             _ => Err("the name of a protocol has 1 to 255 bytes".to_owned()),
         });
-        let network = |text: &String| parse_network(text).map_err(|error| error.to_string());
         let source = self.each(raw.source.as_ref(), &place.key("source"), network);
         let source_ports = self.each(raw.source_ports.as_ref(), &place.key("source_ports"), ports);
         let destination: Option<Vec<IpNet>> = self.each(raw.destination.as_ref(), &place.key("destination"), network);
@@ -167,7 +166,7 @@ impl Resolver<'_, '_> {
     }
 
     /// All values of a condition, or all that is wrong with them.
-    fn each<T, U>(
+    pub(super) fn each<T, U>(
         &mut self,
         written: Option<&Vec<T>>,
         place: &Place<'_>,
@@ -187,6 +186,11 @@ impl Resolver<'_, '_> {
         let each: Vec<_> = each.collect();
         each.into_iter().collect()
     }
+}
+
+/// `10.0.0.0/8`, or an address.
+pub(super) fn network(text: &String) -> Result<IpNet, String> {
+    parse_network(text).map_err(|error| error.to_string())
 }
 
 fn ports(written: &raw::Ports) -> Result<RangeInclusive<u16>, String> {

@@ -6,7 +6,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Filters, Resolver, chains::Own, place::Place};
+use ipnet::IpNet;
+
+use super::{
+    Filters, Resolver,
+    chains::{Own, network},
+    place::Place,
+};
 use crate::config::{
     include::Included,
     raw,
@@ -108,6 +114,7 @@ impl Resolver<'_, '_> {
             raw::ListenerProtocol::Tcp => ListenerProtocol::Tcp,
         };
         let tls = raw.tls.as_ref().map(|tls| self.listener_tls(tls, protocol, &place.key("tls")));
+        let trusted = self.trusted(raw, place);
         let chain = self.chain(&raw.filters, filters, &place.key("filters"));
         let target = self.target(raw.cluster.as_ref(), &raw.weighted_clusters, place);
         let targeted = raw.cluster.is_some() || !raw.weighted_clusters.is_empty();
@@ -145,6 +152,7 @@ impl Resolver<'_, '_> {
                 raw::ProxyProtocol::Accept => ProxyProtocol::Accept,
                 raw::ProxyProtocol::Require => ProxyProtocol::Require,
             },
+            proxy_protocol_from: trusted?,
             original_destination: match raw.original_destination {
                 raw::OriginalDestination::Ignore => OriginalDestination::Ignore,
                 raw::OriginalDestination::Use => OriginalDestination::Use,
@@ -163,6 +171,17 @@ impl Resolver<'_, '_> {
             metadata: Arc::new(raw.metadata.clone()),
             drain: raw.drain.map_or(Duration::from_secs(30), |units::Duration(drain)| drain),
         })
+    }
+
+    /// What `proxy_protocol_from:` says.
+    fn trusted(&mut self, raw: &raw::Listener, place: &Place<'_>) -> Option<Vec<IpNet>> {
+        let networks = &raw.proxy_protocol_from;
+        let place = place.key("proxy_protocol_from");
+        if matches!(raw.proxy_protocol, raw::ProxyProtocol::Off) && !networks.is_empty() {
+            let (message, help) = ("nobody's header is read", "add `proxy_protocol: accept`, or `require`");
+            self.diagnostics.error_with_help(place.span, &place.path, message, help);
+        }
+        self.each(Some(networks), &place, network)
     }
 
     /// What `cluster:` or `weighted_clusters:` says.

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ipnet::IpNet;
+
 use super::{Address, Certificates, Filter, Origin, Target};
 use crate::{config::fingerprint::Fingerprint, listener::chain::Matcher};
 
@@ -20,6 +22,8 @@ pub struct Listener {
     pub protocol: ListenerProtocol,
     /// Whether connections begin with a PROXY protocol header.
     pub proxy_protocol: ProxyProtocol,
+    /// Whose header is believed; empty: everybody's.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Whether the kernel knows what clients connected to.
     pub original_destination: OriginalDestination,
     /// TLS, when configured.

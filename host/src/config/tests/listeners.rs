@@ -36,6 +36,18 @@ fn conditions_that_never_hold_are_refused() {
 }
 
 #[test]
+fn whose_proxy_header_is_believed_has_to_make_sense() {
+    let trusted = |mode: &str, from: &str| {
+        listener(&format!("address: 127.0.0.1:0, cluster: c, proxy_protocol: {mode}, proxy_protocol_from: [{from}]"))
+    };
+    let (message, help) = problem(&trusted("off", "10.0.0.0/8"));
+    assert!(message.contains("nobody's header is read") && help.contains("accept"), "{message} {help}");
+    let messages = problems(&trusted("accept", "10.0.0.0/8, here"));
+    assert!(messages.len() == 1 && messages[0].contains("neither a network"), "{messages:?}");
+    assert!(yaml(&trusted("require", "10.0.0.0/8, '2001:db8::1'")).is_ok());
+}
+
+#[test]
 fn a_chain_that_no_connection_can_take_is_refused() {
     for earlier in ["match: { source: [10.0.0.0/8] }", "match: {}", "cluster: c"] {
         let (message, help) =
