@@ -163,3 +163,22 @@ async fn whoever_comes_back_gets_its_share_by_and_by() {
         assert!(shares.contains(&share), "{share} of 80 with {slow_start:?}, and {} for the other", b.served());
     }
 }
+
+#[tokio::test]
+async fn an_answer_to_a_request_can_say_that_its_endpoint_is_failing() {
+    let upstream = Upstream::http(|request| match request.path() {
+        "/last" => Reply::ok("last").header("x-envoy-immediate-health-check-fail", "true"),
+        _ => Reply::ok("ok"),
+    })
+    .await;
+    // So many checks that nothing makes it healthy again while the test lasts.
+    let check = "http: { path: /healthz }, interval: 50ms, no_traffic_interval: 50ms, timeout: 2s, healthy: 100000";
+    let cluster = format!("health_check: {{ {check} }}, {}", endpoints(&[upstream.address]));
+    let proxy = Site::app("", &cluster).start().await;
+    proxy.metric_reaches("fyke_cluster_health_checks_total", &[("outcome", "passed")], 1.0).await;
+    assert_eq!(proxy.get("/x").await.text(), "ok");
+    assert_eq!(endpoint(&proxy, 0).await["health"], "healthy");
+    assert_eq!(proxy.get("/last").await.text(), "last");
+    let page = becomes(&proxy, 0, "unhealthy").await;
+    assert!(page["last_check"].as_str().unwrap().contains("x-envoy-immediate-health-check-fail"), "{page}");
+}

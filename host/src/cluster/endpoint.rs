@@ -4,11 +4,13 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
+
+use tokio::sync::Notify;
 
 use super::{
     Choice,
@@ -95,6 +97,8 @@ pub struct Status {
     pub tally: Arc<Tally>,
     /// What filters have learned of it.
     pub learned: Learned,
+    /// Where it is checked: to be notified when an answer of its own says that it is failing.
+    pub gave_up: OnceLock<Arc<Notify>>,
 }
 
 /// There is none.
@@ -203,6 +207,7 @@ impl Default for Status {
             reported_weight: AtomicU32::new(NO_WEIGHT),
             tally: Arc::default(),
             learned: Learned::default(),
+            gave_up: OnceLock::new(),
         }
     }
 }

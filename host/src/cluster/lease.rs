@@ -15,7 +15,10 @@ use super::{
     choice::Priority,
     connect::Ends,
     error::ClusterError,
-    health::outlier::{LocalOriginFailure, Outcome},
+    health::{
+        active::IMMEDIATE_FAIL,
+        outlier::{LocalOriginFailure, Outcome},
+    },
     load::Report,
     local::{LocalCluster, Open},
     pool::{LocalEndpoint, Multiplexed},
@@ -171,9 +174,14 @@ impl Lease {
         }
     }
 
-    /// The fields of an answer, or its trailers, have come: they may say how busy the endpoint is.
+    /// The fields of an answer, or its trailers, have come: they may say that the endpoint is failing, and how busy it is.
     pub fn reported(&self, fields: &HeaderMap) {
         let (shared, status) = (&self.cluster.shared, &self.endpoint.shared.status);
+        if let Some(check) = status.gave_up.get()
+            && fields.contains_key(&IMMEDIATE_FAIL)
+        {
+            check.notify_one();
+        }
         let (weights, told) = (&shared.settings.balancing.load_weights, shared.loads_wanted.load(Ordering::Relaxed));
         if weights.is_none() && !told {
             return;
@@ -215,6 +223,7 @@ impl Drop for Lease {
         self.cluster.shared.breakers(self.priority).end_request();
         if let Some(Link::Http2 { connection, .. }) = &self.link {
             connection.release();
+            self.endpoint.let_go(connection);
             self.cluster.has_room();
         }
     }

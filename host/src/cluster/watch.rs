@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     task::{AbortHandle, JoinSet},
     time::MissedTickBehavior,
 };
@@ -188,7 +188,7 @@ fn runner(
         settings: Arc::clone(check),
         report: Findings { cluster: Arc::clone(cluster), endpoint: Arc::clone(endpoint) },
         traffic: Arc::new(move || if used.is_used() { Traffic::Busy } else { Traffic::Idle }),
-        passive: Arc::new(Notify::new()),
+        passive: Arc::clone(endpoint.status.gave_up.get_or_init(Arc::default)),
         random: fastrand::Rng::new(),
     }
 }

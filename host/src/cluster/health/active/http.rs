@@ -7,7 +7,7 @@
 use std::{fmt::Write as _, ops::RangeInclusive};
 
 use ::http::{
-    HeaderMap, HeaderValue, Request, Response, Uri,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, Uri,
     header::{HOST, USER_AGENT},
 };
 use bytes::Bytes;
@@ -22,7 +22,8 @@ use super::{
 
 const BODY_LIMIT: usize = 64 * 1024;
 const DEGRADED: &str = "x-envoy-degraded";
-const IMMEDIATE_FAIL: &str = "x-envoy-immediate-health-check-fail";
+/// In an answer of an endpoint: it is not to be asked any more until it passes checks again.
+pub(crate) const IMMEDIATE_FAIL: HeaderName = HeaderName::from_static("x-envoy-immediate-health-check-fail");
 
 pub(super) async fn ask(check: &HttpCheck, session: &mut HttpSession) -> Result<Asked, Failure> {
     let response = session.send(request(check)?).await?;
@@ -83,7 +84,7 @@ fn judge(check: &HttpCheck, answer: &Response<()>) -> Verdict {
     let (method, path) = (&check.method, &check.path);
     let mut failure =
         Failure::of(kind, format!("{method} {path} answered {status}, expected {}", list(&check.expected)));
-    if answer.headers().contains_key(IMMEDIATE_FAIL) {
+    if answer.headers().contains_key(&IMMEDIATE_FAIL) {
         failure.exclusion = Exclusion::Exclude;
         let _ = write!(failure.words, "; the host asked to be left out ({IMMEDIATE_FAIL})");
     }

@@ -37,6 +37,7 @@ mod verdict;
 
 pub use agent::{AgentReply, Operation};
 pub use connect::Connect;
+pub(crate) use self::http::IMMEDIATE_FAIL;
 pub use course::Course;
 pub(in crate::cluster) use grpc::post as grpc_post;
 pub(in crate::cluster) use http_session::HttpSession;
