@@ -75,10 +75,13 @@ async fn a_client_without_tls_is_not_served() {
     assert_eq!(upstream.seen().len(), 0);
 }
 
-/// A TLS server that answers one request a connection over HTTP/1.1, or as many as come over HTTP/2.
+/// A handshake: the name that was asked for, the protocol that was agreed on, and whether an earlier session went on.
+type Handshake = (Option<String>, Option<Vec<u8>>, bool);
+
+/// A TLS server that answers requests over HTTP/1.1 or HTTP/2.
 pub async fn tls_upstream(
     config: rustls::ServerConfig,
-) -> (std::net::SocketAddr, tokio::sync::mpsc::UnboundedReceiver<(Option<String>, Option<Vec<u8>>)>) {
+) -> (std::net::SocketAddr, tokio::sync::mpsc::UnboundedReceiver<Handshake>) {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let (told, heard) = tokio::sync::mpsc::unbounded_channel();
@@ -88,7 +91,8 @@ pub async fn tls_upstream(
             let Ok(stream) = TlsAcceptor::from(Arc::new(config.clone())).accept(stream).await else { continue };
             let session = stream.get_ref().1;
             let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
-            told.send((session.server_name().map(str::to_owned), alpn.clone())).unwrap();
+            let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+            told.send((session.server_name().map(str::to_owned), alpn.clone(), resumed)).unwrap();
             tokio::spawn(async move {
                 if alpn.as_deref() == Some(b"h2") {
                     let script = |_, mut respond: h2::server::SendResponse<bytes::Bytes>| async move {
@@ -98,8 +102,9 @@ pub async fn tls_upstream(
                     return two::serve(stream, Arc::new(script)).await;
                 }
                 let mut conn = Conn::over(stream);
-                conn.request().await.unwrap();
-                conn.send("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret").await;
+                while conn.request().await.is_some() {
+                    conn.send("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret").await;
+                }
             });
         }
     });
@@ -132,6 +137,53 @@ async fn upstreams_are_verified_by_name_and_authority() {
     let answer = proxy.get("/").await;
     assert_eq!((answer.status(), answer.text().contains("upstream_tls_failure")), (503, true), "{answer:?}");
     proxy.logged(&["upstream_tls_failure", &address.to_string()]).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_was_verified_for_one_host_serves_no_other() {
+    let authority = Authority::new();
+    let own = authority.issue(&["a.example", "b.example"]);
+    for alpn in [&["http/1.1"][..], &["h2"][..]] {
+        let (address, mut heard) = tls_upstream(authority.server(&own, false, alpn)).await;
+        let yaml = cluster(address, "protocol: auto, tls: { ca: ca.pem }");
+        let proxy = Launch::new(yaml).file("ca.pem", authority.pem()).start().await;
+        let mut client = proxy.connect().await;
+        for host in ["a.example", "b.example", "A.example:80", "b.example"] {
+            assert_eq!(client.exchange(&format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n")).await.text(), "secret");
+        }
+        let answer = client.exchange("GET / HTTP/1.1\r\nhost: c.example\r\n\r\n").await;
+        assert_eq!((answer.status(), answer.text().contains("upstream_tls_failure")), (503, true), "{answer:?}");
+        let names: Vec<_> = [heard.recv().await, heard.recv().await].into_iter().map(|one| one.unwrap().0).collect();
+        assert_eq!(names, [Some("a.example".to_owned()), Some("b.example".to_owned())]);
+        assert!(heard.try_recv().is_err(), "{alpn:?}: a connection more than there are names");
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_resumed_on_both_sides() {
+    let authority = Authority::new();
+    let own = authority.issue(&["test.example"]);
+    let (address, mut heard) = tls_upstream(authority.server(&own, false, &[])).await;
+    // Each connection serves one request, so the second request needs a second handshake.
+    let yaml = cluster(address, "pool: { requests_per_connection: 1 }, tls: { ca: ca.pem }");
+    let proxy = Launch::new(yaml).file("ca.pem", authority.pem()).workers(1).start().await;
+    for _ in 0..2 {
+        assert_eq!(proxy.get("/").await.text(), "secret");
+    }
+    assert_eq!([heard.recv().await.unwrap().2, heard.recv().await.unwrap().2], [false, true]);
+    let upstream = Upstream::says("x").await;
+    let (proxy, ..) = listener(&authority, "", &upstream).await;
+    let client = authority.client(None, &[]);
+    let mut resumed = Vec::new();
+    for _ in 0..2 {
+        let stream = tls::connect(proxy.web(), client.clone(), "a.example").await.unwrap();
+        let kind = stream.get_ref().1.handshake_kind();
+        let mut conn = Conn::over(stream);
+        // Tickets come with the first answer.
+        assert_eq!(conn.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.text(), "x");
+        resumed.push(kind == Some(rustls::HandshakeKind::Resumed));
+    }
+    assert_eq!(resumed, [false, true]);
 }
 
 #[tokio::test]

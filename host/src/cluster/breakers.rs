@@ -3,12 +3,19 @@
 //! Connections are permits that are handed out first come first served, so a worker that has none waits in one queue with all the
 //! others. Everything else is a number that is compared before it is raised. All of it is exact: a limit of ten is never eleven.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use crate::config::resolved::{RetryLimit, Thresholds};
 
@@ -18,8 +25,13 @@ pub struct Breakers {
     limits: Thresholds,
     /// One for each connection that may be open.
     pub connections: Arc<Semaphore>,
-    /// Those who wait for one of them: while there are any, connections that come free are closed, not kept.
+    /// How many wait for one of them: while there are any, connections that come free may have to be closed.
     starving: AtomicUsize,
+    /// Those who do, the first that came first.
+    queue: Mutex<BTreeMap<u64, Waiter>>,
+    tickets: AtomicU64,
+    /// Connections that other workers are asked to give up, and have not yet.
+    owed: AtomicUsize,
     requests: Count,
     pending: Count,
     retries: Count,
@@ -47,6 +59,13 @@ impl Count {
     }
 }
 
+/// Somebody who waits for a connection.
+#[derive(Debug, Clone, Copy)]
+struct Waiter {
+    since: Instant,
+    worker: usize,
+}
+
 /// What is left of each limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remaining {
@@ -65,8 +84,9 @@ impl Breakers {
     #[must_use]
     pub fn new(limits: Thresholds) -> Self {
         let connections = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+        let (starving, queue, tickets, owed) = Default::default();
         let (requests, pending, retries) = Default::default();
-        Self { limits, connections, starving: AtomicUsize::new(0), requests, pending, retries }
+        Self { limits, connections, starving, queue, tickets, owed, requests, pending, retries }
     }
 
     /// The limits.
@@ -108,11 +128,43 @@ impl Breakers {
         self.starving.load(Ordering::Relaxed) > 0
     }
 
-    /// Says that somebody does, until the value is dropped.
+    /// Says that somebody on a worker does, until the value is dropped.
     #[must_use]
-    pub fn starve(&self) -> Starving<'_> {
+    pub fn starve(&self, worker: usize) -> Starving<'_> {
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
+        self.queue().insert(ticket, Waiter { since: Instant::now(), worker });
         self.starving.fetch_add(1, Ordering::Relaxed);
-        Starving(&self.starving)
+        Starving { breakers: self, ticket }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, BTreeMap<u64, Waiter>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the next connection is for somebody who is not on this worker: nobody waits there, or not for as long as the first of all, who has
+    /// waited for longer than `patience`.
+    #[must_use]
+    pub fn is_anothers_turn(&self, worker: usize, patience: Duration) -> bool {
+        let queue = self.queue();
+        let Some((_, first)) = queue.first_key_value() else { return false };
+        first.worker != worker
+            && (first.since.elapsed() >= patience || queue.values().all(|waiter| waiter.worker != worker))
+    }
+
+    /// Other workers are asked to give up one connection more.
+    pub fn owe(&self) {
+        self.owed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether they are asked for any.
+    #[must_use]
+    pub fn is_owed(&self) -> bool {
+        self.owed.load(Ordering::Relaxed) > 0
+    }
+
+    /// One is given up. `false`: another worker was first.
+    pub fn pay(&self) -> bool {
+        self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| owed.checked_sub(1)).is_ok()
     }
 
     /// What is left.
@@ -156,11 +208,18 @@ impl Drop for Waiting<'_> {
 
 /// Somebody waits for the permit to open a connection.
 #[derive(Debug)]
-pub struct Starving<'a>(&'a AtomicUsize);
+pub struct Starving<'a> {
+    breakers: &'a Breakers,
+    ticket: u64,
+}
 
 impl Drop for Starving<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let Breakers { starving, owed, .. } = self.breakers;
+        self.breakers.queue().remove(&self.ticket);
+        let left = starving.fetch_sub(1, Ordering::Relaxed).saturating_sub(1);
+        // What nobody waits for any more is not owed.
+        owed.fetch_min(left, Ordering::Relaxed);
     }
 }
 

@@ -32,7 +32,7 @@ use super::{
     wait::Waited,
     ways::Ways,
 };
-use crate::config::resolved::ClusterProtocol;
+use crate::config::resolved::{ClusterProtocol, Sni};
 use crate::telemetry::registry::Registry;
 
 /// A cluster on one worker.
@@ -46,7 +46,7 @@ pub struct LocalCluster {
     pub metrics: ClusterMetrics,
     /// The same by listener.
     pub ways: Ways,
-    worker: usize,
+    pub(super) worker: usize,
     pub(super) view: RefCell<Rc<View>>,
     balance: RefCell<balance::Local>,
     /// Woken when a connection has come free.
@@ -68,6 +68,8 @@ pub struct Open {
     pub(super) until: u64,
     /// Whose permit it has.
     pub(super) priority: Priority,
+    /// What TLS has asked its endpoint for, where that is each request's own (`sni: auto`): it serves requests to that host alone.
+    pub(super) name: Option<Rc<str>>,
     _room: Room,
     _permit: OwnedSemaphorePermit,
 }
@@ -83,7 +85,7 @@ impl Open {
         cluster.metrics.connections.inc();
         cluster.metrics.connections_active.add(1);
         let until = cluster.lifetime();
-        Some(Self { cluster: Rc::clone(cluster), until, priority, _room: room, _permit: permit })
+        Some(Self { cluster: Rc::clone(cluster), until, priority, name: None, _room: room, _permit: permit })
     }
 }
 
@@ -167,12 +169,19 @@ impl LocalCluster {
         let (priority, client) = choice.map(|choice| (choice.priority, choice.client)).unwrap_or_default();
         // A connection that says whose it is serves nobody else.
         let fresh = fresh || self.shared.settings.proxy_protocol.is_some();
-        if !fresh && let Some((link, ends)) = endpoint.pooled(&self.shared.settings.pool, &self.metrics.idle) {
+        let name = self.name(host);
+        if !fresh && let Some((link, ends)) = endpoint.pooled(&self.shared.settings.pool, &self.metrics.idle, name) {
             return self.lend(priority, endpoint, link, ends, true);
         }
         // Boxed: most requests find a connection, and should not carry the room for opening one.
         let asks = Asks { host, client };
         Box::pin(self.open(priority, endpoint, asks, fresh)).await
+    }
+
+    /// What tells connections apart that are for requests to `host`; nothing, where they serve any.
+    pub(super) fn name<'h>(&self, host: Option<&'h str>) -> Option<&'h str> {
+        let tls = self.shared.settings.tls.as_ref().filter(|tls| matches!(tls.sni, Sni::Auto));
+        tls.map(|_| host.map(connect::strip_port).unwrap_or_default())
     }
 
     /// The endpoint of the balancer's choice.
@@ -258,6 +267,7 @@ impl LocalCluster {
                 self.give_back(&endpoint, sender, ends, (served, &open));
             } else if let Link::Http2 { connection, .. } = link {
                 connection.release();
+                endpoint.let_go(&connection);
                 self.has_room();
             }
             return Err(self.overflow(priority, Limit::Requests, Duration::ZERO));
@@ -276,7 +286,7 @@ impl LocalCluster {
         asks: Asks<'_>,
         fresh: bool,
     ) -> Result<Lease, ClusterError> {
-        let permit = match self.admit(priority, &endpoint, fresh).await? {
+        let permit = match self.admit(priority, &endpoint, self.name(asks.host), fresh).await? {
             Waited::Connection(link, ends) => return self.lend(priority, endpoint, link, ends, true),
             Waited::Permit(permit) => permit,
         };
@@ -295,9 +305,10 @@ impl LocalCluster {
         let settings = &self.shared.settings;
         let own = settings.proxy_protocol.is_some();
         let _opening = (!own && self.multiplexes(endpoint)).then(|| Opening::begin(endpoint));
-        let Some(open) = Open::begin(self, endpoint, (priority, permit)) else {
+        let Some(mut open) = Open::begin(self, endpoint, (priority, permit)) else {
             return Err(self.overflow(priority, Limit::ConnectionsPerEndpoint, Duration::ZERO));
         };
+        open.name = self.name(asks.host).map(Into::into);
         let address = endpoint.address();
         let failed = |error| ClusterError::Handshake { address, error };
         let opened = connect::open(settings, endpoint.settings(), asks, open).await?;
@@ -355,7 +366,7 @@ impl LocalCluster {
         if sender.is_closed() || own || endpoint.has_left() || self.is_spent(served, open) {
             return;
         }
-        if self.shared.is_starving(open.priority) && self.metrics.pending.own() == 0 {
+        if self.is_wanted_elsewhere(open.priority) {
             // A request on another worker waits for a permit: closing this connection gives it one.
             return;
         }

@@ -52,6 +52,14 @@ struct Idle {
     since: u64,
 }
 
+/// Whether a connection that was opened with this name serves requests with that one.
+fn serves(opened: Option<&str>, name: Option<&str>) -> bool {
+    match (opened, name) {
+        (Some(opened), Some(name)) => opened.eq_ignore_ascii_case(name),
+        (opened, name) => opened.is_none() && name.is_none(),
+    }
+}
+
 impl Idle {
     fn may_stay(&self, sweep: Sweep) -> bool {
         let fits = |open: Rc<Open>| open.until > sweep.now && !sweep.gives_up(open.priority);
@@ -72,7 +80,11 @@ pub struct Multiplexed {
     until: u64,
     /// Whose permit it has.
     priority: Priority,
+    /// Requests to this host alone.
+    name: Option<Rc<str>>,
     aged: Cell<bool>,
+    /// Another worker waits for its permit.
+    gives_way: Cell<bool>,
 }
 
 impl Multiplexed {
@@ -80,13 +92,14 @@ impl Multiplexed {
     #[must_use]
     pub fn new(sender: http2::SendRequest<RequestBody>, settings: Arc<Settings>, ends: Ends, open: &Open) -> Rc<Self> {
         let (streams, served, since) = (Cell::new(1), Cell::new(1), Cell::new(Instant::now()));
-        let Open { until, priority, .. } = *open;
-        Rc::new(Self { sender, settings, ends, streams, served, since, until, priority, aged: Cell::new(false) })
+        let (until, priority, name) = (open.until, open.priority, open.name.clone());
+        let (aged, gives_way) = Default::default();
+        Rc::new(Self { sender, settings, ends, streams, served, since, until, priority, name, aged, gives_way })
     }
 
     /// Whether it has served as many requests, or for as long, as one connection may.
     fn is_worn(&self, pool: &Pool) -> bool {
-        self.aged.get() || pool.requests_per_connection > 0 && self.served.get() >= pool.requests_per_connection
+        self.aged.get() || self.gives_way.get() || pool.requests_per_connection > 0 && self.served.get() >= pool.requests_per_connection
     }
 
     /// Whether another stream may begin on it: as far as we are concerned, and as far as the endpoint is.
@@ -170,9 +183,9 @@ impl LocalEndpoint {
         &self.latency
     }
 
-    /// A connection that is open already. `idle` counts pooled HTTP/1.1 connections.
-    pub fn pooled(&self, settings: &Pool, idle: &Gauge) -> Option<(Link, Ends)> {
-        if let Some(found) = self.pooled_http1(idle) {
+    /// A connection that is open already, for requests to `name`. `idle` counts pooled HTTP/1.1 connections.
+    pub fn pooled(&self, settings: &Pool, idle: &Gauge, name: Option<&str>) -> Option<(Link, Ends)> {
+        if let Some(found) = self.pooled_http1(idle, name) {
             return Some(found);
         }
         let mut connections = self.multiplexed.borrow_mut();
@@ -180,14 +193,17 @@ impl LocalEndpoint {
             return None;
         }
         connections.retain(|connection| !connection.sender.is_closed() && !connection.is_over(settings));
-        let found = connections.iter().find(|connection| connection.has_room(settings))?;
+        let fits = |connection: &&Rc<Multiplexed>| {
+            serves(connection.name.as_deref(), name) && connection.has_room(settings)
+        };
+        let found = connections.iter().find(fits)?;
         found.streams.set(found.streams.get() + 1);
         found.served.set(found.served.get() + 1);
         let link = Link::Http2 { sender: found.sender.clone(), connection: Rc::clone(found) };
         Some((link, found.ends.clone()))
     }
 
-    fn pooled_http1(&self, gauge: &Gauge) -> Option<(Link, Ends)> {
+    fn pooled_http1(&self, gauge: &Gauge, name: Option<&str>) -> Option<(Link, Ends)> {
         let mut idle = self.idle.borrow_mut();
         let mut place = idle.len();
         // Newest first: the rest stay idle and are closed in time. One that is not ready yet is passed over.
@@ -200,7 +216,7 @@ impl LocalEndpoint {
                 gauge.sub(1);
                 continue;
             };
-            if candidate.sender.is_ready() {
+            if serves(open.name.as_deref(), name) && candidate.sender.is_ready() {
                 let idle = idle.remove(index)?;
                 gauge.shift(-1);
                 return Some((Link::Http1 { sender: idle.sender, served: idle.served, open }, idle.ends));
@@ -258,6 +274,28 @@ impl LocalEndpoint {
             connections.swap_remove(unused);
         }
         unused.is_some()
+    }
+
+    /// Whether [`LocalEndpoint::close_one_idle`] would find one.
+    #[must_use]
+    pub fn has_idle(&self, priority: Priority) -> bool {
+        let held = |idle: &Idle| idle.open.upgrade().is_some_and(|open| open.priority == priority);
+        let unused = |connection: &Rc<Multiplexed>| connection.streams.get() == 0 && connection.priority == priority;
+        self.idle.borrow().iter().any(held) || self.multiplexed.borrow().iter().any(unused)
+    }
+
+    /// Has a connection that many share take no more streams, so that its permit comes free. Returns whether there is one.
+    pub fn gives_way(&self, priority: Priority) -> bool {
+        let connections = self.multiplexed.borrow();
+        let found = connections.iter().find(|one| one.priority == priority && !one.gives_way.get());
+        found.is_some_and(|one| !one.gives_way.replace(true))
+    }
+
+    /// A stream of a connection has ended: if that was the last one, and another worker waits for the permit, it is closed.
+    pub fn let_go(&self, connection: &Rc<Multiplexed>) {
+        if connection.gives_way.get() && connection.streams.get() == 0 {
+            self.multiplexed.borrow_mut().retain(|one| !Rc::ptr_eq(one, connection));
+        }
     }
 
     /// Closes connections that have been idle for too long.

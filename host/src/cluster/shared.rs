@@ -55,6 +55,8 @@ pub struct SharedCluster {
     pub(super) events: OnceLock<Events>,
     /// Health checks so far, of its predecessors too.
     pub checks: Arc<Checks>,
+    /// Somebody waits for a connection, and their worker has none to give up.
+    pub hungry: Notify,
     /// Some worker has sent a request to it.
     used: AtomicBool,
     /// A control plane wants to hear what its endpoints say of their load.
@@ -103,6 +105,7 @@ impl SharedCluster {
             unbalanced: Notify::new(),
             events: OnceLock::new(),
             checks,
+            hungry: Notify::new(),
             used: AtomicBool::new(false),
             loads_wanted: AtomicBool::new(false),
             workers,

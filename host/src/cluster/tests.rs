@@ -136,6 +136,75 @@ async fn waiting_for_a_permit_leaves_as_much_time_to_connect() {
     .await;
 }
 
+/// Two workers of one process that may have one connection to one server, over which this is spoken.
+async fn two_workers(protocol: &str) -> (Server, [Rc<LocalCluster>; 2]) {
+    let server = if protocol == "http2" { two_streams().await } else { Server::start().await };
+    let limits = format!("protocol: {protocol}, circuit_breakers: {{ connections: 1 }}, connect_timeout: 10s");
+    let cluster = shared(&[server.address], &limits, 2);
+    let workers = [local(&cluster, 0), local(&cluster, 1)];
+    (server, workers)
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_uses_is_closed_for_another_worker_at_once() {
+    on_a_worker(async {
+        let (server, [has, needs]) = two_workers("http1").await;
+        lease(&has, &server, Priority::Default).await.unwrap().finish();
+        assert_eq!(has.metrics.idle.own(), 1);
+        let waiting = wait(&needs, &server, Priority::Default).await;
+        // As the worker's housekeeping does when it is told.
+        has.give_way();
+        let lease = waiting.await.unwrap().unwrap();
+        assert_eq!((lease.is_reused(), has.metrics.idle.own(), server.connections()), (false, 0, 2));
+        // Nobody waits any more: nothing is owed.
+        lease.finish();
+        needs.give_way();
+        assert_eq!(needs.metrics.idle.own(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_waited_longest_comes_first_on_whichever_worker() {
+    on_a_worker(async {
+        let (server, [busy, other]) = two_workers("http1").await;
+        let first = lease(&busy, &server, Priority::Default).await.unwrap();
+        let elsewhere = wait(&other, &server, Priority::Default).await;
+        // Not for long: those who are here already need no handshake.
+        let here = wait(&busy, &server, Priority::Default).await;
+        first.finish();
+        let second = here.await.unwrap().unwrap();
+        assert!(second.is_reused() && !elsewhere.is_finished());
+        let here = wait(&busy, &server, Priority::Default).await;
+        tokio::time::advance(Duration::from_millis(60)).await;
+        second.finish();
+        let third = elsewhere.await.unwrap().unwrap();
+        assert!(!third.is_reused() && !here.is_finished());
+        third.finish();
+        assert!(!here.await.unwrap().unwrap().is_reused());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_of_many_streams_gives_way_to_another_worker_in_time() {
+    on_a_worker(async {
+        let (server, [busy, other]) = two_workers("http2").await;
+        let stream = lease(&busy, &server, Priority::Default).await.unwrap();
+        let elsewhere = wait(&other, &server, Priority::Default).await;
+        tokio::time::advance(Duration::from_millis(60)).await;
+        settled().await;
+        busy.give_way();
+        let next = wait(&busy, &server, Priority::Default).await;
+        assert!(!elsewhere.is_finished(), "a stream is under way");
+        drop(stream);
+        drop(elsewhere.await.unwrap().unwrap());
+        other.give_way();
+        assert!(!next.await.unwrap().unwrap().is_reused());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn who_waits_for_a_permit_of_one_priority_closes_no_idle_connection_of_the_other() {
     on_a_worker(async {

@@ -2,9 +2,13 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{sleep, timeout},
+};
 
 use super::{
+    breakers::Breakers,
     choice::Priority,
     connect::Ends,
     error::{ClusterError, Limit},
@@ -31,6 +35,20 @@ impl Drop for Pending<'_> {
     }
 }
 
+/// Who waits on another worker comes first when it has waited for so long: a connection that changes hands costs a handshake, so it does not
+/// for less.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// What other workers were asked to give up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Nobody,
+    /// What they do not use.
+    ForIdle,
+    /// And what many share.
+    ForAny,
+}
+
 /// What came first.
 pub(super) enum Waited {
     Connection(Link, Ends),
@@ -44,27 +62,32 @@ impl LocalCluster {
         self: &Rc<Self>,
         priority: Priority,
         endpoint: &Rc<LocalEndpoint>,
+        name: Option<&str>,
         fresh: bool,
     ) -> Result<Waited, ClusterError> {
-        if let Some((link, ends)) = self.shared_soon(endpoint).await? {
+        if let Some((link, ends)) = self.shared_soon(endpoint, name).await? {
             return Ok(Waited::Connection(link, ends));
         }
         if let Ok(permit) = Arc::clone(&self.breakers(priority).connections).try_acquire_owned() {
             return Ok(Waited::Permit(permit));
         }
         let limit = self.shared.settings.connect_timeout;
-        let waited = timeout(limit, self.wait(priority, endpoint, fresh)).await;
+        let waited = timeout(limit, self.wait(priority, endpoint, name, fresh)).await;
         waited.unwrap_or_else(|_| Err(self.overflow(priority, Limit::Connections, limit)))
     }
 
     /// The connection for many requests that somebody else is opening; nothing, if nobody is.
-    async fn shared_soon(&self, endpoint: &LocalEndpoint) -> Result<Option<(Link, Ends)>, ClusterError> {
+    async fn shared_soon(
+        &self,
+        endpoint: &LocalEndpoint,
+        name: Option<&str>,
+    ) -> Result<Option<(Link, Ends)>, ClusterError> {
         let settings = &self.shared.settings;
         let shared = async {
             // One that says whose it is serves nobody else.
             while settings.proxy_protocol.is_none() && self.multiplexes(endpoint) && endpoint.is_opening() {
                 endpoint.opened().await;
-                let found = endpoint.pooled(&settings.pool, &self.metrics.idle);
+                let found = endpoint.pooled(&settings.pool, &self.metrics.idle, name);
                 if found.is_some() {
                     return Ok(found);
                 }
@@ -79,6 +102,7 @@ impl LocalCluster {
         self: &Rc<Self>,
         priority: Priority,
         endpoint: &Rc<LocalEndpoint>,
+        name: Option<&str>,
         fresh: bool,
     ) -> Result<Waited, ClusterError> {
         let breakers = self.breakers(priority);
@@ -86,20 +110,29 @@ impl LocalCluster {
             return Err(self.overflow(priority, Limit::Pending, Duration::ZERO));
         };
         let _pending = Pending::begin(&self.metrics.pending);
-        let _starving = breakers.starve();
-        let acquire = breakers.permit();
-        tokio::pin!(acquire);
+        let _starving = breakers.starve(self.worker);
+        let (acquire, patience) = (breakers.permit(), sleep(PATIENCE));
+        tokio::pin!(acquire, patience);
+        let mut asked = Asked::Nobody;
         loop {
-            if !fresh && let Some((link, ends)) = endpoint.pooled(&self.shared.settings.pool, &self.metrics.idle) {
+            let pool = &self.shared.settings.pool;
+            if !fresh && let Some((link, ends)) = endpoint.pooled(pool, &self.metrics.idle, name) {
                 return Ok(Waited::Connection(link, ends));
             }
-            // An idle connection to another endpoint is worth less than this request.
-            self.close_one_idle(priority);
+            // An idle connection to another endpoint is worth less than this request, here and on other workers.
+            if !self.close_one_idle(priority) && asked == Asked::Nobody {
+                asked = Asked::ForIdle;
+                self.ask_others(breakers);
+            }
             tokio::select! {
                 // With a permit there is no need to close another one.
                 biased;
                 permit = &mut acquire => return Ok(Waited::Permit(permit)),
                 () = self.freed.notified() => {}
+                () = &mut patience, if asked != Asked::ForAny => {
+                    asked = Asked::ForAny;
+                    self.ask_others(breakers);
+                }
             }
         }
     }
@@ -114,22 +147,60 @@ impl LocalCluster {
             return Err(self.overflow(priority, Limit::Pending, Duration::ZERO));
         };
         let _pending = Pending::begin(&self.metrics.pending);
+        let breakers = self.breakers(priority);
+        if breakers.connections.available_permits() == 0 {
+            self.ask_others(breakers);
+        }
         Ok(self.granted(priority).await)
     }
 
     /// The same for whoever opens connections for those who wait, and counts as none of them.
     pub(super) async fn granted(&self, priority: Priority) -> OwnedSemaphorePermit {
         let breakers = self.breakers(priority);
-        let _starving = breakers.starve();
+        let _starving = breakers.starve(self.worker);
         self.close_one_idle(priority);
         breakers.permit().await
     }
 
-    /// Closes a connection that nobody uses and that has a permit of this priority: no other one would be of use.
-    fn close_one_idle(&self, priority: Priority) {
-        let idle = &self.metrics.idle;
-        if priority != lending::PRIORITY || !self.lending.close_one_idle(idle) {
-            self.view.borrow().in_use().any(|endpoint| endpoint.close_one_idle(priority, idle));
+    /// Has another worker give something up for one that waits here.
+    fn ask_others(&self, breakers: &Breakers) {
+        breakers.owe();
+        self.shared.hungry.notify_waiters();
+    }
+
+    /// Gives up what others wait for: a connection that nobody uses; or, where they have waited long enough, one that takes no more
+    /// streams from now on. What is lent is not given up so soon, because its handshakes are dear ([`LocalCluster::sweep`]).
+    pub fn give_way(&self) {
+        for priority in [Priority::Default, Priority::High] {
+            let Some(breakers) = self.shared.breakers_in_use(priority) else { continue };
+            let view = self.view.borrow();
+            let idle = || view.in_use().find(|endpoint| endpoint.has_idle(priority));
+            while breakers.is_owed()
+                && let Some(endpoint) = idle()
+            {
+                if !breakers.pay() {
+                    break;
+                }
+                endpoint.close_one_idle(priority, &self.metrics.idle);
+            }
+            let is_late = breakers.is_owed() && breakers.is_anothers_turn(self.worker, PATIENCE);
+            if is_late && view.in_use().any(|endpoint| endpoint.gives_way(priority)) {
+                breakers.pay();
+            }
         }
+    }
+
+    /// Whether a connection that comes free is to be closed, so that somebody on another worker can open one: those who wait here come first
+    /// only if nobody else has waited for much longer.
+    pub(super) fn is_wanted_elsewhere(&self, priority: Priority) -> bool {
+        self.shared.is_starving(priority) && self.breakers(priority).is_anothers_turn(self.worker, PATIENCE)
+    }
+
+    /// Closes a connection that nobody uses and that has a permit of this priority: no other one would be of use. Returns whether there
+    /// was one.
+    fn close_one_idle(&self, priority: Priority) -> bool {
+        let idle = &self.metrics.idle;
+        priority == lending::PRIORITY && self.lending.close_one_idle(idle)
+            || self.view.borrow().in_use().any(|endpoint| endpoint.close_one_idle(priority, idle))
     }
 }

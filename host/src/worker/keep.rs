@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    pin::pin,
     rc::{Rc, Weak},
+    sync::Arc,
     time::Duration,
 };
 
@@ -68,13 +70,28 @@ pub(super) async fn say_goodbye(mut gone: mpsc::UnboundedReceiver<Rc<Vm>>, patie
     }
 }
 
-/// Closes a cluster's idle connections in time, for as long as it is there.
+/// Closes a cluster's idle connections in time, and what other workers need, for as long as it is there.
 pub(super) async fn sweep(cluster: Weak<LocalCluster>) {
-    let Some(period) = cluster.upgrade().map(|cluster| cluster.sweep_period()) else { return };
+    let Some((period, shared)) =
+        cluster.upgrade().map(|cluster| (cluster.sweep_period(), Arc::clone(&cluster.shared)))
+    else {
+        return;
+    };
     let mut timer = tokio::time::interval(period);
+    let mut hungry = pin!(shared.hungry.notified());
     loop {
-        timer.tick().await;
+        let ticks = tokio::select! {
+            _ = timer.tick() => true,
+            () = hungry.as_mut() => false,
+        };
         let Some(cluster) = cluster.upgrade() else { return };
-        cluster.sweep();
+        if ticks {
+            cluster.sweep();
+        } else {
+            hungry.set(shared.hungry.notified());
+            // From now on nothing is missed, whatever happens below.
+            hungry.as_mut().enable();
+            cluster.give_way();
+        }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     cluster::{
         choice::Priority,
         connect::Ends,
+        endpoint::Mark,
         health::outlier::{LocalOriginFailure, Outcome},
         local::{LocalCluster, Open},
         pool::LocalEndpoint,
@@ -94,6 +95,14 @@ impl Lent {
     #[must_use]
     pub fn ends(&self) -> Ends {
         self.line.as_ref().map(|line| line.ends.clone()).unwrap_or_default()
+    }
+
+    /// Whether its endpoint has health checks, and whether it fails them now.
+    #[must_use]
+    pub fn is_checked(&self) -> (bool, bool) {
+        let has_checks = self.cluster.shared.settings.health_check.is_some();
+        let fails = |line: &Kept| line.endpoint.shared.status.has(Mark::FailedCheck);
+        (has_checks, has_checks && self.line.as_ref().is_some_and(fails))
     }
 
     /// It broke, or ended, in the middle of an exchange.
