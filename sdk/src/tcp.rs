@@ -1,4 +1,5 @@
-//! Filters of TCP connections, and what any of their methods may do: [`write()`], [`show_again`], [`show_now`], [`close`].
+//! Filters of TCP connections, and what any of their methods may do: [`write()`], [`show_again`], [`show_now`], [`close`],
+//! [`limit_leases`], [`taken_back`].
 
 mod conn;
 pub(crate) mod current;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 pub use conn::Conn;
-pub use current::{close, show_again, show_now, write};
+pub use current::{close, limit_leases, show_again, show_now, taken_back, write};
 pub use data::Data;
 pub(crate) use data::Outcome;
 

@@ -98,3 +98,28 @@ async fn transactions_and_subscriptions_keep_their_connection() {
     assert_eq!(ask(&mut one, &["GET", "t:1"]).await, "nil");
     assert_eq!(ask(&mut other, &["GET", "t:1"]).await, "inside");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_stop_keep_no_connection_from_others() {
+    let redis = start().await;
+    let proxy = proxy(&redis, "{ pool: { cluster: redis, client_timeout: 1s, queue_timeout: 60s } }", 1).await;
+    let mut other = proxy.connect().await;
+    let large = "x".repeat(32 << 20);
+    assert_eq!(ask(&mut other, &["SET", "large", &large]).await, "+OK");
+    // One reads nothing of its reply, which fits into no buffer.
+    let mut deaf = proxy.connect().await;
+    deaf.send(command(&["GET", "large"])).await;
+    let held = [("cluster", "redis")];
+    proxy.metric_reaches("fyke_cluster_leases_active", &held, 1.0).await;
+    assert_eq!(ask(&mut other, &["ECHO", "one"]).await, "one");
+    // One stops in the middle of a command.
+    let mut slow = proxy.connect().await;
+    slow.send(&command(&["SET", "other", &large])[..20 << 20]).await;
+    proxy.metric_reaches("fyke_cluster_leases_active", &held, 1.0).await;
+    assert_eq!(ask(&mut other, &["ECHO", "two"]).await, "two");
+    // Both were told so by the end of their connections.
+    assert!(deaf.rest().await.len() < large.len());
+    assert!(slow.rest().await.starts_with(b"-"));
+    assert_eq!(ask(&mut other, &["STRLEN", "large"]).await, format!(":{}", large.len()));
+    assert_eq!(ask(&mut other, &["EXISTS", "other"]).await, ":0");
+}

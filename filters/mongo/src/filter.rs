@@ -93,6 +93,7 @@ impl TcpFilter for Mongo {
     async fn on_connect(&self, cx: &mut Connection, connection: &mut Conn) -> Result<TcpFlow> {
         if let Some(pool) = &self.pool {
             connection.borrows_upstream()?;
+            fyke_sdk::tcp::limit_leases(pool.patience.0, pool.patience.1)?;
             cx.link = Some(Box::new(Link::new(pool.number())));
         }
         Ok(TcpFlow::Continue)

@@ -69,6 +69,16 @@ pub struct Pool {
     #[config(schema = r#""anyOf":[{"type":"string"},{"type":"null"}]"#)]
     #[serde(default, deserialize_with = "optional_duration")]
     pub queue_timeout: Option<Duration>,
+    /// How long a server may say nothing while a command is under way; then its client is told that the connection is lost. Commands that block for longer
+    /// fail as well. `0s`: without end, unless the server fails its health checks. Default: `0s`.
+    #[config(schema = r#""anyOf":[{"type":"string"},{"type":"null"}]"#)]
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub reply_timeout: Option<Duration>,
+    /// How long a client may keep a connection that is lent to it while it neither sends the rest of its command nor reads its reply; then it is
+    /// disconnected. `0s`: for as long as its listener lets it idle. Default: `30s`.
+    #[config(schema = r#""anyOf":[{"type":"string"},{"type":"null"}]"#)]
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub client_timeout: Option<Duration>,
     /// Connections that subscriptions, `MONITOR` and commands that block may have in the process; 0: no limit of their own. Default: 16.
     #[serde(default)]
     pub long_lived: Option<u16>,

@@ -18,6 +18,8 @@ use crate::{
 pub(super) struct Far {
     lent: Option<Lent>,
     over: Option<io::Result<()>>,
+    /// Bytes that were read and written, of all that were lent.
+    moved: u64,
 }
 
 impl Far {
@@ -31,6 +33,20 @@ impl Far {
     pub fn take(&mut self) -> Option<Lent> {
         self.over = None;
         self.lent.take()
+    }
+
+    /// The connection that is lent.
+    pub fn lent(&self) -> Option<&Lent> {
+        self.lent.as_ref()
+    }
+
+    /// A number that changes with every byte.
+    pub fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    fn moves(&mut self, count: usize) {
+        self.moved = self.moved.wrapping_add(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// How the connection ended, if it has.
@@ -62,7 +78,10 @@ impl AsyncRead for Far {
         let before = buffer.filled().len();
         let Some(transport) = self.transport() else { return Poll::Pending };
         match ready!(transport.poll_read(cx, buffer)) {
-            Ok(()) if buffer.filled().len() > before => Poll::Ready(Ok(())),
+            Ok(()) if buffer.filled().len() > before => {
+                self.moves(buffer.filled().len() - before);
+                Poll::Ready(Ok(()))
+            }
             Ok(()) => {
                 self.over = Some(Ok(()));
                 Poll::Pending
@@ -79,7 +98,10 @@ impl AsyncWrite for Far {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Some(transport) = self.transport() else { return Poll::Pending };
         match ready!(transport.poll_write(cx, bytes)) {
-            Ok(count) if count > 0 => Poll::Ready(Ok(count)),
+            Ok(count) if count > 0 => {
+                self.moves(count);
+                Poll::Ready(Ok(count))
+            }
             Ok(_) => {
                 self.fails(io::ErrorKind::WriteZero.into());
                 Poll::Pending

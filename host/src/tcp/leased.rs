@@ -18,6 +18,7 @@ use xxhash_rust::xxh64::xxh64;
 use super::{
     far::Far,
     handshake::Handshakes,
+    patience::{Awaited, Patience},
     serve::{self, End, Session},
     way::Joined,
 };
@@ -31,6 +32,7 @@ use crate::{
     listener::io::Io,
     transport::{both::Cut, way::Step},
     wasm::{
+        exchange::Direction,
         foreign,
         leasing::{self, Leasing, Phase, Wanted},
     },
@@ -46,11 +48,12 @@ struct Mover<'a> {
     session: &'a Rc<Session>,
     far: Far,
     borrowing: Option<Borrowing>,
+    patience: Patience,
 }
 
 /// Moves bytes until the client has ended and nothing is borrowed any more, or somebody breaks it off.
 pub(super) async fn exchange_bytes(session: &Rc<Session>, io: &mut Io) -> End {
-    let mut mover = Mover { session, far: Far::default(), borrowing: None };
+    let mut mover = Mover { session, far: Far::default(), borrowing: None, patience: Patience::default() };
     serve::join(session, io, (true, true), |both, cx, io, last| mover.step(both, cx, io, last)).await
 }
 
@@ -64,7 +67,7 @@ impl Mover<'_> {
         }
         for _ in 0..TURNS {
             let (up, down) = both.step(&**self.session, cx, io, &mut self.far, last)?;
-            if self.advance(both, cx) {
+            if self.advance(both, cx) || self.runs_out(both, cx, io) {
                 // There is something new to move.
                 continue;
             }
@@ -90,7 +93,7 @@ impl Mover<'_> {
     /// Acts on what the filter has asked for, and on what has become of it. Returns whether something has changed.
     fn advance(&mut self, both: &mut Joined, cx: &mut Context<'_>) -> bool {
         if self.far.over().is_some() {
-            self.lose(both);
+            self.lose(both, PeerKind::Remote);
             return true;
         }
         let asked = self.with(|leasing| match std::mem::take(&mut leasing.phase) {
@@ -175,6 +178,7 @@ impl Mover<'_> {
         let event = match result {
             Ok(lent) => {
                 leasing.phase = Phase::Held { token };
+                self.patience.begin(leasing.limits, lent.is_checked().0);
                 let address = lent.address();
                 exchange.upstream = address;
                 exchange.ends = lent.ends();
@@ -230,12 +234,38 @@ impl Mover<'_> {
         true
     }
 
+    /// Takes the connection away where nothing has moved for too long. Returns whether it has.
+    fn runs_out(&mut self, both: &mut Joined, cx: &mut Context<'_>, io: &Io) -> bool {
+        let Some(lent) = self.far.lent() else {
+            self.patience.rest(cx);
+            return false;
+        };
+        let (received, sent) = io.activity.bytes();
+        let moved = received.wrapping_add(sent).wrapping_add(self.far.moved());
+        let look = || {
+            let mut exchange = self.session.exchange.borrow_mut();
+            let unread = !both.down.is_clear() || exchange.buffered(Direction::Response) > 0;
+            let unsent = !both.up.is_clear() || exchange.buffered(Direction::Request) > 0;
+            let client = unread || (!unsent && exchange.expects_request());
+            let limits = exchange.leasing.as_ref().map(|leasing| leasing.limits).unwrap_or_default();
+            (if client { Awaited::Client } else { Awaited::Endpoint }, limits, lent.is_checked().1)
+        };
+        let Some(awaited) = self.patience.is_over(cx, moved, look) else { return false };
+        tracing::debug!(address = ?lent.address(), ?awaited, "a borrowed connection is taken back: nothing moves");
+        if awaited == Awaited::Endpoint {
+            lent.broke();
+        }
+        self.session.runtime.metrics.idle_timeouts.inc();
+        self.lose(both, PeerKind::Local);
+        true
+    }
+
     /// The connection has ended, or broken, under the filter's hands.
-    fn lose(&mut self, both: &mut Joined) {
+    fn lose(&mut self, both: &mut Joined, peer: PeerKind) {
         let over = self.far.over().map(|over| over.as_ref().err().map(ToString::to_string));
         let Some(lent) = self.far.take() else { return };
         let released = self.with(|leasing| matches!(leasing.phase, Phase::Ends { .. })).unwrap_or(false);
-        if !released {
+        if !released && over.is_some() {
             lent.broke();
             tracing::debug!(address = ?lent.address(), error = ?over, "a borrowed connection has ended");
         }
@@ -249,7 +279,7 @@ impl Mover<'_> {
         if let Some(filter) = exchange.filters.get_mut(by) {
             filter.upstream_closed = true;
         }
-        pump::close_upstream(&self.session.runtime.env, &mut exchange, by, PeerKind::Remote);
+        pump::close_upstream(&self.session.runtime.env, &mut exchange, by, peer);
         exchange.unsettle();
     }
 

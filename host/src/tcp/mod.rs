@@ -20,5 +20,6 @@
 mod far;
 mod handshake;
 mod leased;
+mod patience;
 pub mod serve;
 mod way;

@@ -48,6 +48,7 @@ pub const FEATURES: &[&str] = &[
     "fyke.upstream.lease.v1",
     "fyke.upstream.release.v1",
     "fyke.upstream.close.v1",
+    "fyke.upstream.limit.v1",
     "fyke.upstream.opened.v1",
     "fyke.crypto.pbkdf2.v1",
     "fyke.redis.call.v1",

@@ -68,6 +68,15 @@ pub enum Phase {
     },
 }
 
+/// How long a connection that is lent may be held while nothing moves; `None`: for as long as the listener lets a connection idle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// While the client has to go on: to send more of its request, or to read.
+    pub client: Option<Duration>,
+    /// While the endpoint has to.
+    pub endpoint: Option<Duration>,
+}
+
 /// What a filter has made of a connection.
 #[derive(Debug)]
 pub struct Leasing {
@@ -77,6 +86,8 @@ pub struct Leasing {
     pub phase: Phase,
     /// What is asked for while the last one ends.
     pub next: Option<Box<Wanted>>,
+    /// For what is lent.
+    pub limits: Limits,
     tokens: u32,
 }
 
@@ -112,10 +123,24 @@ impl Exchange {
             Some(leasing) if leasing.by != index => None,
             Some(_) => Some(Status::Ok),
             None => {
-                self.leasing = Some(Box::new(Leasing { by: index, phase: Phase::None, next: None, tokens: 0 }));
+                let (phase, next, limits) = Default::default();
+                self.leasing = Some(Box::new(Leasing { by: index, phase, next, limits, tokens: 0 }));
                 Some(Status::Ok)
             }
         }
+    }
+
+    /// `fyke.upstream.limit.v1`
+    fn limit(&mut self, index: usize, args: &[u8]) -> Option<Status> {
+        let mut args = Arguments(args);
+        let mut limit = || {
+            let milliseconds = args.u32()?;
+            Some((milliseconds > 0).then(|| Duration::from_millis(milliseconds.into())))
+        };
+        let (endpoint, client) = (limit()?, limit()?);
+        let leasing = self.leasing.as_mut().filter(|leasing| leasing.by == index && args.0.is_empty())?;
+        leasing.limits = Limits { client, endpoint };
+        Some(Status::Ok)
     }
 
     fn lease(&mut self, index: usize, args: &[u8]) -> Option<u32> {
@@ -193,6 +218,12 @@ impl Exchange {
         filter.request.skip == 0 && filter.request.pass == 0 && filter.response.skip == 0 && filter.response.pass == 0
     }
 
+    /// Whether the filter that borrows has let more of the client's request go than has come.
+    pub fn expects_request(&mut self) -> bool {
+        let Some(by) = self.leasing.as_ref().map(|leasing| leasing.by) else { return false };
+        self.filters.get(by).is_some_and(|filter| filter.request.pass > 0 || filter.request.skip > 0)
+    }
+
     /// Drops what is left of an exchange whose connection is gone: it belongs to no other one. Returns whether there was something of
     /// the answer.
     pub fn clear_lease(&mut self) -> bool {
@@ -236,6 +267,7 @@ impl Exchange {
 pub fn call(host: &mut Call<'_>, cx: ContextId, name: &[u8], args: &[u8], out: &mut Vec<u8>) -> Option<Status> {
     match name {
         b"fyke.upstream.none.v1" => host.stream(cx, Exchange::leases).flatten(),
+        b"fyke.upstream.limit.v1" => host.stream(cx, |exchange, index| exchange.limit(index, args)).flatten(),
         b"fyke.upstream.lease.v1" => {
             // The filter may have no say over that cluster.
             let cluster = std::str::from_utf8(Arguments(args).bytes()?).ok()?;

@@ -271,8 +271,9 @@ fn close(export: &str, side: &str) -> TokenStream {
     let (export, side) = (name(export), name(side));
     quote! {
         #[unsafe(no_mangle)]
-        extern "C" fn #export(context: u32, _peer: u32) {
-            RUNTIME.with(|runtime| runtime.on_close(::fyke_sdk::Side::#side, context));
+        extern "C" fn #export(context: u32, peer: u32) {
+            // 1: the host's own doing.
+            RUNTIME.with(|runtime| runtime.on_close(::fyke_sdk::Side::#side, context, peer == 1));
         }
     }
 }

@@ -64,8 +64,8 @@ impl<F: HttpFilter + Present + TcpFilter + TcpPresent> BothRuntime<F> {
     }
 
     /// `proxy_on_downstream_connection_close` and `proxy_on_upstream_connection_close`.
-    pub fn on_close(&self, side: Side, context: u32) {
-        self.tcp.on_close(side, context);
+    pub fn on_close(&self, side: Side, context: u32, by_host: bool) {
+        self.tcp.on_close(side, context, by_host);
     }
 
     /// `proxy_on_request_headers` and `proxy_on_response_headers`.

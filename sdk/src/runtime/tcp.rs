@@ -266,7 +266,7 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
     }
 
     /// `proxy_on_downstream_connection_close` and `proxy_on_upstream_connection_close`.
-    pub fn on_close(&self, side: Side, context: u32) {
+    pub fn on_close(&self, side: Side, context: u32, by_host: bool) {
         if self.said_its_last(context) {
             return;
         }
@@ -280,7 +280,7 @@ impl<F: TcpFilter + TcpPresent> TcpRuntime<F> {
             return;
         }
         if self.with(context, |connection| connection.connecting.is_none()) == Some(true) {
-            self.tell(context, |filter, cx| filter.on_close(cx, side));
+            current::ending(by_host, || self.tell(context, |filter, cx| filter.on_close(cx, side)));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The connection whose method is running, and what any method may do to it.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use super::Side;
 use crate::abi::{self, Status};
@@ -36,6 +37,8 @@ impl Standing {
 }
 
 thread_local! {
+    /// The host has ended what it says has ended.
+    static TAKEN_BACK: Cell<bool> = const { Cell::new(false) };
     /// By context. `None` outside of the methods of a connection.
     static CURRENT: Cell<Option<(u32, Standing)>> = const { Cell::new(None) };
 }
@@ -46,6 +49,21 @@ pub(crate) fn within<T>(context: u32, standing: Standing, method: impl FnOnce() 
     let result = method();
     let now = CURRENT.replace(before);
     (result, now.map_or(standing, |(_, standing)| standing))
+}
+
+/// Runs a method that is told of an end. `by_host`: nobody but the host has made it.
+pub(crate) fn ending<T>(by_host: bool, method: impl FnOnce() -> T) -> T {
+    let before = TAKEN_BACK.replace(by_host);
+    let result = method();
+    TAKEN_BACK.set(before);
+    result
+}
+
+/// In [`on_close`](crate::TcpFilter::on_close) with [`Side::Upstream`](super::Side::Upstream), of a connection that borrows: whether the host has taken back what it
+/// had lent, because nothing moved for too long ([`limit_leases`]). Otherwise it has ended or broken. Elsewhere `false`.
+#[must_use]
+pub fn taken_back() -> bool {
+    TAKEN_BACK.get()
 }
 
 /// The context of the connection whose method is running.
@@ -120,6 +138,28 @@ pub fn show_now(side: Side) -> Result<()> {
 /// Shows what is held of the effective connection once more.
 pub(crate) fn show(side: Side) -> Result<()> {
     demand("fyke.stream.show.v1", "this host shows nothing twice", side, &[])
+}
+
+/// How long what this connection borrows is held while no byte moves: while the endpoint has to go on, and while the client has to, with the rest of what the filter
+/// has let go ([`Data::pass`](super::Data::pass)) or by reading. To the millisecond, and kept to a quarter of it, upwards; `None` is for as long as the listener lets a
+/// connection idle, which is the default. From now on, for what is lent now too. Then the host takes the connection back:
+/// [`on_close`](crate::TcpFilter::on_close) with [`Side::Upstream`] says so, and [`taken_back`] that it was this. It does as well where an endpoint that fails
+/// its health checks says nothing for a second or two. Fyke only.
+///
+/// # Errors
+/// When the connection does not [borrow](crate::Conn::borrows_upstream), when the host cannot, and outside of the methods of a connection.
+pub fn limit_leases(endpoint: Option<Duration>, client: Option<Duration>) -> Result<()> {
+    const FUNCTION: &str = "fyke.upstream.limit.v1";
+    required()?;
+    let milliseconds = |limit: Option<Duration>| {
+        limit.map_or(0, |limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1)).to_le_bytes()
+    };
+    let arguments = [milliseconds(endpoint), milliseconds(client)].concat();
+    abi::call_foreign_function(FUNCTION, &arguments).map(drop).map_err(|status| match status {
+        Status::NOT_FOUND => Error::new(format!("this host does not limit what it lends ({FUNCTION})")),
+        Status::BAD_ARGUMENT => Error::new("only a connection that borrows can limit what it borrows"),
+        status => status.into(),
+    })
 }
 
 /// Closes the connection, as [`TcpFlow::Close`](super::TcpFlow::Close) does, from methods that answer something else. What was written towards the client

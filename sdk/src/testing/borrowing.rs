@@ -207,6 +207,14 @@ pub(super) fn call(world: &mut World, name: &str, arguments: &[u8]) -> Result<Ve
             }
             stream.borrows = true;
         }
+        "fyke.upstream.limit.v1" => {
+            let limits = fields.u32().zip(fields.u32()).ok_or(Status::BAD_ARGUMENT)?;
+            let stream = world.stream_mut(context);
+            if !stream.borrows {
+                return Err(Status::BAD_ARGUMENT);
+            }
+            stream.lease_limits = limits;
+        }
         "fyke.upstream.lease.v1" => {
             let token = world.stream_mut(context).leases.len() + 1;
             let record = lease(&mut fields, u32::try_from(token).unwrap_or(u32::MAX)).ok_or(Status::BAD_ARGUMENT)?;

@@ -251,6 +251,20 @@ impl<F: TcpFilter + TcpPresent> TcpHost<F> {
     /// When nothing is lent.
     #[track_caller]
     pub fn lose(&self, connection: u32) {
+        self.lose_lease(connection, false);
+    }
+
+    /// The host takes back what is lent: nothing has moved for as long as the filter has said.
+    ///
+    /// # Panics
+    /// When nothing is lent.
+    #[track_caller]
+    pub fn take_back(&self, connection: u32) {
+        self.lose_lease(connection, true);
+    }
+
+    #[track_caller]
+    fn lose_lease(&self, connection: u32, by_host: bool) {
         let lost = self.connection(connection, |state| {
             let lease = state.leases.iter_mut().find(|lease| lease.state == LeaseState::Lent)?;
             lease.state = LeaseState::Lost;
@@ -259,7 +273,7 @@ impl<F: TcpFilter + TcpPresent> TcpHost<F> {
             Some(())
         });
         assert!(lost.is_some(), "nothing is lent");
-        self.close(Side::Upstream, connection);
+        self.end_side(Side::Upstream, connection, by_host);
     }
 
     /// A new connection to an endpoint, which the filter makes fit to be lent: what it writes is in `written`, towards upstream, and
@@ -298,10 +312,14 @@ impl<F: TcpFilter + TcpPresent> TcpHost<F> {
 
     /// One side is gone.
     pub fn close(&self, side: Side, connection: u32) {
+        self.end_side(side, connection, false);
+    }
+
+    fn end_side(&self, side: Side, connection: u32, by_host: bool) {
         World::with(|world| world.effective = connection);
         let callbacks = F::CALLBACKS;
         if callbacks.on_close || callbacks.on_leased || (callbacks.tasks && side == Side::Downstream) {
-            self.runtime.on_close(side, connection);
+            self.runtime.on_close(side, connection, by_host);
         }
         self.settle(connection);
     }

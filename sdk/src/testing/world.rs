@@ -104,6 +104,8 @@ pub struct StreamState {
     pub borrows: bool,
     /// What it has asked for, in order.
     pub leases: Vec<LeaseRecord>,
+    /// How long what it borrows is held while the endpoint, and while the client, has to go on: milliseconds, 0 without a limit.
+    pub lease_limits: (u32, u32),
     /// It is a new connection to an endpoint.
     pub opening: bool,
     /// What the filter has said of that.

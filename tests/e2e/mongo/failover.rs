@@ -166,8 +166,19 @@ async fn a_primary_that_dies_is_followed_to_the_next_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_freezes_is_followed_to_the_next_one() {
-    let (set, proxy) = replica_set(2, POOL, FEW).await;
-    let outcome = meanwhile(&proxy, "&socketTimeoutMS=3000", async |working| {
+    freezes("&socketTimeoutMS=3000", FEW).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_freezes_and_fails_its_checks_holds_nobody() {
+    // The clients themselves would wait without end.
+    let checked = "health_check: { mongo: {}, interval: 250ms, no_traffic_interval: 250ms, timeout: 1s, unhealthy: 2 }";
+    freezes("", &format!("{FEW}, {checked}")).await;
+}
+
+async fn freezes(options: &str, cluster: &str) {
+    let (set, proxy) = replica_set(2, POOL, cluster).await;
+    let outcome = meanwhile(&proxy, options, async |working| {
         for election in 1..=times() {
             working.goes_on().await;
             let (next, old) = (election % 2, (election + 1) % 2);

@@ -53,6 +53,17 @@ pub struct Pool {
     #[config(schema = r#""type":"string""#)]
     #[serde(default = "selection_timeout", deserialize_with = "duration")]
     pub selection_timeout: Duration,
+    /// How long a server may say nothing while an operation is under way on a connection that is lent; then the operation fails with an error that drivers try
+    /// again where they may. Operations that take longer without a word, such as aggregations, fail as well. `0s`: without end, unless the
+    /// server fails its health checks. Default: `0s`.
+    #[config(schema = r#""type":"string""#)]
+    #[serde(default, deserialize_with = "duration")]
+    pub reply_timeout: Duration,
+    /// How long a client may keep a connection that is lent to it while it neither sends the rest of its request nor reads its reply; then it is
+    /// disconnected. `0s`: for as long as its listener lets it idle. Default: `30s`.
+    #[config(schema = r#""type":"string""#)]
+    #[serde(default = "client_timeout", deserialize_with = "duration")]
+    pub client_timeout: Duration,
     /// Connections that cursors which wait for news may have, 0 to 65535; 0: no limit of their own. Default: 0.
     #[serde(default)]
     pub long_lived: u16,
@@ -63,6 +74,10 @@ pub struct Pool {
 
 fn selection_timeout() -> Duration {
     Duration::from_secs(15)
+}
+
+fn client_timeout() -> Duration {
+    Duration::from_secs(30)
 }
 
 fn mongo() -> String {

@@ -41,7 +41,6 @@ pub enum Breakage {
     /// The server or the network closed it.
     Closed,
     /// The server took too long.
-    #[cfg_attr(not(test), expect(dead_code, reason = "hosts do not say so yet"))]
     TimedOut,
     /// The server sent what is no reply to the request.
     Violation,

@@ -356,7 +356,11 @@ impl Mongo {
         cx: &mut Connection,
         breakage: Breakage,
     ) -> Result<()> {
-        pool.stats.broken(if breakage == Breakage::Violation { "violation" } else { "lost" });
+        pool.stats.broken(match breakage {
+            Breakage::Violation => "violation",
+            Breakage::TimedOut => "timeout",
+            Breakage::Closed => "lost",
+        });
         if let Stage::Lent(server) = std::mem::take(&mut link.stage) {
             pool.directory(link.to).borrow_mut().doubt(&server);
         }
@@ -381,6 +385,7 @@ impl Mongo {
                 show_now(Side::Downstream)?;
                 self.unheard(pool, link, cx, &server)
             }
+            Stage::Lent(_) if tcp::taken_back() => self.broken(pool, link, cx, Breakage::TimedOut),
             Stage::Lent(_) => self.broken(pool, link, cx, Breakage::Closed),
             Stage::Idle | Stage::Probing(_) | Stage::Asking | Stage::Searching => Ok(()),
         }

@@ -37,11 +37,18 @@ pub struct Service {
     queue_timeout: Option<Duration>,
     /// How long an operation waits for a server that may serve it.
     pub(super) selection_timeout: Duration,
+    /// How long a server may say nothing, and how long a client may hold what is lent to it.
+    pub patience: (Option<Duration>, Option<Duration>),
     long_lived: u32,
     settings: Settings,
     users: RefCell<KnownUsers>,
     connections: Cell<i32>,
     pub stats: Stats,
+}
+
+/// Zero is none.
+fn limit(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
 }
 
 impl Service {
@@ -80,6 +87,7 @@ impl Service {
             settings: Settings { hello, limits: Limits::default(), auth },
             queue_timeout: config.queue_timeout,
             selection_timeout: config.selection_timeout,
+            patience: (limit(config.reply_timeout), limit(config.client_timeout)),
             long_lived: config.long_lived.into(),
             stats: Stats::define(prefix, env)?,
             connections: Cell::new(0),

@@ -4,7 +4,7 @@ mod answers;
 mod lost;
 mod replies;
 
-use fyke_sdk::tcp::show_again;
+use fyke_sdk::tcp::{self, show_again};
 use fyke_sdk::{Data, LeaseRefused, LeaseToken, Leased, Result, Side, TcpFlow, time};
 
 use super::queue::{Queue, Ready};
@@ -26,6 +26,8 @@ pub struct Link {
     dialogue: Dialogue,
     replies: Replies,
     share: Share,
+    /// A command is on its way, and not all of it is here.
+    sends: bool,
 }
 
 /// The connection of an exchange.
@@ -56,6 +58,7 @@ impl Link {
             dialogue: Dialogue::default(),
             replies: Replies::default(),
             share: memory.share(),
+            sends: false,
         }
     }
 
@@ -74,7 +77,7 @@ impl Link {
         let mut gone = 0;
         self.queue.rest();
         if !self.queue.finish(redis, data, &mut gone)? {
-            return self.wait(data);
+            return self.wait(pool, data);
         }
         self.queue.scan(redis, pool.batch(redis), data, gone);
         match self.answer(redis, pool, data, gone)? {
@@ -95,12 +98,22 @@ impl Link {
             data.write(Side::Downstream, errors::error(&format!("ERR Protocol error: {bad}")))?;
             return Ok(TcpFlow::Close);
         }
-        self.wait(data)
+        self.wait(pool, data)
     }
 
     /// What is here waits for more, or for its turn.
-    fn wait(&self, data: &Data) -> Result<TcpFlow> {
+    fn wait(&mut self, pool: &Pool, data: &Data) -> Result<TcpFlow> {
+        self.watch(pool)?;
         if self.queue.has_enough() { later(Side::Downstream, data) } else { Ok(TcpFlow::NeedMore) }
+    }
+
+    /// In the middle of a command nobody else can go on: what counts then is how long the client may stop.
+    fn watch(&mut self, pool: &Pool) -> Result<()> {
+        let sends = matches!(self.lease, Lease::Held(_)) && self.queue.is_sending();
+        if std::mem::replace(&mut self.sends, sends) != sends {
+            tcp::limit_leases(if sends { pool.patience.1 } else { pool.patience.0 }, pool.patience.1)?;
+        }
+        Ok(())
     }
 
     /// What was asked for is lent, or not.

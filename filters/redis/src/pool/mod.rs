@@ -27,6 +27,9 @@ pub use login::log_in;
 /// The part of the connections that long-lived exchanges take theirs from.
 const LONG_LIVED: &str = "long-lived";
 
+/// How long a client may hold what is lent to it without using it, unless something else is written.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The pool of one configuration.
 pub struct Pool {
     cluster: Cluster,
@@ -36,6 +39,8 @@ pub struct Pool {
     databases: u16,
     clients: Option<(String, String)>,
     queue_timeout: Option<Duration>,
+    /// How long a server may say nothing, and how long a client may hold what is lent to it.
+    pub patience: (Option<Duration>, Option<Duration>),
     long_lived: u32,
     batch: usize,
     version: String,
@@ -62,6 +67,10 @@ impl Pool {
                 (clients.user.clone().unwrap_or_else(|| "default".to_owned()), clients.password.clone())
             }),
             queue_timeout: pool.queue_timeout,
+            patience: (
+                pool.reply_timeout.filter(|limit| !limit.is_zero()),
+                Some(pool.client_timeout.unwrap_or(CLIENT_TIMEOUT)).filter(|limit| !limit.is_zero()),
+            ),
             long_lived: pool.long_lived.unwrap_or(16).into(),
             batch: pool.batch().into(),
             version: pool.server_version().to_owned(),

@@ -31,6 +31,19 @@ fn a_lost_server_is_an_error_before_the_reply_and_an_end_within_it() {
 }
 
 #[test]
+fn what_the_host_takes_back_has_taken_too_long() {
+    let host = known();
+    let (client, _) = host.connect();
+    // A client may stop for 30 s, a server for as long as it is well.
+    assert_eq!(host.connection(client, |state| state.lease_limits), (0, 30_000));
+    host.send(Downstream, client, &find(1), false);
+    host.lend(client, PRIMARY);
+    host.take_back(client);
+    assert_eq!(told(&host, client).0, 89);
+    assert_eq!(count("mongo_pool_broken_total{reason=timeout}"), 1);
+}
+
+#[test]
 fn a_refused_lease_is_an_error_that_drivers_try_again() {
     for (reason, code, labels) in [
         (Reason::Timeout, 262, &["SystemOverloadedError", "RetryableError"][..]),

@@ -50,9 +50,10 @@ impl Link {
         self.dialogue.clear();
         self.replies = Replies::default();
         self.queue.forget_rest();
+        let stopped = tcp::taken_back() && self.sends;
         let written = said.is_empty() || tcp::write(Side::Downstream, said).is_ok();
         let again = show_again(Side::Downstream);
-        if !clean || state || !written || again.is_err() {
+        if !clean || state || stopped || !written || again.is_err() {
             // Without a connection there is nothing to close.
             let _ = tcp::close();
         }
