@@ -94,7 +94,7 @@ impl Faults {
 
     fn is_about(&self, request: &Request, application: &[u8], user: &str) -> bool {
         let who = Who { application, callsite: request.callsite.bytes(), user };
-        self.pattern.fits(request.command(), (request.database.bytes(), request.collection.bytes()), who)
+        request.places().any(|place| self.pattern.fits(request.command(), place, who))
     }
 }
 

@@ -14,7 +14,7 @@ use fyke_sdk::{ConfigError, Counter, Env, log};
 use crate::config::{By, FailureMode, Limit};
 use crate::message::request::Request;
 use crate::names;
-use crate::rules::{Pattern, Who};
+use crate::rules::{Pattern, Place, Who};
 
 /// Limits of one configuration.
 const MOST: usize = 100;
@@ -165,8 +165,8 @@ impl Limits {
     pub fn take(&self, asker: &Asker<'_>) -> Result<Passage, Over<'_>> {
         let mut passage = Passage::default();
         let Some(counting) = &self.counting else { return Ok(passage) };
-        let applied = self.limits.iter().filter(|limit| limit.is_about(asker)).filter_map(|limit| {
-            let key = counting.key(limit, asker)?;
+        let applied = self.limits.iter().filter_map(|limit| {
+            let key = counting.key(limit, asker, limit.place(asker)?)?;
             let is_enforced = !limit.shadow && includes(limit.name.as_bytes(), &key, limit.rollout);
             Some((is_enforced, Applied { limit, key }))
         });
@@ -209,17 +209,20 @@ impl One {
         })
     }
 
-    fn is_about(&self, asker: &Asker<'_>) -> bool {
+    /// The namespace for which it is about an operation; the first of several.
+    fn place<'a>(&self, asker: &Asker<'a>) -> Option<Place<'a>> {
         let request = asker.request;
         let command = request.command();
+        if !self.is_exact && ENDINGS.contains(&command.name) {
+            return None;
+        }
         let who = Who { application: asker.application, callsite: request.callsite.bytes(), user: asker.user };
-        (self.is_exact || !ENDINGS.contains(&command.name))
-            && self.pattern.fits(command, (request.database.bytes(), request.collection.bytes()), who)
+        request.places().find(|place| self.pattern.fits(command, *place, who))
     }
 }
 
 impl Counting {
-    fn key(&self, limit: &One, asker: &Asker<'_>) -> Option<Vec<u8>> {
+    fn key(&self, limit: &One, asker: &Asker<'_>, (database, collection): Place<'_>) -> Option<Vec<u8>> {
         let mut keys = self.keys.try_borrow_mut().ok()?;
         keys.clear();
         for part in ["mongo", &self.prefix, &limit.name] {
@@ -227,8 +230,8 @@ impl Counting {
         }
         for by in &limit.by {
             keys.push(match by {
-                By::Database => asker.request.database.bytes(),
-                By::Collection => asker.request.collection.bytes(),
+                By::Database => database,
+                By::Collection => collection,
                 By::Command => asker.request.command().name.as_bytes(),
                 By::Callsite => asker.request.callsite.bytes(),
                 By::Application => asker.application,

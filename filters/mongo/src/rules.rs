@@ -4,7 +4,6 @@ use fyke_sdk::ConfigError;
 
 use crate::config::{Action, Match, Rule, known};
 use crate::message::command::Command;
-use crate::message::parts;
 use crate::message::request::Request;
 
 /// Rules in order.
@@ -53,7 +52,7 @@ pub struct Decision<'a> {
 }
 
 /// A database and a collection that an operation is about.
-type Place<'a> = (&'a [u8], &'a [u8]);
+pub type Place<'a> = (&'a [u8], &'a [u8]);
 
 impl Rules {
     /// Of the configuration.
@@ -87,12 +86,9 @@ impl Rules {
     #[must_use]
     pub fn judge(&self, request: &Request, application: &[u8]) -> Decision<'_> {
         let command = request.command();
-        if request.namespaces.is_empty() {
-            return self.judge_one(command, (request.database.bytes(), request.collection.bytes()), application);
-        }
         let mut decision = Decision { action: Action::Allow, by: "otherwise" };
-        for namespace in &request.namespaces {
-            decision = self.judge_one(command, parts(namespace.bytes()), application);
+        for place in request.places() {
+            decision = self.judge_one(command, place, application);
             if decision.action == Action::Deny {
                 break;
             }

@@ -62,10 +62,9 @@ pub fn of_servers(servers: &[&MongoServer]) -> Counts {
     for entry in servers.iter().flat_map(|server| server.log().entries()) {
         if !GREETINGS.contains(&entry.command.as_str()) {
             let callsite = callsite(&entry);
-            // The proxy and the drivers know the whole namespace, which is the only thing that says the database; the log does not.
-            let collection =
-                if entry.command == "bulkWrite" { format!("shop.{}", entry.collection) } else { entry.collection };
-            *counts.entry([entry.command, entry.database, collection, callsite]).or_default() += 1;
+            // The whole namespace, which the log does not have, is the only thing that says the database.
+            let database = if entry.command == "bulkWrite" { "shop".to_owned() } else { entry.database };
+            *counts.entry([entry.command, database, entry.collection, callsite]).or_default() += 1;
         }
     }
     counts

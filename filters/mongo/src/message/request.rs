@@ -124,6 +124,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// What it is about, each as database and collection: one, or of a `bulkWrite` all that it names.
+    pub fn places(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let own = self.namespaces.is_empty().then(|| (self.database.bytes(), self.collection.bytes()));
+        self.namespaces.iter().map(|namespace| parts(namespace.bytes())).chain(own)
+    }
+
     /// The command; of legacy messages, the one that does the same today.
     #[must_use]
     pub fn command(&self) -> &'static Command {

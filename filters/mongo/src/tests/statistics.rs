@@ -213,7 +213,7 @@ fn a_bulk_write_is_counted_under_its_first_namespace() {
     let bulk = message(1, 0, opcode::MSG, &msg_body(0, &sections));
     let answer = doc! { "ok": 1, "nErrors": 2, "cursor": { "id": 0_i64, "firstBatch": [{ "ok": 0 }] } };
     exchange(&mut host, &connection, &bulk, &reply(1, &answer));
-    let labels = "{db=admin,cmd=bulkWrite,collection=shop.orders}";
+    let labels = "{db=shop,cmd=bulkWrite,collection=orders}";
     assert_eq!(count(&format!("mongo_operations_total{labels}")), 1, "{:#?}", metrics());
     assert_eq!(count(&format!("mongo_write_errors_total{labels}")), 2);
     host.close(connection);

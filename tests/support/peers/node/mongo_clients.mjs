@@ -23,10 +23,11 @@ const say = (event) => process.stdout.write(`${JSON.stringify(event)}\n`);
 const add = (map, key) => map.set(JSON.stringify(key), (map.get(JSON.stringify(key)) ?? 0) + 1);
 const rows = (map) => [...map].map(([key, count]) => [...JSON.parse(key), count]).sort();
 
-function collectionOf(name, command) {
-  if (name === 'getMore') return command.collection;
-  if (name === 'bulkWrite') return command.nsInfo[0].ns;
-  return typeof command[name] === 'string' ? command[name] : '';
+// Database and collection.
+function placeOf(name, database, command) {
+  if (name === 'getMore') return [database, command.collection];
+  if (name === 'bulkWrite') return command.nsInfo[0].ns.split('.');
+  return [database, typeof command[name] === 'string' ? command[name] : ''];
 }
 
 function callsiteOf({ comment }) {
@@ -43,7 +44,7 @@ function callsiteOf({ comment }) {
 
 function listen(mongo, client) {
   mongo.on('commandStarted', ({ commandName, databaseName, command }) => {
-    add(counts, [commandName, databaseName, collectionOf(commandName, command), callsiteOf(command)]);
+    add(counts, [commandName, ...placeOf(commandName, databaseName, command), callsiteOf(command)]);
     total += 1;
     if (total % 100 === 0) say({ event: 'sent', total });
   });

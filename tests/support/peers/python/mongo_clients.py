@@ -70,7 +70,7 @@ class HeardOf(monitoring.CommandListener):
         # The replies of an exhaust cursor are told as commands that nobody sends.
         if event.request_id == 0:
             return
-        key = (event.command_name, event.database_name, collection_of(event), callsite_of(event.command))
+        key = (event.command_name, *place_of(event), callsite_of(event.command))
         with self.all.lock:
             self.all.total += 1
             self.all.counts[key] += 1
@@ -92,14 +92,15 @@ class HeardOf(monitoring.CommandListener):
             say(event="lost", client=self.client)
 
 
-def collection_of(event):
-    command, name = event.command, event.command_name
+def place_of(event):
+    """Database and collection."""
+    command, name, database = event.command, event.command_name, event.database_name
     if name == "getMore":
-        return command["collection"]
+        return database, command["collection"]
     if name == "bulkWrite":
-        return command["nsInfo"][0]["ns"]
+        return tuple(command["nsInfo"][0]["ns"].split(".", 1))
     value = command.get(name)
-    return value if isinstance(value, str) else ""
+    return database, value if isinstance(value, str) else ""
 
 
 def callsite_of(command):

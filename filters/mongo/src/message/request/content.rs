@@ -2,6 +2,7 @@
 
 use super::{Lookup, Request, at};
 use crate::message::command::Command;
+use crate::message::parts;
 use crate::wire::{Content, Header, opcode, query_flag};
 
 impl Content for Request {
@@ -95,10 +96,12 @@ impl Content for Request {
 }
 
 impl Request {
-    /// A `bulkWrite` is counted under its first namespace; its `$db` is `admin`.
+    /// A `bulkWrite` is about its first namespace; its `$db` is `admin`.
     fn under_first_namespace(&mut self) {
         if let Some(first) = self.namespaces.first() {
-            self.collection.set(first.bytes());
+            let (database, collection) = parts(first.bytes());
+            self.database.set(database);
+            self.collection.set(collection);
         }
     }
 }

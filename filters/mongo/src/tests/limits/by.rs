@@ -172,3 +172,18 @@ fn a_limit_is_about_what_it_matches() {
         assert_eq!(passes(&host, client, &at(collection, callsite)), expected, "{collection} {callsite}");
     }
 }
+
+#[test]
+fn a_bulk_write_counts_where_its_limit_is_about_one_of_its_namespaces() {
+    let limit = json!({ "name": "items", "match": { "databases": ["shop"], "collections": ["items"] }, "by": ["collection"], "limit": "1/h" });
+    let host = one(&limit);
+    let (client, _) = host.connect();
+    let bulk = |number: i32, namespaces: &[&str]| {
+        let namespaces: Vec<_> = namespaces.iter().map(|name| doc! { "ns": *name }).collect();
+        command(number, &doc! { "bulkWrite": 1, "ops": [{ "insert": 0 }], "nsInfo": namespaces, "$db": "admin" })
+    };
+    assert!(passes(&host, client, &bulk(1, &["shop.orders", "other.items"])));
+    assert!(passes(&host, client, &bulk(2, &["shop.orders", "shop.items"])));
+    assert!(!passes(&host, client, &bulk(3, &["shop.items"])));
+    assert_eq!((outcome("items", "ok"), outcome("items", "over")), (1, 1));
+}
