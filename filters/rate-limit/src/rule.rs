@@ -178,9 +178,16 @@ impl Rule {
             Some(redis) if written.global => {
                 Question::check(&meters).map_err(|error| ConfigError::at("limit", error.to_string()))?;
                 shared = Rc::clone(&meters);
-                meters = fallback(redis, config.failure_mode, &shared, &cost)?;
+                let mode = redis.failure_mode.unwrap_or(config.failure_mode);
+                meters = fallback(("redis", redis.peers, mode), &shared, &cost)?;
             }
-            None if written.global => check_global(written, &cost)?,
+            None if written.global => {
+                check_global(written, &cost)?;
+                if let Some(service) = &config.global {
+                    let mode = service.failure_mode.unwrap_or(config.failure_mode);
+                    meters = fallback(("global", service.peers, mode), &meters, &cost)?;
+                }
+            }
             _ => {}
         }
         if written.top > 100 {
@@ -221,9 +228,15 @@ impl Rule {
         keys.push(domain);
         keys.push(self.name.as_bytes());
         let mut entries = Vec::new();
+        // The same in every process, unlike the key, which may be hashed.
+        let mut drawn_by = (self.rollout < 1.0).then(Vec::new);
         for part in &self.parts {
             let value = part.value(sources, values)?;
             keys.push(&value);
+            if let Some(drawn_by) = &mut drawn_by {
+                drawn_by.extend_from_slice(&value.len().to_le_bytes());
+                drawn_by.extend_from_slice(&value);
+            }
             if (self.global && self.shared.is_empty()) || self.top > 0 {
                 // No service is told more of a value than an expression looks at.
                 let seen = value.get(..crate::expression::REACH).unwrap_or(&value);
@@ -231,9 +244,13 @@ impl Rule {
             }
         }
         let (key, name) = keys.finish();
-        // Names are the same in every process; long keys are not.
-        let known_by = if name.is_empty() { &key } else { &name };
-        let enforced = !self.shadow && (self.rollout >= 1.0 || includes(self.name.as_bytes(), known_by, self.rollout));
+        let enforced = !self.shadow
+            && match drawn_by {
+                None => true,
+                // Of everybody together there is no share but that of streams.
+                Some(_) if self.parts.is_empty() => drawn(self.rollout),
+                Some(key) => includes(self.name.as_bytes(), &key, self.rollout),
+            };
         Some(Applied { rule: index, key, name, entries, enforced, cost: self.cost.now(subject) })
     }
 
@@ -249,6 +266,14 @@ impl Rule {
     pub fn entry_names(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().map(|part| part.name.as_str())
     }
+}
+
+/// One of a share of all streams.
+fn drawn(share: f64) -> bool {
+    // 53 bits are what a double has.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+    let place = (fyke_sdk::random::number() >> 11) as f64 / (1_u64 << 53) as f64;
+    place < share
 }
 
 /// The list under `key`, ready.
@@ -305,23 +330,22 @@ fn meters(name: &str, limit: &Limit, cost: &Cost) -> Result<(Vec<Meter>, Vec<Str
     Ok((meters, policies.collect()))
 }
 
-/// What this process applies while Redis cannot be asked: its part of the limit.
+/// What this process applies while nobody can be asked: its part of the limit.
 fn fallback(
-    redis: &config::Redis,
-    mode: FailureMode,
+    (key, peers, mode): (&str, Option<u32>, FailureMode),
     shared: &Rc<[Meter]>,
     cost: &Cost,
 ) -> Result<Rc<[Meter]>, ConfigError> {
-    let peers = redis.peers.map_or(1, u64::from).max(1);
+    let peers = peers.map_or(1, u64::from).max(1);
     let meters: Rc<[Meter]> = shared.iter().map(|meter| meter.divided(peers)).collect();
     let smallest = meters.iter().map(Meter::limit).min().unwrap_or(0);
     let least = match cost {
         Cost::Fixed(cost) => *cost,
         Cost::Of { minimum, .. } => *minimum,
     };
-    if redis.failure_mode.unwrap_or(mode) == FailureMode::Local && least > smallest {
+    if mode == FailureMode::Local && !meters.is_empty() && least > smallest {
         let message = format!(
-            "{least} is more than ever fits while redis cannot be asked: divided by `redis.peers` the limit holds {smallest} at once"
+            "{least} is more than ever fits while nobody can be asked: divided by `{key}.peers` the limit holds {smallest} at once"
         );
         return Err(ConfigError::at("cost", message));
     }

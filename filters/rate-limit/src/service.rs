@@ -41,6 +41,18 @@ pub struct Said {
     pub body: Vec<u8>,
 }
 
+/// Who shares a limit while nobody can be asked.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_peers(key: &str, peers: Option<u32>, mode: FailureMode) -> Result<(), ConfigError> {
+    match peers {
+        Some(_) if mode != FailureMode::Local => Err(ConfigError::at(key, "belongs to `failure_mode: local`")),
+        Some(0) => Err(ConfigError::at(key, "must be at least 1: this process is one")),
+        _ => Ok(()),
+    }
+}
+
 impl Service {
     /// Makes it ready.
     ///
@@ -52,11 +64,13 @@ impl Service {
         if domain.is_empty() {
             return Err(ConfigError::at("global.domain", "must not be empty: services refuse to be asked about none"));
         }
+        let failure_mode = global.failure_mode.unwrap_or(config.failure_mode);
+        check_peers("global.peers", global.peers, failure_mode)?;
         Ok(Some(Self {
             cluster: env.cluster(&global.cluster).map_err(|error| error.under("global.cluster"))?,
             domain: domain.clone(),
             timeout: global.timeout.map_or(TIMEOUT, |span| Duration::from_nanos(span.nanoseconds())),
-            failure_mode: global.failure_mode.unwrap_or(config.failure_mode),
+            failure_mode,
         }))
     }
 

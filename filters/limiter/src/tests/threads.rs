@@ -45,33 +45,49 @@ impl<C: Fn() -> u64> crate::sdk::shared::Data for Slow<C> {
     }
 }
 
-/// Every thread takes until the clock, which goes on by a step whenever somebody takes, has gone all the way.
-fn hammer(store: &(impl Store + Sync), clock: &AtomicU64, meters: &[Meter], end: u64, step: u64) -> u64 {
-    let admitted = AtomicU64::new(0);
+/// Every thread takes until the clock, which goes on by a step whenever somebody takes, has gone all the way. Returns between which times each was
+/// admitted.
+fn hammer(store: &(impl Store + Sync), clock: &AtomicU64, meters: &[Meter], end: u64, step: u64) -> Vec<(u64, u64)> {
+    let all = Mutex::new(Vec::new());
     std::thread::scope(|threads| {
         for _ in 0..4 {
             threads.spawn(|| {
                 let mut outcome = Outcome::default();
+                let mut admitted = Vec::new();
                 loop {
                     let over = clock.fetch_add(step, Ordering::SeqCst) >= end;
                     let charge = Charge { key: b"k", meters, cost: 1, lease: 0 };
+                    let before = clock.load(Ordering::SeqCst);
                     // Contended: nothing was charged.
                     if store.apply(Operation::Take, &[charge], &mut outcome).is_ok() && outcome.admitted {
-                        admitted.fetch_add(1, Ordering::SeqCst);
+                        admitted.push((before, clock.load(Ordering::SeqCst)));
                     } else if over {
                         break;
                     }
                 }
+                all.lock().unwrap().extend(admitted);
             });
         }
     });
-    admitted.into_inner()
+    all.into_inner().unwrap()
 }
 
-/// As many as the definition says, within the time that the clock went on beyond its end.
-fn check(admitted: u64, rate: u64, burst: u64, taken: u64) {
+/// As many as the definition says, within the time that the clock went on beyond its end; and in no window more than one beyond it.
+fn check(mut admitted: Vec<(u64, u64)>, rate: u64, burst: u64, taken: u64) {
     let expected = burst + u64::try_from(u128::from(taken) * u128::from(rate) / u128::from(SECOND)).unwrap();
-    assert!(admitted.abs_diff(expected) <= 1, "{admitted} of {expected} at {rate}/s");
+    assert!((admitted.len() as u64).abs_diff(expected) <= 1, "{} of {expected} at {rate}/s", admitted.len());
+    admitted.sort_unstable();
+    // From the i-th to the j-th there are j - i + 1, of at most burst + rate * time + 1: what depends on i is least where a window is fullest.
+    let second = i128::from(SECOND);
+    let surplus = |number: i128, time: u64| number * second - i128::from(time) * i128::from(rate);
+    let (mut least, mut last) = (i128::MAX, 0);
+    for (number, (before, after)) in (0..).zip(admitted) {
+        least = least.min(surplus(number, before));
+        // Whoever asked later may have been admitted earlier.
+        last = last.max(after);
+        let over = surplus(number, last) - least - i128::from(burst) * second;
+        assert!(over <= 0, "a window has {over} ns of its rate too many at {rate}/s");
+    }
 }
 
 #[test]
@@ -104,7 +120,7 @@ fn two_windows_and_a_quota_hold_at_once() {
     let store = MemoryStore::new(Arc::new(Table::new(0)), || at(clock.load(Ordering::SeqCst)));
     // The quota ends it: 1700000000 is 20 s into its minute.
     let meters = [Meter::Gcra(gcra("1000/s", 1000)), Meter::Gcra(gcra("6000/m", 6000)), quota("7000/m")];
-    assert_eq!(hammer(&store, &clock, &meters, THEN + 30 * SECOND, 20_000), 7000);
+    assert_eq!(hammer(&store, &clock, &meters, THEN + 30 * SECOND, 20_000).len(), 7000);
 }
 
 #[test]

@@ -77,4 +77,6 @@ pub struct Global {
     pub timeout: Option<Span>,
     /// What becomes of requests while it cannot be asked. Default: the filter's own.
     pub failure_mode: Option<FailureMode>,
+    /// With `failure_mode: local`: how many processes ask the same service; each applies so many times less than its rules say. Default: 1.
+    pub peers: Option<u32>,
 }

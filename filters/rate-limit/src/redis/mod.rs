@@ -25,6 +25,7 @@ use fyke_sdk::{ConfigError, Env, Error, Redis, RedisError, Result, log, random};
 use crate::config::{self, Config, FailureMode};
 use crate::cost::Known;
 use crate::rule::Asked;
+use crate::service::check_peers;
 
 pub use debts::Debts;
 use refused::Refused;
@@ -66,12 +67,7 @@ impl Store {
         if written.password.is_empty() && !written.user.is_empty() {
             return Err(ConfigError::at("redis.password", "is missing: there is a user"));
         }
-        if written.peers.is_some() && failure_mode != FailureMode::Local {
-            return Err(ConfigError::at("redis.peers", "belongs to `failure_mode: local`"));
-        }
-        if written.peers == Some(0) {
-            return Err(ConfigError::at("redis.peers", "must be at least 1: this process is one"));
-        }
+        check_peers("redis.peers", written.peers, failure_mode)?;
         let redis = env.redis(&written.cluster).map_err(|error| error.under("redis.cluster"))?;
         let timeout = written.timeout.map_or(TIMEOUT, |span| Duration::from_nanos(span.nanoseconds()));
         Ok(Some(Rc::new(Self {

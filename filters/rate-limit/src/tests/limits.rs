@@ -190,3 +190,23 @@ fn a_share_of_the_keys_is_refused_and_the_rest_only_counted() {
     }
     assert!((60..120).contains(&limited), "{limited}");
 }
+
+#[test]
+fn without_a_key_the_share_is_one_of_streams() {
+    let mut host = rule("limit: 1/h, rollout: 30%");
+    let passed = passed(&mut host, &of("a"), 1001);
+    // Of the 1000 that are over the limit, a mean of 300 with a standard deviation of 14.5 is refused: seven of them on each side.
+    assert!((600..=800).contains(&passed), "{passed}");
+}
+
+#[test]
+fn a_long_key_has_the_same_lot_in_every_process() {
+    let tenants: Vec<String> = (0..60).map(|tenant| format!("{tenant}-{}", "x".repeat(300))).collect();
+    let lots = || {
+        let mut host = rule("key: [{ from: { request_header: x-tenant } }], limit: 1/h, rollout: 50%");
+        tenants.iter().map(|tenant| passed(&mut host, &of(tenant), 2) == 1).collect::<Vec<_>>()
+    };
+    let first = lots();
+    assert!(first.contains(&true) && first.contains(&false));
+    assert_eq!(lots(), first);
+}

@@ -53,6 +53,7 @@ fn mistakes_are_refused_at_their_place_with_a_reason() {
         (redis("cluster: c, peers: 2", "limit: 1/s"), "redis.peers", "failure_mode: local"),
         (redis("cluster: c, failure_mode: local, peers: 0", "limit: 1/s"), "redis.peers", "at least 1"),
         (redis("cluster: c, failure_mode: local, peers: 4", "limit: 10/s, cost: 4"), "rules[0].cost", "divided by"),
+        ("{ domain: d, global: { cluster: c, peers: 2 }, rules: [{ name: r, global: true, key: [{ from: method }] }] }".to_owned(), "global.peers", "failure_mode: local"),
         (redis("cluster: c, timeout: 5", "limit: 1/s"), "redis.timeout", "expected"),
         ("answer: { status: 200 }".to_owned(), "answer.status", "from 400 to 599"),
         ("answer: { headers: { 'a b': c } }".to_owned(), "answer.headers.a b", "not the name"),

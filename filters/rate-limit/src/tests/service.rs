@@ -169,7 +169,13 @@ fn failing(mode: &str, answer: GrpcAnswer) -> TestHost<RateLimit> {
 fn what_cannot_be_asked_is_decided_by_the_mode() {
     let broken = || GrpcAnswer::status(14, "gone");
     let garbage = || GrpcAnswer::message(b"\xff\xff\xff");
-    for (mode, count) in [("failure_mode: open", 5), ("failure_mode: closed", 0), ("failure_mode: local", 2)] {
+    let modes = [
+        ("failure_mode: open", 5),
+        ("failure_mode: closed", 0),
+        ("failure_mode: local", 2),
+        ("failure_mode: local, peers: 2", 1),
+    ];
+    for (mode, count) in modes {
         for answer in [broken(), garbage()] {
             let mut host = failing(mode, answer);
             assert_eq!(passed(&mut host, &of("blue"), 5), count, "{mode}");
