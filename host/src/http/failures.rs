@@ -17,7 +17,7 @@ use crate::{
 const PAGE: &str = include_str!("../../docs/failures.md");
 
 /// Envoy's names, by bit.
-const FLAGS: [(u32, &str); 14] = [
+const FLAGS: [(u32, &str); 18] = [
     (1, "UH"),
     (2, "UT"),
     (3, "LR"),
@@ -25,6 +25,10 @@ const FLAGS: [(u32, &str); 14] = [
     (6, "UC"),
     (7, "UO"),
     (8, "NR"),
+    (10, "FI"),
+    (11, "RL"),
+    (12, "UAEX"),
+    (13, "RLSE"),
     (14, "DC"),
     (15, "URX"),
     (16, "SI"),

@@ -9,6 +9,10 @@ mod bit {
     pub const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
     pub const UPSTREAM_OVERFLOW: u64 = 1 << 7;
     pub const NO_ROUTE_FOUND: u64 = 1 << 8;
+    pub const FAULT_INJECTED: u64 = 1 << 10;
+    pub const RATE_LIMITED: u64 = 1 << 11;
+    pub const UNAUTHORIZED_EXTERNAL_SERVICE: u64 = 1 << 12;
+    pub const RATE_LIMIT_SERVICE_ERROR: u64 = 1 << 13;
     pub const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 1 << 14;
     pub const UPSTREAM_RETRY_LIMIT_EXCEEDED: u64 = 1 << 15;
     pub const STREAM_IDLE_TIMEOUT: u64 = 1 << 16;
@@ -30,7 +34,8 @@ pub enum Further {
     Refused,
 }
 
-/// The flags of a cause, and of what else might have been done. An answer of the upstream's or of a filter's own has none.
+/// The flags of a cause, and of what else might have been done. An answer of the upstream's has none, nor has one of a filter's own, but for those that say so in
+/// the words of the standard filters.
 #[must_use]
 pub fn of(details: &str, further: Further) -> u64 {
     let flag = match details {
@@ -50,6 +55,10 @@ pub fn of(details: &str, further: Further) -> u64 {
         | "upstream_requests_exceeded" => bit::UPSTREAM_OVERFLOW,
         "route_not_found" | "not_routed" => bit::NO_ROUTE_FOUND,
         "downstream_disconnected" | "downstream_reset" => bit::DOWNSTREAM_CONNECTION_TERMINATION,
+        "fault_filter_abort" => bit::FAULT_INJECTED,
+        "rate_limited" | "rate_limit_queue_full" => bit::RATE_LIMITED,
+        "rate_limit_error" => bit::RATE_LIMIT_SERVICE_ERROR,
+        "ext_authz_denied" | "ext_authz_error" => bit::UNAUTHORIZED_EXTERNAL_SERVICE,
         "stream_idle_timeout" => bit::STREAM_IDLE_TIMEOUT,
         "downstream_body_error" => bit::DOWNSTREAM_PROTOCOL_ERROR,
         "upstream_protocol_error" | "unexpected_upgrade" | "upgrade_not_made" | "upstream_no_extended_connect" => {
