@@ -2,6 +2,7 @@
 
 mod chaos;
 mod dns;
+mod sentinel;
 
 use std::sync::{
     Arc, Mutex,
@@ -207,7 +208,7 @@ async fn what_cannot_be_meant_is_refused_by_name() {
         crate::config_errors::refused(&site.yaml(), &[])
     };
     for (discovery, words) in [
-        ("{}", "discovery has exactly one of dns, srv, file, rest and xds"),
+        ("{}", "discovery has exactly one of dns, srv, file, rest, sentinel and xds"),
         ("{ dns: users.internal }", "is not a name and a port"),
         ("{ dns: 'users.internal:0' }", "is not a name and a port"),
         ("{ dns: 'a b:80' }", "is not the name of a host"),

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Launch, Proxy, Service, Site, Upstream, eventually, process, proxy};
+use crate::support::{
+    Conn, Launch, Proxy, Service, Site, Upstream, eventually, process, proxy,
+    tls::{self, Authority},
+};
 
 async fn hosts(registry: &Service) -> Vec<Value> {
     let answer = proxy::get(registry.address, "/v1/registration/users", "").await;
@@ -52,6 +55,46 @@ async fn a_registry_refuses_whoever_has_no_token() {
     let with = "content-type: application/x-www-form-urlencoded\r\nauthorization: Bearer secret-of-the-users\r\n";
     assert_eq!(post(with).await.status(), 200);
     assert_eq!(hosts(&registry).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_asks_who_reads_is_read_with_a_token() {
+    let (folder, authority, upstream) = (tempfile::tempdir().unwrap(), Authority::new(), Upstream::says("users").await);
+    let own = authority.issue(&["localhost"]);
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (certificate, key) = (write("own.pem", &own.pem), write("own.key", &own.key));
+    let tokens = write("tokens.yaml", "services: { users: [secret-of-the-users] }\nread: [secret-of-readers]\n");
+    let settings = write(
+        "registry.yaml",
+        &format!("tokens_file: {tokens}\nread_tokens: true\ntls: {{ certificate: {certificate}, key: {key} }}\n"),
+    );
+    let registry = Service::start(&["registry", &settings, "--address", "127.0.0.1:0"]).await;
+    let address = registry.address;
+    let stream = tls::connect(address, authority.client(None, &[]), "localhost").await.unwrap();
+    let body = format!("ip=127.0.0.1&port={}", upstream.address.port());
+    let told = Conn::over(stream)
+        .exchange(&format!(
+            "POST /v1/registration/users HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer secret-of-the-users\r\n\
+             content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .await;
+    assert_eq!(told.status(), 200, "{told:?}");
+    let url = format!("https://localhost:{}/v1/registration/users", address.port());
+    let found =
+        |more: &str| Site::app("", &format!("discovery: {{ rest: '{url}', ca: ca.pem, refresh: 1s{more} }}")).yaml();
+    let stranger = Launch::new(found("")).file("ca.pem", authority.pem()).start().await;
+    stranger.logged(&["discovery says nothing", "401"]).await;
+    let known = Launch::new(found(", token_file: token"))
+        .file("ca.pem", authority.pem())
+        .file("token", "secret-of-readers\n")
+        .start()
+        .await;
+    assert_eq!(known.get("/").await.text(), "users");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -77,7 +77,9 @@ impl SharedCluster {
                 }
             }
             // Whom another source had named this one does not know, however healthy.
-            let stays = checked && !self.borrowed.swap(false, Ordering::Relaxed);
+            let borrowed = self.borrowed.swap(false, Ordering::Relaxed);
+            let decides = self.settings.discovery.as_ref().is_some_and(|discovery| discovery.decides());
+            let stays = checked && !borrowed && !decides;
             // In their order, so that the same endpoints make the same plan.
             for endpoint in before.iter().filter(|endpoint| known.contains_key(&endpoint.address())) {
                 match fate(stays, endpoint.status.has(Mark::FailedCheck)) {

@@ -99,7 +99,9 @@ impl Multiplexed {
 
     /// Whether it has served as many requests, or for as long, as one connection may.
     fn is_worn(&self, pool: &Pool) -> bool {
-        self.aged.get() || self.gives_way.get() || pool.requests_per_connection > 0 && self.served.get() >= pool.requests_per_connection
+        self.aged.get()
+            || self.gives_way.get()
+            || pool.requests_per_connection > 0 && self.served.get() >= pool.requests_per_connection
     }
 
     /// Whether another stream may begin on it: as far as we are concerned, and as far as the endpoint is.
@@ -193,9 +195,8 @@ impl LocalEndpoint {
             return None;
         }
         connections.retain(|connection| !connection.sender.is_closed() && !connection.is_over(settings));
-        let fits = |connection: &&Rc<Multiplexed>| {
-            serves(connection.name.as_deref(), name) && connection.has_room(settings)
-        };
+        let fits =
+            |connection: &&Rc<Multiplexed>| serves(connection.name.as_deref(), name) && connection.has_room(settings);
         let found = connections.iter().find(fits)?;
         found.streams.set(found.streams.get() + 1);
         found.served.set(found.served.get() + 1);

@@ -1,4 +1,4 @@
-//! Where endpoints come from, other than the configuration: a file, names, a registry.
+//! Where endpoints come from, other than the configuration: a file, names, a registry, sentinels.
 //!
 //! For each cluster that is discovered a task of the control plane asks its [`source`] again and again, and tells the cluster
 //! ([`crate::cluster::members`]), which decides who comes and goes. Sources may be late, gone or wrong:
@@ -14,6 +14,7 @@ mod follow;
 pub mod hosts;
 mod kept;
 pub mod rest;
+pub mod sentinel;
 pub mod source;
 
 pub use kept::file_name;

@@ -1,11 +1,12 @@
 //! A registry that is asked over HTTP, in both of its forms: `GET` of a registration, and `POST` of a `DiscoveryRequest`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use fyke_registry::client;
 use http::{
     Method, Request, StatusCode,
-    header::{ACCEPT, CONNECTION, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_NONE_MATCH, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_NONE_MATCH, USER_AGENT},
 };
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
@@ -16,12 +17,13 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
+use tokio_rustls::TlsConnector;
 
 use super::{
     hosts::{self, Hosts},
     source::{Said, SourceError},
 };
-use crate::{config::resolved::Registry, trust};
+use crate::config::resolved::Registry;
 
 /// For one question, answer included.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -108,7 +110,7 @@ impl Rest {
     }
 
     pub(super) fn request(&self) -> Result<Request<Full<Bytes>>, http::Error> {
-        let Registry { url, service, node } = &self.registry;
+        let Registry { url, service, node, .. } = &self.registry;
         let path = url.path_and_query().map_or("/", |path| path.as_str());
         let request = Request::builder()
             .uri(path)
@@ -135,7 +137,11 @@ impl Rest {
 
     async fn exchange(&self) -> Result<Answer, String> {
         let url = &self.registry.url;
-        let request = self.request().map_err(|error| error.to_string())?;
+        let mut request = self.request().map_err(|error| error.to_string())?;
+        if let Some(file) = &self.registry.token_file {
+            let token = client::token(file).await.map_err(|error| error.to_string())?;
+            request.headers_mut().insert(AUTHORIZATION, token);
+        }
         let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         let secure = url.scheme_str() == Some("https");
         let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
@@ -144,8 +150,12 @@ impl Rest {
             return answer(stream, request).await;
         }
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-        let connector = trust::of_the_system()?;
-        let stream = connector.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))?;
+        let mut config = self.registry.tls.config().await.map_err(|error| error.to_string())?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+            .map_err(|error| format!("TLS: {error}"))?;
         answer(stream, request).await
     }
 }
@@ -220,7 +230,14 @@ mod tests {
 
     fn rest(address: SocketAddr, path: &str) -> Rest {
         let url = format!("http://{address}{path}").parse().unwrap();
-        Rest::new(Registry { url, service: "users".to_owned(), node: ("edge-1".to_owned(), "edge".to_owned()) })
+        let node = ("edge-1".to_owned(), "edge".to_owned());
+        Rest::new(Registry {
+            url,
+            service: "users".to_owned(),
+            node,
+            token_file: None,
+            tls: client::TlsFiles::default(),
+        })
     }
 
     #[tokio::test]

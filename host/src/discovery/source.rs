@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{dns, file, hosts::Hosts, rest};
+use super::{dns, file, hosts::Hosts, rest, sentinel};
 use crate::{
     config::resolved::{Discovery, Place},
     xds::assignments::{Assignment, Assignments},
@@ -40,6 +40,8 @@ pub enum Source {
     Dns(dns::Dns),
     /// A registry.
     Rest(rest::Rest),
+    /// Sentinels.
+    Sentinel(sentinel::Sentinel),
     /// A control plane.
     Xds(watch::Receiver<Option<Assignment>>),
 }
@@ -52,6 +54,7 @@ impl Source {
             Place::File(path) => Self::File(file::File::new(path.clone())),
             Place::Dns(name) => Self::Dns(dns::Dns::new(name.clone())),
             Place::Rest(registry) => Self::Rest(rest::Rest::new(registry.clone())),
+            Place::Sentinel(sentinels) => Self::Sentinel(sentinel::Sentinel::new(sentinels.clone())),
             Place::Xds { plane, service } => {
                 let mut followed = assignments.follow(plane, service);
                 // What was said before counts as well.
@@ -70,6 +73,7 @@ impl Source {
             Self::File(file) => file.ask(),
             Self::Dns(dns) => dns.ask().await,
             Self::Rest(rest) => rest.ask().await,
+            Self::Sentinel(sentinel) => sentinel.ask().await,
             Self::Xds(followed) => loop {
                 let gone = |_| SourceError::Unreachable("it is not asked any more".to_owned());
                 followed.changed().await.map_err(gone)?;

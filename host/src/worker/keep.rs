@@ -72,8 +72,7 @@ pub(super) async fn say_goodbye(mut gone: mpsc::UnboundedReceiver<Rc<Vm>>, patie
 
 /// Closes a cluster's idle connections in time, and what other workers need, for as long as it is there.
 pub(super) async fn sweep(cluster: Weak<LocalCluster>) {
-    let Some((period, shared)) =
-        cluster.upgrade().map(|cluster| (cluster.sweep_period(), Arc::clone(&cluster.shared)))
+    let Some((period, shared)) = cluster.upgrade().map(|cluster| (cluster.sweep_period(), Arc::clone(&cluster.shared)))
     else {
         return;
     };

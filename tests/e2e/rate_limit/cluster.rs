@@ -3,7 +3,10 @@
 use fyke_peers::RedisCluster;
 
 use super::{admitted, global_at, two};
-use crate::support::{Launch, Upstream, eventually, redis::Redis};
+use crate::support::{
+    Launch, Upstream, eventually,
+    redis::{Redis, follows},
+};
 
 /// A machine that has much to do is no outage.
 const PATIENT: &str = "timeout: 10s, failure_mode: closed";
@@ -64,13 +67,6 @@ async fn pair() -> (Redis, Redis) {
     let replica = Redis::with(&["--replicaof", "127.0.0.1", &primary.address.port().to_string()]);
     follows(&replica).await;
     (primary, replica)
-}
-
-async fn follows(replica: &Redis) {
-    eventually("the replica follows", async || {
-        replica.ask(&["INFO", "replication"]).await.contains("master_link_status:up").then_some(())
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

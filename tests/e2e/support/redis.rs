@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use fyke_peers::RedisServer;
 
-use super::Conn;
+use super::{Conn, eventually};
 
 /// One that runs until this is dropped.
 pub struct Redis {
@@ -44,6 +44,14 @@ impl Redis {
     pub async fn held(&self, key: &str) -> String {
         self.ask(&["ZCARD", key]).await
     }
+}
+
+/// Waits until a replica has all that its primary has.
+pub async fn follows(replica: &Redis) {
+    eventually("the replica follows", async || {
+        replica.ask(&["INFO", "replication"]).await.contains("master_link_status:up").then_some(())
+    })
+    .await;
 }
 
 /// As it is sent.

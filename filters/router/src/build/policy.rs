@@ -160,7 +160,9 @@ pub fn mirror(raw: Option<Vec<config::Mirror>>) -> Result<Option<Vec<Mirror>>, C
         let under = |error: ConfigError, key: &str| error.under(format!("mirror[{at}]{key}"));
         let to = match (raw.cluster, raw.cluster_header) {
             (Some(cluster), None) => Mirror::to(not_empty(cluster).map_err(|error| under(error, ".cluster"))?),
-            (None, Some(name)) => Mirror::by_header(header_name(&name).map_err(|error| under(error, ".cluster_header"))?),
+            (None, Some(name)) => {
+                Mirror::by_header(header_name(&name).map_err(|error| under(error, ".cluster_header"))?)
+            }
             _ => return Err(under(ConfigError::new("needs one of cluster and cluster_header"), "")),
         };
         Ok(Mirror { percent: raw.fraction.map_or(100.0, percent), keep_host: raw.keep_host, ..to })

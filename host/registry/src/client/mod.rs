@@ -8,3 +8,4 @@ mod transport;
 
 pub use pace::Pace;
 pub use registration::{ClientError, LoadSource, Registration, RegistrationSettings, Status};
+pub use transport::{TlsFiles, token};

@@ -13,12 +13,11 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     pace::Pace,
-    transport::{Answer, Origin, TlsFiles},
+    transport::{self, Answer, Origin, TlsFiles},
 };
 use crate::{
     clock::Clock,
     error::{Problem, shown},
-    files,
     host::{Fields, ServiceName, Tags, host_address},
     load::Load,
 };
@@ -232,14 +231,10 @@ struct Caller {
 impl Caller {
     async fn send(&self, method: Method, path: &str, body: Option<String>) -> Result<Answer, ClientError> {
         let token = match &self.token_file {
-            Some(path) => {
-                let text = files::read(path, 64 * 1024).await;
-                let text = text.map_err(|error| ClientError::Token(format!("{}: {error}", path.display())))?;
-                Some(text.trim().to_owned())
-            }
+            Some(path) => Some(transport::token(path).await?),
             None => None,
         };
-        self.origin.send(&self.tls, method, path, token.as_deref(), body).await
+        self.origin.send(&self.tls, method, path, token, body).await
     }
 
     /// One heartbeat; how long the host stays after it.

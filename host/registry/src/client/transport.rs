@@ -39,12 +39,28 @@ pub(super) struct Origin {
     tls: bool,
 }
 
-/// How a registry is proven, and who we are for it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct TlsFiles {
-    pub(super) ca: Option<PathBuf>,
-    pub(super) certificate: Option<PathBuf>,
-    pub(super) key: Option<PathBuf>,
+/// How a registry is proven, and who we are for it. Files are read anew for each request, so that they may change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Authorities (PEM) that its certificate must come from. Default: the system's.
+    pub ca: Option<PathBuf>,
+    /// Our certificate (PEM).
+    pub certificate: Option<PathBuf>,
+    /// Its key (PEM).
+    pub key: Option<PathBuf>,
+}
+
+/// The token in a file, of which white space around it is no part.
+///
+/// # Errors
+/// [`ClientError::Token`].
+pub async fn token(path: &Path) -> Result<HeaderValue, ClientError> {
+    let failed = |error: &dyn std::fmt::Display| ClientError::Token(format!("{}: {error}", path.display()));
+    let text = files::read(path, FILE).await.map_err(|error| failed(&error))?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", text.trim()))
+        .map_err(|_| failed(&"has characters that no header may have"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 #[derive(Debug)]
@@ -85,7 +101,7 @@ impl Origin {
         tls: &TlsFiles,
         method: Method,
         path: &str,
-        token: Option<&str>,
+        token: Option<HeaderValue>,
         body: Option<String>,
     ) -> Result<Answer, ClientError> {
         let sent = self.exchange(tls, method, path, token, body);
@@ -97,15 +113,12 @@ impl Origin {
         tls: &TlsFiles,
         method: Method,
         path: &str,
-        token: Option<&str>,
+        token: Option<HeaderValue>,
         body: Option<String>,
     ) -> Result<Answer, ClientError> {
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, self.authority.clone());
         if let Some(token) = token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-                .map_err(|_| ClientError::Token("has characters that no header may have".to_owned()))?;
-            value.set_sensitive(true);
-            request = request.header(header::AUTHORIZATION, value);
+            request = request.header(header::AUTHORIZATION, token);
         }
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -149,7 +162,10 @@ where
 
 impl TlsFiles {
     /// Read with every handshake: certificates change.
-    async fn config(&self) -> Result<ClientConfig, ClientError> {
+    ///
+    /// # Errors
+    /// [`ClientError::Tls`]: what cannot be read, or is none.
+    pub async fn config(&self) -> Result<ClientConfig, ClientError> {
         let mut roots = RootCertStore::empty();
         match &self.ca {
             Some(path) => {

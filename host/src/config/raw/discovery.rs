@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::units::Duration;
 
-/// Where endpoints are found: exactly one of `dns`, `srv`, `file`, `rest` and `xds`. What cannot be reached, and an empty list, change nothing.
+/// Where endpoints are found: exactly one of `dns`, `srv`, `file`, `rest`, `sentinel` and `xds`. What cannot be reached, and an empty list, change nothing.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Discovery {
@@ -22,6 +22,27 @@ pub struct Discovery {
     /// URL of a registry: `.../v1/registration/SERVICE` is asked for a list as in `file`, `.../v3/discovery:endpoints` as Envoy's REST EDS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rest: Option<String>,
+    /// File with a token that a registry is shown (`authorization: Bearer`), read each time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<String>,
+    /// Authorities that a registry's certificate must come from. Default: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// Certificate that a registry is shown; with `key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// Its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Name of a primary that Redis Sentinel watches: whoever is the primary is the endpoint. `servers` are the sentinels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentinel: Option<String>,
+    /// As whom to log in at sentinels. Default: their default user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The password at sentinels. Default: nobody logs in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
     /// Name of one of `control_planes`, which is asked for the service's assignment (Envoy's EDS). An assignment without endpoints means
     /// what it says.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,7 +50,7 @@ pub struct Discovery {
     /// Name of the service at a control plane, or at a registry that is asked as Envoy's REST EDS. Default: the cluster's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// How long an answer holds. Default: what DNS says (1 s to 10 min), else 5s for DNS and 30s for a registry. A registry is asked after
+    /// How long an answer holds. Default: what DNS says (1 s to 10 min), else 5s for DNS, 30s for a registry and 1s for sentinels. A registry or a sentinel is asked after
     /// this and up to as much again, drawn anew each time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh: Option<Duration>,
@@ -39,7 +60,8 @@ pub struct Discovery {
     /// Which addresses are asked for. Default all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
-    /// Addresses of name servers, such as `10.0.0.2:53`. Default: the system's, and its hosts file.
+    /// Addresses of name servers, such as `10.0.0.2:53`. Default: the system's, and its hosts file. With `sentinel`: those of the sentinels, such as
+    /// `10.0.0.2:26379`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub servers: Vec<String>,

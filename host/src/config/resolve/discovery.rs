@@ -1,11 +1,13 @@
 //! `discovery:` of a cluster.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use fyke_registry::client::TlsFiles;
 
 use super::{Resolver, place::Place};
 use crate::config::{
     raw,
-    resolved::{Discovery, DnsMode, DnsName, Family, Place as Source, Registry},
+    resolved::{Discovery, DnsMode, DnsName, Family, Place as Source, Registry, Sentinels},
 };
 
 const LONGEST_NAME: usize = 253;
@@ -17,11 +19,17 @@ impl Resolver<'_, '_> {
         raw: &raw::Discovery,
         place: &Place<'_>,
     ) -> Option<Arc<Discovery>> {
-        let written =
-            [("dns", &raw.dns), ("srv", &raw.srv), ("file", &raw.file), ("rest", &raw.rest), ("xds", &raw.xds)];
+        let written = [
+            ("dns", &raw.dns),
+            ("srv", &raw.srv),
+            ("file", &raw.file),
+            ("rest", &raw.rest),
+            ("sentinel", &raw.sentinel),
+            ("xds", &raw.xds),
+        ];
         let mut written = written.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
         let (Some((key, value)), None) = (written.next(), written.next()) else {
-            let message = "discovery has exactly one of dns, srv, file, rest and xds";
+            let message = "discovery has exactly one of dns, srv, file, rest, sentinel and xds";
             let help = "such as `discovery: { dns: users.internal:8080 }`";
             self.diagnostics.error_with_help(place.span, &place.path, message, help);
             return None;
@@ -30,7 +38,13 @@ impl Resolver<'_, '_> {
         let others = [
             ("mode", raw.mode.is_some() && key != "dns"),
             ("family", raw.family.is_some() && !is_name),
-            ("servers", !raw.servers.is_empty() && !is_name),
+            ("servers", !raw.servers.is_empty() && !is_name && key != "sentinel"),
+            ("token_file", raw.token_file.is_some() && key != "rest"),
+            ("ca", raw.ca.is_some() && key != "rest"),
+            ("certificate", raw.certificate.is_some() && key != "rest"),
+            ("key", raw.key.is_some() && key != "rest"),
+            ("user", raw.user.is_some() && key != "sentinel"),
+            ("password", raw.password.is_some() && key != "sentinel"),
             ("service", raw.service.is_some() && !matches!(key, "rest" | "xds")),
             ("refresh", raw.refresh.is_some() && matches!(key, "file" | "xds")),
         ];
@@ -51,7 +65,8 @@ impl Resolver<'_, '_> {
                 let service = raw.service.clone().unwrap_or_else(|| cluster.to_owned());
                 Source::Xds { plane: value.clone(), service }
             }
-            "rest" => Source::Rest(self.registry(cluster, raw, value, &at)?),
+            "sentinel" => Source::Sentinel(self.sentinels(raw, value, place)?),
+            "rest" => Source::Rest(self.registry(cluster, raw, value, place)?),
             _ => Source::Dns(self.name(raw, key, value, place)?),
         };
         let refresh = raw.refresh.map(|_| {
@@ -89,9 +104,7 @@ impl Resolver<'_, '_> {
             self.diagnostics.error_with_help(at.span, &at.path, message, "such as `_users._tcp.internal` (RFC 2782)");
             return None;
         }
-        let servers = raw.servers.iter().enumerate();
-        let servers =
-            servers.filter_map(|(index, server)| self.address(server, &place.key("servers").index(index))).collect();
+        let servers = self.servers(raw, place);
         Some(DnsName {
             name: name.to_owned(),
             port,
@@ -108,7 +121,27 @@ impl Resolver<'_, '_> {
         })
     }
 
-    fn registry(&mut self, cluster: &str, raw: &raw::Discovery, text: &str, place: &Place<'_>) -> Option<Registry> {
+    fn sentinels(&mut self, raw: &raw::Discovery, name: &str, place: &Place<'_>) -> Option<Sentinels> {
+        if raw.servers.is_empty() {
+            let help = "add the addresses of the sentinels, such as `servers: ['10.0.0.2:26379']`";
+            self.diagnostics.error_with_help(place.span, &place.path, "no sentinel is named", help);
+        }
+        if raw.user.is_some() && raw.password.is_none() {
+            let place = place.key("user");
+            self.diagnostics.error(place.span, &place.path, "there is no `password`");
+        }
+        let servers = self.servers(raw, place);
+        let password = raw.password.clone().unwrap_or_default();
+        Some(Sentinels { name: name.to_owned(), servers, user: raw.user.clone(), password })
+    }
+
+    fn servers(&mut self, raw: &raw::Discovery, place: &Place<'_>) -> Vec<SocketAddr> {
+        let servers = raw.servers.iter().enumerate();
+        servers.filter_map(|(index, server)| self.address(server, &place.key("servers").index(index))).collect()
+    }
+
+    fn registry(&mut self, cluster: &str, raw: &raw::Discovery, text: &str, within: &Place<'_>) -> Option<Registry> {
+        let place = within.key("rest");
         let url = text.parse::<http::Uri>().ok().filter(|url| {
             let host = url.authority().is_some_and(|authority| !authority.host().is_empty() && !text.contains('@'));
             host && matches!(url.scheme_str(), Some("http" | "https"))
@@ -120,6 +153,21 @@ impl Resolver<'_, '_> {
             return None;
         };
         let service = raw.service.clone().unwrap_or_else(|| cluster.to_owned());
-        Some(Registry { url, service, node: self.node.clone() })
+        let files = [&raw.ca, &raw.certificate, &raw.key];
+        if url.scheme_str() == Some("http") && files.iter().any(|file| file.is_some()) {
+            let message = "`ca`, `certificate` and `key` belong to a URL that begins with https://";
+            self.diagnostics.error(place.span, &place.path, message);
+        }
+        if raw.certificate.is_some() != raw.key.is_some() {
+            self.diagnostics.error(within.span, &within.path, "`certificate` and `key` belong together");
+        }
+        let mut path = |key: &str, path: &Option<String>| path.as_ref().map(|path| self.file(&within.key(key), path));
+        let token_file = path("token_file", &raw.token_file);
+        let tls = TlsFiles {
+            ca: path("ca", &raw.ca),
+            certificate: path("certificate", &raw.certificate),
+            key: path("key", &raw.key),
+        };
+        Some(Registry { url, service, node: self.node.clone(), token_file, tls })
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use fyke_registry::client::TlsFiles;
+
 /// Where endpoints are found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discovery {
@@ -16,6 +18,7 @@ impl Discovery {
     #[must_use]
     pub fn usual(&self) -> Duration {
         match &self.place {
+            Place::Sentinel(_) => Duration::from_secs(1),
             Place::Dns(_) => Duration::from_secs(5),
             Place::File(_) | Place::Rest(_) | Place::Xds { .. } => Duration::from_secs(30),
         }
@@ -27,6 +30,12 @@ impl Discovery {
         matches!(self.place, Place::Xds { .. })
     }
 
+    /// Whether whom it does not name is none, however healthy: there is one primary.
+    #[must_use]
+    pub fn decides(&self) -> bool {
+        matches!(self.place, Place::Sentinel(_))
+    }
+
     /// The word for its kind, and the place in words.
     #[must_use]
     pub fn words(&self) -> (&'static str, String) {
@@ -35,6 +44,7 @@ impl Discovery {
             Place::Dns(DnsName { name, .. }) => ("srv", name.clone()),
             Place::File(path) => ("file", path.display().to_string()),
             Place::Rest(registry) => ("rest", registry.url.to_string()),
+            Place::Sentinel(sentinels) => ("sentinel", sentinels.name.clone()),
             Place::Xds { plane, service } => ("xds", format!("{service} at {plane}")),
         }
     }
@@ -49,6 +59,8 @@ pub enum Place {
     File(PathBuf),
     /// `rest:`
     Rest(Registry),
+    /// `sentinel:`
+    Sentinel(Sentinels),
     /// `xds:`
     Xds {
         /// Name of the control plane.
@@ -95,6 +107,26 @@ pub enum Family {
     V6,
 }
 
+/// Those who know which Redis is the primary.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sentinels {
+    /// What they call it.
+    pub name: String,
+    /// Where they are; at least one.
+    pub servers: Vec<SocketAddr>,
+    /// As whom to log in; `None`: the default user.
+    pub user: Option<String>,
+    /// Its password; empty: nobody logs in.
+    pub password: String,
+}
+
+/// Without the password.
+impl std::fmt::Debug for Sentinels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sentinels").field("name", &self.name).field("servers", &self.servers).finish_non_exhaustive()
+    }
+}
+
 /// A registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registry {
@@ -104,4 +136,8 @@ pub struct Registry {
     pub service: String,
     /// Who asks: id and cluster of `node:`.
     pub node: (String, String),
+    /// The token that is shown.
+    pub token_file: Option<PathBuf>,
+    /// How it is proven, and who asks for it.
+    pub tls: TlsFiles,
 }

@@ -35,9 +35,9 @@ mod state;
 mod tcp;
 mod verdict;
 
+pub(crate) use self::http::IMMEDIATE_FAIL;
 pub use agent::{AgentReply, Operation};
 pub use connect::Connect;
-pub(crate) use self::http::IMMEDIATE_FAIL;
 pub use course::Course;
 pub(in crate::cluster) use grpc::post as grpc_post;
 pub(in crate::cluster) use http_session::HttpSession;
