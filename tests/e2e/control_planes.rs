@@ -1,5 +1,6 @@
 //! Control planes that are not ours, and what becomes of what they send.
 
+mod extensions;
 mod on_demand;
 
 use fyke_peers::ControlPlane;

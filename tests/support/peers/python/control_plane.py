@@ -20,8 +20,11 @@ import threading
 import grpc
 from envoy.config.bootstrap.v3 import bootstrap_pb2  # noqa: F401 (brings most types)
 from envoy.config.route.v3 import route_pb2  # noqa: F401
+from envoy.config.core.v3 import extension_pb2  # noqa: F401
+from envoy.extensions.filters.http.fault.v3 import fault_pb2  # noqa: F401
 from envoy.extensions.filters.http.on_demand.v3 import on_demand_pb2  # noqa: F401
 from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
+from envoy.extensions.filters.http.wasm.v3 import wasm_pb2  # noqa: F401
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2  # noqa: F401
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
