@@ -151,6 +151,12 @@ pub trait HttpFilter: Sized + 'static {
         true
     }
 
+    /// Whether this configuration looks at the ends of streams ([`on_log`](HttpFilter::on_log)); as
+    /// [`wants_response`](HttpFilter::wants_response). Default: yes.
+    fn wants_log(&self) -> bool {
+        true
+    }
+
     /// Whether this configuration looks at chunks of request bodies; as [`wants_response`](HttpFilter::wants_response). Where no filter
     /// does, bodies stream through untouched. Default: yes.
     fn wants_request_chunks(&self) -> bool {

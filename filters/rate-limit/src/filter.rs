@@ -92,7 +92,7 @@ impl RateLimit {
             max_delayed: config.max_delayed.unwrap_or(MOST_DELAYED),
             delayed: Cell::new(0),
             keys: RefCell::new(Keys::new(KeyBuilder::new(store.seed()?), config.redis.as_ref().map(Store::prefix))),
-            limiter: Limiter::new(store),
+            limiter: Limiter::new(store, rules.may_be_taken_back()),
             explains: Cell::new(false),
             complaints: Complaints::default(),
             rules,
@@ -157,6 +157,10 @@ impl HttpFilter for RateLimit {
 
     fn on_log(&self, cx: &mut Ctx, log: &StreamLog) {
         self.limiter.settle(&self.rules, &mut cx.account, log);
+    }
+
+    fn wants_log(&self) -> bool {
+        self.store.is_some() || self.rules.settle()
     }
 
     fn wants_response(&self) -> bool {

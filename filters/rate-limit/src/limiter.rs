@@ -60,11 +60,14 @@ impl Drop for Held {
 #[derive(Debug)]
 pub struct Limiter {
     store: Rc<SdkStore>,
+    /// Whether what was taken may be taken back.
+    remembers: bool,
 }
 
 impl Limiter {
-    pub fn new(store: SdkStore) -> Self {
-        Self { store: Rc::new(store) }
+    /// `remembers`: what was taken may have to be taken back, because somebody else refuses.
+    pub fn new(store: SdkStore, remembers: bool) -> Self {
+        Self { store: Rc::new(store), remembers }
     }
 
     /// Takes what enforced rules ask for, all or nothing, and then what shadows would.
@@ -128,6 +131,7 @@ impl Limiter {
             let key = || applied.key.clone();
             match applied.cost {
                 Known::Later => account.late.push(Late { rule: applied.rule, key: key() }),
+                Known::Now(_) if !self.remembers => {}
                 Known::Now(cost) => account.taken.push(Taken { rule: applied.rule, key: key(), cost }),
             }
             if lease > 0 && applied.cost != Known::Later {

@@ -42,6 +42,8 @@ pub struct Rule {
     /// What each of them is called in `ratelimit-policy`.
     pub policies: Vec<String>,
     pub global: bool,
+    /// Who comes too early may wait.
+    waits: bool,
     /// What the service is told.
     pub limit_override: Option<Override>,
     pub cost: Cost,
@@ -149,6 +151,17 @@ impl Rules {
     pub fn has_global(&self) -> bool {
         self.rules.iter().any(|rule| rule.global)
     }
+
+    /// Whether there is something to do at the end of a stream.
+    pub fn settle(&self) -> bool {
+        let holds = |rule: &Rule| rule.meters.iter().any(|meter| matches!(meter, Meter::Leases(_)));
+        self.rules.iter().any(|rule| rule.cost.may_be_late() || holds(rule))
+    }
+
+    /// Whether a limit may give something back because another one refuses, or because too many wait.
+    pub fn may_be_taken_back(&self) -> bool {
+        self.has_global() || self.rules.iter().any(|rule| rule.waits || rule.cost.may_be_late())
+    }
 }
 
 impl Rule {
@@ -203,6 +216,7 @@ impl Rule {
             shared,
             policies,
             global: written.global,
+            waits: written.limit.as_ref().is_some_and(|limit| limit.delay.is_some()),
             limit_override: written.limit.as_ref().filter(|_| written.global).and_then(override_of),
             cost,
             shadow: written.shadow,

@@ -13,6 +13,7 @@ pub(super) fn tell<F: HttpFilter + Present>(filter: &F, alone: bool) {
     let response = present.on_response && !present.on_response_with_body && !filter.wants_response();
     let request_chunks = present.on_request_chunk && !filter.wants_request_chunks();
     let response_chunks = present.on_response_chunk && !filter.wants_response_chunks();
+    let log = present.on_log && !filter.wants_log();
     // A `Ctx` that no second method sees need not be kept.
     let methods = [present.on_request && !request, present.on_response && !response, present.on_reroute];
     let several = methods.into_iter().filter(|called| *called).count() > 1;
@@ -22,6 +23,7 @@ pub(super) fn tell<F: HttpFilter + Present>(filter: &F, alone: bool) {
         (request_chunks, "request_body,request_trailers"),
         (response, "response_headers"),
         (response_chunks, "response_body,response_trailers"),
+        (log, "log"),
         (present.sees_heads_only() && !keeps && alone, "context_create"),
     ]
     .into_iter()
