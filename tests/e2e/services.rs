@@ -148,6 +148,31 @@ async fn a_bootstrap_of_envoy_is_converted_and_what_is_printed_runs() {
     assert_eq!(proxy.get("/").await.text(), "app");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_are_written_into_a_bootstrap_become_files() {
+    let (authority, upstream) = (Authority::new(), Upstream::says("app").await);
+    let own = authority.issue(&["localhost"]);
+    let folder = tempfile::tempdir().unwrap();
+    let (file, kept) = (folder.path().join("envoy.yaml"), folder.path().join("kept"));
+    let tls = json!({ "name": "tls", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": { "tls_certificates": {
+            "certificate_chain": { "inline_string": own.pem }, "private_key": { "inline_string": own.key },
+        } },
+    } });
+    // A single message may stand for a list of one.
+    let yaml =
+        bootstrap(&upstream).replace("    - filters:", &format!("    - transport_socket: {tls}\n      filters:"));
+    std::fs::write(&file, yaml).unwrap();
+    let file = file.display().to_string();
+    assert_eq!(process::run(["convert", &file]).code, Some(3));
+    let converted = process::run(["convert", "--files", &kept.display().to_string(), &file]);
+    assert_eq!(converted.code, Some(0), "{}{}", converted.stdout, converted.stderr);
+    let proxy = Launch::new(converted.stdout).start().await;
+    let stream = tls::connect(proxy.web(), authority.client(None, &[]), "localhost").await.unwrap();
+    assert_eq!(Conn::over(stream).exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.text(), "app");
+}
+
 #[test]
 fn what_has_no_counterpart_is_named_and_is_not_run() {
     let folder = tempfile::tempdir().unwrap();

@@ -53,7 +53,7 @@ pub struct Http {
     /// Headers of the service's answer that the upstream gets. What a client sends under these names never gets there.
     #[serde(default)]
     pub upstream_headers: Vec<String>,
-    /// Headers of a denial that the client gets. Default: `www-authenticate`, `location`, `set-cookie` and `content-type`.
+    /// Headers of a denial that the client gets; `*` in place of names is all but those that frame the message. Default: `www-authenticate`, `location`, `set-cookie` and `content-type`.
     #[serde(default = "of_denials")]
     pub client_headers: Vec<String>,
     /// How long the service may take. Default: 200 ms.

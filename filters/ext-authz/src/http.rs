@@ -17,8 +17,43 @@ pub struct Http {
     path_prefix: String,
     request_headers: Vec<String>,
     upstream_headers: Vec<String>,
-    client_headers: Vec<String>,
+    client_headers: Shown,
     timeout: Duration,
+}
+
+/// Headers of a denial that the client gets.
+#[derive(Debug)]
+enum Shown {
+    /// All but those that frame the message.
+    All,
+    These(Vec<String>),
+}
+
+/// What says how a message is framed, and what belongs to one connection.
+const FRAMING: [&str; 6] =
+    ["connection", "content-length", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+
+impl Shown {
+    fn of(list: &[String]) -> Result<Self, ConfigError> {
+        if let [all] = list
+            && all == "*"
+        {
+            return Ok(Self::All);
+        }
+        names(list, "client_headers").map(Self::These)
+    }
+
+    /// A header's name, if the client gets it.
+    fn name(&self, name: &[u8]) -> Option<String> {
+        let is = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
+        match self {
+            Self::All => {
+                let text = std::str::from_utf8(name).ok().filter(|text| !text.starts_with(':'))?;
+                (!FRAMING.into_iter().any(is)).then(|| text.to_owned())
+            }
+            Self::These(list) => list.iter().find(|known| is(known)).cloned(),
+        }
+    }
 }
 
 impl Http {
@@ -35,7 +70,7 @@ impl Http {
             path_prefix: raw.path_prefix,
             request_headers,
             upstream_headers: names(&raw.upstream_headers, "upstream_headers")?,
-            client_headers: names(&raw.client_headers, "client_headers")?,
+            client_headers: Shown::of(&raw.client_headers)?,
             timeout: raw.timeout.unwrap_or(crate::filter::TIMEOUT),
         })
     }
@@ -89,8 +124,7 @@ impl Http {
     }
 
     fn denial(&self, status: u16, answer: &HttpResponse) -> Reply {
-        let known = |name: &[u8]| self.client_headers.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(name));
-        let headers = answer.headers().filter_map(|(name, value)| Some((known(name)?, value)));
+        let headers = answer.headers().filter_map(|(name, value)| Some((self.client_headers.name(name)?, value)));
         headers.fold(Reply::new(status).body(answer.body()), |reply, (name, value)| reply.header(name.as_str(), value))
     }
 }

@@ -13,6 +13,19 @@ pub struct Config {
     pub response: bool,
     /// How many proxies in front of this one are ours. Default: 0, this is the edge.
     pub trusted_hops: u32,
+    /// What becomes of `x-forwarded-*`.
+    pub forwarded: Told,
+}
+
+/// What becomes of `x-forwarded-*`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, FilterConfig)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// They say who sent the request.
+    #[default]
+    Tell,
+    /// They are what they were, and are believed; only a missing `x-forwarded-proto` is set. For proxies behind whoever tells.
+    Keep,
 }
 
 /// What to do with an id that came with the request.

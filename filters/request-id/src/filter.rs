@@ -32,7 +32,7 @@ impl HttpFilter for RequestId {
     fn configure(config: Config, _env: &mut Env) -> Result<Self, ConfigError> {
         let mut reads = Reads::default();
         let id = reads.request_header("x-request-id");
-        let forwarded = Forwarded::new(config.trusted_hops, &mut reads);
+        let forwarded = Forwarded::new(config.trusted_hops, config.forwarded, &mut reads);
         Ok(Self { incoming: config.request_id, response: config.response, forwarded, reads, id })
     }
 
@@ -159,6 +159,18 @@ mod tests {
         assert_eq!(host.request_header(stream, "x-forwarded-for").unwrap(), "10.1.2.3");
         assert_eq!(host.request_header(stream, "x-forwarded-proto").unwrap(), "http");
         assert_eq!(host.request_header(stream, "x-forwarded-host").unwrap(), "inner");
+    }
+
+    #[test]
+    fn what_is_kept_is_not_added_to() {
+        let keep = r#"{"forwarded": "keep"}"#;
+        let (host, stream) = send(keep, &[GET, (":authority", "inner"), ("x-forwarded-for", "6.6.6.6")], true);
+        assert_eq!(host.request_header(stream, "x-forwarded-for").unwrap(), "6.6.6.6");
+        assert_eq!(host.request_header(stream, "x-forwarded-proto").unwrap(), "https");
+        assert_eq!(host.request_header(stream, "x-forwarded-host"), None);
+        let (host, stream) = send(keep, &[GET, (":authority", "inner"), ("x-forwarded-proto", "https")], false);
+        assert_eq!(host.request_header(stream, "x-forwarded-for"), None);
+        assert_eq!(host.request_header(stream, "x-forwarded-proto").unwrap(), "https");
     }
 
     #[test]

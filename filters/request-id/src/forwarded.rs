@@ -5,6 +5,8 @@ use fyke_sdk::{
     property::{Path, Reads, Values, without_port},
 };
 
+use crate::config::Told;
+
 const FOR: &str = "x-forwarded-for";
 
 /// Who sent a request, told in headers.
@@ -12,6 +14,7 @@ const FOR: &str = "x-forwarded-for";
 pub struct Forwarded {
     /// Whether a proxy of ours is in front of this one.
     trusted: bool,
+    told: Told,
     // Where of what is read of every request:
     peer: usize,
     tls: usize,
@@ -19,9 +22,10 @@ pub struct Forwarded {
 }
 
 impl Forwarded {
-    pub fn new(trusted_hops: u32, reads: &mut Reads) -> Self {
+    pub fn new(trusted_hops: u32, told: Told, reads: &mut Reads) -> Self {
         Self {
-            trusted: trusted_hops > 0,
+            trusted: trusted_hops > 0 || told == Told::Keep,
+            told,
             peer: reads.property(&Path::new(&["source", "address"])),
             tls: reads.property(&Path::new(&["connection", "tls_version"])),
             authority: reads.request_header(":authority"),
@@ -29,12 +33,14 @@ impl Forwarded {
     }
 
     pub fn apply(&self, request: &mut Request, values: &Values) -> Result<()> {
-        self.append_peer(request, without_port(values.get(self.peer).unwrap_or_default()))?;
+        if self.told == Told::Tell {
+            self.append_peer(request, without_port(values.get(self.peer).unwrap_or_default()))?;
+        }
         if !(self.trusted && request.contains("x-forwarded-proto")) {
             let tls = values.get(self.tls).is_some_and(|version| !version.is_empty());
             request.set("x-forwarded-proto", if tls { "https" } else { "http" })?;
         }
-        if !(self.trusted && request.contains("x-forwarded-host")) {
+        if self.told == Told::Tell && !(self.trusted && request.contains("x-forwarded-host")) {
             match values.get(self.authority) {
                 // Nothing true can be said, so nothing is.
                 None | Some([]) => request.remove("x-forwarded-host")?,

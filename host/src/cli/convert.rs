@@ -13,10 +13,13 @@ use crate::config;
 pub struct Arguments {
     /// Envoy's bootstrap: YAML, or JSON by extension
     file: PathBuf,
+    /// Where certificates, keys and whatever else is written into Envoy's file goes as files of its own (default: they are refused)
+    #[arg(long, value_name = "FOLDER")]
+    files: Option<PathBuf>,
 }
 
 pub fn run(arguments: &Arguments, output: Output) -> u8 {
-    let conversion = match config::convert(&arguments.file) {
+    let conversion = match config::convert(&arguments.file, arguments.files.as_deref()) {
         Ok(conversion) => conversion,
         Err(error) => {
             eprintln!("error: {error}");

@@ -9,6 +9,8 @@ use std::{
 
 use fyke_envoy::{Conversion, Schema, Severity, Translator};
 
+use crate::xds::Inline;
+
 use super::{Beside, Config, Format, Fragment, Origin, Problem, Report, environment, load_from, load_with_received};
 
 /// See the module.
@@ -34,7 +36,7 @@ impl Written {
             let origin = Origin { file: name.clone(), line: 0, column: 0 };
             Problem::new(origin, message)
         };
-        let conversion = convert(&self.path).map_err(|error| Report::single(Arc::default(), problem(error)))?;
+        let conversion = convert(&self.path, None).map_err(|error| Report::single(Arc::default(), problem(error)))?;
         let lost = conversion.findings.iter().filter(|finding| finding.severity == Severity::Refused);
         let problems: Vec<Problem> = lost
             .map(|finding| {
@@ -53,15 +55,20 @@ impl Written {
     }
 }
 
-/// Envoy's bootstrap in Fyke's words.
+/// Envoy's bootstrap in Fyke's words. `files` is the folder for what is written into it and has to be a file here.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn convert(file: &Path) -> Result<Conversion, String> {
+pub fn convert(file: &Path, files: Option<&Path>) -> Result<Conversion, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let text = fs::read_to_string(file).map_err(|error| failed(&error))?;
     let is_json = file.extension() == Some(OsStr::new("json"));
     let format = if is_json { fyke_envoy::Format::Json } else { fyke_envoy::Format::Yaml };
     let schema = Schema::load().map_err(|error| error.to_string())?;
-    Translator::new(schema).convert(&text, format).map_err(|error| failed(&error))
+    let mut translator = Translator::new(schema);
+    if let Some(folder) = files {
+        let folder = std::path::absolute(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        translator = translator.with_inline_files(Arc::new(Inline::within(folder)));
+    }
+    translator.convert(&text, format).map_err(|error| failed(&error))
 }

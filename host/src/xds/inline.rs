@@ -34,6 +34,11 @@ impl Inline {
         Self { folder, passing: state.is_none(), made: Mutex::default() }
     }
 
+    /// In this folder, for good.
+    pub fn within(folder: PathBuf) -> Self {
+        Self { folder, passing: false, made: Mutex::default() }
+    }
+
     /// Forgets what none of these texts refers to.
     pub fn keep_only(&self, texts: &[&str]) {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();

@@ -23,6 +23,8 @@ mod received;
 mod sort_out;
 pub mod status;
 
+pub use inline::Inline;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},

@@ -67,8 +67,11 @@ impl Json<'_> {
             return Value::Object(entries.collect());
         }
         if field.cardinality() == Cardinality::Repeated {
-            let Value::Array(list) = value else {
-                return broken(format!("expected a list, found {}", scalar::kind(&value)));
+            let list = match value {
+                Value::Array(list) => list,
+                // As protobuf's parser of JSON has it, which Envoy's own examples rely on.
+                value @ Value::Object(_) if matches!(field.kind(), Kind::Message(_)) => vec![value],
+                other => return broken(format!("expected a list, found {}", scalar::kind(&other))),
             };
             return Value::Array(list.into_iter().map(|item| self.one(field, item, depth)).collect());
         }

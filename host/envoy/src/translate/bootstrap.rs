@@ -53,13 +53,13 @@ pub(super) fn before(context: &Context<'_>, rest: &Value, top: &mut Object) {
                 let reason = "is for what is written here: what the control plane sends has its own layers";
                 layer.report_at("static_layer", Severity::Ignored, reason);
             }
-            for (key, reason) in [
-                ("disk_layer", "files of a runtime are not read: what they set is written where it counts"),
-                ("admin_layer", "the admin endpoint changes routes and filters themselves"),
-            ] {
-                if let Some(part) = layer.message(key) {
-                    part.ignore_whole(format!("layer {name:?}: {reason}"));
-                }
+            if let Some(disk) = layer.message("disk_layer") {
+                let reason = "files of a runtime are not read: write what they set where it counts";
+                disk.refuse_whole(format!("layer {name:?}: {reason}"));
+            }
+            if let Some(admin) = layer.message("admin_layer") {
+                let reason = "the admin endpoint changes routes and filters themselves";
+                admin.ignore_whole(format!("layer {name:?}: {reason}"));
             }
         }
     }
@@ -142,7 +142,10 @@ fn node(reader: &Reader<'_>) -> Option<Value> {
         }
         locality.ignore("sub_zone", "a node has one failure domain, its zone");
     }
-    node.set_filled("metadata", reader.raw("metadata").cloned().unwrap_or_default());
+    node.set_some(
+        "metadata",
+        reader.raw("metadata").filter(|metadata| metadata.as_object().is_some_and(|all| !all.is_empty())).cloned(),
+    );
     reader.ignore_all(
         &["user_agent_name", "user_agent_version", "user_agent_build_version", "extensions", "client_features"],
         "the proxy says who it is by itself",

@@ -203,7 +203,7 @@ impl<'a> Context<'a> {
     /// A file with data that is written inside of a resource. `None`, with a finding: there is no place for it.
     pub fn keep(&self, what: &str, content: &[u8], place: &Place) -> Option<String> {
         let Some(inline) = self.inline else {
-            self.refuse(place, "is written into the file: put it into a file of its own, and name that");
+            self.refuse(place, "is written into the file: put it into a file of its own, and name that (`fyke convert --files FOLDER` does)");
             return None;
         };
         match inline.keep(what, content) {

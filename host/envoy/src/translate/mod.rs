@@ -37,9 +37,9 @@ use serde_json::Value;
 
 use crate::{
     canonical::from_json,
-    finding::{Finding, Findings},
+    finding::{Finding, Findings, Severity},
     place::{Place, ResourceKind},
-    reader::Reader,
+    reader::{Reader, report},
     schema::Schema,
     text::{Format, Unreadable, parse},
     units::Object,
@@ -147,7 +147,13 @@ impl Translator {
         let value = from_json(&self.schema, "envoy.config.bootstrap.v3.Bootstrap", value);
         let findings = Findings::default();
         let (resources, rest) = Resources::of_bootstrap(value, &findings);
-        let resources = bootstrap::runtime(&rest).settle(&resources);
+        let runtime = bootstrap::runtime(&rest);
+        let resources = runtime.settle(&resources);
+        for key in runtime.unnamed() {
+            let place = Place::resource(ResourceKind::Bootstrap, "").key("layered_runtime");
+            let reason = format!("{key}: no field of these resources names it, and nothing else reads it here");
+            report(&findings, &place, Severity::Ignored, reason);
+        }
         let context = self.context(&resources, &findings);
         let config = context.whole(Some(&rest));
         drop(context);

@@ -3,7 +3,8 @@
 //! There is no runtime in a proxy that runs: a layer that changes is a configuration that changes. So resources are settled
 //! before anything else reads them, and a key that a layer sets is gone from them then.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -18,7 +19,11 @@ const LONGEST: u64 = 365 * 24 * 3600 * 1000;
 
 /// Values by key, such as `routing.canary`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Runtime(BTreeMap<String, Value>);
+pub(super) struct Runtime {
+    values: BTreeMap<String, Value>,
+    /// Those that some field has named.
+    named: RefCell<BTreeSet<String>>,
+}
 
 /// What a field that has a default holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,13 +49,25 @@ impl Runtime {
             let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
             match value {
                 Value::Object(inner) if !is_fraction(inner) => self.add(&name, inner),
-                _ => drop(self.0.insert(name, value.clone())),
+                _ => drop(self.values.insert(name, value.clone())),
             }
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.values.is_empty()
+    }
+
+    fn get(&self, key: &str) -> Option<&Value> {
+        let (key, value) = self.values.get_key_value(key)?;
+        self.named.borrow_mut().insert(key.clone());
+        Some(value)
+    }
+
+    /// Keys that no field has named, once resources are settled.
+    pub fn unnamed(&self) -> Vec<String> {
+        let named = self.named.borrow();
+        self.values.keys().filter(|key| !named.contains(*key)).cloned().collect()
     }
 
     /// Resources as they are meant now.
@@ -83,7 +100,7 @@ impl Runtime {
 
     /// `RuntimeFractionalPercent`, `RuntimeFeatureFlag` and `RuntimeDouble`.
     fn apply_key(&self, object: &mut Map<String, Value>) {
-        let Some(set) = object.get("runtime_key").and_then(Value::as_str).and_then(|key| self.0.get(key)) else {
+        let Some(set) = object.get("runtime_key").and_then(Value::as_str).and_then(|key| self.get(key)) else {
             return;
         };
         let holds = match object.get("default_value") {
@@ -104,7 +121,7 @@ impl Runtime {
         let mut all = true;
         for cluster in clusters.iter_mut().filter_map(Value::as_object_mut) {
             let name = cluster.get("name").and_then(Value::as_str).unwrap_or_default();
-            let set = self.0.get(&format!("{prefix}.{name}")).and_then(|set| as_held(set, Holds::Number));
+            let set = self.get(&format!("{prefix}.{name}")).and_then(|set| as_held(set, Holds::Number));
             match set.filter(Value::is_u64) {
                 Some(weight) => drop(cluster.insert("weight".to_owned(), weight)),
                 None => all = false,
@@ -120,7 +137,7 @@ impl Runtime {
         let mut set = |named: &str, usual: &str, holds| {
             let own = fault.shift_remove(named);
             let key = own.as_ref().and_then(Value::as_str).filter(|key| !key.is_empty()).unwrap_or(usual);
-            let value = self.0.get(key).and_then(|set| as_held(set, holds));
+            let value = self.get(key).and_then(|set| as_held(set, holds));
             if let (None, Some(own)) = (&value, own) {
                 fault.insert(named.to_owned(), own);
             }
@@ -218,7 +235,7 @@ mod tests {
         let (first, second) = (json!({ "a": { "b": 1, "c": { "numerator": 5 } }, "d": true }), json!({ "a.b": 2 }));
         let runtime = Runtime::of([&first, &second]);
         let expected = [("a.b", json!(2)), ("a.c", json!({ "numerator": 5 })), ("d", json!(true))];
-        assert_eq!(runtime.0, expected.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
+        assert_eq!(runtime.values, expected.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
     }
 
     #[test]

@@ -77,7 +77,8 @@ fn downstream_tls(context: &Context<'_>, reader: &Reader<'_>, speaks: Speaks) ->
             for key in ["match_typed_subject_alt_names", "match_subject_alt_names"] {
                 validation.refuse(
                     key,
-                    "names of clients are not compared: use a filter on `connection.uri_san_peer_certificate`",
+                    "names of clients are not compared: WITHOUT IT WHOEVER HAS A CERTIFICATE OF trusted_ca IS LET IN; a filter can compare \
+                     `connection.uri_san_peer_certificate` or `connection.dns_san_peer_certificate`",
                 );
             }
         }
@@ -166,10 +167,10 @@ fn upstream_tls(context: &Context<'_>, reader: &Reader<'_>, auto_sni: bool) -> V
             tls.set_filled("subject_alternative_names", names(&validation));
             trust(&validation);
         } else {
-            common.ignore_here(UNVERIFIED);
+            unverified(context, common);
         }
     } else {
-        reader.ignore_here(UNVERIFIED);
+        unverified(context, reader);
     }
     match reader.text("sni") {
         Some(name) if !name.is_empty() => tls.set("sni", name),
@@ -183,6 +184,15 @@ fn upstream_tls(context: &Context<'_>, reader: &Reader<'_>, auto_sni: bool) -> V
         }
     }
     tls.into()
+}
+
+/// In Envoy nobody verifies the endpoint. A proxy of a mesh, whose endpoints have certificates of an authority, is not kept from starting by it.
+fn unverified(context: &Context<'_>, reader: &Reader<'_>) {
+    if context.alone || context.resources.control_plane.is_some() {
+        reader.ignore_here(UNVERIFIED);
+    } else {
+        reader.refuse_here(UNVERIFIED);
+    }
 }
 
 /// Versions and ciphers.

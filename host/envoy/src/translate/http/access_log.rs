@@ -61,7 +61,12 @@ fn open_telemetry(context: &Context<'_>, config: &Reader<'_>, filter: &mut Objec
     let service = match &common {
         Some(common) => common.message("grpc_service"),
         None => config.message("grpc_service"),
-    }?;
+    };
+    let Some(service) = service else {
+        config.refuse_here("names no grpc_service: records go to a collector over gRPC");
+        return None;
+    };
+    service.ignore("timeout", "records that wait are bounded, whatever the collector does");
     let (cluster, _) = common::grpc_service(&service)?;
     let place = service.place().key("envoy_grpc").key("cluster_name");
     context.sends_requests(cluster, &place);

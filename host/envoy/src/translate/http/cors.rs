@@ -64,6 +64,10 @@ fn policy(reader: &Reader<'_>) -> Option<Value> {
     let origins: Vec<String> = reader.messages("allow_origin_string_match").iter().filter_map(origin).collect();
     let every = origins.iter().any(|origin| origin == "*");
     if origins.is_empty() {
+        // The rest is about origins that there are not.
+        for key in ["allow_methods", "allow_headers", "expose_headers", "allow_credentials", "max_age"] {
+            reader.raw(key);
+        }
         return off();
     }
     config.set("allow_origins", origins);

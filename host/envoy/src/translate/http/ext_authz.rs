@@ -109,14 +109,24 @@ fn service(context: &Context<'_>, reader: &Reader<'_>) -> Option<(String, (&'sta
         }
         request.refuse("headers_to_add", "the service sees headers of the request only");
     }
-    if let Some(response) = http.message("authorization_response") {
-        if let Some(list) = response.message("allowed_upstream_headers") {
-            object.set_filled("upstream_headers", names(&list));
-        }
-        if let Some(list) = response.message("allowed_client_headers") {
-            object.set_filled("client_headers", names(&list));
-        }
+    let response = http.message("authorization_response");
+    if let Some(list) = response.as_ref().and_then(|response| response.message("allowed_upstream_headers")) {
+        object.set_filled("upstream_headers", names(&list));
     }
+    let shown = response.as_ref().and_then(|response| response.message("allowed_client_headers"));
+    object.set(
+        "client_headers",
+        match shown {
+            None => vec!["*".to_owned()],
+            Some(list) => {
+                let mut shown = names(&list);
+                // Envoy adds these to whatever is named.
+                shown.extend(["www-authenticate", "location"].map(str::to_owned));
+                shown.dedup();
+                shown
+            }
+        },
+    );
     if let Some(retry) = http.message("retry_policy") {
         retry.refuse_whole("the service is asked once");
     }

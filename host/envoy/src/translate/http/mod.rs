@@ -161,6 +161,9 @@ fn outer(context: &Context<'_>, reader: &Reader<'_>, planned: &mut Vec<Planned>)
     names
 }
 
+/// Envoy's `stream_idle_timeout`, where none is written.
+const STREAM_IDLE: std::time::Duration = std::time::Duration::from_secs(300);
+
 /// `builtin:request-id`
 fn identity(reader: &Reader<'_>) -> Option<Value> {
     let generates = reader.boolean("generate_request_id").unwrap_or(true);
@@ -176,7 +179,7 @@ fn identity(reader: &Reader<'_>) -> Option<Value> {
         }
         config.leave();
     }
-    reader.only("skip_xff_append", false, "the client's address is appended to x-forwarded-for");
+    let keeps_list = reader.flag("skip_xff_append");
     if edge && hops == 0 {
         let reason = "what strangers say in x-forwarded-for is replaced, not appended to";
         reader.report_at("use_remote_address", Severity::Ignored, reason);
@@ -195,16 +198,33 @@ fn identity(reader: &Reader<'_>) -> Option<Value> {
     if edge && !keeps {
         config.set("request_id", "replace");
     }
+    // Whoever does not use the remote address does not tell it either.
+    if !edge || keeps_list {
+        config.set("forwarded", "keep");
+    }
     config.set_if("response", answers);
-    // Not the edge: what is there is kept.
-    let hops = if edge { hops } else { hops.max(1) };
-    if hops > 0 {
+    if hops > 0 && edge && !keeps_list {
         config.set("trusted_hops", hops);
     }
     let mut definition = Object::default();
     definition.set("module", "builtin:request-id");
     definition.set_filled("config", config);
     Some(definition.into())
+}
+
+/// How long a connection may be silent. In Envoy one limit is of connections without requests, and the other of requests; here there is one, and it is the
+/// longer one, lest requests that are under way be cut off.
+fn idle(reader: &Reader<'_>, common: &Reader<'_>) -> Option<std::time::Duration> {
+    let own = common.limit("idle_timeout")?;
+    let of_streams = reader.duration("stream_idle_timeout").unwrap_or(STREAM_IDLE);
+    if of_streams > own {
+        let reason = format!(
+            "{}: requests under way count as well, so it is as long as stream_idle_timeout",
+            units::duration(of_streams)
+        );
+        common.report_at("idle_timeout", Severity::Ignored, reason);
+    }
+    Some(own.max(of_streams))
 }
 
 /// Limits, timeouts, and what the proxy always does.
@@ -220,7 +240,7 @@ fn settings(reader: &Reader<'_>, manager: &mut Manager, around: &mut route::Surr
     limits.set_some("header_bytes", reader.bounded("max_request_headers_kb", 8, 16_384).map(|kib| format!("{kib}KiB")));
     if let Some(common) = reader.message("common_http_protocol_options") {
         limits.set_some("headers", common.bounded("max_headers_count", 1, 10_000));
-        limits.set_some("idle_timeout", common.limit("idle_timeout").map(units::duration));
+        limits.set_some("idle_timeout", idle(reader, &common).map(units::duration));
         common.only("headers_with_underscores_action", "ALLOW", "headers with underscores are passed on");
         common.ignore("max_response_headers_kb", "heads of answers are bounded by the host");
     }

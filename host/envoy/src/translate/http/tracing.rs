@@ -72,8 +72,15 @@ fn provider(context: &Context<'_>, provider: &Reader<'_>) -> bool {
         collector.set_some("timeout", timeout.map(units::duration));
     } else if let Some(service) = config.message("http_service") {
         if let Some(uri) = service.message("http_uri") {
-            address = uri.text("uri").and_then(origin).map(str::to_owned);
-            uri.raw("cluster");
+            let text = uri.text_or_empty("uri");
+            // The URI says the host and the path; where the service is, the cluster does.
+            let cluster = uri.text_or_empty("cluster");
+            let found = context.address_of(cluster, &uri.place().key("cluster"));
+            address = found.map(|found| if found.contains("://") { found } else { format!("http://{found}") });
+            let path = origin(text).and_then(|origin| text.get(origin.len()..)).unwrap_or_default();
+            if !matches!(path, "" | "/" | "/v1/traces") {
+                uri.refuse_at("uri", "spans go to /v1/traces");
+            }
             collector.set_some("timeout", uri.limit("timeout").map(units::duration));
             collector.set("protocol", "http");
         }

@@ -87,7 +87,11 @@ fn listener_filters(reader: &Reader<'_>, object: &mut Object) {
             predicate.refuse_whole("a listener looks at all of its connections alike");
         }
         let Some((kind, config)) = filter.any("typed_config") else {
-            filter.refuse_here("has no typed_config");
+            // Which of those that have nothing to say it is, its name says.
+            let name = filter.text_or_empty("name");
+            if !matches!(name, "envoy.filters.listener.tls_inspector" | "envoy.filters.listener.http_inspector") {
+                filter.refuse_here("has no typed_config");
+            }
             continue;
         };
         match kind.strip_prefix("envoy.extensions.filters.listener.").unwrap_or_default() {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     reader::Reader,
     translate::{common, context::Context},
-    units::Object,
+    units::{self, Object},
 };
 
 const OPTIONS: &str = "envoy.extensions.filters.network.redis_proxy.v3.RedisProtocolOptions";
@@ -16,8 +16,8 @@ pub(super) fn translate(context: &Context<'_>, config: &Reader<'_>) -> Option<(S
     config.ignore("stat_prefix", "statistics have the filter's name");
     config.ignore("latency_in_micros", "times are in microseconds");
     let settings = config.message("settings");
+    let patience = settings.as_ref().and_then(|settings| settings.duration("op_timeout"));
     if let Some(settings) = &settings {
-        settings.ignore("op_timeout", "a command waits as long as its server takes; for a connection `queue_timeout`");
         settings.ignore_all(
             &[
                 "max_buffer_size_before_flush",
@@ -55,6 +55,7 @@ pub(super) fn translate(context: &Context<'_>, config: &Reader<'_>) -> Option<(S
     }
     let mut pool = Object::default();
     pool.set("cluster", cluster.clone());
+    pool.set_some("reply_timeout", patience.filter(|time| !time.is_zero()).map(units::duration));
     if let Some(options) = resource.and_then(options) {
         let secret = |key: &str| {
             let text = options.get(key)?.get("inline_string")?.as_str()?;
