@@ -191,10 +191,16 @@ impl World {
                 known.sent.remove(name);
             }
         }
-        self.push_delta(stream, kind);
+        // Of what is asked for and is not there servers say so: it may have been there when it was asked for before.
+        let all = self.resources.get(&kind);
+        let there = |name: &String| all.is_some_and(|all| all.contains_key(name));
+        let missing = request.resource_names_subscribe.iter().filter(|name| *name != "*" && !there(name));
+        let missing: Vec<String> = missing.cloned().collect();
+        self.push_delta(stream, kind, missing);
     }
 
-    fn push_delta(&mut self, stream: usize, kind: ResourceType) {
+    /// `missing` was asked for just now, and is not there.
+    fn push_delta(&mut self, stream: usize, kind: ResourceType, missing: Vec<String>) {
         let Some(known) = self.streams.get_mut(&stream).and_then(|kinds| kinds.get_mut(&kind)) else { return };
         let Some(names) = known.subscribed.clone() else { return };
         let all = self.resources.get(&kind).cloned().unwrap_or_default();
@@ -209,7 +215,8 @@ impl World {
                 ttl: None,
             })
             .collect();
-        let removed: Vec<String> = known.sent.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
+        let gone = known.sent.keys().filter(|name| !wanted.contains_key(*name) && !missing.contains(name)).cloned();
+        let removed: Vec<String> = gone.chain(missing.iter().cloned()).collect();
         if resources.is_empty() && removed.is_empty() {
             return;
         }
@@ -232,7 +239,7 @@ impl World {
         for stream in streams {
             match self.mode {
                 Mode::StateOfTheWorld => self.push_state(stream, kind, false),
-                Mode::Delta => self.push_delta(stream, kind),
+                Mode::Delta => self.push_delta(stream, kind, Vec::new()),
             }
         }
     }
