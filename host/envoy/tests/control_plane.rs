@@ -142,7 +142,7 @@ async fn everything(mode: Mode) {
     let expected = json!({
         "listeners": { "web": { "address": "127.0.0.1:8080", "filters": ["request-id", "router"] } },
         "filters": {
-            "request-id": { "module": "builtin:request-id", "config": { "trusted_hops": 1 } },
+            "request-id": { "module": "builtin:request-id", "config": { "forwarded": "keep" } },
             "router": { "module": "builtin:router", "config": { "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [
                 { "match": { "path_prefix": "/a" }, "cluster": "app", "timeout": "3s" },
             ] }] } },
