@@ -146,9 +146,9 @@ impl Resolver<'_, '_> {
             1..=255 => Ok(name.as_bytes().to_vec()),
             _ => Err("the name of a protocol has 1 to 255 bytes".to_owned()),
         });
-        let source = self.each(raw.source.as_ref(), &place.key("source"), network);
+        let source = self.each(raw.source.as_ref(), &place.key("source"), |text| network(text));
         let source_ports = self.each(raw.source_ports.as_ref(), &place.key("source_ports"), ports);
-        let destination: Option<Vec<IpNet>> = self.each(raw.destination.as_ref(), &place.key("destination"), network);
+        let destination: Option<Vec<IpNet>> = self.each(raw.destination.as_ref(), &place.key("destination"), |text| network(text));
         Some(Matcher {
             sni: sni?,
             alpn: alpn?,
@@ -189,7 +189,7 @@ impl Resolver<'_, '_> {
 }
 
 /// `10.0.0.0/8`, or an address.
-pub(super) fn network(text: &String) -> Result<IpNet, String> {
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
     parse_network(text).map_err(|error| error.to_string())
 }
 

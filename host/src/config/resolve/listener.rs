@@ -181,7 +181,7 @@ impl Resolver<'_, '_> {
             let (message, help) = ("nobody's header is read", "add `proxy_protocol: accept`, or `require`");
             self.diagnostics.error_with_help(place.span, &place.path, message, help);
         }
-        self.each(Some(networks), &place, network)
+        self.each(Some(networks), &place, |text| network(text))
     }
 
     /// What `cluster:` or `weighted_clusters:` says.
