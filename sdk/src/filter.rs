@@ -152,7 +152,8 @@ pub trait HttpFilter: Sized + 'static {
     }
 
     /// Whether this configuration looks at the ends of streams ([`on_log`](HttpFilter::on_log)); as
-    /// [`wants_response`](HttpFilter::wants_response). Default: yes.
+    /// [`wants_response`](HttpFilter::wants_response). Of a module that is a filter of connections as well, this is about their ends, too.
+    /// Default: yes.
     fn wants_log(&self) -> bool {
         true
     }

@@ -30,8 +30,17 @@ enum Shown {
 }
 
 /// What says how a message is framed, and what belongs to one connection.
-const FRAMING: [&str; 6] =
-    ["connection", "content-length", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+const FRAMING: [&str; 9] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 impl Shown {
     fn of(list: &[String]) -> Result<Self, ConfigError> {
@@ -39,6 +48,9 @@ impl Shown {
             && all == "*"
         {
             return Ok(Self::All);
+        }
+        if let Some(at) = list.iter().position(|name| name == "*") {
+            return Err(ConfigError::at(format!("client_headers[{at}]"), "is all of them: it stands alone"));
         }
         names(list, "client_headers").map(Self::These)
     }

@@ -248,7 +248,8 @@ impl Mongo {
     /// Whether a request goes on.
     fn judge(&self, cx: &Connection, is_clear: bool) -> Result<Passage, Why<'_>> {
         let request = &cx.requests.content;
-        if !is_clear || !(self.rules.is_empty() || request.names_all_collections()) {
+        let is_judged = !self.rules.is_empty() || self.limits.is_enforcing();
+        if !is_clear || (is_judged && !request.names_all_collections()) {
             return Err(Why::Unclear);
         }
         let application = cx.application_name.bytes();

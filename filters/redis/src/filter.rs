@@ -106,7 +106,7 @@ impl TcpFilter for Redis {
         *client = match &self.pool {
             Some(pool) => {
                 connection.borrows_upstream()?;
-                fyke_sdk::tcp::limit_leases(pool.patience.0, pool.patience.1)?;
+                fyke_sdk::tcp::limit_leases(None, pool.patience.1)?;
                 Client::Linked(Box::new(Link::new(pool, &self.memory)))
             }
             None => Client::Plain(Box::new(Plain::new(&self.memory))),

@@ -30,8 +30,6 @@ pub struct Breakers {
     /// Those who do, the first that came first.
     queue: Mutex<BTreeMap<u64, Waiter>>,
     tickets: AtomicU64,
-    /// Connections that other workers are asked to give up, and have not yet.
-    owed: AtomicUsize,
     requests: Count,
     pending: Count,
     retries: Count,
@@ -64,6 +62,8 @@ impl Count {
 struct Waiter {
     since: Instant,
     worker: usize,
+    /// Another worker has given something up for it.
+    is_paid: bool,
 }
 
 /// What is left of each limit.
@@ -84,9 +84,9 @@ impl Breakers {
     #[must_use]
     pub fn new(limits: Thresholds) -> Self {
         let connections = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-        let (starving, queue, tickets, owed) = Default::default();
+        let (starving, queue, tickets) = Default::default();
         let (requests, pending, retries) = Default::default();
-        Self { limits, connections, starving, queue, tickets, owed, requests, pending, retries }
+        Self { limits, connections, starving, queue, tickets, requests, pending, retries }
     }
 
     /// The limits.
@@ -132,7 +132,7 @@ impl Breakers {
     #[must_use]
     pub fn starve(&self, worker: usize) -> Starving<'_> {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
-        self.queue().insert(ticket, Waiter { since: Instant::now(), worker });
+        self.queue().insert(ticket, Waiter { since: Instant::now(), worker, is_paid: false });
         self.starving.fetch_add(1, Ordering::Relaxed);
         Starving { breakers: self, ticket }
     }
@@ -141,30 +141,28 @@ impl Breakers {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the next connection is for somebody who is not on this worker: nobody waits there, or not for as long as the first of all, who has
-    /// waited for longer than `patience`.
+    /// Whether the next connection is for somebody who is not on this worker, and for whom nothing was given up yet: nobody waits here, or not for as
+    /// long as the first of all, who has waited for longer than `patience`.
     #[must_use]
     pub fn is_anothers_turn(&self, worker: usize, patience: Duration) -> bool {
         let queue = self.queue();
         let Some((_, first)) = queue.first_key_value() else { return false };
         first.worker != worker
+            && !first.is_paid
             && (first.since.elapsed() >= patience || queue.values().all(|waiter| waiter.worker != worker))
     }
 
-    /// Other workers are asked to give up one connection more.
-    pub fn owe(&self) {
-        self.owed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether they are asked for any.
+    /// Whether somebody waits on another worker than this one for whom nothing was given up yet.
     #[must_use]
-    pub fn is_owed(&self) -> bool {
-        self.owed.load(Ordering::Relaxed) > 0
+    pub fn owes(&self, worker: usize) -> bool {
+        self.is_starving() && self.queue().values().any(|waiter| waiter.worker != worker && !waiter.is_paid)
     }
 
-    /// One is given up. `false`: another worker was first.
-    pub fn pay(&self) -> bool {
-        self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| owed.checked_sub(1)).is_ok()
+    /// A worker gives something up for the first of them. `false`: there is none any more.
+    pub fn pay(&self, worker: usize) -> bool {
+        let mut queue = self.queue();
+        let first = queue.values_mut().find(|waiter| waiter.worker != worker && !waiter.is_paid);
+        first.is_some_and(|waiter| !std::mem::replace(&mut waiter.is_paid, true))
     }
 
     /// What is left.
@@ -213,13 +211,19 @@ pub struct Starving<'a> {
     ticket: u64,
 }
 
+impl Starving<'_> {
+    /// What was given up has come to somebody else, or has not come free yet.
+    pub fn asks_again(&self) {
+        if let Some(waiter) = self.breakers.queue().get_mut(&self.ticket) {
+            waiter.is_paid = false;
+        }
+    }
+}
+
 impl Drop for Starving<'_> {
     fn drop(&mut self) {
-        let Breakers { starving, owed, .. } = self.breakers;
         self.breakers.queue().remove(&self.ticket);
-        let left = starving.fetch_sub(1, Ordering::Relaxed).saturating_sub(1);
-        // What nobody waits for any more is not owed.
-        owed.fetch_min(left, Ordering::Relaxed);
+        self.breakers.starving.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -216,6 +216,20 @@ fn server_name(tls: &ClusterTls, address: SocketAddr, host: Option<&str>) -> io:
     }
 }
 
+/// Whether a handshake failed because the endpoint's certificate is for other names.
+#[must_use]
+pub fn is_of_another_name(error: &io::Error) -> bool {
+    use rustls::{CertificateError, Error};
+
+    let found = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
+    matches!(
+        found,
+        Some(Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+        ))
+    )
+}
+
 /// The host of an authority, without its port and without the brackets of IPv6.
 #[must_use]
 pub fn strip_port(authority: &str) -> &str {

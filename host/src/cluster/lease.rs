@@ -174,14 +174,19 @@ impl Lease {
         }
     }
 
-    /// The fields of an answer, or its trailers, have come: they may say that the endpoint is failing, and how busy it is.
-    pub fn reported(&self, fields: &HeaderMap) {
-        let (shared, status) = (&self.cluster.shared, &self.endpoint.shared.status);
-        if let Some(check) = status.gave_up.get()
+    /// The head of an answer has come: it may say that the endpoint is failing.
+    pub fn told(&self, fields: &HeaderMap) {
+        if let Some(check) = self.endpoint.shared.status.gave_up.get()
             && fields.contains_key(&IMMEDIATE_FAIL)
         {
             check.notify_one();
         }
+        self.reported(fields);
+    }
+
+    /// The fields of an answer, or its trailers, have come: they may say how busy the endpoint is.
+    pub fn reported(&self, fields: &HeaderMap) {
+        let (shared, status) = (&self.cluster.shared, &self.endpoint.shared.status);
         let (weights, told) = (&shared.settings.balancing.load_weights, shared.loads_wanted.load(Ordering::Relaxed));
         if weights.is_none() && !told {
             return;

@@ -219,6 +219,11 @@ impl LocalCluster {
     /// An endpoint could not be connected to.
     pub(super) fn not_connected(&self, endpoint: &LocalEndpoint, error: &ClusterError) {
         let failure = match error {
+            // Which name is asked for is the request's matter, not the endpoint's.
+            ClusterError::Tls { error, .. } if self.name(None).is_some() && connect::is_of_another_name(error) => {
+                self.metrics.connect_failures.inc();
+                return;
+            }
             ClusterError::ConnectTimeout { .. } => LocalOriginFailure::Timeout,
             ClusterError::Connect { .. } | ClusterError::Tls { .. } | ClusterError::Handshake { .. } => {
                 LocalOriginFailure::ConnectFailure
@@ -304,11 +309,12 @@ impl LocalCluster {
     ) -> Result<(Link, Ends), ClusterError> {
         let settings = &self.shared.settings;
         let own = settings.proxy_protocol.is_some();
-        let _opening = (!own && self.multiplexes(endpoint)).then(|| Opening::begin(endpoint));
+        let name = self.name(asks.host);
+        let _opening = (!own && self.multiplexes(endpoint)).then(|| Opening::begin(endpoint, name));
         let Some(mut open) = Open::begin(self, endpoint, (priority, permit)) else {
             return Err(self.overflow(priority, Limit::ConnectionsPerEndpoint, Duration::ZERO));
         };
-        open.name = self.name(asks.host).map(Into::into);
+        open.name = name.map(Into::into);
         let address = endpoint.address();
         let failed = |error| ClusterError::Handshake { address, error };
         let opened = connect::open(settings, endpoint.settings(), asks, open).await?;
@@ -324,6 +330,8 @@ impl LocalCluster {
                 let connection = Multiplexed::new(sender.clone(), settings, opened.ends.clone(), &opened.kept);
                 if !own && !endpoint.has_left() {
                     endpoint.share(Rc::clone(&connection));
+                    // It is for all who wait.
+                    self.freed.notify_waiters();
                 }
                 Link::Http2 { sender, connection }
             }
@@ -372,14 +380,18 @@ impl LocalCluster {
         }
         endpoint.keep(sender, ends, (served, open), self.sweeps.get());
         self.metrics.idle.shift(1);
-        if self.metrics.pending.own() > 0 {
-            self.freed.notify_one();
-        }
+        self.has_room();
     }
 
     /// A stream of a connection that many share has ended: whoever waits for a connection may use that one.
     pub(super) fn has_room(&self) {
-        if self.metrics.pending.own() > 0 {
+        if self.metrics.pending.own() == 0 {
+            return;
+        }
+        if self.name(None).is_some() {
+            // It is of use to some, and who they are is not known here.
+            self.freed.notify_waiters();
+        } else {
             self.freed.notify_one();
         }
     }

@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     rc::{Rc, Weak},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use hyper::client::conn::{http1, http2};
@@ -28,8 +29,8 @@ pub struct LocalEndpoint {
     active: Cell<u32>,
     idle: RefCell<VecDeque<Idle>>,
     multiplexed: RefCell<Vec<Rc<Multiplexed>>>,
-    /// An HTTP/2 connection is being opened: others wait for it instead of opening more.
-    opening: Cell<bool>,
+    /// HTTP/2 connections that are being opened, by what TLS asks for: others wait for them instead of opening more.
+    opening: RefCell<Vec<Option<Rc<str>>>>,
     opened: Notify,
     /// It is no endpoint of the cluster any more, or the cluster is not needed any more.
     left: Cell<bool>,
@@ -83,9 +84,15 @@ pub struct Multiplexed {
     /// Requests to this host alone.
     name: Option<Rc<str>>,
     aged: Cell<bool>,
-    /// Another worker waits for its permit.
-    gives_way: Cell<bool>,
+    /// Since when it takes no more streams, because another worker waits for its permit.
+    gives_way: Cell<Option<Instant>>,
 }
+
+/// For how long a connection takes no more streams so that its permit may come free. Streams that last longer than that keep it, and then it is of use
+/// here still.
+const GIVES_WAY: Duration = Duration::from_millis(500);
+/// And how long it is left in peace after that.
+const IS_LEFT: Duration = Duration::from_secs(5);
 
 impl Multiplexed {
     /// One whose first stream is about to begin.
@@ -100,8 +107,12 @@ impl Multiplexed {
     /// Whether it has served as many requests, or for as long, as one connection may.
     fn is_worn(&self, pool: &Pool) -> bool {
         self.aged.get()
-            || self.gives_way.get()
+            || self.gives_way()
             || pool.requests_per_connection > 0 && self.served.get() >= pool.requests_per_connection
+    }
+
+    fn gives_way(&self) -> bool {
+        self.gives_way.get().is_some_and(|since| since.elapsed() < GIVES_WAY)
     }
 
     /// Whether another stream may begin on it: as far as we are concerned, and as far as the endpoint is.
@@ -136,7 +147,7 @@ impl LocalEndpoint {
             active: Cell::new(0),
             idle: RefCell::default(),
             multiplexed: RefCell::default(),
-            opening: Cell::new(false),
+            opening: RefCell::default(),
             opened: Notify::new(),
             left: Cell::new(false),
             openers: Cell::new(0),
@@ -248,10 +259,10 @@ impl LocalEndpoint {
         self.multiplexed.borrow_mut().push(connection);
     }
 
-    /// Whether somebody is opening an HTTP/2 connection.
+    /// Whether somebody is opening an HTTP/2 connection that serves this name.
     #[must_use]
-    pub fn is_opening(&self) -> bool {
-        self.opening.get()
+    pub fn is_opening(&self, name: Option<&str>) -> bool {
+        self.opening.borrow().iter().any(|opening| serves(opening.as_deref(), name))
     }
 
     /// Waits until that has ended.
@@ -262,14 +273,18 @@ impl LocalEndpoint {
     /// Closes one connection that nobody uses, and that has a permit of this priority. Returns whether there was one.
     pub fn close_one_idle(&self, priority: Priority, gauge: &Gauge) -> bool {
         let mut idle = self.idle.borrow_mut();
-        let oldest = idle.iter().position(|idle| idle.open.upgrade().is_some_and(|open| open.priority == priority));
+        let held =
+            |idle: &Idle| !idle.sender.is_closed() && idle.open.upgrade().is_some_and(|open| open.priority == priority);
+        let oldest = idle.iter().position(held);
         if let Some(oldest) = oldest {
             idle.remove(oldest);
             gauge.sub(1);
             return true;
         }
         let mut connections = self.multiplexed.borrow_mut();
-        let unused = |connection: &Rc<Multiplexed>| connection.streams.get() == 0 && connection.priority == priority;
+        let unused = |connection: &Rc<Multiplexed>| {
+            connection.streams.get() == 0 && connection.priority == priority && !connection.sender.is_closed()
+        };
         let unused = connections.iter().position(unused);
         if let Some(unused) = unused {
             connections.swap_remove(unused);
@@ -280,21 +295,36 @@ impl LocalEndpoint {
     /// Whether [`LocalEndpoint::close_one_idle`] would find one.
     #[must_use]
     pub fn has_idle(&self, priority: Priority) -> bool {
-        let held = |idle: &Idle| idle.open.upgrade().is_some_and(|open| open.priority == priority);
-        let unused = |connection: &Rc<Multiplexed>| connection.streams.get() == 0 && connection.priority == priority;
+        let held =
+            |idle: &Idle| !idle.sender.is_closed() && idle.open.upgrade().is_some_and(|open| open.priority == priority);
+        let unused = |connection: &Rc<Multiplexed>| {
+            connection.streams.get() == 0 && connection.priority == priority && !connection.sender.is_closed()
+        };
         self.idle.borrow().iter().any(held) || self.multiplexed.borrow().iter().any(unused)
     }
 
     /// Has a connection that many share take no more streams, so that its permit comes free. Returns whether there is one.
     pub fn gives_way(&self, priority: Priority) -> bool {
         let connections = self.multiplexed.borrow();
-        let found = connections.iter().find(|one| one.priority == priority && !one.gives_way.get());
-        found.is_some_and(|one| !one.gives_way.replace(true))
+        let rested = |one: &Multiplexed| one.gives_way.get().is_none_or(|since| since.elapsed() >= GIVES_WAY + IS_LEFT);
+        let fit = connections.iter().filter(|one| one.priority == priority && !one.sender.is_closed() && rested(one));
+        // The one that will be free soonest, as far as one can tell.
+        let found = fit.min_by_key(|one| one.streams.get());
+        if let Some(found) = found {
+            found.gives_way.set(Some(Instant::now()));
+        }
+        found.is_some()
+    }
+
+    /// Whether one does so now.
+    #[must_use]
+    pub fn is_giving_way(&self, priority: Priority) -> bool {
+        self.multiplexed.borrow().iter().any(|one| one.priority == priority && one.gives_way())
     }
 
     /// A stream of a connection has ended: if that was the last one, and another worker waits for the permit, it is closed.
     pub fn let_go(&self, connection: &Rc<Multiplexed>) {
-        if connection.gives_way.get() && connection.streams.get() == 0 {
+        if connection.gives_way() && connection.streams.get() == 0 {
             self.multiplexed.borrow_mut().retain(|one| !Rc::ptr_eq(one, connection));
         }
     }
@@ -352,19 +382,24 @@ impl Drop for Room {
 }
 
 /// An HTTP/2 connection is being opened.
-pub struct Opening<'a>(&'a LocalEndpoint);
+pub struct Opening<'a>(&'a LocalEndpoint, Option<Rc<str>>);
 
 impl<'a> Opening<'a> {
     /// From now until it is dropped.
-    pub fn begin(endpoint: &'a LocalEndpoint) -> Self {
-        endpoint.opening.set(true);
-        Self(endpoint)
+    pub fn begin(endpoint: &'a LocalEndpoint, name: Option<&str>) -> Self {
+        let name: Option<Rc<str>> = name.map(Into::into);
+        endpoint.opening.borrow_mut().push(name.clone());
+        Self(endpoint, name)
     }
 }
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
-        self.0.opening.set(false);
+        let mut opening = self.0.opening.borrow_mut();
+        if let Some(own) = opening.iter().position(|other| *other == self.1) {
+            opening.swap_remove(own);
+        }
+        drop(opening);
         self.0.opened.notify_waiters();
     }
 }

@@ -17,7 +17,7 @@ impl LocalCluster {
         // What a connection is for must not matter: neither whose it is, nor which name TLS asks for.
         let anonymous = settings.proxy_protocol.is_none()
             && settings.tls.as_ref().is_none_or(|tls| matches!(tls.sni, Sni::Name(_)));
-        if settings.protocol != ClusterProtocol::Http1 || !anonymous || endpoint.is_opening() {
+        if settings.protocol != ClusterProtocol::Http1 || !anonymous || endpoint.is_opening(None) {
             return;
         }
         let busy = f64::from(endpoint.active());
@@ -31,7 +31,7 @@ impl LocalCluster {
         let Some(open) = Open::begin(self, endpoint, (Priority::Default, permit)) else { return };
         let (cluster, endpoint) = (Rc::clone(self), Rc::clone(endpoint));
         tokio::task::spawn_local(async move {
-            let _opening = Opening::begin(&endpoint);
+            let _opening = Opening::begin(&endpoint, None);
             let settings = &cluster.shared.settings;
             let opening = connect::open(settings, endpoint.settings(), Asks::default(), open);
             let Ok(Ok(opened)) = tokio::time::timeout(settings.connect_timeout, opening).await else { return };

@@ -205,6 +205,24 @@ async fn a_connection_of_many_streams_gives_way_to_another_worker_in_time() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_streams_last_serves_its_own_worker_again() {
+    on_a_worker(async {
+        let (server, [busy, other]) = two_workers("http2").await;
+        let stream = lease(&busy, &server, Priority::Default).await.unwrap();
+        let elsewhere = wait(&other, &server, Priority::Default).await;
+        tokio::time::advance(Duration::from_millis(60)).await;
+        settled().await;
+        busy.give_way();
+        let here = wait(&busy, &server, Priority::Default).await;
+        // The stream goes on, so nobody elsewhere is helped: those who are here need not wait for its end.
+        assert!(here.await.unwrap().unwrap().is_reused());
+        assert!(!elsewhere.is_finished());
+        drop(stream);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn who_waits_for_a_permit_of_one_priority_closes_no_idle_connection_of_the_other() {
     on_a_worker(async {

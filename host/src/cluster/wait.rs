@@ -4,11 +4,10 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     sync::OwnedSemaphorePermit,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
-    breakers::Breakers,
     choice::Priority,
     connect::Ends,
     error::{ClusterError, Limit},
@@ -38,16 +37,6 @@ impl Drop for Pending<'_> {
 /// Who waits on another worker comes first when it has waited for so long: a connection that changes hands costs a handshake, so it does not
 /// for less.
 const PATIENCE: Duration = Duration::from_millis(50);
-
-/// What other workers were asked to give up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Nobody,
-    /// What they do not use.
-    ForIdle,
-    /// And what many share.
-    ForAny,
-}
 
 /// What came first.
 pub(super) enum Waited {
@@ -85,7 +74,7 @@ impl LocalCluster {
         let settings = &self.shared.settings;
         let shared = async {
             // One that says whose it is serves nobody else.
-            while settings.proxy_protocol.is_none() && self.multiplexes(endpoint) && endpoint.is_opening() {
+            while settings.proxy_protocol.is_none() && self.multiplexes(endpoint) && endpoint.is_opening(name) {
                 endpoint.opened().await;
                 let found = endpoint.pooled(&settings.pool, &self.metrics.idle, name);
                 if found.is_some() {
@@ -110,28 +99,29 @@ impl LocalCluster {
             return Err(self.overflow(priority, Limit::Pending, Duration::ZERO));
         };
         let _pending = Pending::begin(&self.metrics.pending);
-        let _starving = breakers.starve(self.worker);
+        let starving = breakers.starve(self.worker);
         let (acquire, patience) = (breakers.permit(), sleep(PATIENCE));
         tokio::pin!(acquire, patience);
-        let mut asked = Asked::Nobody;
+        let mut has_asked = false;
         loop {
             let pool = &self.shared.settings.pool;
             if !fresh && let Some((link, ends)) = endpoint.pooled(pool, &self.metrics.idle, name) {
                 return Ok(Waited::Connection(link, ends));
             }
             // An idle connection to another endpoint is worth less than this request, here and on other workers.
-            if !self.close_one_idle(priority) && asked == Asked::Nobody {
-                asked = Asked::ForIdle;
-                self.ask_others(breakers);
+            if !self.close_one_idle(priority) && !std::mem::replace(&mut has_asked, true) {
+                self.shared.hungry.notify_waiters();
             }
             tokio::select! {
                 // With a permit there is no need to close another one.
                 biased;
                 permit = &mut acquire => return Ok(Waited::Permit(permit)),
                 () = self.freed.notified() => {}
-                () = &mut patience, if asked != Asked::ForAny => {
-                    asked = Asked::ForAny;
-                    self.ask_others(breakers);
+                () = &mut patience => {
+                    // Others may have had nothing to give up then, or a connection here has room again.
+                    patience.as_mut().reset(Instant::now() + PATIENCE);
+                    starving.asks_again();
+                    self.shared.hungry.notify_waiters();
                 }
             }
         }
@@ -147,11 +137,14 @@ impl LocalCluster {
             return Err(self.overflow(priority, Limit::Pending, Duration::ZERO));
         };
         let _pending = Pending::begin(&self.metrics.pending);
-        let breakers = self.breakers(priority);
-        if breakers.connections.available_permits() == 0 {
-            self.ask_others(breakers);
+        let granted = self.granted(priority);
+        tokio::pin!(granted);
+        // Once it waits in line, others are told.
+        if let std::task::Poll::Ready(permit) = futures_util::poll!(&mut granted) {
+            return Ok(permit);
         }
-        Ok(self.granted(priority).await)
+        self.shared.hungry.notify_waiters();
+        Ok(granted.await)
     }
 
     /// The same for whoever opens connections for those who wait, and counts as none of them.
@@ -162,30 +155,27 @@ impl LocalCluster {
         breakers.permit().await
     }
 
-    /// Has another worker give something up for one that waits here.
-    fn ask_others(&self, breakers: &Breakers) {
-        breakers.owe();
-        self.shared.hungry.notify_waiters();
-    }
-
     /// Gives up what others wait for: a connection that nobody uses; or, where they have waited long enough, one that takes no more
     /// streams from now on. What is lent is not given up so soon, because its handshakes are dear ([`LocalCluster::sweep`]).
     pub fn give_way(&self) {
         for priority in [Priority::Default, Priority::High] {
             let Some(breakers) = self.shared.breakers_in_use(priority) else { continue };
             let view = self.view.borrow();
-            let idle = || view.in_use().find(|endpoint| endpoint.has_idle(priority));
-            while breakers.is_owed()
-                && let Some(endpoint) = idle()
+            while breakers.owes(self.worker)
+                && let Some(endpoint) = view.in_use().find(|endpoint| endpoint.has_idle(priority))
             {
-                if !breakers.pay() {
+                if !breakers.pay(self.worker) {
                     break;
                 }
                 endpoint.close_one_idle(priority, &self.metrics.idle);
             }
-            let is_late = breakers.is_owed() && breakers.is_anothers_turn(self.worker, PATIENCE);
-            if is_late && view.in_use().any(|endpoint| endpoint.gives_way(priority)) {
-                breakers.pay();
+            let is_late = breakers.owes(self.worker) && breakers.is_anothers_turn(self.worker, PATIENCE);
+            // One at a time: more would keep requests here from what they need, and help nobody sooner.
+            if is_late
+                && !view.in_use().any(|endpoint| endpoint.is_giving_way(priority))
+                && view.in_use().any(|endpoint| endpoint.gives_way(priority))
+            {
+                breakers.pay(self.worker);
             }
         }
     }
@@ -193,7 +183,8 @@ impl LocalCluster {
     /// Whether a connection that comes free is to be closed, so that somebody on another worker can open one: those who wait here come first
     /// only if nobody else has waited for much longer.
     pub(super) fn is_wanted_elsewhere(&self, priority: Priority) -> bool {
-        self.shared.is_starving(priority) && self.breakers(priority).is_anothers_turn(self.worker, PATIENCE)
+        let breakers = self.breakers(priority);
+        breakers.is_starving() && breakers.is_anothers_turn(self.worker, PATIENCE) && breakers.pay(self.worker)
     }
 
     /// Closes a connection that nobody uses and that has a permit of this priority: no other one would be of use. Returns whether there

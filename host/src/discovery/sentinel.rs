@@ -1,7 +1,7 @@
 //! Redis Sentinel: the primary of a name, whoever that is now.
 //!
-//! Sentinels agree on who the primary is, so one of them is asked: the one that answered last, and the others where it does not. A
-//! sentinel that knows no such name is no answer.
+//! One of them is asked: the one that answered last, and the others where it does not, knows no such name, or names somebody who says of itself that it is a
+//! replica, as one does that a partition has kept from the news. Connections to sentinels have no TLS.
 
 use std::{
     io,
@@ -84,8 +84,23 @@ impl Sentinel {
             format!("the primary is {address:?}, which is no IP address (`resolve-hostnames` and `announce-hostnames`)")
         })?;
         let port = port.parse::<u16>().ok().filter(|port| *port > 0);
-        Ok(SocketAddr::new(ip, port.ok_or("the primary has no port")?))
+        let primary = SocketAddr::new(ip, port.ok_or("the primary has no port")?);
+        if timeout(TIMEOUT / 2, is_replica(primary)).await.unwrap_or(false) {
+            return Err(format!("{primary} is a replica"));
+        }
+        Ok(primary)
     }
+}
+
+/// Whether a server says that it is none. Who wants TLS or a login first, or cannot be reached, says nothing.
+async fn is_replica(server: SocketAddr) -> bool {
+    let asked = async {
+        let mut stream = BufReader::new(TcpStream::connect(server).await.map_err(|error| error.to_string())?);
+        stream.write_all(b"*1\r\n$4\r\nROLE\r\n").await.map_err(|error| error.to_string())?;
+        line(&mut stream).await?;
+        bulk(&mut stream).await
+    };
+    asked.await.is_ok_and(|role| role == "slave")
 }
 
 /// The first word of an answer, which is Redis' word for what is wrong.

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use super::stream::Stream;
 use crate::{
     cluster::{Choice, choice::Priority, lease::Lease, local::LocalCluster},
+    config::resolved::ClusterProtocol,
     upstream::{
         Outgoing, RetryPolicy, UpstreamError,
         dispatch::Answered,
@@ -64,7 +65,9 @@ pub(super) fn of(stream: &Stream, fields: &HeaderMap) -> Option<Policy> {
             Some(header) => fields.get(header)?.to_str().ok()?,
             None => mirror.cluster.as_deref()?,
         };
-        Some(Mirror { cluster: clusters.get(name)?, keep_host: mirror.keep_host })
+        // A header may name any cluster, and those of TCP take no requests.
+        let cluster = clusters.get(name).filter(|one| one.shared.settings.protocol != ClusterProtocol::Tcp)?;
+        Some(Mirror { cluster, keep_host: mirror.keep_host })
     });
     let mirrors: Vec<_> = mirrors.collect();
     let retry = selection.retry();

@@ -225,6 +225,11 @@ fn decide(stream: &Stream, brought: &[Rc<LocalCluster>]) -> Result<Decision, Und
     let Some(cluster) = env.clusters.get(name).or_else(|| brought.cloned()).filter(is_ready) else {
         return Err(Undecided::Failed(UpstreamError::UnknownCluster { cluster: name.to_owned() }));
     };
+    // A header may name any; those that a route names were looked at when it was defined.
+    let is_tcp = cluster.shared.settings.protocol == crate::config::resolved::ClusterProtocol::Tcp;
+    if is_tcp && exchange.selection.as_ref().is_none_or(|selection| selection.route.action.connect.is_none()) {
+        return Err(Undecided::Failed(UpstreamError::UnknownCluster { cluster: name.to_owned() }));
+    }
     exchange.routed_to = Some(Rc::clone(&cluster));
     // Envoy's default for a route without a timeout; a listener with a fixed cluster gets the same.
     let timeout = Some(Duration::from_secs(15));

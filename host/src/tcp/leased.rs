@@ -32,7 +32,6 @@ use crate::{
     listener::io::Io,
     transport::{both::Cut, way::Step},
     wasm::{
-        exchange::Direction,
         foreign,
         leasing::{self, Leasing, Phase, Wanted},
     },
@@ -240,22 +239,30 @@ impl Mover<'_> {
             self.patience.rest(cx);
             return false;
         };
+        let changed = self
+            .session
+            .exchange
+            .borrow_mut()
+            .leasing
+            .as_mut()
+            .and_then(|leasing| std::mem::take(&mut leasing.changed).then_some(leasing.limits));
+        if let Some(limits) = changed {
+            self.patience.begin(limits, lent.is_checked().0);
+        }
         let (received, sent) = io.activity.bytes();
         let moved = received.wrapping_add(sent).wrapping_add(self.far.moved());
         let look = || {
             let mut exchange = self.session.exchange.borrow_mut();
-            let unread = !both.down.is_clear() || exchange.buffered(Direction::Response) > 0;
-            let unsent = !both.up.is_clear() || exchange.buffered(Direction::Request) > 0;
+            // What the filter itself holds waits for the endpoint.
+            let unread = !both.down.is_clear() || !exchange.response.outlet.body.is_empty();
+            let unsent = !both.up.is_clear() || !exchange.request.outlet.body.is_empty();
             let client = unread || (!unsent && exchange.expects_request());
             let limits = exchange.leasing.as_ref().map(|leasing| leasing.limits).unwrap_or_default();
             (if client { Awaited::Client } else { Awaited::Endpoint }, limits, lent.is_checked().1)
         };
         let Some(awaited) = self.patience.is_over(cx, moved, look) else { return false };
         tracing::debug!(address = ?lent.address(), ?awaited, "a borrowed connection is taken back: nothing moves");
-        if awaited == Awaited::Endpoint {
-            lent.broke();
-        }
-        self.session.runtime.metrics.idle_timeouts.inc();
+        // Whether the endpoint owes an answer only the filter knows: it is not held against it.
         self.lose(both, PeerKind::Local);
         true
     }

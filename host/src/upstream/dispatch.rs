@@ -180,7 +180,7 @@ fn send(
 
 fn answered(response: Response<Incoming>, lease: Lease) -> Answered {
     lease.answered(response.status(), || outcome::of_answer(response.status(), response.headers()));
-    lease.reported(response.headers());
+    lease.told(response.headers());
     Answered { response, lease }
 }
 

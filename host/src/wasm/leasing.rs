@@ -88,6 +88,8 @@ pub struct Leasing {
     pub next: Option<Box<Wanted>>,
     /// For what is lent.
     pub limits: Limits,
+    /// They are others than when it was lent.
+    pub changed: bool,
     tokens: u32,
 }
 
@@ -123,8 +125,8 @@ impl Exchange {
             Some(leasing) if leasing.by != index => None,
             Some(_) => Some(Status::Ok),
             None => {
-                let (phase, next, limits) = Default::default();
-                self.leasing = Some(Box::new(Leasing { by: index, phase, next, limits, tokens: 0 }));
+                let (phase, next, limits, changed) = Default::default();
+                self.leasing = Some(Box::new(Leasing { by: index, phase, next, limits, changed, tokens: 0 }));
                 Some(Status::Ok)
             }
         }
@@ -140,6 +142,8 @@ impl Exchange {
         let (endpoint, client) = (limit()?, limit()?);
         let leasing = self.leasing.as_mut().filter(|leasing| leasing.by == index && args.0.is_empty())?;
         leasing.limits = Limits { client, endpoint };
+        leasing.changed = true;
+        self.wake();
         Some(Status::Ok)
     }
 

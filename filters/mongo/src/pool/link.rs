@@ -361,7 +361,11 @@ impl Mongo {
             Breakage::TimedOut => "timeout",
             Breakage::Closed => "lost",
         });
-        if let Stage::Lent(server) = std::mem::take(&mut link.stage) {
+        // A client that stopped, in its request or in reading the reply, says nothing of the server.
+        let is_clients = breakage == Breakage::TimedOut && (link.is_incomplete || link.is_begun);
+        if let Stage::Lent(server) = std::mem::take(&mut link.stage)
+            && !is_clients
+        {
             pool.directory(link.to).borrow_mut().doubt(&server);
         }
         cx.replies = Frames::default();

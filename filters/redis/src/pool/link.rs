@@ -4,6 +4,8 @@ mod answers;
 mod lost;
 mod replies;
 
+use std::time::Duration;
+
 use fyke_sdk::tcp::{self, show_again};
 use fyke_sdk::{Data, LeaseRefused, LeaseToken, Leased, Result, Side, TcpFlow, time};
 
@@ -26,6 +28,10 @@ pub struct Link {
     dialogue: Dialogue,
     replies: Replies,
     share: Share,
+    /// How long a server may say nothing, and how long a client may hold what is lent to it.
+    patience: (Option<Duration>, Option<Duration>),
+    /// How long what is lent may be silent as it stands.
+    limit: Option<Duration>,
     /// A command is on its way, and not all of it is here.
     sends: bool,
 }
@@ -58,6 +64,8 @@ impl Link {
             dialogue: Dialogue::default(),
             replies: Replies::default(),
             share: memory.share(),
+            patience: pool.patience,
+            limit: None,
             sends: false,
         }
     }
@@ -77,7 +85,7 @@ impl Link {
         let mut gone = 0;
         self.queue.rest();
         if !self.queue.finish(redis, data, &mut gone)? {
-            return self.wait(pool, data);
+            return self.wait(data);
         }
         self.queue.scan(redis, pool.batch(redis), data, gone);
         match self.answer(redis, pool, data, gone)? {
@@ -98,20 +106,29 @@ impl Link {
             data.write(Side::Downstream, errors::error(&format!("ERR Protocol error: {bad}")))?;
             return Ok(TcpFlow::Close);
         }
-        self.wait(pool, data)
+        self.wait(data)
     }
 
     /// What is here waits for more, or for its turn.
-    fn wait(&mut self, pool: &Pool, data: &Data) -> Result<TcpFlow> {
-        self.watch(pool)?;
+    fn wait(&mut self, data: &Data) -> Result<TcpFlow> {
+        self.watch()?;
         if self.queue.has_enough() { later(Side::Downstream, data) } else { Ok(TcpFlow::NeedMore) }
     }
 
-    /// In the middle of a command nobody else can go on: what counts then is how long the client may stop.
-    fn watch(&mut self, pool: &Pool) -> Result<()> {
-        let sends = matches!(self.lease, Lease::Held(_)) && self.queue.is_sending();
-        if std::mem::replace(&mut self.sends, sends) != sends {
-            tcp::limit_leases(if sends { pool.patience.1 } else { pool.patience.0 }, pool.patience.1)?;
+    /// Tells the host for how long nothing may move: in the middle of a command nobody but the client can go on, the server owes an answer to what was said,
+    /// and where nothing was said (in a transaction, to a subscriber) nobody owes anything.
+    fn watch(&mut self) -> Result<()> {
+        if !matches!(self.lease, Lease::Held(_)) {
+            return Ok(());
+        }
+        self.sends = self.queue.is_sending();
+        let limit = match (self.sends, self.dialogue.is_empty()) {
+            (true, _) => self.patience.1,
+            (false, false) => self.patience.0,
+            (false, true) => None,
+        };
+        if std::mem::replace(&mut self.limit, limit) != limit {
+            tcp::limit_leases(limit, self.patience.1)?;
         }
         Ok(())
     }

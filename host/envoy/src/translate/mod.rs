@@ -151,8 +151,15 @@ impl Translator {
         let resources = runtime.settle(&resources);
         for key in runtime.unnamed() {
             let place = Place::resource(ResourceKind::Bootstrap, "").key("layered_runtime");
+            // Envoy reads these itself, and they limit or switch something.
+            let effective = ["overload.", "envoy.resource_limits.", "ratelimit."];
+            let severity = if effective.iter().any(|prefix| key.starts_with(prefix)) {
+                Severity::Refused
+            } else {
+                Severity::Ignored
+            };
             let reason = format!("{key}: no field of these resources names it, and nothing else reads it here");
-            report(&findings, &place, Severity::Ignored, reason);
+            report(&findings, &place, severity, reason);
         }
         let context = self.context(&resources, &findings);
         let config = context.whole(Some(&rest));

@@ -166,6 +166,9 @@ fn upstream_tls(context: &Context<'_>, reader: &Reader<'_>, auto_sni: bool) -> V
             tls.set_some("crl", crl);
             tls.set_filled("subject_alternative_names", names(&validation));
             trust(&validation);
+            if !validation.has("trusted_ca") && !validation.has("system_root_certs") {
+                unverified(context, &validation);
+            }
         } else {
             unverified(context, common);
         }

@@ -57,6 +57,9 @@ pub struct TlsFiles {
 pub async fn token(path: &Path) -> Result<HeaderValue, ClientError> {
     let failed = |error: &dyn std::fmt::Display| ClientError::Token(format!("{}: {error}", path.display()));
     let text = files::read(path, FILE).await.map_err(|error| failed(&error))?;
+    if text.trim().is_empty() {
+        return Err(failed(&"is empty"));
+    }
     let mut value = HeaderValue::from_str(&format!("Bearer {}", text.trim()))
         .map_err(|_| failed(&"has characters that no header may have"))?;
     value.set_sensitive(true);

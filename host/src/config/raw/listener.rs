@@ -25,8 +25,8 @@ pub struct Listener {
     pub proxy_protocol: ProxyProtocol,
     /// Networks, such as `10.0.0.0/8`, of the proxies whose PROXY protocol headers are believed. From elsewhere `accept` takes what comes
     /// for the client's own words, and `require` closes the connection. Default: everybody's are.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub proxy_protocol_from: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol_from: Option<Vec<String>>,
     /// Whether the address that clients meant is asked of the kernel, which has redirected them here. Default `ignore`.
     #[serde(default, skip_serializing_if = "OriginalDestination::is_ignored")]
     pub original_destination: OriginalDestination,

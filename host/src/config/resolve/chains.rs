@@ -148,7 +148,8 @@ impl Resolver<'_, '_> {
         });
         let source = self.each(raw.source.as_ref(), &place.key("source"), |text| network(text));
         let source_ports = self.each(raw.source_ports.as_ref(), &place.key("source_ports"), ports);
-        let destination: Option<Vec<IpNet>> = self.each(raw.destination.as_ref(), &place.key("destination"), |text| network(text));
+        let destination: Option<Vec<IpNet>> =
+            self.each(raw.destination.as_ref(), &place.key("destination"), |text| network(text));
         Some(Matcher {
             sni: sni?,
             alpn: alpn?,

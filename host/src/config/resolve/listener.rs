@@ -175,8 +175,12 @@ impl Resolver<'_, '_> {
 
     /// What `proxy_protocol_from:` says.
     fn trusted(&mut self, raw: &raw::Listener, place: &Place<'_>) -> Option<Vec<IpNet>> {
-        let networks = &raw.proxy_protocol_from;
+        let Some(networks) = &raw.proxy_protocol_from else { return Some(Vec::new()) };
         let place = place.key("proxy_protocol_from");
+        if networks.is_empty() {
+            let help = "leave it out where everybody's headers are to be believed";
+            self.diagnostics.error_with_help(place.span, &place.path, "nobody's header would be believed", help);
+        }
         if matches!(raw.proxy_protocol, raw::ProxyProtocol::Off) && !networks.is_empty() {
             let (message, help) = ("nobody's header is read", "add `proxy_protocol: accept`, or `require`");
             self.diagnostics.error_with_help(place.span, &place.path, message, help);

@@ -42,6 +42,7 @@ fn whose_proxy_header_is_believed_has_to_make_sense() {
     };
     let (message, help) = problem(&trusted("off", "10.0.0.0/8"));
     assert!(message.contains("nobody's header is read") && help.contains("accept"), "{message} {help}");
+    assert!(problem(&trusted("accept", "")).0.contains("nobody's header would be believed"));
     let messages = problems(&trusted("accept", "10.0.0.0/8, here"));
     assert!(messages.len() == 1 && messages[0].contains("neither a network"), "{messages:?}");
     assert!(yaml(&trusted("require", "10.0.0.0/8, '2001:db8::1'")).is_ok());

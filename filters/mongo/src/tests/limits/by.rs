@@ -187,3 +187,13 @@ fn a_bulk_write_counts_where_its_limit_is_about_one_of_its_namespaces() {
     assert!(!passes(&host, client, &bulk(3, &["shop.items"])));
     assert_eq!((outcome("items", "ok"), outcome("items", "over")), (1, 1));
 }
+
+#[test]
+fn more_namespaces_than_are_looked_at_are_refused_where_a_limit_counts() {
+    let host = one(&json!({ "name": "items", "match": { "collections": ["items"] }, "limit": "100/h" }));
+    let (client, _) = host.connect();
+    let namespaces: Vec<_> = (0..17).map(|number| doc! { "ns": format!("shop.decoy{number}") }).collect();
+    let bulk = doc! { "bulkWrite": 1, "ops": [{ "insert": 0 }], "nsInfo": namespaces, "$db": "admin" };
+    assert!(!passes(&host, client, &command(1, &bulk)));
+    assert_eq!(told(&host, client).get_i32("code").unwrap(), 9);
+}

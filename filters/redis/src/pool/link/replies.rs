@@ -50,6 +50,7 @@ impl Link {
             // Somebody may have waited for this to be said.
             show_again(Side::Downstream)?;
         }
+        self.watch()?;
         if has_more && !over { later(Side::Upstream, data) } else { Ok(TcpFlow::NeedMore) }
     }
 }

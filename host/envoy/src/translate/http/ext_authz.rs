@@ -118,6 +118,8 @@ fn service(context: &Context<'_>, reader: &Reader<'_>) -> Option<(String, (&'sta
         "client_headers",
         match shown {
             None => vec!["*".to_owned()],
+            // Nothing named is nothing kept back.
+            Some(list) if !list.has("patterns") => vec!["*".to_owned()],
             Some(list) => {
                 let mut shown = names(&list);
                 // Envoy adds these to whatever is named.

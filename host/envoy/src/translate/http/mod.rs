@@ -164,6 +164,9 @@ fn outer(context: &Context<'_>, reader: &Reader<'_>, planned: &mut Vec<Planned>)
 /// Envoy's `stream_idle_timeout`, where none is written.
 const STREAM_IDLE: std::time::Duration = std::time::Duration::from_secs(300);
 
+/// What stands for no limit where there has to be one.
+const UNLIMITED: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
 /// `builtin:request-id`
 fn identity(reader: &Reader<'_>) -> Option<Value> {
     let generates = reader.boolean("generate_request_id").unwrap_or(true);
@@ -179,7 +182,11 @@ fn identity(reader: &Reader<'_>) -> Option<Value> {
         }
         config.leave();
     }
-    let keeps_list = reader.flag("skip_xff_append");
+    if edge {
+        reader.only("skip_xff_append", false, "the client's address is appended to x-forwarded-for");
+    } else {
+        reader.flag("skip_xff_append");
+    }
     if edge && hops == 0 {
         let reason = "what strangers say in x-forwarded-for is replaced, not appended to";
         reader.report_at("use_remote_address", Severity::Ignored, reason);
@@ -199,11 +206,11 @@ fn identity(reader: &Reader<'_>) -> Option<Value> {
         config.set("request_id", "replace");
     }
     // Whoever does not use the remote address does not tell it either.
-    if !edge || keeps_list {
+    if !edge {
         config.set("forwarded", "keep");
     }
     config.set_if("response", answers);
-    if hops > 0 && edge && !keeps_list {
+    if hops > 0 && edge {
         config.set("trusted_hops", hops);
     }
     let mut definition = Object::default();
@@ -217,6 +224,8 @@ fn identity(reader: &Reader<'_>) -> Option<Value> {
 fn idle(reader: &Reader<'_>, common: &Reader<'_>) -> Option<std::time::Duration> {
     let own = common.limit("idle_timeout")?;
     let of_streams = reader.duration("stream_idle_timeout").unwrap_or(STREAM_IDLE);
+    // None at all.
+    let of_streams = if of_streams.is_zero() { UNLIMITED } else { of_streams };
     if of_streams > own {
         let reason = format!(
             "{}: requests under way count as well, so it is as long as stream_idle_timeout",

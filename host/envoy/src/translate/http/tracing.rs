@@ -76,7 +76,9 @@ fn provider(context: &Context<'_>, provider: &Reader<'_>) -> bool {
             // The URI says the host and the path; where the service is, the cluster does.
             let cluster = uri.text_or_empty("cluster");
             let found = context.address_of(cluster, &uri.place().key("cluster"));
-            address = found.map(|found| if found.contains("://") { found } else { format!("http://{found}") });
+            address = found.map(|found| {
+                if found.contains("://") || found.starts_with("unix:") { found } else { format!("http://{found}") }
+            });
             let path = origin(text).and_then(|origin| text.get(origin.len()..)).unwrap_or_default();
             if !matches!(path, "" | "/" | "/v1/traces") {
                 uri.refuse_at("uri", "spans go to /v1/traces");

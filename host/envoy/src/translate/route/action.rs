@@ -71,8 +71,12 @@ fn target(context: &Context<'_>, action: &Reader<'_>, object: &mut Object) -> bo
             return true;
         }
     } else if let Some(header) = action.text("cluster_header") {
-        object.set("cluster_header", header.to_ascii_lowercase());
-        return true;
+        if header.starts_with(':') {
+            action.refuse_at("cluster_header", PSEUDO);
+        } else {
+            object.set("cluster_header", header.to_ascii_lowercase());
+            return true;
+        }
     } else if let Some(weighted) = action.message("weighted_clusters") {
         let clusters = self::weighted(context, &weighted);
         if !clusters.is_empty() {
@@ -105,6 +109,9 @@ fn target(context: &Context<'_>, action: &Reader<'_>, object: &mut Object) -> bo
     false
 }
 
+/// Of a header that names a cluster.
+pub(super) const PSEUDO: &str = "a cluster is named by a header of the request's own, not by a pseudo-header";
+
 fn weighted(context: &Context<'_>, reader: &Reader<'_>) -> Vec<Value> {
     let mut list = Vec::new();
     for cluster in reader.messages("clusters") {
@@ -112,6 +119,11 @@ fn weighted(context: &Context<'_>, reader: &Reader<'_>) -> Vec<Value> {
         match (cluster.text_or_empty("name"), cluster.text_or_empty("cluster_header")) {
             ("", "") => {
                 cluster.refuse_whole("names no cluster");
+                continue;
+            }
+            ("", header) if header.starts_with(':') => {
+                cluster.refuse_at("cluster_header", PSEUDO);
+                cluster.leave();
                 continue;
             }
             ("", header) => object.set("cluster_header", header.to_ascii_lowercase()),
