@@ -44,7 +44,11 @@ impl RateLimit {
             }
             _ => "in this process".to_owned(),
         };
-        let say = if applied.enforced { "" } else { ", as a shadow" };
+        let say = match (rule.lot(), applied.enforced) {
+            (Some(share), _) => format!(", with a say for {}% of the streams", (share * 1e8).round() / 1e6),
+            (None, true) => String::new(),
+            (None, false) => ", as a shadow".to_owned(),
+        };
         format!("{cost}, {place}{say}")
     }
 }

@@ -226,6 +226,11 @@ impl Rule {
         })
     }
 
+    /// The share of all streams for which it has a say, where that is drawn for each.
+    pub fn lot(&self) -> Option<f64> {
+        (self.parts.is_empty() && !self.shadow && self.rollout < 1.0).then_some(self.rollout)
+    }
+
     fn apply(
         &self,
         index: usize,

@@ -186,15 +186,29 @@ async fn who_has_waited_longest_comes_first_on_whichever_worker() {
     .await;
 }
 
+/// A worker whose only connection has a stream, and another one where somebody has waited for long enough for the connection to give way.
+struct Late {
+    server: Server,
+    busy: Rc<LocalCluster>,
+    other: Rc<LocalCluster>,
+    stream: Lease,
+    elsewhere: JoinHandle<Result<Lease, ClusterError>>,
+}
+
+async fn late() -> Late {
+    let (server, [busy, other]) = two_workers("http2").await;
+    let stream = lease(&busy, &server, Priority::Default).await.unwrap();
+    let elsewhere = wait(&other, &server, Priority::Default).await;
+    tokio::time::advance(Duration::from_millis(60)).await;
+    settled().await;
+    busy.give_way();
+    Late { server, busy, other, stream, elsewhere }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_of_many_streams_gives_way_to_another_worker_in_time() {
     on_a_worker(async {
-        let (server, [busy, other]) = two_workers("http2").await;
-        let stream = lease(&busy, &server, Priority::Default).await.unwrap();
-        let elsewhere = wait(&other, &server, Priority::Default).await;
-        tokio::time::advance(Duration::from_millis(60)).await;
-        settled().await;
-        busy.give_way();
+        let Late { server, busy, other, stream, elsewhere } = late().await;
         let next = wait(&busy, &server, Priority::Default).await;
         assert!(!elsewhere.is_finished(), "a stream is under way");
         drop(stream);
@@ -208,12 +222,7 @@ async fn a_connection_of_many_streams_gives_way_to_another_worker_in_time() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_whose_streams_last_serves_its_own_worker_again() {
     on_a_worker(async {
-        let (server, [busy, other]) = two_workers("http2").await;
-        let stream = lease(&busy, &server, Priority::Default).await.unwrap();
-        let elsewhere = wait(&other, &server, Priority::Default).await;
-        tokio::time::advance(Duration::from_millis(60)).await;
-        settled().await;
-        busy.give_way();
+        let Late { server, busy, stream, elsewhere, .. } = late().await;
         let here = wait(&busy, &server, Priority::Default).await;
         // The stream goes on, so nobody elsewhere is helped: those who are here need not wait for its end.
         assert!(here.await.unwrap().unwrap().is_reused());

@@ -66,7 +66,11 @@ async fn a_primary_is_followed_when_sentinels_choose_another_one() {
     let set = async |value: &str| ask(&mut proxy.connect().await, &["SET", "a", value]).await;
     assert_eq!(set("1").await, "+OK");
     assert_eq!(old.ask(&["GET", "a"]).await, "1");
-    assert_eq!(ask(&mut Conn::to(sentinel.address).await, &["SENTINEL", "FAILOVER", "main"]).await, "+OK");
+    eventually("a replica that the sentinel finds fit", async || {
+        let mut conn = Conn::to(sentinel.address).await;
+        (ask(&mut conn, &["SENTINEL", "FAILOVER", "main"]).await == "+OK").then_some(())
+    })
+    .await;
     eventually("the new primary", async || {
         // The old one says that it is a replica, once it is one.
         let said = set("2").await;

@@ -455,3 +455,14 @@ fn it_says_where_a_request_would_be_counted() {
     assert!(host.reply(stream).is_none() && World::with(|world| world.redis.is_empty()));
     host.finish(stream);
 }
+
+#[test]
+fn a_share_of_streams_is_explained_as_one() {
+    let host = Host::<RateLimit>::configure(r#"{"rules": [{"name": "r", "limit": "1/h", "rollout": "30%"}]}"#).unwrap();
+    let stream = host.open();
+    let headers = [(":method", "GET"), (":path", "/")];
+    host.stream(stream, |stream| stream.set_headers(fyke_sdk::abi::MapKind::RequestHeaders, &headers));
+    let lines = host.explain(stream);
+    assert!(lines[0].ends_with("with a say for 30% of the streams"), "{lines:?}");
+    host.finish(stream);
+}

@@ -71,10 +71,8 @@ fn target(context: &Context<'_>, action: &Reader<'_>, object: &mut Object) -> bo
             return true;
         }
     } else if let Some(header) = action.text("cluster_header") {
-        if header.starts_with(':') {
-            action.refuse_at("cluster_header", PSEUDO);
-        } else {
-            object.set("cluster_header", header.to_ascii_lowercase());
+        if let Some(header) = naming(action, header) {
+            object.set("cluster_header", header);
             return true;
         }
     } else if let Some(weighted) = action.message("weighted_clusters") {
@@ -109,8 +107,15 @@ fn target(context: &Context<'_>, action: &Reader<'_>, object: &mut Object) -> bo
     false
 }
 
-/// Of a header that names a cluster.
-pub(super) const PSEUDO: &str = "a cluster is named by a header of the request's own, not by a pseudo-header";
+/// A header that names a cluster. `None`, with a finding: it cannot.
+pub(super) fn naming(reader: &Reader<'_>, header: &str) -> Option<String> {
+    if header.starts_with(':') {
+        let reason = "a cluster is named by a header of the request's own, not by a pseudo-header";
+        reader.refuse_at("cluster_header", reason);
+        return None;
+    }
+    Some(header.to_ascii_lowercase())
+}
 
 fn weighted(context: &Context<'_>, reader: &Reader<'_>) -> Vec<Value> {
     let mut list = Vec::new();
@@ -121,12 +126,13 @@ fn weighted(context: &Context<'_>, reader: &Reader<'_>) -> Vec<Value> {
                 cluster.refuse_whole("names no cluster");
                 continue;
             }
-            ("", header) if header.starts_with(':') => {
-                cluster.refuse_at("cluster_header", PSEUDO);
-                cluster.leave();
-                continue;
+            ("", header) => {
+                let Some(header) = naming(&cluster, header) else {
+                    cluster.leave();
+                    continue;
+                };
+                object.set("cluster_header", header);
             }
-            ("", header) => object.set("cluster_header", header.to_ascii_lowercase()),
             (name, _) => {
                 if !context.routes_to(name, &cluster.place().key("name")) {
                     cluster.leave();

@@ -152,12 +152,13 @@ pub(super) fn mirrors(context: &Context<'_>, policies: Vec<Reader<'_>>) -> Vec<V
                 policy.refuse_whole("names no cluster");
                 continue;
             }
-            ("", header) if header.starts_with(':') => {
-                policy.refuse_at("cluster_header", super::action::PSEUDO);
-                policy.leave();
-                continue;
+            ("", header) => {
+                let Some(header) = super::action::naming(&policy, header) else {
+                    policy.leave();
+                    continue;
+                };
+                object.set("cluster_header", header);
             }
-            ("", header) => object.set("cluster_header", header.to_ascii_lowercase()),
             (cluster, _) => {
                 if !context.sends_requests(cluster, &policy.place().key("cluster")) {
                     policy.leave();
