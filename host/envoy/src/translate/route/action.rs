@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Surroundings, policy};
 use crate::{
+    place::Place,
     reader::Reader,
     translate::{common, context::Context, format, headers::Changes},
     units::{self, Object},
@@ -108,7 +109,7 @@ fn target(context: &Context<'_>, action: &Reader<'_>, object: &mut Object) -> bo
 }
 
 /// A header that names a cluster. `None`, with a finding: it cannot.
-pub(super) fn naming(reader: &Reader<'_>, header: &str) -> Option<String> {
+fn naming(reader: &Reader<'_>, header: &str) -> Option<String> {
     if header.starts_with(':') {
         let reason = "a cluster is named by a header of the request's own, not by a pseudo-header";
         reader.refuse_at("cluster_header", reason);
@@ -117,30 +118,36 @@ pub(super) fn naming(reader: &Reader<'_>, header: &str) -> Option<String> {
     Some(header.to_ascii_lowercase())
 }
 
+/// Sets where one of several destinations sends requests: a cluster named under `key` that is `known`, or the header that names it. `None`: it
+/// has neither, which is reported, and is left out.
+pub(super) fn destination<'a>(
+    reader: Reader<'a>,
+    key: &str,
+    known: impl FnOnce(&str, &Place) -> bool,
+    object: &mut Object,
+) -> Option<Reader<'a>> {
+    let found = match (reader.text_or_empty(key), reader.text_or_empty("cluster_header")) {
+        ("", "") => {
+            reader.refuse_whole("names no cluster");
+            return None;
+        }
+        ("", header) => naming(&reader, header).map(|header| ("cluster_header", header)),
+        (name, _) => known(name, &reader.place().key(key)).then(|| ("cluster", name.to_owned())),
+    };
+    let Some((member, value)) = found else {
+        reader.leave();
+        return None;
+    };
+    object.set(member, value);
+    Some(reader)
+}
+
 fn weighted(context: &Context<'_>, reader: &Reader<'_>) -> Vec<Value> {
     let mut list = Vec::new();
     for cluster in reader.messages("clusters") {
         let mut object = Object::default();
-        match (cluster.text_or_empty("name"), cluster.text_or_empty("cluster_header")) {
-            ("", "") => {
-                cluster.refuse_whole("names no cluster");
-                continue;
-            }
-            ("", header) => {
-                let Some(header) = naming(&cluster, header) else {
-                    cluster.leave();
-                    continue;
-                };
-                object.set("cluster_header", header);
-            }
-            (name, _) => {
-                if !context.routes_to(name, &cluster.place().key("name")) {
-                    cluster.leave();
-                    continue;
-                }
-                object.set("cluster", name);
-            }
-        }
+        let known = |name: &str, place: &Place| context.routes_to(name, place);
+        let Some(cluster) = destination(cluster, "name", known, &mut object) else { continue };
         object.set("weight", cluster.unsigned("weight").unwrap_or(0));
         object.set_some("host", cluster.text("host_rewrite_literal"));
         object.set_filled("request_headers", Changes::of(&cluster, "request").into_object());

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{Surroundings, header_matcher};
 use crate::{
+    place::Place,
     reader::Reader,
     translate::{common, context::Context},
     units::{self, Object},
@@ -147,26 +148,8 @@ pub(super) fn mirrors(context: &Context<'_>, policies: Vec<Reader<'_>>) -> Vec<V
             object.set("keep_host", true);
         }
         policy.ignore("trace_sampled", "copies are no part of a trace");
-        match (policy.text_or_empty("cluster"), policy.text_or_empty("cluster_header")) {
-            ("", "") => {
-                policy.refuse_whole("names no cluster");
-                continue;
-            }
-            ("", header) => {
-                let Some(header) = super::action::naming(&policy, header) else {
-                    policy.leave();
-                    continue;
-                };
-                object.set("cluster_header", header);
-            }
-            (cluster, _) => {
-                if !context.sends_requests(cluster, &policy.place().key("cluster")) {
-                    policy.leave();
-                    continue;
-                }
-                object.set("cluster", cluster);
-            }
-        }
+        let known = |name: &str, place: &Place| context.sends_requests(name, place);
+        let Some(policy) = super::action::destination(policy, "cluster", known, &mut object) else { continue };
         let fraction = policy.message("runtime_fraction").map(|fraction| common::runtime_fraction(&fraction));
         object.set_some("fraction", fraction.map(units::percent));
         list.push(object.into());
