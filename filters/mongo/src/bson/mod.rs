@@ -121,6 +121,8 @@ pub enum Value<'a> {
     Boolean(bool),
     /// Bytes, whatever their subtype.
     Binary(&'a [u8]),
+    /// An ObjectId.
+    ObjectId([u8; 12]),
     /// A document, whole with its length. Walks go into one instead.
     Document(&'a [u8]),
     /// An array, likewise.
@@ -140,6 +142,7 @@ impl<'a> Value<'a> {
                 kind::DOUBLE => Self::Double(f64::from_le_bytes(bytes.try_into().ok()?)),
                 kind::BOOLEAN => Self::Boolean(*bytes.first()? != 0),
                 kind::BINARY => Self::Binary(bytes.get(5..)?),
+                kind::OBJECT_ID => Self::ObjectId(bytes.try_into().ok()?),
                 kind::DOCUMENT => Self::Document(bytes),
                 kind::ARRAY => Self::Array(bytes),
                 _ => return None,
@@ -168,6 +171,15 @@ impl<'a> Value<'a> {
     pub const fn binary(self) -> Option<&'a [u8]> {
         match self {
             Self::Binary(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// An ObjectId, if it is one.
+    #[must_use]
+    pub const fn object_id(self) -> Option<[u8; 12]> {
+        match self {
+            Self::ObjectId(id) => Some(id),
             _ => None,
         }
     }

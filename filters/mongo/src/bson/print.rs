@@ -89,8 +89,8 @@ fn scalar(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
         Value::Double(_) => out.extend_from_slice(b"null"),
         Value::Boolean(yes) => out.extend_from_slice(if yes { b"true" } else { b"false" }),
         Value::Other(kind::NULL | kind::UNDEFINED) => out.extend_from_slice(b"null"),
-        Value::Other(kind::OBJECT_ID) => {
-            out.extend_from_slice(format!("\"ObjectId({})\"", HEXLOWER.encode(bytes)).as_bytes());
+        Value::ObjectId(id) => {
+            out.extend_from_slice(format!("\"ObjectId({})\"", HEXLOWER.encode(&id)).as_bytes());
         }
         Value::Other(kind::DATE) => {
             let milliseconds = bytes.first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes));

@@ -94,7 +94,7 @@ mod tests {
                 ("i", Value::Integer(-1)),
                 ("l", Value::Integer(i64::MIN)),
                 ("t", Value::Other(9)),
-                ("o", Value::Other(7)),
+                ("o", Value::ObjectId([9; 12])),
                 ("u", Value::Binary(b"ab")),
                 ("e", Value::Document(&[5, 0, 0, 0, 0])),
             ]

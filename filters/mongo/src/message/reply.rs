@@ -15,6 +15,8 @@ mod at {
     pub const WRITE_ERRORS: u8 = 4;
     pub const WRITE_ERROR: u8 = 5;
     pub const CONCERN: u8 = 6;
+    /// `topologyVersion`.
+    pub const VERSION: u8 = 7;
 }
 
 /// Labels of errors that drivers act upon (specifications: retryable writes, transactions, change streams, client backpressure).
@@ -54,6 +56,9 @@ pub struct Reply {
     pub cursor: Option<i64>,
     /// Its `database.collection`.
     pub namespace: Name,
+    /// The process that answers, if it says since when it is what it is; and since which of its changes.
+    pub process: Option<[u8; 12]>,
+    pub counter: i64,
     /// Documents that it returns.
     pub documents: u64,
     /// The conversation of a login is over.
@@ -87,6 +92,7 @@ impl Visit for Reply {
                 b"errorLabels" if is_inner => Wish::Enter(at::LABELS),
                 b"writeErrors" if is_inner => Wish::Enter(at::WRITE_ERRORS),
                 b"writeConcernError" if is_inner => Wish::Enter(at::CONCERN),
+                b"topologyVersion" if is_inner => Wish::Enter(at::VERSION),
                 b"ok" | b"code" | b"codeName" | b"nErrors" | b"$err" | b"done" => Wish::Take,
                 _ => Wish::Skip,
             },
@@ -96,6 +102,7 @@ impl Visit for Reply {
                 _ => Wish::Skip,
             },
             at::LABELS => Wish::Take,
+            at::VERSION if matches!(name, b"processId" | b"counter") => Wish::Take,
             at::WRITE_ERRORS if is_inner && self.write_errors == 0 => Wish::Enter(at::WRITE_ERROR),
             at::WRITE_ERROR | at::CONCERN if name == b"code" => Wish::Take,
             _ => Wish::Skip,
@@ -113,6 +120,8 @@ impl Visit for Reply {
             }
             (at::ROOT, b"$err") => self.is_ok = false,
             (at::ROOT, b"done") => self.is_done = value.is_true(),
+            (at::VERSION, b"processId") => self.process = value.object_id(),
+            (at::VERSION, _) => self.counter = value.integer().unwrap_or_default(),
             (at::CURSOR, b"ns") => self.namespace.set(value.text().unwrap_or_default()),
             (at::CURSOR, _) => self.cursor = value.integer(),
             (at::WRITE_ERROR | at::CONCERN, _) => {

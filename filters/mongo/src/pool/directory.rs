@@ -10,6 +10,7 @@ use fyke_sdk::{Cluster, ConfigError, Env, Shared, abi};
 use serde::{Deserialize, Serialize};
 
 use super::fleet::{Fleet, Role, ServerFacts};
+use super::heard::{Heard, Learned, Version};
 
 /// For how long what others have learned is not looked at again if nobody says so, and what is known is not doubted again that was found to be the
 /// same. Milliseconds.
@@ -24,7 +25,7 @@ pub const LABEL: &str = "role";
 /// What a worker knows of the servers.
 pub struct Directory {
     cluster: Cluster,
-    shared: Shared<BTreeMap<String, ServerFacts>>,
+    shared: Shared<Heard>,
     /// How often what is shared has changed.
     changes: Shared<u64>,
     /// How many of these were looked at.
@@ -114,7 +115,7 @@ impl Directory {
         }
         if let Ok(Some(known)) = self.shared.load() {
             self.fleet.forget_all();
-            for (server, facts) in known {
+            for (server, facts) in known.into_facts() {
                 if self.endpoints.is_empty() || self.endpoints.contains(&server) {
                     self.fleet.observe(&server, facts);
                 }
@@ -146,19 +147,31 @@ impl Directory {
 
     /// A server has said what it is.
     pub fn observe(&mut self, server: &str, facts: ServerFacts, now: u64) {
-        self.failed.remove(server);
-        self.unfit.remove(server);
-        if facts.role == Role::Other {
-            self.unfit.insert(server.to_owned(), now);
-        }
-        self.label(server, facts.role.label());
-        let mut is_new = false;
-        let is_shared = self.shared.update(|known| {
-            let mut known = known.unwrap_or_default();
-            is_new = known.insert(server.to_owned(), facts.clone()).is_none_or(|before| before != facts);
-            known
+        let (mut is_new, mut learned) = (false, Learned::default());
+        let endpoints = &self.endpoints;
+        let is_shared = self.shared.update(|heard| {
+            let mut heard = heard.unwrap_or_default();
+            let before = heard.facts(server).cloned();
+            learned = heard.observe(server, &facts);
+            is_new = before.as_ref() != heard.facts(server) || !learned.deposed.is_empty();
+            heard.tidy(|other| other == server || endpoints.iter().any(|endpoint| endpoint == other));
+            heard
         });
-        self.fleet.observe(server, facts);
+        for deposed in &learned.deposed {
+            self.fleet.forget(deposed);
+            self.label(deposed, "");
+        }
+        if learned.is_stale {
+            self.look(now);
+        } else {
+            self.failed.remove(server);
+            self.unfit.remove(server);
+            if facts.role == Role::Other {
+                self.unfit.insert(server.to_owned(), now);
+            }
+            self.label(server, facts.role.label());
+            self.fleet.observe(server, facts);
+        }
         // What there was no room for, nobody is to look for: they would find what was there before.
         if is_shared.is_ok() && is_new {
             self.changed();
@@ -167,7 +180,8 @@ impl Directory {
 
     /// A server is of a kind that serves nobody.
     pub fn observe_unfit(&mut self, server: &str, now: u64) {
-        let facts = ServerFacts { role: Role::Other, set_name: None, limits: super::fleet::Limits::default() };
+        let limits = super::fleet::Limits::default();
+        let facts = ServerFacts { role: Role::Other, set_name: None, limits, version: None, election: None };
         self.observe(server, facts, now);
     }
 
@@ -187,27 +201,53 @@ impl Directory {
     pub fn doubt(&mut self, server: &str) {
         if self.fleet.role(server).is_some() {
             self.fleet.forget(server);
-            let _ = self.shared.update(|known| {
-                let mut known = known.unwrap_or_default();
-                known.remove(server);
-                known
-            });
+            self.share(|heard| heard.doubt(server));
             self.changed();
         }
     }
 
-    /// A server says that it is not the primary. Whoever knows that already, or has asked since, need not ask again.
-    pub fn not_primary(&mut self, server: &str, now: u64) {
-        self.catch_up(now);
-        if self.fleet.role(server) == Some(Role::Primary) {
-            self.doubt_all(now);
-        }
+    /// A server says that it is not the primary, as of this version of what it is. Whoever knows that already, or has asked since, need not
+    /// ask again.
+    pub fn not_primary(&mut self, server: &str, version: Option<Version>, now: u64) {
+        self.contradicts(server, version, now);
     }
 
     /// A server says that it is neither primary nor secondary, or is becoming something else.
-    pub fn neither(&mut self, server: &str, now: u64) {
-        self.not_primary(server, now);
-        self.doubt(server);
+    pub fn neither(&mut self, server: &str, version: Option<Version>, now: u64) {
+        if self.contradicts(server, version, now) {
+            self.doubt(server);
+        }
+    }
+
+    /// Whether what a server says is news, and not older than what is known.
+    fn contradicts(&mut self, server: &str, version: Option<Version>, now: u64) -> bool {
+        self.catch_up(now);
+        let mut is_outdated = false;
+        if let Some(version) = version {
+            let known = self.fleet.facts(server).and_then(|facts| facts.version);
+            if known.is_some_and(|known| version.is_before(&known)) {
+                return false;
+            }
+            is_outdated = known.is_some_and(|known| known.is_before(&version));
+            self.share(|heard| heard.outdate(server, version));
+        }
+        if self.fleet.role(server) == Some(Role::Primary) {
+            self.doubt_all(now);
+        }
+        // However short a while ago all of them were doubted.
+        if is_outdated {
+            self.doubt(server);
+        }
+        true
+    }
+
+    fn share(&mut self, change: impl Fn(&mut Heard)) {
+        // Where nothing is shared, or too many do the same, it is of this worker alone.
+        let _ = self.shared.update(|heard| {
+            let mut heard = heard.unwrap_or_default();
+            change(&mut heard);
+            heard
+        });
     }
 
     /// What is known of any server is not to be relied on. Not more often than once a second if it is the same each time.
@@ -220,7 +260,7 @@ impl Directory {
         let _ = self.doubts.update(|_| doubt.clone());
         self.doubted = Some(doubt);
         self.fleet.forget_all();
-        let _ = self.shared.update(|_| BTreeMap::new());
+        self.share(Heard::doubt_all);
         self.changed();
     }
 

@@ -3,6 +3,7 @@
 //! The filter's decoder reads them as a message streams by ([`Command::of`], [`Reply::of`]); [`Reply::read`] does it for the
 //! documents of handshakes, which are there as a whole. Nothing here is trusted: clients write what they like.
 
+use super::heard::Version;
 use crate::bson::read::{elements, find};
 use crate::bson::{Broken, Value};
 use crate::message;
@@ -68,6 +69,8 @@ pub struct Reply<'a> {
     pub cursor: Option<i64>,
     /// `cursor.ns`: database, dot, collection.
     pub namespace: Option<&'a str>,
+    /// `topologyVersion`, with which servers since MongoDB 4.4 say as of when they refuse something for what they are.
+    pub version: Option<Version>,
 }
 
 /// A set of error labels.
@@ -165,6 +168,7 @@ impl<'a> Reply<'a> {
             labels: reply.labels().fold(Labels::NONE, |labels, name| labels.and(Labels::named(name))),
             cursor: reply.cursor,
             namespace: std::str::from_utf8(reply.namespace.bytes()).ok().filter(|name| !name.is_empty()),
+            version: reply.process.map(|process| Version::new(process, reply.counter)),
         }
     }
 
@@ -186,6 +190,7 @@ impl<'a> Reply<'a> {
                         .filter_map(Value::str)
                         .fold(Labels::NONE, |labels, name| labels.and(Labels::named(name)));
                 }
+                ("topologyVersion", Value::Document(version)) => reply.version = Version::read(version),
                 ("cursor", Value::Document(cursor)) => {
                     reply.cursor = find(cursor, "id").and_then(Value::integer);
                     reply.namespace = find(cursor, "ns").and_then(Value::str);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::heard::{Election, Version};
+use crate::bson::Value;
 use crate::bson::read::elements;
 
 /// What a server is, by its reply to `hello` (server discovery and monitoring specification, "type").
@@ -30,6 +32,10 @@ pub struct ServerFacts {
     pub set_name: Option<String>,
     /// Limits that clients must be told.
     pub limits: Limits,
+    /// `topologyVersion`.
+    pub version: Option<Version>,
+    /// What a primary was elected by.
+    pub election: Option<Election>,
 }
 
 /// Limits in a reply to `hello`.
@@ -124,7 +130,7 @@ impl ServerFacts {
     pub fn read(reply: &[u8]) -> Option<Self> {
         // Servers before 3.6 say less; these are the protocol's defaults for absent fields.
         let mut limits = Limits { max_wire_version: 0, max_batch: 1000, session_minutes: None, ..Limits::default() };
-        let mut set_name = None;
+        let (mut set_name, mut version, mut election, mut set_version) = (None, None, None, 0);
         let (mut ok, mut primary, mut secondary, mut mongos, mut other) = (false, false, false, false, false);
         for element in elements(reply) {
             let (name, value) = element.ok()?;
@@ -136,6 +142,9 @@ impl ServerFacts {
                 "msg" => mongos = value.str() == Some("isdbgrid"),
                 "hidden" | "arbiterOnly" | "isreplicaset" => other |= value.is_true(),
                 "setName" => set_name = value.str().map(str::to_owned),
+                "setVersion" => set_version = value.integer()?,
+                "electionId" => election = value.object_id(),
+                "topologyVersion" => version = if let Value::Document(it) = value { Version::read(it) } else { None },
                 "minWireVersion" => limits.min_wire_version = number()?,
                 "maxWireVersion" => limits.max_wire_version = number()?,
                 "maxBsonObjectSize" => limits.max_document = number()?,
@@ -154,7 +163,8 @@ impl ServerFacts {
             (.., false) if primary => Role::Standalone,
             (.., false) => Role::Other,
         };
-        ok.then_some(Self { role, set_name, limits })
+        let election = election.filter(|_| role == Role::Primary).map(|id| Election::new(id, set_version));
+        ok.then_some(Self { role, set_name, limits, version, election })
     }
 }
 
@@ -198,7 +208,12 @@ impl Fleet {
 
     /// What a server is, if it was heard.
     pub fn role(&self, server: &str) -> Option<Role> {
-        self.servers.get(server).map(|facts| facts.role)
+        self.facts(server).map(|facts| facts.role)
+    }
+
+    /// What is known of a server.
+    pub fn facts(&self, server: &str) -> Option<&ServerFacts> {
+        self.servers.get(server)
     }
 
     /// The kind of deployment: that of the servers that can be lent. A mixture, which is a mistake in the

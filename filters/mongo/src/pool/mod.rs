@@ -2,7 +2,7 @@
 //!
 //! The host owns sockets, queues, limits and timers; this module owns what MongoDB's protocol says about them. Most of it does
 //! no I/O: time, randomness, stretched keys and storage are handed in, by [`service`] (what the connections of a worker have in common), [`greeting`] (their
-//! handshakes), `requests`, [`link`] and `replies` (one client), [`ways`] (clusters and accounts), [`directory`] (what the servers are), `election` (waiting for one that may serve), [`store`] (pins that workers share),
+//! handshakes), `requests`, [`link`] and `replies` (one client), [`ways`] (clusters and accounts), [`directory`] (what the servers are) and [`heard`] (what all workers know of it), `election` (waiting for one that may serve), [`store`] (pins that workers share),
 //! [`switch`] (what holds for all clients at once) and [`users`] (who may log in).
 //!
 //! - Towards **servers**: [`handshake`] makes a new connection ready (`hello`, then [`scram`] inside of [`sasl`]'s
@@ -29,6 +29,7 @@ pub mod failure;
 pub mod fleet;
 pub mod greeting;
 pub mod handshake;
+pub mod heard;
 pub mod hello;
 pub mod link;
 pub mod login;

@@ -148,6 +148,7 @@ impl Mongo {
     ) -> Upstream {
         let reply = is_readable.then(|| Reply::of(&cx.replies.content));
         let end = pool.with(link.to, |environment| link.exchange.on_reply_end(reply.as_ref(), is_clean, environment));
+        let version = reply.and_then(|reply| reply.version);
         if is_readable {
             self.reply(cx);
         } else {
@@ -155,10 +156,10 @@ impl Mongo {
         }
         match (end.observed, &link.stage) {
             (Some(Observed::NotPrimary), Stage::Lent(server)) => {
-                pool.directory(link.to).borrow_mut().not_primary(server, directory::now());
+                pool.directory(link.to).borrow_mut().not_primary(server, version, directory::now());
             }
             (Some(Observed::Neither), Stage::Lent(server)) => {
-                pool.directory(link.to).borrow_mut().neither(server, directory::now());
+                pool.directory(link.to).borrow_mut().neither(server, version, directory::now());
             }
             (Some(Observed::ShuttingDown), Stage::Lent(server)) => pool.directory(link.to).borrow_mut().doubt(server),
             _ => {}

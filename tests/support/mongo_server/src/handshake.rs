@@ -25,7 +25,7 @@ pub(crate) async fn hello(peer: &mut Peer, name: &str, args: &Document) -> Resul
     describe(&shared, &topology, name != "hello", &mut reply);
     reply.extend(doc! {
         "helloOk": true,
-        "topologyVersion": { "processId": shared.process, "counter": topology.version },
+        "topologyVersion": topology_version(&shared, &topology),
         "maxBsonObjectSize": size(MAX_DOCUMENT),
         "maxMessageSizeBytes": size(MAX_MESSAGE),
         "maxWriteBatchSize": 100_000,
@@ -115,6 +115,11 @@ fn describe(shared: &Shared, topology: &Topology, legacy: bool, reply: &mut Docu
             }
         }
     }
+}
+
+/// Since which of its changes a server is what it is.
+pub(crate) fn topology_version(shared: &Shared, topology: &Topology) -> Document {
+    doc! { "processId": shared.process, "counter": topology.version }
 }
 
 fn low_bytes(value: u32) -> [u8; 3] {

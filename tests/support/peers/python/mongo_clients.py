@@ -13,6 +13,7 @@ Each client knows its own documents by a mark, and looks at every document that 
 
     {"event": "ready"}                      all clients have begun
     {"event": "sent", "total": 100,         every hundred commands
+     "acts": [12, 13],                      what each client has done until now, well or not
      "told": [["find", "HostUnreachable", ["RetryableWriteError"], 2]]}  commands that failed until now, and how
     {"event": "lost", "client": 3}          a command got no answer in time, or its connection ended
     {"event": "done",
@@ -51,6 +52,7 @@ class Heard:
     def __init__(self):
         self.lock = threading.Lock()
         self.total = 0
+        self.acts = collections.Counter()
         self.counts = collections.Counter()
         self.told = collections.Counter()
 
@@ -60,6 +62,14 @@ class Heard:
     def rows(self):
         """Commands that failed. For whoever holds the lock."""
         return [[command, name, list(labels), count] for (command, name, labels), count in sorted(self.told.items())]
+
+    def progress(self):
+        """For whoever holds the lock."""
+        return {"told": self.rows(), "acts": [self.acts[client] for client in sorted(self.acts)]}
+
+    def done(self, client):
+        with self.lock:
+            self.acts[client] += 1
 
 
 class HeardOf(monitoring.CommandListener):
@@ -75,9 +85,9 @@ class HeardOf(monitoring.CommandListener):
             self.all.total += 1
             self.all.counts[key] += 1
             total = self.all.total
-            told = self.all.rows() if total % 100 == 0 else None
-        if told is not None:
-            say(event="sent", total=total, told=told)
+            said = self.all.progress() if total % 100 == 0 else None
+        if said is not None:
+            say(event="sent", total=total, **said)
 
     def succeeded(self, event):
         pass
@@ -121,6 +131,7 @@ class Client:
         self.random = random.Random(number)
         mongo = MongoClient(settings["uri"], event_listeners=[heard.of(number)])
         self.acts = Acts(mongo, number)
+        heard.acts[number] = 0
 
     def run(self, ready):
         try:
@@ -147,6 +158,7 @@ class Client:
             if not self.rough:
                 stopped.set()
                 raise
+        self.heard.done(self.number)
         with self.outcomes.lock:
             self.outcomes.acts[name] += 1
             self.outcomes.slowest = max(self.outcomes.slowest, time.monotonic() - began)

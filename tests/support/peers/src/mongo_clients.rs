@@ -59,7 +59,19 @@ impl MongoClients {
         });
     }
 
-    /// Whether a write had failed with that error by the end of the last [`Self::goes_on`].
+    /// Waits until so many more commands have been sent, and each client has ended what it was at and something else. PyMongo's only.
+    pub fn everyone_goes_on(&self, more: u64) {
+        let acts = |line: &Value| -> Option<Vec<u64>> { line["acts"].as_array()?.iter().map(Value::as_u64).collect() };
+        let mut until = None;
+        self.heard("something of every client", |line| {
+            let (total, now) = (line["total"].as_u64()?, acts(&line)?);
+            self.told.replace(line["told"].clone());
+            let (enough, then) = until.get_or_insert_with(|| (total + more, now.clone()));
+            (total >= *enough && then.iter().zip(&now).all(|(then, now)| *now >= then + 2)).then_some(())
+        });
+    }
+
+    /// Whether a write had failed with that error by the end of the last [`Self::goes_on`] or [`Self::everyone_goes_on`].
     #[must_use]
     pub fn has_told(&self, error: &str) -> bool {
         !writes_told(&self.told.borrow(), error).is_empty()

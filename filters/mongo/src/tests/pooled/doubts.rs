@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bson::oid::ObjectId;
 use fyke_sdk::lease::Reason;
 
 use super::elections::{follower, says};
@@ -114,4 +115,51 @@ fn a_secondary_that_is_none_any_more_is_asked_what_it_is() {
     host.send(Downstream, client, &prefers_secondaries(5), false);
     assert_eq!(last(&host, client).label, role("secondary"));
     host.lend(client, SECONDARY);
+}
+
+/// As of so many changes of it.
+fn as_of(counter: i64, mut said: Document) -> Document {
+    said.insert("topologyVersion", doc! { "processId": ObjectId::from_bytes([1; 12]), "counter": counter });
+    said
+}
+
+#[test]
+fn a_greeting_that_was_overtaken_by_an_error_makes_nobody_primary() {
+    let host = pool(r#"{"pool": {"cluster": "db"}}"#);
+    opened_as(&host, "db", PRIMARY, &as_of(1, hello(PRIMARY)));
+    opened(&host, SECONDARY);
+    let (client, _) = host.connect();
+    let refusal = as_of(2, doc! { "ok": 0.0, "code": 10107, "codeName": "NotWritablePrimary" });
+    exchange(&host, client, PRIMARY, &find(1), &reply(1, &refusal));
+    // A connection that was greeted before the election.
+    opened_as(&host, "db", PRIMARY, &as_of(1, hello(PRIMARY)));
+    host.send(Downstream, client, &find(2), false);
+    // It is asked, and so is the other one.
+    says(&host, client, PRIMARY, &as_of(2, follower()));
+    says(&host, client, SECONDARY, &hello(PRIMARY));
+    served(&host, client, SECONDARY, &find(2), &found(2, 0));
+    // What was refused late says nothing of the present.
+    opened_as(&host, "db", PRIMARY, &as_of(3, hello(PRIMARY)));
+    opened_as(&host, "db", SECONDARY, &follower());
+    exchange(&host, client, PRIMARY, &find(3), &reply(3, &refusal));
+    exchange(&host, client, PRIMARY, &find(4), &found(4, 0));
+}
+
+#[test]
+fn of_two_that_say_they_are_primary_the_one_elected_last_is() {
+    let host = pool(r#"{"pool": {"cluster": "db"}}"#);
+    let elected = |term: u8| {
+        let mut said = hello(PRIMARY);
+        said.extend(doc! { "setVersion": 1, "electionId": ObjectId::from_bytes([term; 12]) });
+        said
+    };
+    opened_as(&host, "db", SECONDARY, &elected(2));
+    opened_as(&host, "db", PRIMARY, &elected(1));
+    let (client, _) = host.connect();
+    host.send(Downstream, client, &find(1), false);
+    // Whoever says so without being it is asked again.
+    says(&host, client, PRIMARY, &elected(1));
+    assert_eq!(last(&host, client).label, role("primary"));
+    host.lend(client, SECONDARY);
+    assert_eq!(host.take(Downstream, client), find(1));
 }

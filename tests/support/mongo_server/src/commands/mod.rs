@@ -209,17 +209,23 @@ fn transaction_number(shared: &Shared, body: &Document) -> Result<Option<i64>> {
 
 // What a secondary, or a primary that no longer is one, refuses.
 fn check_pose(shared: &Shared, name: &str, body: &Document) -> Result<()> {
-    if shared.options.pose != Pose::ReplicaSet || shared.group.topology.borrow().primary == Some(shared.index) {
+    let topology = shared.group.topology.borrow();
+    if shared.options.pose != Pose::ReplicaSet || topology.primary == Some(shared.index) {
         return Ok(());
     }
+    let refusal = |code, message| {
+        let mut refusal = Failure::new(code, message);
+        refusal.details.insert("topologyVersion", handshake::topology_version(shared, &topology));
+        Err(refusal)
+    };
     match name {
         "insert" | "update" | "delete" | "findAndModify" | "findandmodify" | "bulkWrite" | "create" | "drop"
         | "dropDatabase" | "createIndexes" | "dropIndexes" | "renameCollection" | "collMod" | "commitTransaction"
-        | "abortTransaction" => Err(Failure::new(10107, "not primary")),
+        | "abortTransaction" => refusal(10107, "not primary"),
         "find" | "aggregate" | "count" | "distinct" | "listCollections" | "listIndexes" | "listDatabases" => {
             let mode = body.get_document("$readPreference").ok().and_then(|preference| preference.get_str("mode").ok());
             match mode {
-                None | Some("primary") => Err(Failure::new(13435, "not primary and secondaryOk=false")),
+                None | Some("primary") => refusal(13435, "not primary and secondaryOk=false"),
                 Some(_) => Ok(()),
             }
         }

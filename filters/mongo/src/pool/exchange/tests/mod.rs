@@ -22,7 +22,7 @@ pub(super) fn settings(auth: ClientAuth) -> Settings {
 }
 
 pub(super) fn facts(role: Role) -> ServerFacts {
-    ServerFacts { role, set_name: Some("rs".into()), limits: Limits::default() }
+    ServerFacts { role, set_name: Some("rs".into()), limits: Limits::default(), version: None, election: None }
 }
 
 struct World {
