@@ -62,6 +62,11 @@ fn serves(opened: Option<&str>, name: Option<&str>) -> bool {
 }
 
 impl Idle {
+    /// Whether closing it frees a permit of this priority.
+    fn is_unused(&self, priority: Priority) -> bool {
+        !self.sender.is_closed() && self.open.upgrade().is_some_and(|open| open.priority == priority)
+    }
+
     fn may_stay(&self, sweep: Sweep) -> bool {
         let fits = |open: Rc<Open>| open.until > sweep.now && !sweep.gives_up(open.priority);
         !self.sender.is_closed() && sweep.now - self.since < sweep.sweeps && self.open.upgrade().is_some_and(fits)
@@ -109,6 +114,11 @@ impl Multiplexed {
         self.aged.get()
             || self.gives_way()
             || pool.requests_per_connection > 0 && self.served.get() >= pool.requests_per_connection
+    }
+
+    /// Whether closing it frees a permit of this priority, and ends nothing.
+    fn is_unused(&self, priority: Priority) -> bool {
+        self.streams.get() == 0 && self.priority == priority && !self.sender.is_closed()
     }
 
     fn gives_way(&self) -> bool {
@@ -273,19 +283,14 @@ impl LocalEndpoint {
     /// Closes one connection that nobody uses, and that has a permit of this priority. Returns whether there was one.
     pub fn close_one_idle(&self, priority: Priority, gauge: &Gauge) -> bool {
         let mut idle = self.idle.borrow_mut();
-        let held =
-            |idle: &Idle| !idle.sender.is_closed() && idle.open.upgrade().is_some_and(|open| open.priority == priority);
-        let oldest = idle.iter().position(held);
+        let oldest = idle.iter().position(|idle| idle.is_unused(priority));
         if let Some(oldest) = oldest {
             idle.remove(oldest);
             gauge.sub(1);
             return true;
         }
         let mut connections = self.multiplexed.borrow_mut();
-        let unused = |connection: &Rc<Multiplexed>| {
-            connection.streams.get() == 0 && connection.priority == priority && !connection.sender.is_closed()
-        };
-        let unused = connections.iter().position(unused);
+        let unused = connections.iter().position(|connection| connection.is_unused(priority));
         if let Some(unused) = unused {
             connections.swap_remove(unused);
         }
@@ -295,12 +300,8 @@ impl LocalEndpoint {
     /// Whether [`LocalEndpoint::close_one_idle`] would find one.
     #[must_use]
     pub fn has_idle(&self, priority: Priority) -> bool {
-        let held =
-            |idle: &Idle| !idle.sender.is_closed() && idle.open.upgrade().is_some_and(|open| open.priority == priority);
-        let unused = |connection: &Rc<Multiplexed>| {
-            connection.streams.get() == 0 && connection.priority == priority && !connection.sender.is_closed()
-        };
-        self.idle.borrow().iter().any(held) || self.multiplexed.borrow().iter().any(unused)
+        self.idle.borrow().iter().any(|idle| idle.is_unused(priority))
+            || self.multiplexed.borrow().iter().any(|connection| connection.is_unused(priority))
     }
 
     /// Has a connection that many share take no more streams, so that its permit comes free. Returns whether there is one.

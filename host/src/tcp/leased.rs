@@ -239,13 +239,7 @@ impl Mover<'_> {
             self.patience.rest(cx);
             return false;
         };
-        let changed = self
-            .session
-            .exchange
-            .borrow_mut()
-            .leasing
-            .as_mut()
-            .and_then(|leasing| std::mem::take(&mut leasing.changed).then_some(leasing.limits));
+        let changed = self.with(|leasing| std::mem::take(&mut leasing.changed).then_some(leasing.limits)).flatten();
         if let Some(limits) = changed {
             self.patience.begin(limits, lent.is_checked().0);
         }

@@ -4,14 +4,13 @@ use data_encoding::BASE64;
 use fyke_peers::ControlPlane;
 use serde_json::{Value, json};
 
-use super::{bound, follower, listener, says, site, source};
+use super::{LISTENER, bound, follower, listener, says, site, source};
 use crate::{
     guests,
     support::{Upstream, eventually, proxy::get},
 };
 
 const EXTENSION: &str = "envoy.config.core.v3.TypedExtensionConfig";
-const LISTENER: &str = "envoy.config.listener.v3.Listener";
 const FAULT: &str = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault";
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 
