@@ -64,3 +64,27 @@ async fn what_the_policy_does_not_allow_is_the_clients_to_follow() {
     let other = client.exchange("DELETE /see-other HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(other.text(), "GET /c a http://a/see-other");
 }
+
+#[tokio::test]
+async fn what_came_in_the_clear_goes_to_https_only_if_that_is_meant() {
+    let upstream = wanderer().await;
+    let both = proxy(&upstream, "{ cross_scheme: true }").await;
+    assert_eq!(both.get("/far").await.text(), "GET /c elsewhere.example http://test.example/far");
+    let safe = proxy(&upstream, "{ cross_scheme: true, safe_cross_scheme: true }").await;
+    assert_eq!(safe.get("/far").await.status(), 302);
+}
+
+#[tokio::test]
+async fn the_request_takes_headers_of_the_answer_along() {
+    let upstream = Upstream::http(|request| match request.path() {
+        "/in" => Reply::new(302).header("location", "/out").header("x-token", "7").header("x-token", "8"),
+        "/none" => Reply::new(302).header("location", "/out"),
+        _ => Reply::ok([request.all("x-token"), request.all("x-other")].concat().join(" ")),
+    })
+    .await;
+    let proxy = proxy(&upstream, "{ copy_headers: [X-Token] }").await;
+    let asked = async |path: &str| proxy.get_with(path, "x-token: own\r\nx-other: 1\r\n").await.text();
+    assert_eq!(asked("/in").await, "7 8 1");
+    assert_eq!(asked("/none").await, "1");
+    assert_eq!(asked("/out").await, "own 1");
+}

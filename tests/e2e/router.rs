@@ -70,11 +70,13 @@ async fn virtual_hosts_are_chosen_by_the_most_specific_domain() {
         { name: prefix, domains: ['api.*'], routes: [{ cluster: b }] },
         { name: suffix, domains: ['*.example.com'], routes: [{ cluster: a }] },
         { name: longer, domains: ['*.eu.example.com'], routes: [{ cluster: a }] },
-        { name: exact, domains: [api.example.com], routes: [{ cluster: a }] } ] }"#;
+        { name: exact, domains: [api.example.com], routes: [{ cluster: a }] },
+        { name: port, domains: ['api.example.com:8443'], routes: [{ cluster: a }] } ] }"#;
     let (_a, _b, proxy) = proxy(hosts).await;
     for (host, name) in [
         ("api.example.com", "exact"),
         ("API.example.COM:8080", "exact"),
+        ("API.example.COM:8443", "port"),
         ("www.example.com", "suffix"),
         ("www.eu.example.com", "longer"),
         ("api.example.org", "prefix"),

@@ -45,11 +45,11 @@ impl HttpFilter for Cors {
             ));
         }
         let origins =
-            config.allow_origins.iter().enumerate().map(|(at, origin)| {
-                Allowed::parse(origin).map_err(|error| error.under(format!("allow_origins[{at}]")))
+            config.allow_origins.into_iter().enumerate().map(|(at, origin)| {
+                Allowed::build(origin).map_err(|error| error.under(format!("allow_origins[{at}]")))
             });
         let origins: Vec<Allowed> = origins.collect::<Result<_, _>>()?;
-        let every = origins.contains(&Allowed::Every);
+        let every = origins.iter().any(|allowed| matches!(allowed, Allowed::Every));
         if every && config.allow_credentials {
             return Err(ConfigError::at(
                 "allow_credentials",

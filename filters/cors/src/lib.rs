@@ -8,7 +8,8 @@
 //! would let a page read the answer. It is not CSRF protection.
 //!
 //! # The parts
-//! `config.rs` the configuration; `origin.rs` which origins are allowed; `filter.rs` the filter.
+//! `config.rs` the configuration; `origin.rs` which origins are allowed, `pattern.rs` those that are told by what
+//! they are like; `filter.rs` the filter.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
@@ -16,6 +17,7 @@
 mod config;
 mod filter;
 mod origin;
+mod pattern;
 #[cfg(test)]
 mod tests;
 

@@ -2,8 +2,11 @@
 
 use fyke_sdk::ConfigError;
 
+use crate::config::Origin;
+use crate::pattern::Pattern;
+
 /// One entry of `allow_origins`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Allowed {
     /// `*`
     Every,
@@ -11,10 +14,19 @@ pub enum Allowed {
     Exact(String),
     /// `https://` and `.example.com`: anything but a slash or a colon between them.
     Below { before: String, after: String },
+    /// Those that are like this.
+    Like(Pattern),
 }
 
 impl Allowed {
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub fn build(raw: Origin) -> Result<Self, ConfigError> {
+        match raw {
+            Origin::Text(text) => Self::parse(&text),
+            Origin::Match(raw) => Pattern::build(raw).map(Self::Like),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, ConfigError> {
         if text == "*" {
             return Ok(Self::Every);
         }
@@ -46,6 +58,7 @@ impl Allowed {
                 let middle = lower.strip_prefix(before.as_bytes()).and_then(|rest| rest.strip_suffix(after.as_bytes()));
                 middle.is_some_and(|middle| !middle.is_empty() && !middle.iter().any(|byte| b"/:@ ".contains(byte)))
             }
+            Self::Like(pattern) => pattern.matches(origin),
         }
     }
 }
@@ -83,6 +96,6 @@ mod tests {
         {
             assert!(Allowed::parse(bad).is_err(), "{bad}");
         }
-        assert_eq!(Allowed::parse("*").unwrap(), Allowed::Every);
+        assert!(matches!(Allowed::parse("*").unwrap(), Allowed::Every));
     }
 }

@@ -61,6 +61,37 @@ fn others_pass_as_they_are() {
 }
 
 #[test]
+fn origins_are_told_by_what_they_are_like() {
+    for (entry, good, bad) in [
+        ("{ exact: 'https://A.example' }", "https://A.example", "https://a.example"),
+        ("{ exact: 'https://A.example', ignore_case: true }", "https://a.example", "https://a.example.evil.org"),
+        ("{ prefix: 'https://a.' }", "https://a.example", "http://a.example"),
+        ("{ suffix: '.a.example' }", "https://b.a.example", "https://b.a.example.evil.org"),
+        ("{ contains: '.internal.' }", "https://b.internal.example", "https://internal.example"),
+        ("{ regex: 'https://[a-z]+\\.example\\.com' }", "https://a.example.com", "https://a.example.com.evil.org"),
+    ] {
+        let mut host =
+            host(&format!("{{ allow_origins: ['https://first.example', {entry}], allow_credentials: true }}"));
+        let out = host.send(preflight(good));
+        assert_eq!(out.status(), 204, "{entry}");
+        assert_eq!(out.header("access-control-allow-origin"), good, "{entry}");
+        assert!(out.header("vary").contains("origin"), "{entry}");
+        let out = host.send(TestRequest::get("/").header("origin", good));
+        assert_eq!(out.header("access-control-allow-origin"), good, "{entry}");
+        let out = host.send(preflight(bad));
+        assert!(out.reached_upstream() && !out.has_header("access-control-allow-origin"), "{entry}");
+        assert_eq!(host.send(preflight("https://first.example")).status(), 204, "{entry}");
+    }
+}
+
+#[test]
+fn what_is_too_long_for_an_origin_is_like_none() {
+    let mut host = host("allow_origins: [{ regex: 'https://a+[.]example' }]");
+    assert_eq!(host.send(preflight(&format!("https://{}.example", "a".repeat(200)))).status(), 204);
+    assert!(host.send(preflight(&format!("https://{}.example", "a".repeat(2000)))).reached_upstream());
+}
+
+#[test]
 fn every_origin_is_one_answer_for_all() {
     let mut host = host("{ allow_origins: ['*'], allow_headers: ['*'] }");
     let out = host.send(preflight("https://whoever.example"));
@@ -84,7 +115,24 @@ fn mistakes_are_refused_at_their_place() {
         ("{}", ""),
         ("allow_origins: []", "allow_origins"),
         ("allow_origins: [a.example]", "allow_origins[0]"),
+        ("allow_origins: [{}]", "allow_origins[0]"),
+        ("allow_origins: ['https://a.example', 1]", "allow_origins[1]"),
+        ("allow_origins: [{ ignore_case: true }]", "allow_origins[0]"),
+        ("allow_origins: [{ exact: 'https://a', prefix: 'https://' }]", "allow_origins[0]"),
+        ("allow_origins: [{ exact: '*' }]", "allow_origins[0].exact"),
+        ("allow_origins: [{ exact: '' }]", "allow_origins[0].exact"),
+        ("allow_origins: [{ prefix: '' }]", "allow_origins[0].prefix"),
+        ("allow_origins: ['*', { suffix: '' }]", "allow_origins[1].suffix"),
+        ("allow_origins: [{ contains: '' }]", "allow_origins[0].contains"),
+        ("allow_origins: [{ contains: 1 }]", "allow_origins[0].contains"),
+        ("allow_origins: [{ regex: '' }]", "allow_origins[0].regex"),
+        ("allow_origins: ['*', { regex: '(' }]", "allow_origins[1].regex"),
+        ("allow_origins: [{ regex: 'a)|(b' }]", "allow_origins[0].regex"),
+        ("allow_origins: [{ regex: '(?=a)' }]", "allow_origins[0].regex"),
+        ("allow_origins: [{ regex: a, ignore_case: true }]", "allow_origins[0].ignore_case"),
+        ("allow_origins: [{ regexp: a }]", "allow_origins[0].regexp"),
         ("{ allow_origins: ['*'], allow_credentials: true }", "allow_credentials"),
+        ("{ allow_origins: [{ prefix: 'https://a' }, '*'], allow_credentials: true }", "allow_credentials"),
         ("{ allow_origins: ['*'], allow_methods: [GET, 'P T'] }", "allow_methods[1]"),
         ("{ allow_origins: ['*'], max_age: 10 }", "max_age"),
         ("{ allow_origins: ['*'], allow_method: [GET] }", "allow_method"),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use fyke_sdk::{Reply, Request, Result, RetryPolicy, RouteHandle, RouteOverrides, Template};
@@ -9,9 +10,12 @@ use fyke_sdk::{Reply, Request, Result, RetryPolicy, RouteHandle, RouteOverrides,
 use crate::envoy::{GrpcTimeout, Wishes};
 use crate::hash::{HashPolicy, NewCookie};
 use crate::headers::Value;
+use crate::matching::header_holds;
 use crate::redirect::Redirect;
 use crate::rewrite::{PathRewrite, Substitution};
+use crate::scan::Part;
 use crate::subject::Subject;
+use crate::values::Condition;
 use crate::weighted::{Choice, Target, WeightedClusters};
 
 /// One of three.
@@ -84,8 +88,22 @@ pub struct Forward {
     pub endpoint_header: Option<String>,
     /// What the route was defined with, for what overrides it in part.
     pub timeout: Duration,
-    pub retry: Option<RetryPolicy>,
+    pub retry: Option<Retry>,
     pub grpc_timeout: Option<GrpcTimeout>,
+}
+
+/// When a request is sent again.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    pub policy: RetryPolicy,
+    /// Only requests that meet one of these, if there are any.
+    pub only: Rc<[Condition]>,
+}
+
+impl Retry {
+    fn is_for(&self, subject: &Subject<'_>) -> bool {
+        self.only.is_empty() || self.only.iter().any(|condition| header_holds(condition, subject))
+    }
 }
 
 /// Who names the cluster.
@@ -192,15 +210,21 @@ impl Forward {
         overrides.host = host.as_deref();
         overrides.endpoint = self.endpoint_header.as_ref().and_then(|name| request.get(name)).filter(is_endpoint);
         overrides.timeout = self.grpc_timeout.and_then(|grpc| grpc.of(request));
-        let retry;
+        let own = self.retry.as_ref().map(|retry| &retry.policy);
+        let mut retry = None;
         if let Some(wishes) = &memory.wishes {
             overrides.timeout = wishes.timeout.or(overrides.timeout);
-            retry = wishes.retry(self.retry.as_ref(), overrides.timeout.unwrap_or(self.timeout));
-            overrides.retry = retry.as_ref();
+            retry = wishes.retry(own, overrides.timeout.unwrap_or(self.timeout));
             overrides.hedge = wishes.hedge();
             overrides.timeout_status = wishes.timeout_status();
         }
-        request.select_route(&self.handle, &overrides)?;
+        if self.retry.as_ref().is_some_and(|retry| !retry.is_for(subject)) {
+            let once = RetryPolicy { on: Vec::new(), ..retry.or_else(|| own.cloned()).unwrap_or_default() };
+            retry = Some(once);
+        }
+        overrides.retry = retry.as_ref();
+        let handle = self.choice(number).and_then(|choice| choice.handle.as_ref()).unwrap_or(&self.handle);
+        request.select_route(handle, &overrides)?;
         Ok(Selected::Route(number))
     }
 
@@ -213,7 +237,7 @@ impl Forward {
             HostRewrite::Header(name) => subject.request.get(name).filter(|host| !host.is_empty()).map(Cow::Borrowed),
             HostRewrite::Regex(substitution) => {
                 // A path says what it likes; what is no host changes none.
-                let host = substitution.apply(subject.path, &subject.scan);
+                let host = substitution.apply(subject.path, Part::Target, &subject.scan);
                 is_host(&host).then_some(Cow::Owned(host))
             }
         }

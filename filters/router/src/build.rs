@@ -11,10 +11,10 @@ mod answer;
 mod forward;
 mod policy;
 
-use fyke_sdk::{ConfigError, HedgePolicy, Mirror, RetryPolicy, RouteAction, RouteHandle, Routes};
+use fyke_sdk::{ConfigError, HedgePolicy, Mirror, RouteAction, RouteHandle, Routes};
 use serde_json::{Map, Value};
 
-use crate::action::Action;
+use crate::action::{Action, Retry};
 use crate::config::{self, Config, RequireTls};
 use crate::headers::{HeaderChanges, Of};
 use crate::index::Index;
@@ -37,7 +37,7 @@ struct Defaults {
     name: String,
     /// `virtual_hosts[3].`, or nothing.
     place: String,
-    retry: Option<RetryPolicy>,
+    retry: Option<Retry>,
     hedge: Option<HedgePolicy>,
     mirror: Vec<Mirror>,
     filters: Map<String, Value>,

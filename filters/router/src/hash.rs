@@ -3,10 +3,12 @@
 //! Each part that a request has is hashed with xxHash64, seed 0; the sum so far is rotated left by one before the next
 //! is added to it by exclusive or, so that two equal parts do not cancel each other out.
 
-use fyke_sdk::{ConfigError, Request, SetCookie, Template, header_name, random};
+use fyke_sdk::{ConfigError, SetCookie, Template, header_name, random};
 use xxhash_rust::xxh64::xxh64;
 
 use crate::config;
+use crate::rewrite::Substitution;
+use crate::scan;
 use crate::subject::Subject;
 use crate::values::query_value;
 
@@ -25,7 +27,7 @@ struct Part {
 
 #[derive(Debug)]
 enum Source {
-    Header(String),
+    Header { name: String, regex: Option<Substitution> },
     Cookie { name: String, new: Option<SetCookieTemplate> },
     Query(String),
     Address(Template),
@@ -81,10 +83,15 @@ impl HashPolicy {
 
 impl Part {
     fn build(raw: config::Hash) -> Result<Self, ConfigError> {
-        let config::Hash { header, cookie, query, source_address, terminal } = raw;
+        let config::Hash { header, header_regex, cookie, query, source_address, terminal } = raw;
+        if header_regex.is_some() && header.is_none() {
+            return Err(ConfigError::at("header_regex", "means nothing without `header`"));
+        }
+        let regex = header_regex.as_ref().map(Substitution::build).transpose();
+        let regex = regex.map_err(|error| error.under("header_regex"))?;
         let source = match (header, cookie, query, source_address) {
             (Some(name), None, None, None) => {
-                Source::Header(header_name(&name).map_err(|error| error.under("header"))?)
+                Source::Header { name: header_name(&name).map_err(|error| error.under("header"))?, regex }
             }
             (None, Some(cookie), None, None) => Source::cookie(cookie).map_err(|error| error.under("cookie"))?,
             (None, None, Some(name), None) if name.is_empty() => {
@@ -126,7 +133,7 @@ impl Source {
 
     fn hash(&self, subject: &Subject<'_>, cookies: &mut Vec<NewCookie>) -> Option<u64> {
         match self {
-            Self::Header(name) => header(subject.request, name),
+            Self::Header { name, regex } => header(subject, name, regex.as_ref()),
             Self::Query(name) => query_value(subject.query, name).map(|value| xxh64(&value, 0)),
             Self::Address(address) => address.render().map(|address| xxh64(&address, 0)),
             Self::Cookie { name, new } => {
@@ -139,8 +146,13 @@ impl Source {
 }
 
 /// All values of a header, sorted, each hashed with what came before as its seed: their order does not matter.
-fn header(request: &Request, name: &str) -> Option<u64> {
-    let mut values = request.values(name);
+fn header(subject: &Subject<'_>, name: &str, regex: Option<&Substitution>) -> Option<u64> {
+    let mut values = subject.request.values(name);
+    if let Some(regex) = regex {
+        for value in &mut values {
+            *value = regex.apply(value, scan::Part::Header, &subject.scan);
+        }
+    }
     values.sort_unstable();
     values.into_iter().fold(None, |hash, value| Some(xxh64(&value, hash.unwrap_or(0))))
 }

@@ -136,7 +136,8 @@ impl Matcher {
     }
 }
 
-fn header_holds(condition: &Condition, subject: &Subject<'_>) -> bool {
+/// Whether a condition on a header holds.
+pub fn header_holds(condition: &Condition, subject: &Subject<'_>) -> bool {
     subject.header(&condition.name, |value| condition.holds(value, &subject.scan, Part::Header))
 }
 
@@ -169,7 +170,8 @@ fn certificate(raw: &TlsMatch) -> Result<(Typed, bool), ConfigError> {
     Ok((Typed::of(&["connection", "mtls"]).map_err(ConfigError::new)?, wanted))
 }
 
-fn conditions(raw: Vec<ValueMatch>, key: &str) -> Result<Vec<Condition>, ConfigError> {
+/// Conditions, each at its place under `key`.
+pub fn conditions(raw: Vec<ValueMatch>, key: &str) -> Result<Vec<Condition>, ConfigError> {
     raw.into_iter()
         .enumerate()
         .map(|(at, raw)| Condition::build(raw).map_err(|error| error.under(format!("{key}[{at}]"))))

@@ -58,7 +58,7 @@ impl PathRewrite {
             Self::Path(new) => new.as_bytes().to_vec(),
             Self::Prefix(new) => join(new.as_bytes(), path, matched),
             Self::Regex(substitution) => {
-                let mut new = substitution.apply(path, scan);
+                let mut new = substitution.apply(path, Part::Target, scan);
                 if !new.starts_with(b"/") {
                     new.insert(0, b'/');
                 }
@@ -162,13 +162,12 @@ impl Substitution {
         Ok(Self { pattern, pieces })
     }
 
-    /// What comes of it. A path that is no text stays as it is.
-    pub fn apply(&self, path: &[u8], scan: &Scan) -> Vec<u8> {
-        // An expression speaks of text; a path that is none stays as it is.
-        let Some(path) = scan.text(path, Part::Target) else {
-            return path.to_vec();
+    /// What comes of it. What is no text stays as it is: expressions speak of text.
+    pub fn apply(&self, bytes: &[u8], part: Part, scan: &Scan) -> Vec<u8> {
+        let Some(text) = scan.text(bytes, part) else {
+            return bytes.to_vec();
         };
-        self.pattern.replace_all(path, |captures: &Captures<'_>| self.expand(captures)).into_owned().into_bytes()
+        self.pattern.replace_all(text, |captures: &Captures<'_>| self.expand(captures)).into_owned().into_bytes()
     }
 
     fn expand(&self, captures: &Captures<'_>) -> String {
@@ -242,9 +241,9 @@ mod tests {
         let raw = RegexRewrite { pattern: "/v([0-9]+)/".into(), substitution: r"/\1\\$1/".into() };
         let substitution = Substitution::build(&raw).unwrap();
         let scan = Scan::default();
-        assert_eq!(substitution.apply(b"/v1/x/v22/", &scan), br"/1\$1/x/22\$1/");
-        assert_eq!(substitution.apply(b"/none", &scan), b"/none");
-        assert_eq!(substitution.apply(b"/v1/\xff", &scan), b"/v1/\xff");
+        assert_eq!(substitution.apply(b"/v1/x/v22/", Part::Target, &scan), br"/1\$1/x/22\$1/");
+        assert_eq!(substitution.apply(b"/none", Part::Target, &scan), b"/none");
+        assert_eq!(substitution.apply(b"/v1/\xff", Part::Target, &scan), b"/v1/\xff");
     }
 
     #[test]

@@ -185,14 +185,22 @@ impl Route {
 /// From domains to virtual hosts.
 #[derive(Debug, Default)]
 pub struct Domains {
+    /// For requests to any port.
+    names: Names,
+    /// With a port, for requests that name it.
+    ports: Names,
+    any: Option<usize>,
+    /// Set when `*` is the only domain: then nobody needs to read the authority.
+    only: Option<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Names {
     exact: BTreeMap<Vec<u8>, usize>,
     /// By length.
     suffixes: BTreeMap<usize, BTreeMap<Vec<u8>, usize>>,
     /// By length.
     prefixes: BTreeMap<usize, BTreeMap<Vec<u8>, usize>>,
-    any: Option<usize>,
-    /// Set when `*` is the only domain: then nobody needs to read the authority.
-    only: Option<usize>,
 }
 
 impl Domains {
@@ -202,18 +210,25 @@ impl Domains {
         if lower.is_empty() {
             return Err(ConfigError::new("must not be empty"));
         }
-        if strip_port(lower.as_bytes()).len() != lower.len() {
-            return Err(ConfigError::new("must not name a port: a request's port is ignored"));
-        }
+        let bare = strip_port(lower.as_bytes());
+        let names = match lower.len() - bare.len() {
+            0 => &mut self.names,
+            1 => return Err(ConfigError::new("has a colon and no port")),
+            _ => &mut self.ports,
+        };
         let previous = match (lower.strip_prefix('*'), lower.strip_suffix('*')) {
             (Some(""), _) => self.any.replace(host),
+            (None, Some(rest)) if rest.ends_with(':') => {
+                let message = format!("is \"{}\": without a port every port counts", rest.trim_end_matches(':'));
+                return Err(ConfigError::new(message));
+            }
             (Some(rest), _) if !rest.contains('*') => {
-                self.suffixes.entry(rest.len()).or_default().insert(rest.as_bytes().to_vec(), host)
+                names.suffixes.entry(rest.len()).or_default().insert(rest.as_bytes().to_vec(), host)
             }
             (None, Some(rest)) if !rest.contains('*') => {
-                self.prefixes.entry(rest.len()).or_default().insert(rest.as_bytes().to_vec(), host)
+                names.prefixes.entry(rest.len()).or_default().insert(rest.as_bytes().to_vec(), host)
             }
-            (None, None) if !lower.contains('*') => self.exact.insert(lower.into_bytes(), host),
+            (None, None) if !lower.contains('*') => names.exact.insert(lower.into_bytes(), host),
             _ => {
                 return Err(ConfigError::new("may have one '*', at its beginning or at its end"));
             }
@@ -221,34 +236,42 @@ impl Domains {
         if previous.is_some() {
             return Err(ConfigError::new(format!("\"{domain}\" is there already")));
         }
-        let others = !self.exact.is_empty() || !self.suffixes.is_empty() || !self.prefixes.is_empty();
-        self.only = if others { None } else { self.any };
+        self.only = if self.names.is_empty() && self.ports.is_empty() { self.any } else { None };
         Ok(())
     }
 
-    /// The virtual host of an authority. Its port does not count, nor does case.
+    /// The virtual host of an authority. Case does not count, and its port only where a domain names one; of two alike that one counts.
     pub fn find(&self, authority: &[u8]) -> Option<usize> {
-        let host = strip_port(authority);
-        let host = if host.iter().any(u8::is_ascii_uppercase) {
-            Cow::Owned(host.to_ascii_lowercase())
+        let whole = if authority.iter().any(u8::is_ascii_uppercase) {
+            Cow::Owned(authority.to_ascii_lowercase())
         } else {
-            Cow::Borrowed(host)
+            Cow::Borrowed(authority)
         };
-        if let Some(found) = self.exact.get(&*host) {
-            return Some(*found);
-        }
-        // A star stands for at least one byte.
-        let by_suffix = self
-            .suffixes
-            .iter()
-            .rev()
-            .filter(|(length, _)| **length < host.len())
-            .find_map(|(length, suffixes)| suffixes.get(host.get(host.len() - length..)?));
-        let by_prefix = || {
-            let shorter = self.prefixes.iter().rev().filter(|(length, _)| **length < host.len());
-            shorter.into_iter().find_map(|(length, prefixes)| prefixes.get(host.get(..*length)?))
-        };
-        by_suffix.or_else(by_prefix).copied().or(self.any)
+        let host = strip_port(&whole);
+        let with_port = || (!self.ports.is_empty() && host.len() < whole.len()).then_some((&self.ports, &*whole));
+        let looks = || with_port().into_iter().chain([(&self.names, host)]);
+        looks()
+            .find_map(|(names, host)| names.exact.get(host).copied())
+            .or_else(|| looks().find_map(|(names, host)| names.by_suffix(host)))
+            .or_else(|| looks().find_map(|(names, host)| names.by_prefix(host)))
+            .or(self.any)
+    }
+}
+
+/// A star stands for at least one byte.
+impl Names {
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty()
+    }
+
+    fn by_suffix(&self, host: &[u8]) -> Option<usize> {
+        let shorter = self.suffixes.iter().rev().filter(|(length, _)| **length < host.len());
+        shorter.into_iter().find_map(|(length, suffixes)| suffixes.get(host.get(host.len() - length..)?)).copied()
+    }
+
+    fn by_prefix(&self, host: &[u8]) -> Option<usize> {
+        let shorter = self.prefixes.iter().rev().filter(|(length, _)| **length < host.len());
+        shorter.into_iter().find_map(|(length, prefixes)| prefixes.get(host.get(..*length)?)).copied()
     }
 }
 
@@ -299,8 +322,35 @@ mod tests {
     fn bad_domains_are_refused() {
         let mut domains = Domains::default();
         domains.add("a.com", 0).unwrap();
-        for bad in ["A.com", "", "a*b", "*a*", "**", "a.com:80", "[::1]:80"] {
+        for bad in ["A.com", "", "a*b", "*a*", "**", "a.com:", "b.com:*", "*b.com*:80", "[::1]:"] {
             assert!(domains.add(bad, 1).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_port_counts_where_a_domain_names_it() {
+        let mut domains = Domains::default();
+        let all = ["a.com", "a.com:8080", "*.com", "*.com:8080", "[::1]:80", "*:9090", "c.*"];
+        for (host, domain) in all.iter().enumerate() {
+            domains.add(domain, host).unwrap();
+        }
+        for (authority, host) in [
+            ("a.com", Some(0)),
+            ("a.com:80", Some(0)),
+            ("A.com:8080", Some(1)),
+            ("b.com", Some(2)),
+            ("b.com:80", Some(2)),
+            ("b.com:8080", Some(3)),
+            ("a.com:9090", Some(0)),
+            ("b.com:9090", Some(5)),
+            ("c.org:9090", Some(5)),
+            ("c.org:80", Some(6)),
+            ("[::1]:80", Some(4)),
+            ("[::1]:81", None),
+            ("[::1]", None),
+        ] {
+            assert_eq!(domains.find(authority.as_bytes()), host, "{authority}");
+        }
+        assert!(domains.add("A.com:8080", 9).is_err());
     }
 }

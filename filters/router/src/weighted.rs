@@ -1,7 +1,7 @@
 //! Weighted clusters whose choice is the router's, because something hangs on it that the host cannot know: header
 //! changes of one cluster, or a number that a request brings along. All others are drawn by the host.
 
-use fyke_sdk::random;
+use fyke_sdk::{RouteHandle, random};
 
 use crate::headers::HeaderChanges;
 use crate::subject::Subject;
@@ -11,6 +11,8 @@ use crate::subject::Subject;
 pub struct WeightedClusters {
     pub choices: Vec<Choice>,
     pub by: By,
+    /// Whether one of them is a route of its own.
+    pub differ: bool,
 }
 
 /// What decides.
@@ -36,6 +38,8 @@ pub enum Target {
 /// One cluster.
 #[derive(Debug)]
 pub struct Choice {
+    /// The route as it is with this cluster, where that is not the same as with the others.
+    pub handle: Option<RouteHandle>,
     pub target: Target,
     pub weight: u32,
     pub host: Option<String>,
@@ -46,7 +50,8 @@ pub struct Choice {
 impl WeightedClusters {
     /// Whether the router has to choose by itself.
     pub fn is_needed(&self) -> bool {
-        !matches!(self.by, By::Random)
+        self.differ
+            || !matches!(self.by, By::Random)
             || self.choices.iter().any(|choice| {
                 matches!(choice.target, Target::Header(_))
                     || choice.host.is_some()

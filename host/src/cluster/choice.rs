@@ -1,11 +1,20 @@
 //! What a request asks of the endpoint that it goes to.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use serde::Deserialize;
 
 /// Keys and values.
 pub type Labels = [(String, String)];
+
+/// Reads them from an object; none: any will do.
+///
+/// # Errors
+/// It is no object of texts.
+pub fn labels<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Labels>>, D::Error> {
+    let labels = BTreeMap::<String, String>::deserialize(deserializer)?;
+    Ok((!labels.is_empty()).then(|| labels.into_iter().collect()))
+}
 
 /// What a request asks of the endpoint that it goes to. The default asks for nothing.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +27,10 @@ pub struct Choice {
     pub labels: Option<Arc<Labels>>,
     /// Rather not these: the request was there already.
     pub avoid: Vec<SocketAddr>,
+    /// Nor any of their priorities (Envoy's `previous_priorities`).
+    pub avoid_priorities: bool,
+    /// Nor those with all of these labels (Envoy's `omit_host_metadata`).
+    pub avoid_labels: Option<Arc<Labels>>,
     /// The endpoint's own name is presented as host (Envoy's `auto_host_rewrite`).
     pub presents_host: bool,
     /// Who is told to be the client, where the cluster tells (`proxy_protocol`): its address, and the one that it connected to.

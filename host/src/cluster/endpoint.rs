@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::{
     Choice,
     balance::Health,
+    choice::Labels,
     health::outlier::HostOutlier,
     learned::Learned,
     load::{LoadWeights, Report, Reported, told::Told},
@@ -59,9 +60,14 @@ impl SharedEndpoint {
     /// Whether it is what a request asks for: this endpoint, if it says which one, and one with these labels. Takes no lock.
     #[must_use]
     pub fn meets(&self, choice: &Choice) -> bool {
-        let labels = choice.labels.as_deref().unwrap_or_default();
         choice.endpoint.is_none_or(|wanted| wanted == self.address())
-            && labels.iter().all(|(key, wanted)| self.with_label(key, |value| value == Some(wanted.as_str())))
+            && self.has_labels(choice.labels.as_deref().unwrap_or_default())
+    }
+
+    /// Whether it has all of these.
+    #[must_use]
+    pub fn has_labels(&self, labels: &Labels) -> bool {
+        labels.iter().all(|(key, wanted)| self.with_label(key, |value| value == Some(wanted.as_str())))
     }
 
     fn with_label<T>(&self, key: &str, look: impl FnOnce(Option<&str>) -> T) -> T {
@@ -174,6 +180,25 @@ impl Begun {
     }
 }
 
+/// Who watches a cluster's endpoints no more.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Gone {
+    /// Outlier detection.
+    pub outliers: bool,
+    /// Health checks.
+    pub checks: bool,
+    /// Agents beside them.
+    pub agents: bool,
+}
+
+impl Gone {
+    /// Whether anybody is.
+    #[must_use]
+    pub const fn is_any(self) -> bool {
+        self.outliers || self.checks || self.agents
+    }
+}
+
 /// A reason not to use an endpoint, or to use it less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -190,6 +215,10 @@ pub enum Mark {
     Drained = 16,
     /// Discovery no longer knows it, but it is still healthy.
     Absent = 32,
+    /// An agent beside it says that it is down.
+    AgentDown = 64,
+    /// An agent beside it has it drain.
+    AgentDraining = 128,
 }
 
 impl Default for Status {
@@ -284,9 +313,9 @@ impl Status {
         (before & bit != 0) != on
     }
 
-    /// The same without what nobody would correct any more: what outlier detection said, or what checks said.
+    /// The same without what nobody would correct any more: what these have said.
     #[must_use]
-    pub fn without(&self, ejections: bool, findings: bool) -> Self {
+    pub fn without(&self, gone: Gone) -> Self {
         let status = Self {
             marks: AtomicU8::new(self.marks.load(Ordering::Acquire)),
             percent: AtomicU32::new(self.percent()),
@@ -296,13 +325,16 @@ impl Status {
             learned: self.learned.copy(),
             ..Self::default()
         };
-        if ejections {
-            status.mark(Mark::Ejected, false);
+        let said: [(bool, &[Mark]); 3] = [
+            (gone.outliers, &[Mark::Ejected]),
+            (gone.checks, &[Mark::FailedCheck, Mark::Degraded, Mark::Draining]),
+            (gone.agents, &[Mark::AgentDown, Mark::AgentDraining]),
+        ];
+        for mark in said.into_iter().filter(|(is_gone, _)| *is_gone).flat_map(|(_, marks)| marks) {
+            status.mark(*mark, false);
         }
-        if findings {
-            for mark in [Mark::FailedCheck, Mark::Degraded, Mark::Draining] {
-                status.mark(mark, false);
-            }
+        // Either may have been an agent.
+        if gone.checks || gone.agents {
             status.weigh(100);
         }
         status
@@ -327,7 +359,7 @@ impl Status {
         let has = |mark: Mark| marks & mark as u8 != 0;
         if marks & UNHEALTHY != 0 {
             Health::Unhealthy
-        } else if has(Mark::Draining) || has(Mark::Drained) || self.weight() == Some(0) {
+        } else if has(Mark::Draining) || has(Mark::Drained) || has(Mark::AgentDraining) || self.weight() == Some(0) {
             Health::Draining
         } else if has(Mark::Degraded) {
             Health::Degraded
@@ -346,13 +378,15 @@ impl Status {
             (Mark::Draining, "draining"),
             (Mark::Drained, "drained by an operator"),
             (Mark::Absent, "no longer discovered"),
+            (Mark::AgentDown, "its agent says that it is down"),
+            (Mark::AgentDraining, "its agent has it drain"),
         ];
         let marked = words.into_iter().filter(|(mark, _)| self.has(*mark)).map(|(_, word)| word);
         marked.chain((self.weight() == Some(0)).then_some("has weight 0, set by an operator")).collect()
     }
 }
 
-const UNHEALTHY: u8 = Mark::FailedCheck as u8 | Mark::Ejected as u8;
+const UNHEALTHY: u8 = Mark::FailedCheck as u8 | Mark::Ejected as u8 | Mark::AgentDown as u8;
 
 #[cfg(test)]
 mod tests {
@@ -363,7 +397,7 @@ mod tests {
         let status = Status::default();
         assert!(status.mark(Mark::Drained, true) && status.mark(Mark::FailedCheck, true));
         assert!(status.set_weight(Some(7)) && !status.set_weight(Some(7)));
-        let next = status.without(true, true);
+        let next = status.without(Gone { outliers: true, checks: true, agents: true });
         assert_eq!((next.health(), next.weight()), (Health::Draining, Some(7)));
         assert!(next.mark(Mark::Drained, false) && next.health() == Health::Healthy);
         assert!(next.set_weight(Some(0)));

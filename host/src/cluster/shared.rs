@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::{
     breakers::{Breakers, RetryPermit},
     choice::Priority,
-    endpoint::{SharedEndpoint, Status},
+    endpoint::{Gone, SharedEndpoint, Status},
     found::Found,
     health::{self, outlier::Detector},
     learned::Published,
@@ -150,14 +150,16 @@ impl SharedCluster {
         };
         // Marks that nobody would take away any more are not taken over. What is known is shared otherwise, with those who watch the
         // old cluster until this one takes its place: they must not mark an endpoint here that nobody will look at again.
-        let forgets = (old.detector.is_some() && detector.is_none())
-            || (old.settings.health_check.is_some() && settings.health_check.is_none());
-        let (ejects, checks) = (detector.is_some(), settings.health_check.is_some());
+        let gone = Gone {
+            outliers: old.detector.is_some() && detector.is_none(),
+            checks: old.settings.health_check.is_some() && settings.health_check.is_none(),
+            agents: old.settings.agent_check.is_some() && settings.agent_check.is_none(),
+        };
         let places: HashMap<SocketAddr, &Arc<SharedEndpoint>> =
             before.endpoints.iter().map(|endpoint| (endpoint.address(), endpoint)).collect();
         let status = |address| match places.get(&address) {
             None => Arc::default(),
-            Some(known) if forgets => Arc::new(known.status.without(!ejects, !checks)),
+            Some(known) if gone.is_any() => Arc::new(known.status.without(gone)),
             Some(known) => Arc::clone(&known.status),
         };
         let cluster = Self::with((settings, endpoints), workers, (detector, Arc::clone(&old.checks)), status);

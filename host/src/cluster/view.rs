@@ -133,6 +133,16 @@ impl View {
 
     /// The places of those that are to be avoided.
     fn avoided(&self, choice: &Choice) -> Places {
+        let mut avoid = self.tried(choice);
+        if let Some(labels) = &choice.avoid_labels {
+            let all = self.membership.endpoints.iter().enumerate();
+            avoid.extend(all.filter(|(_, endpoint)| endpoint.has_labels(labels)).map(|(place, _)| place));
+        }
+        avoid
+    }
+
+    /// The places of those that the request was sent to.
+    fn tried(&self, choice: &Choice) -> Places {
         choice.avoid.iter().filter_map(|address| self.membership.find(*address)).collect()
     }
 
@@ -141,11 +151,13 @@ impl View {
         let labels: SmallVec<[(&str, &str); 4]> =
             choice.labels.iter().flat_map(|labels| labels.iter()).map(|(key, value)| (&**key, &**value)).collect();
         let wanted = choice.endpoint.and_then(|address| self.membership.find(address));
+        let tried = if choice.avoid_priorities { self.tried(choice) } else { Places::new() };
         let request = balance::Request {
             hash: choice.hash,
             labels: &labels,
             override_host: wanted.map(Override::Preferred),
             avoid: &avoid,
+            avoid_priorities_of: &tried,
             now_ms: if self.starts_slowly { milliseconds() } else { 0 },
         };
         let now = if self.decay.is_some() { self.epoch.elapsed() } else { Duration::ZERO };

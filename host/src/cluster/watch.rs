@@ -65,7 +65,8 @@ impl Watched {
     fn begin(cluster: &Arc<SharedCluster>, events: &Events) -> Option<Self> {
         let settings = &cluster.settings;
         let loads = settings.balancing.load_weights.as_ref();
-        if settings.health_check.is_none() && settings.outlier_detection.is_none() && loads.is_none() {
+        let checks = [(&settings.health_check, Asked::Endpoint), (&settings.agent_check, Asked::AgentBeside)];
+        if checks.iter().all(|(check, _)| check.is_none()) && settings.outlier_detection.is_none() && loads.is_none() {
             return None;
         }
         // Whoever watches it again is of the same process.
@@ -82,8 +83,10 @@ impl Watched {
                 tasks.spawn(load::ask(Arc::clone(cluster), Arc::clone(loads), period));
             }
         }
-        if let Some(check) = &settings.health_check {
-            tasks.spawn(check_members(Arc::clone(cluster), Arc::clone(check), stopped));
+        for (check, asked) in checks {
+            if let Some(check) = check {
+                tasks.spawn(check_members(Arc::clone(cluster), Arc::clone(check), asked, stopped.clone()));
+            }
         }
         // Whoever watched a cluster in whose place this one came may have marked endpoints since its plan was made.
         cluster.unbalanced.notify_one();
@@ -101,11 +104,16 @@ async fn rebalance(cluster: Arc<SharedCluster>) {
 }
 
 /// A check for each member, for as long as it is one.
-async fn check_members(cluster: Arc<SharedCluster>, check: Arc<active::Settings>, stopped: watch::Receiver<()>) {
+async fn check_members(
+    cluster: Arc<SharedCluster>,
+    check: Arc<active::Settings>,
+    asked: Asked,
+    stopped: watch::Receiver<()>,
+) {
     let mut running: PerMember<AbortHandle> = PerMember::new();
     let mut tasks = JoinSet::new();
     loop {
-        let begin = |endpoint: &_| tasks.spawn(runner(&cluster, &check, endpoint).run(stopped.clone()));
+        let begin = |endpoint: &_| tasks.spawn(runner(&cluster, &check, asked, endpoint).run(stopped.clone()));
         running.follow(&cluster.membership(), begin, |task| task.abort());
         cluster.moved.notified().await;
         while tasks.try_join_next().is_some() {}
@@ -159,6 +167,7 @@ async fn sweep(cluster: Arc<SharedCluster>, interval: std::time::Duration) {
 fn runner(
     cluster: &Arc<SharedCluster>,
     check: &Arc<active::Settings>,
+    asked: Asked,
     endpoint: &Arc<SharedEndpoint>,
 ) -> Runner<Dial, Findings> {
     let (host, agent) = match &check.kind {
@@ -186,9 +195,13 @@ fn runner(
     Runner {
         connect: Dial { settings: Arc::clone(settings), address, tls, host },
         settings: Arc::clone(check),
-        report: Findings { cluster: Arc::clone(cluster), endpoint: Arc::clone(endpoint) },
+        report: Findings { cluster: Arc::clone(cluster), endpoint: Arc::clone(endpoint), asked },
         traffic: Arc::new(move || if used.is_used() { Traffic::Busy } else { Traffic::Idle }),
-        passive: Arc::clone(endpoint.status.gave_up.get_or_init(Arc::default)),
+        passive: match asked {
+            Asked::Endpoint => Arc::clone(endpoint.status.gave_up.get_or_init(Arc::default)),
+            // Requests say nothing of it.
+            Asked::AgentBeside => Arc::default(),
+        },
         random: fastrand::Rng::new(),
     }
 }
@@ -214,10 +227,75 @@ impl Connect for Dial {
 pub(crate) struct Findings {
     pub(crate) cluster: Arc<SharedCluster>,
     pub(crate) endpoint: Arc<SharedEndpoint>,
+    pub(crate) asked: Asked,
+}
+
+/// Who says how an endpoint is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// The health check.
+    Endpoint,
+    /// `agent_check`.
+    AgentBeside,
 }
 
 impl Report for Findings {
     fn checked(&self, seen: Seen) {
+        match self.asked {
+            Asked::Endpoint => self.found(&seen),
+            Asked::AgentBeside => self.told(&seen),
+        }
+    }
+}
+
+impl Findings {
+    /// An agent beside the endpoint has spoken, or has not: then all stays as it is, because whether the endpoint can be reached is for checks to say.
+    fn told(&self, seen: &Seen) {
+        let (status, address) = (&self.endpoint.status, self.endpoint.address());
+        let cluster = self.cluster.settings.name.as_str();
+        let reply = match &seen.verdict {
+            Verdict::Agent(reply) => reply,
+            Verdict::Failed(failure) => {
+                return tracing::debug!(cluster, %address, "the agent says nothing: {}", failure.words);
+            }
+            Verdict::Passed | Verdict::Degraded => return,
+        };
+        let was_usable = status.is_usable();
+        let mut moved = status.mark(Mark::AgentDown, seen.health == active::Health::Unhealthy);
+        moved |= status.mark(Mark::AgentDraining, seen.health == active::Health::Draining);
+        if let Some(percent) = seen.weight {
+            moved |= status.weigh(u32::from(percent));
+        }
+        if moved {
+            self.moved(was_usable, reply.reason.as_deref().unwrap_or_default());
+        }
+    }
+
+    /// Its standing is another now, and `why`, if it says so.
+    fn moved(&self, was_usable: bool, why: &str) {
+        let (status, address) = (&self.endpoint.status, self.endpoint.address());
+        let cluster = self.cluster.settings.name.as_str();
+        if !was_usable && status.is_usable() {
+            status.recovered(milliseconds());
+        }
+        match status.health().label() {
+            "healthy" => {
+                tracing::info!(cluster, %address, "endpoint is healthy");
+                let message = format!("endpoint {address} is healthy");
+                self.cluster.tell(&event_kinds::ENDPOINT_RECOVERED, address, message, "healthy");
+            }
+            health => {
+                let why = if why.is_empty() { "it says so itself" } else { why };
+                tracing::warn!(cluster, %address, "endpoint is {health}: {why}");
+                let message = format!("endpoint {address} is {health}: {why}");
+                self.cluster.tell(&event_kinds::ENDPOINT_HEALTH, address, message, health);
+            }
+        }
+        // Many may change at once: one plan serves all of them.
+        self.cluster.unbalanced.notify_one();
+    }
+
+    fn found(&self, seen: &Seen) {
         let (status, address) = (&self.endpoint.status, self.endpoint.address());
         let cluster = self.cluster.settings.name.as_str();
         let failed = matches!(seen.verdict, Verdict::Failed(_));
@@ -254,24 +332,7 @@ impl Report for Findings {
             return;
         }
         if moved {
-            if !was_usable && status.is_usable() {
-                status.recovered(milliseconds());
-            }
-            match status.health().label() {
-                "healthy" => {
-                    tracing::info!(cluster, %address, "endpoint is healthy");
-                    let message = format!("endpoint {address} is healthy");
-                    self.cluster.tell(&event_kinds::ENDPOINT_RECOVERED, address, message, "healthy");
-                }
-                health => {
-                    let why = if words.is_empty() { "it says so itself" } else { &words };
-                    tracing::warn!(cluster, %address, "endpoint is {health}: {why}");
-                    let message = format!("endpoint {address} is {health}: {why}");
-                    self.cluster.tell(&event_kinds::ENDPOINT_HEALTH, address, message, health);
-                }
-            }
-            // Many may change at once: one plan serves all of them.
-            self.cluster.unbalanced.notify_one();
+            self.moved(was_usable, &words);
         } else if seen.transition == Transition::ChangePending {
             tracing::debug!(cluster, %address, "more checks like this one will change the endpoint's health");
         }

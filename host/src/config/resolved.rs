@@ -220,6 +220,8 @@ pub struct Cluster {
     pub zone_weights: BTreeMap<String, u32>,
     /// Asks endpoints whether they are well.
     pub health_check: Option<Arc<health::active::Settings>>,
+    /// Asks agents beside them what their operators want.
+    pub agent_check: Option<Arc<health::active::Settings>>,
     /// Leaves endpoints out that answer badly.
     pub outlier_detection: Option<Arc<health::outlier::Settings>>,
     /// Default 1 s.

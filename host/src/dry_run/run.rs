@@ -176,6 +176,7 @@ fn apart(config: &Config, stand_ins: &StandIns) -> Config {
         *cluster = Arc::new(Cluster {
             endpoints,
             health_check: None,
+            agent_check: None,
             bind: None,
             proxy_protocol: None,
             tls: None,

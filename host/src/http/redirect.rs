@@ -21,8 +21,11 @@ const ORIGINAL: &str = "x-envoy-original-url";
 pub(super) fn follow(stream: &Stream, answered: Answered) -> Option<Answered> {
     let followed = {
         let mut exchange = stream.exchange.borrow_mut();
-        target(&exchange, answered.response.status(), answered.response.headers())
-            .map(|target| retarget(&mut exchange, answered.response.status(), &target))
+        let (status, fields) = (answered.response.status(), answered.response.headers());
+        target(&exchange, status, fields).map(|target| {
+            copy(&mut exchange, fields);
+            retarget(&mut exchange, status, &target);
+        })
     };
     if followed.is_none() {
         return Some(answered);
@@ -55,7 +58,24 @@ fn target(exchange: &Exchange, status: StatusCode, fields: &HeaderMap) -> Option
         (None, None) => target.path().starts_with('/') && !target.path().starts_with("//"),
         _ => return None,
     };
-    (same || (policy.cross_scheme && target.scheme().is_some())).then_some(target)
+    // To `http` from `https` is safe, in that nobody takes what came in the clear for what did not.
+    let is_safe = exchange.request_head.scheme == Scheme::HTTPS;
+    let crosses = policy.cross_scheme && target.scheme().is_some() && (is_safe || !policy.safe_cross_scheme);
+    (same || crosses).then_some(target)
+}
+
+/// Takes along what the policy says of the answer's headers; what the answer does not have is not what it was before, either.
+fn copy(exchange: &mut Exchange, fields: &HeaderMap) {
+    let policy = exchange.selection.as_ref().and_then(|selection| selection.route.action.internal_redirect.as_deref());
+    let Some(policy) = policy.filter(|policy| !policy.copy_headers.is_empty()) else { return };
+    let head = &mut exchange.request_head;
+    head.unpack();
+    for name in &policy.copy_headers {
+        head.fields.remove(name);
+        for value in fields.get_all(name) {
+            head.fields.append(name, value.clone());
+        }
+    }
 }
 
 fn retarget(exchange: &mut Exchange, status: StatusCode, target: &Uri) {

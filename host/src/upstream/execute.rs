@@ -373,11 +373,17 @@ impl Work<'_> {
         true
     }
 
+    /// What the next attempt rather does not go to, after one to `address`.
     fn avoid(&mut self, address: Option<std::net::SocketAddr>) {
-        if self.order.retry.avoid_previous_hosts
+        let retry = self.order.retry;
+        if (retry.avoid_previous_hosts || retry.avoid_previous_priorities)
             && let Some(address) = address
         {
             self.choice.avoid.push(address);
+        }
+        self.choice.avoid_priorities = retry.avoid_previous_priorities;
+        if self.choice.avoid_labels.is_none() {
+            self.choice.avoid_labels.clone_from(&retry.avoid_labels);
         }
     }
 }

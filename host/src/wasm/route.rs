@@ -1,11 +1,12 @@
 //! Routes as filters define them once and select them by handle (`fyke.route.*.v1`, `host/docs/extensions.md`).
 
-use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
+use http::HeaderName;
 use serde::Deserialize;
 
 use crate::{
-    cluster::choice::{Labels, Priority},
+    cluster::choice::{Labels, Priority, labels},
     config::resolved::by_weight,
     upstream::RetryPolicy,
 };
@@ -141,6 +142,12 @@ pub struct InternalRedirect {
     /// Also from `https` to `http`, and the other way.
     #[serde(default)]
     pub cross_scheme: bool,
+    /// Of these only from `https` to `http` (Envoy's `safe_cross_scheme`).
+    #[serde(default)]
+    pub safe_cross_scheme: bool,
+    /// Headers of the answer that the request takes along (Envoy's `response_headers_to_copy`).
+    #[serde(default, deserialize_with = "names")]
+    pub copy_headers: Vec<HeaderName>,
 }
 
 /// One choice of a weighted route.
@@ -157,9 +164,9 @@ fn shared<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Ar
     Option::<RetryPolicy>::deserialize(deserializer).map(|policy| policy.map(Arc::new))
 }
 
-fn labels<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Labels>>, D::Error> {
-    let labels = BTreeMap::<String, String>::deserialize(deserializer)?;
-    Ok((!labels.is_empty()).then(|| labels.into_iter().collect()))
+fn names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<HeaderName>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    names.iter().map(|name| name.parse().map_err(serde::de::Error::custom)).collect()
 }
 
 fn default_timeout() -> u64 {

@@ -233,10 +233,16 @@ pub struct InternalRedirect {
     pub max_hops: u32,
     /// Also from `https` to `http` and back. Default: no.
     pub cross_scheme: bool,
+    /// Of these only from `https` to `http` (Envoy's `safe_cross_scheme`): what came in the clear is not sent on as if it had not. Default: both.
+    #[serde(skip_serializing_if = "is_default")]
+    pub safe_cross_scheme: bool,
+    /// Headers of the answer that the request takes along; those that the answer does not have are taken off it (Envoy's `response_headers_to_copy`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub copy_headers: Vec<String>,
 }
 
 impl Default for InternalRedirect {
     fn default() -> Self {
-        Self { codes: vec![302], max_hops: 1, cross_scheme: false }
+        Self { codes: vec![302], max_hops: 1, cross_scheme: false, safe_cross_scheme: false, copy_headers: Vec::new() }
     }
 }

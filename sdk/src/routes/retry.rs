@@ -1,5 +1,6 @@
 //! When a request is sent again, how often, and after how long: Envoy's `config.route.v3.RetryPolicy`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -50,6 +51,12 @@ pub struct RetryPolicy {
     /// Tries an endpoint that was not tried yet, where there is one. Default: yes: the endpoint that has just failed is
     /// the worst guess.
     pub avoid_previous_hosts: bool,
+    /// Tries an endpoint of a priority of which none was tried yet, where there is one (Envoy's `previous_priorities`). Default: no.
+    #[serde(skip_serializing_if = "is_default")]
+    pub avoid_previous_priorities: bool,
+    /// Further tries rather go to endpoints that do not have all of these labels (Envoy's `omit_host_metadata`). Default: they go to any.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub avoid_labels: BTreeMap<String, String>,
     /// How often an endpoint is picked anew for that before one that was tried is taken all the same. Default: 3.
     pub host_attempts: u32,
     /// A longer body is not kept for another try, in bytes. Default: as much as the listener keeps.
@@ -69,6 +76,8 @@ impl Default for RetryPolicy {
             backoff: None,
             rate_limited_backoff: None,
             avoid_previous_hosts: true,
+            avoid_previous_priorities: false,
+            avoid_labels: BTreeMap::new(),
             host_attempts: 3,
             buffer: None,
         }

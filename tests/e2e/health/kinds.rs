@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 
-use super::{SOON, becomes};
-use crate::support::{Conn, Launch, Proxy, Site, Upstream, endpoints, h2 as frames, tls::Authority};
+use super::{SOON, becomes, endpoint};
+use crate::support::{Conn, Launch, Proxy, Site, Upstream, endpoints, eventually, h2 as frames, tls::Authority};
 
 /// What an endpoint says to whoever asks.
 #[derive(Clone, Default)]
@@ -146,15 +146,7 @@ async fn grpc_says_whether_it_serves() {
 #[tokio::test]
 async fn an_agent_says_it_in_words() {
     let words = Words::of(b"up\n");
-    let said = words.clone();
-    let agent = Upstream::scripted(move |mut conn, _, _| {
-        let said = said.clone();
-        async move {
-            let _ = conn.try_send(said.now()).await;
-        }
-    })
-    .await;
-    let upstream = Upstream::says("x").await;
+    let (agent, upstream) = (agent(&words).await, Upstream::says("x").await);
     let check = format!("agent: {{ port: {} }}", agent.address.port());
     let proxy = checked(&check, &upstream).await;
     proxy.metric_reaches("fyke_cluster_health_checks_total", &[("outcome", "passed")], 1.0).await;
@@ -171,6 +163,49 @@ async fn an_agent_says_it_in_words() {
     // Whoever says nothing that can be read has failed.
     words.are(&[0xff; 2000]);
     becomes(&proxy, 0, "unhealthy").await;
+}
+
+/// Says what its words are now to whoever connects.
+async fn agent(words: &Words) -> Upstream {
+    let words = words.clone();
+    Upstream::scripted(move |mut conn, _, _| {
+        let words = words.clone();
+        async move {
+            let _ = conn.try_send(words.now()).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_agent_beside_the_checks_says_what_its_operator_wants() {
+    let words = Words::of(b"up\n");
+    let (agent, upstream) = (agent(&words).await, Upstream::says("x").await);
+    let cluster = format!(
+        "health_check: {{ http: /, {SOON} }}, agent_check: {{ port: {}, interval: 50ms }}, {}",
+        agent.address.port(),
+        endpoints(&[upstream.address])
+    );
+    let proxy = Site::app("", &cluster).start().await;
+    proxy.metric_reaches("fyke_cluster_health_checks_total", &[("outcome", "passed")], 1.0).await;
+    words.are(b"50% drain\n");
+    let page = becomes(&proxy, 0, "draining").await;
+    assert_eq!(page["weight_percent"], 50);
+    // Checks that pass do not take back what the agent wants.
+    let passed = proxy.metric("fyke_cluster_health_checks_total", &[("outcome", "passed")]).await;
+    proxy.metric_reaches("fyke_cluster_health_checks_total", &[("outcome", "passed")], passed + 3.0).await;
+    assert_eq!(endpoint(&proxy, 0).await["health"], "draining");
+    words.are(b"ready down # the disk is full\n");
+    let page = becomes(&proxy, 0, "unhealthy").await;
+    assert!(page["reasons"].to_string().contains("its agent says that it is down"), "{page}");
+    // Nor does an agent that says nothing that is known.
+    let asked = agent.connections();
+    words.are(b"good morning\n");
+    eventually("the agent is asked again", async || (agent.connections() > asked + 2).then_some(())).await;
+    assert_eq!(endpoint(&proxy, 0).await["health"], "unhealthy");
+    words.are(b"up 100%\n");
+    let page = becomes(&proxy, 0, "healthy").await;
+    assert!(page["weight_percent"].is_null(), "what is written: {page}");
 }
 
 #[tokio::test]

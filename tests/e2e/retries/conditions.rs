@@ -184,6 +184,39 @@ async fn endpoints_that_were_tried_are_avoided() {
 }
 
 #[tokio::test]
+async fn further_tries_go_to_other_priorities_and_not_where_labels_say() {
+    let bad = [Upstream::http(|_| Reply::new(503)).await, Upstream::http(|_| Reply::new(503)).await];
+    let (spare, canary) = (Upstream::says("spare").await, Upstream::http(|_| Reply::new(503)).await);
+    let priorities = format!(
+        "endpoints: [{{ address: '{}' }}, {{ address: '{}' }}, {{ address: '{}', priority: 1 }}]",
+        bad[0].address, bad[1].address, spare.address
+    );
+    let labels = format!(
+        "endpoints: [{{ address: '{}' }}, {{ address: '{}', labels: {{ stage: canary }} }}, {{ address: '{}' }}]",
+        bad[0].address, canary.address, spare.address
+    );
+    let retry = |more: &str| format!("retry: {{ on: [5xx], backoff: {{ base: 1ms }}, {more} }}");
+    let proxy = Site::default()
+        .route(&format!("match: {{ path_prefix: /p }}, cluster: p, {}", retry("avoid_previous_priorities: true")))
+        .route(&format!(
+            "match: {{ path_prefix: /l }}, cluster: l, {}",
+            retry("attempts: 2, avoid_labels: { stage: canary }")
+        ))
+        .cluster("p", &priorities)
+        .cluster("l", &format!("load_balancer: round_robin, {labels}"))
+        .start()
+        .await;
+    for number in 0..12 {
+        // The first try fails; the other endpoint of its priority would, too.
+        assert_eq!(proxy.get(&format!("/p/{number}")).await.text(), "spare");
+        // Whoever it began with, the canary is asked first or not at all.
+        assert_eq!(proxy.get(&format!("/l/{number}")).await.text(), "spare");
+    }
+    let asked = bad[0].seen().len() + bad[1].seen().len();
+    assert!(asked >= 12 && !canary.seen().is_empty(), "labels count for further tries only");
+}
+
+#[tokio::test]
 async fn a_post_over_a_stale_connection_is_sent_again_where_the_policy_says_so() {
     let upstream = stale().await;
     let proxy = Site::app("retry: { on: [reset] }", &endpoints(&[upstream.address])).start().await;

@@ -1,12 +1,13 @@
 //! Routes that lead to a cluster.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fyke_sdk::{ConfigError, Priority, RouteAction, WeightedCluster, header_name};
 use serde_json::{Map, Value};
 
 use super::{Defaults, Scope, answer, authority, changes, not_empty, policy};
-use crate::action::{Destination, Forward, ForwardedHost, HostRewrite};
+use crate::action::{Destination, Forward, ForwardedHost, HostRewrite, Retry};
 use crate::config;
 use crate::envoy::GrpcTimeout;
 use crate::hash::HashPolicy;
@@ -27,12 +28,13 @@ pub fn forward(
     if raw.auto_host && host.is_some() {
         return Err(ConfigError::at("auto_host", "excludes host, host_header and host_regex of `rewrite`"));
     }
-    let weighted = raw.weighted_clusters.take().map(choices).transpose();
+    let mut peculiar = Vec::new();
+    let weighted = raw.weighted_clusters.take().map(|raw| choices(raw, &mut peculiar)).transpose();
     let weighted = weighted.map_err(|error| error.under("weighted_clusters"))?.map(|choices| {
         let by = by(raw.weighted_by.take(), &hash).map_err(|error| error.under("weighted_by"))?;
-        Ok::<_, ConfigError>(WeightedClusters { choices, by })
+        Ok::<_, ConfigError>(WeightedClusters { choices, by, differ: !peculiar.is_empty() })
     });
-    let weighted = weighted.transpose()?;
+    let mut weighted = weighted.transpose()?;
     let changes_host = host.is_some()
         || raw.auto_host
         || weighted.as_ref().is_some_and(|weighted| weighted.choices.iter().any(|choice| choice.host.is_some()));
@@ -46,10 +48,20 @@ pub fn forward(
     let endpoint_header = named(raw.endpoint_header.take(), "endpoint_header")?;
     let grpc_timeout = raw.grpc_timeout.take();
     let forwarded_host = if raw.append_x_forwarded_host { ForwardedHost::Appended } else { ForwardedHost::Untouched };
-    let (action, key) = action(raw, matcher, weighted.as_ref(), place, defaults, scope)?;
+    let retry = policy::retry(raw.retry.take(), scope)?.or_else(|| defaults.retry.clone());
+    let (action, key) = action(raw, matcher, weighted.as_ref(), retry.as_ref(), place, defaults, scope)?;
     // The host knows only the action: with filters and mirrors in it, the cluster need not be what it refused.
     let blamed = if action.filters.is_empty() && action.mirror.is_empty() { key } else { "" };
     let handle = scope.routes.define(&action).map_err(|error| error.under(blamed))?;
+    for Peculiar { at, endpoint_labels, filters } in peculiar {
+        let mut own = action.clone();
+        own.endpoint_labels.extend(endpoint_labels);
+        own.filters.extend(filters);
+        let defined = scope.routes.define(&own).map_err(|error| error.under(format!("weighted_clusters[{at}]")))?;
+        if let Some(choice) = weighted.as_mut().and_then(|weighted| weighted.choices.get_mut(at)) {
+            choice.handle = Some(defined);
+        }
+    }
     let to = match (cluster_header, weighted) {
         (Some(name), _) => Destination::Header(name),
         (None, Some(weighted)) if weighted.is_needed() => Destination::Weighted(weighted),
@@ -64,7 +76,7 @@ pub fn forward(
         hash,
         endpoint_header,
         timeout: action.timeout,
-        retry: action.retry,
+        retry,
         grpc_timeout: grpc_timeout
             .map(|raw| GrpcTimeout { max: raw.max, offset: raw.offset.unwrap_or(Duration::ZERO) }),
     })
@@ -75,6 +87,7 @@ fn action(
     raw: config::Route,
     matcher: &Matcher,
     weighted: Option<&WeightedClusters>,
+    retry: Option<&Retry>,
     place: &str,
     defaults: &Defaults,
     scope: &Scope<'_>,
@@ -85,10 +98,10 @@ fn action(
         virtual_host: defaults.name.clone(),
         idle_timeout: raw.idle_timeout,
         max_stream_duration: raw.max_stream_duration,
-        retry: policy::retry(raw.retry, scope)?.or_else(|| defaults.retry.clone()),
+        retry: retry.map(|retry| retry.policy.clone()),
         hedge: own_hedge.or(defaults.hedge),
         mirror: policy::mirror(raw.mirror)?.unwrap_or_else(|| defaults.mirror.clone()),
-        endpoint_labels: policy::labels(raw.endpoint_labels)?,
+        endpoint_labels: policy::labels(raw.endpoint_labels, "endpoint_labels")?,
         priority: match raw.priority {
             Some(config::Priority::High) => Priority::High,
             Some(config::Priority::Default) | None => Priority::Default,
@@ -129,7 +142,14 @@ fn merged(own: Map<String, Value>, defaults: &Map<String, Value>) -> Map<String,
     merged
 }
 
-fn choices(raw: Vec<config::Weighted>) -> Result<Vec<Choice>, ConfigError> {
+/// What one of the clusters has that the host must be told.
+struct Peculiar {
+    at: usize,
+    endpoint_labels: BTreeMap<String, String>,
+    filters: Map<String, Value>,
+}
+
+fn choices(raw: Vec<config::Weighted>, peculiar: &mut Vec<Peculiar>) -> Result<Vec<Choice>, ConfigError> {
     let mut sum = 0_u32;
     let mut choices = Vec::with_capacity(raw.len());
     for (at, raw) in raw.into_iter().enumerate() {
@@ -142,7 +162,12 @@ fn choices(raw: Vec<config::Weighted>) -> Result<Vec<Choice>, ConfigError> {
             _ => return Err(under(ConfigError::new("needs one of cluster and cluster_header"))),
         };
         sum = sum.checked_add(raw.weight).ok_or_else(|| ConfigError::new("the weights' sum must be below 2^32"))?;
+        let endpoint_labels = policy::labels(raw.endpoint_labels, "endpoint_labels").map_err(under)?;
+        if !endpoint_labels.is_empty() || !raw.filters.is_empty() {
+            peculiar.push(Peculiar { at, endpoint_labels, filters: raw.filters });
+        }
         choices.push(Choice {
+            handle: None,
             target,
             weight: raw.weight,
             host: raw.host.map(authority).transpose().map_err(|error| under(error.under("host")))?,

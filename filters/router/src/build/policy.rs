@@ -10,12 +10,18 @@ use fyke_sdk::{
 };
 
 use super::{Scope, not_empty};
+use crate::action::Retry;
 use crate::config;
+use crate::matching::conditions;
 use crate::table::EnvoyHeaders;
 use crate::values::Condition;
 
-pub fn retry(raw: Option<config::Retry>, scope: &Scope<'_>) -> Result<Option<RetryPolicy>, ConfigError> {
-    raw.map(|raw| policy(raw, scope)).transpose().map_err(|error| error.under("retry"))
+pub fn retry(raw: Option<config::Retry>, scope: &Scope<'_>) -> Result<Option<Retry>, ConfigError> {
+    let build = |mut raw: config::Retry| {
+        let only = conditions(std::mem::take(&mut raw.request_headers), "request_headers")?;
+        Ok(Retry { policy: policy(raw, scope)?, only: only.into() })
+    };
+    raw.map(build).transpose().map_err(|error: ConfigError| error.under("retry"))
 }
 
 fn policy(raw: config::Retry, scope: &Scope<'_>) -> Result<RetryPolicy, ConfigError> {
@@ -54,6 +60,8 @@ fn policy(raw: config::Retry, scope: &Scope<'_>) -> Result<RetryPolicy, ConfigEr
             .transpose()
             .map_err(|error| error.under("rate_limited_backoff"))?,
         avoid_previous_hosts: raw.avoid_previous_hosts.unwrap_or(defaults.avoid_previous_hosts),
+        avoid_previous_priorities: raw.avoid_previous_priorities,
+        avoid_labels: labels(raw.avoid_labels, "avoid_labels")?,
         host_attempts: raw.host_attempts.unwrap_or(defaults.host_attempts),
         buffer: raw.buffer,
     })
@@ -175,9 +183,9 @@ fn percent(fraction: Percent) -> f64 {
     (fraction.fraction() * 1e8).round() / 1e6
 }
 
-pub fn labels(raw: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ConfigError> {
+pub fn labels(raw: BTreeMap<String, String>, key: &str) -> Result<BTreeMap<String, String>, ConfigError> {
     if raw.contains_key("") {
-        return Err(ConfigError::at("endpoint_labels", "a label needs a name"));
+        return Err(ConfigError::at(key, "a label needs a name"));
     }
     Ok(raw)
 }
@@ -210,7 +218,8 @@ pub fn connect(raw: Option<config::Connect>) -> Option<Connect> {
 }
 
 pub fn internal_redirect(raw: Option<config::InternalRedirect>) -> Result<Option<InternalRedirect>, ConfigError> {
-    let Some(config::InternalRedirect { codes, max_hops, cross_scheme }) = raw else { return Ok(None) };
+    let Some(raw) = raw else { return Ok(None) };
+    let config::InternalRedirect { codes, max_hops, cross_scheme, safe_cross_scheme, copy_headers } = raw;
     let defaults = InternalRedirect::default();
     let codes = codes.unwrap_or(defaults.codes);
     if codes.is_empty() {
@@ -224,5 +233,20 @@ pub fn internal_redirect(raw: Option<config::InternalRedirect>) -> Result<Option
     if max_hops == 0 {
         return Err(ConfigError::at("internal_redirect.max_hops", "must be above zero"));
     }
-    Ok(Some(InternalRedirect { codes, max_hops, cross_scheme }))
+    if safe_cross_scheme && !cross_scheme {
+        return Err(ConfigError::at(
+            "internal_redirect.safe_cross_scheme",
+            "means nothing without `cross_scheme: true`",
+        ));
+    }
+    let copied = |(at, name): (usize, String)| {
+        let name = header_name(&name).map_err(|error| error.under(format!("internal_redirect.copy_headers[{at}]")))?;
+        if matches!(name.as_str(), "host" | "content-length" | "transfer-encoding" | "connection") {
+            let place = format!("internal_redirect.copy_headers[{at}]");
+            return Err(ConfigError::at(place, format!("\"{name}\" belongs to one message")));
+        }
+        Ok(name)
+    };
+    let copy_headers = copy_headers.into_iter().enumerate().map(copied).collect::<Result<_, _>>()?;
+    Ok(Some(InternalRedirect { codes, max_hops, cross_scheme, safe_cross_scheme, copy_headers }))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use fyke_sdk::FilterConfig;
 use fyke_sdk::units::optional_duration;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 /// One of several clusters.
 #[derive(Debug, Deserialize, FilterConfig)]
@@ -23,6 +24,12 @@ pub struct Weighted {
     pub request_headers: Option<HeaderChanges>,
     /// Changes to the response's headers, before those of the route.
     pub response_headers: Option<HeaderChanges>,
+    /// Only endpoints with all of these labels, beside those of the route.
+    #[serde(default)]
+    pub endpoint_labels: BTreeMap<String, String>,
+    /// Configuration of later filters, in place of the route's for the same filter.
+    #[serde(default)]
+    pub filters: Map<String, Value>,
 }
 
 /// What decides among `weighted_clusters`.

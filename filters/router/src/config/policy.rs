@@ -7,7 +7,7 @@ use fyke_sdk::FilterConfig;
 use fyke_sdk::units::{Percent, optional_duration, optional_size};
 use serde::Deserialize;
 
-use super::ValueMatch;
+use super::{RegexRewrite, ValueMatch};
 
 /// When a request is sent again.
 #[derive(Debug, Deserialize, FilterConfig)]
@@ -29,12 +29,21 @@ pub struct Retry {
     /// Headers of the answer that `retriable-headers` means: one of them suffices.
     #[serde(default)]
     pub headers: Vec<ValueMatch>,
+    /// Only requests that meet one of these are sent again. Default: all.
+    #[serde(default)]
+    pub request_headers: Vec<ValueMatch>,
     /// How long to wait between tries. Default: `{ base: 25ms, max: 250ms }`.
     pub backoff: Option<Backoff>,
     /// Waits as long as the answer says. Default: not.
     pub rate_limited_backoff: Option<RateLimitedBackoff>,
     /// Takes an endpoint that was not tried yet, where there is one. Default: yes.
     pub avoid_previous_hosts: Option<bool>,
+    /// Takes an endpoint of a priority of which none was tried yet, where there is one. Default: no.
+    #[serde(default)]
+    pub avoid_previous_priorities: bool,
+    /// Rather takes endpoints that do not have all of these labels. Default: any.
+    #[serde(default)]
+    pub avoid_labels: BTreeMap<String, String>,
     /// How often an endpoint is picked anew for that. Default: 3.
     pub host_attempts: Option<u32>,
     /// A longer body is not kept for another try. Default: as much as the listener keeps.
@@ -117,6 +126,8 @@ pub struct Mirror {
 pub struct Hash {
     /// All values of this header.
     pub header: Option<String>,
+    /// What is hashed in place of each of them: every match of an expression becomes something else.
+    pub header_regex: Option<RegexRewrite>,
     /// The value of this cookie.
     pub cookie: Option<CookieHash>,
     /// The first value of this query parameter.
@@ -195,4 +206,10 @@ pub struct InternalRedirect {
     /// Also from `https` to `http` and back. Default: no.
     #[serde(default)]
     pub cross_scheme: bool,
+    /// Of these only from `https` to `http`. Default: both.
+    #[serde(default)]
+    pub safe_cross_scheme: bool,
+    /// Headers of the answer that the request takes along; those that it does not have are taken off the request.
+    #[serde(default)]
+    pub copy_headers: Vec<String>,
 }

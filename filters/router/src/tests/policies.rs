@@ -18,11 +18,13 @@ fn everything_that_a_route_says_reaches_the_host() {
             "retry": {"on": ["5xx", "retriable-headers", "retriable-status-codes", "unavailable"], "attempts": 2, "per_try_timeout": "2s",
                 "per_try_idle_timeout": "1s", "statuses": [418], "headers": [{"name": "X-Again", "present": false}, {"name": "x", "suffix": "y"}],
                 "backoff": {"base": "10ms"}, "rate_limited_backoff": {"headers": [{"name": "Retry-After"}]},
-                "avoid_previous_hosts": false, "host_attempts": 5, "buffer": "64KiB"},
+                "avoid_previous_hosts": false, "avoid_previous_priorities": true, "avoid_labels": {"stage": "old"}, "host_attempts": 5,
+                "buffer": "64KiB"},
             "hedge": {"on_per_try_timeout": true},
             "mirror": [{"cluster": "m"}, {"cluster": "n", "fraction": "7%"}, {"cluster_header": "X-Copy", "keep_host": true}],
             "endpoint_labels": {"stage": "canary"}, "upgrades": ["websocket", {"type": "connect", "enabled": false}],
-            "internal_redirect": {"codes": [302, 307], "max_hops": 2}}]}]}"#,
+            "internal_redirect": {"codes": [302, 307], "max_hops": 2, "cross_scheme": true, "safe_cross_scheme": true,
+                "copy_headers": ["X-Token"]}}]}]}"#,
     )[0];
     assert_eq!(
         *route,
@@ -33,13 +35,15 @@ fn everything_that_a_route_says_reaches_the_host() {
                 "headers": [{"name": "x-again", "present": true, "invert": true}, {"name": "x", "suffix": "y"}],
                 "backoff": {"base_ms": 10, "max_ms": 100},
                 "rate_limited_backoff": {"headers": [{"name": "retry-after", "format": "seconds"}], "max_ms": 300_000},
-                "avoid_previous_hosts": false, "host_attempts": 5, "buffer": 65536},
+                "avoid_previous_hosts": false, "avoid_previous_priorities": true, "avoid_labels": {"stage": "old"}, "host_attempts": 5,
+                "buffer": 65536},
             "hedge": {"on_per_try_timeout": true},
             "mirror": [{"cluster": "m", "percent": 100.0}, {"cluster": "n", "percent": 7.0},
                 {"cluster_header": "x-copy", "percent": 100.0, "keep_host": true}],
             "endpoint_labels": {"stage": "canary"}, "priority": "high",
             "upgrades": [{"type": "websocket", "enabled": true}, {"type": "connect", "enabled": false}],
-            "internal_redirect": {"codes": [302, 307], "max_hops": 2, "cross_scheme": false},
+            "internal_redirect": {"codes": [302, 307], "max_hops": 2, "cross_scheme": true, "safe_cross_scheme": true,
+                "copy_headers": ["x-token"]},
             "auto_host": true, "attempt_count_header": true,
         })
     );

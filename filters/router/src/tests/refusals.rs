@@ -96,7 +96,7 @@ fn what_is_wrong_is_said_where() {
         (r#"{"virtual_hosts": []}"#, "virtual_hosts"),
         (r#"{"virtual_hosts": [{"domains": [], "routes": []}]}"#, "virtual_hosts[0].domains"),
         (r#"{"virtual_hosts": [{"domains": ["a", "A"], "routes": []}]}"#, "virtual_hosts[0].domains[1]"),
-        (r#"{"virtual_hosts": [{"domains": ["a:80"], "routes": []}]}"#, "virtual_hosts[0].domains[0]"),
+        (r#"{"virtual_hosts": [{"domains": ["a:*"], "routes": []}]}"#, "virtual_hosts[0].domains[0]"),
         (r#"{"routes": [{"cluster": "a"}, {"route": "b"}]}"#, "routes[1].route"),
     ] {
         assert_eq!(refused(whole).path(), path, "{whole}");
@@ -206,6 +206,27 @@ const POLICIES: &[(&str, &str, &str)] = &[
     (r#""match": {"connect": true}, "connect": {"allow_post": true}"#, "connect.allow_post", "unknown field"),
     (r#""internal_redirect": {"codes": [302, 304]}"#, "internal_redirect.codes[1]", "must be 301"),
     (r#""internal_redirect": {"max_hops": 0}"#, "internal_redirect.max_hops", "must be above zero"),
+    (
+        r#""internal_redirect": {"safe_cross_scheme": true}"#,
+        "internal_redirect.safe_cross_scheme",
+        "means nothing without `cross_scheme: true`",
+    ),
+    (
+        r#""internal_redirect": {"copy_headers": ["x", "Host"]}"#,
+        "internal_redirect.copy_headers[1]",
+        "\"host\" belongs to one message",
+    ),
+    (r#""retry": {"on": ["reset"], "avoid_labels": {"": "x"}}"#, "retry.avoid_labels", "a label needs a name"),
+    (
+        r#""retry": {"on": ["reset"], "request_headers": [{"name": "x", "regex": "("}]}"#,
+        "retry.request_headers[0].regex",
+        "is not a regular expression",
+    ),
+    (
+        r#""hash": [{"query": "q", "header_regex": {"pattern": "a", "substitution": "b"}}]"#,
+        "hash[0].header_regex",
+        "means nothing",
+    ),
     (r#""request_headers": {"set": {"x": "%REQ(x"}}"#, "request_headers.set.x", "\"%REQ(x\" has no end"),
     (
         r#""request_headers": {"add_if_absent": {"x": "%NOTHING%"}}"#,

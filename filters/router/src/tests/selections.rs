@@ -174,6 +174,60 @@ fn a_share_may_go_where_a_header_says() {
     assert_eq!(defined[0]["weighted_clusters"], json!([{"cluster": "a", "weight": 1}]));
 }
 
+/// What the router told the host of the route that a stream has.
+fn definition(host: &Host<Router>, stream: u32) -> Value {
+    let (handle, _, _) = host.stream(stream, |stream| stream.route.clone()).unwrap();
+    World::with(|world| world.routes[handle as usize].clone())
+}
+
+#[test]
+fn a_share_may_be_a_route_of_its_own() {
+    let host = router(
+        r#"{"routes": [{"weighted_by": {"header": "x-random"}, "endpoint_labels": {"zone": "1", "stage": "live"}, "filters": {"a": {"n": 1}},
+            "weighted_clusters": [{"cluster": "a", "weight": 1}, {"cluster": "b", "weight": 1, "endpoint_labels": {"stage": "canary"},
+                "filters": {"a": {"n": 2}, "b": {}}}]}]}"#,
+    );
+    for (random, cluster, stage, filters) in
+        [("0", "a", "live", json!({"a": {"n": 1}})), ("1", "b", "canary", json!({"a": {"n": 2}, "b": {}}))]
+    {
+        let stream = send(&host, "/", &[("x-random", random)]);
+        assert_eq!(fields(&host, stream)[&0], cluster.as_bytes());
+        let definition = definition(&host, stream);
+        assert_eq!(definition["endpoint_labels"], json!({"zone": "1", "stage": stage}));
+        assert_eq!(definition["filters"], filters);
+    }
+}
+
+#[test]
+fn only_some_requests_are_sent_again() {
+    let host = router(
+        r#"{"envoy_headers": {}, "routes": [{"cluster": "a", "retry": {"on": ["5xx"], "attempts": 3,
+            "request_headers": [{"name": "x-safe"}, {"name": ":method", "exact": "GET"}]}}]}"#,
+    );
+    let retry = |method: &str, headers: &[(&str, &str)]| {
+        let all = [&[(":method", method)], headers].concat();
+        fields(&host, send(&host, "/", &all)).get(&5).map(|json| serde_json::from_slice::<Value>(json).unwrap())
+    };
+    assert_eq!(retry("GET", &[]), None);
+    assert_eq!(retry("POST", &[("x-safe", "1")]), None);
+    assert_eq!(retry("POST", &[]).unwrap()["on"], json!([]));
+    // Whatever the request asks for besides.
+    assert_eq!(retry("POST", &[("x-envoy-retry-on", "reset")]).unwrap()["on"], json!([]));
+    assert_eq!(retry("GET", &[("x-envoy-retry-on", "reset")]).unwrap()["on"], json!(["5xx", "reset"]));
+}
+
+#[test]
+fn a_part_of_a_header_is_hashed() {
+    let host = router(
+        r#"{"routes": [{"cluster": "a", "hash": [{"header": "x-user", "header_regex": {"pattern": "^([^:]*):.*$", "substitution": "\\1"}}]}]}"#,
+    );
+    let hash = |value: &str| fields(&host, send(&host, "/", &[("x-user", value)]))[&3].clone();
+    assert_eq!(hash("tom:1"), hash("tom:2"));
+    assert_eq!(hash("tom"), hash("tom:2"));
+    assert_ne!(hash("tom:1"), hash("tim:1"));
+    assert_eq!(number(&hash("tom:1")), xxh64(b"tom", 0));
+}
+
 #[test]
 fn equal_hashes_choose_equal_clusters() {
     let host = router(

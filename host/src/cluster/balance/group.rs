@@ -12,7 +12,7 @@ use crate::cluster::balance::{
     pool::{Build, Members, Pick, Pool, Trust},
     priority::{Census, Mode, Standing, standings},
     request::Load,
-    settings::{OnPanic, Policy, PreviousPriorities},
+    settings::{OnPanic, Policy},
 };
 
 /// Where the callers are.
@@ -79,8 +79,7 @@ impl Group {
         let censuses: Vec<Census> = by_level.values().map(|members| census(members, build.seats)).collect();
         let standings = standings(&censuses, build.settings);
         // Whoever avoids priorities may need hosts that have no load of their own.
-        let avoids = standings.len() > 1 && build.settings.previous_priorities == PreviousPriorities::Avoid;
-        let unloaded = if avoids { Unloaded::Keep } else { Unloaded::Skip };
+        let unloaded = if standings.len() > 1 { Unloaded::Keep } else { Unloaded::Skip };
         let mut role = Role::First;
         let mut levels = Vec::with_capacity(standings.len());
         for ((number, members), standing) in by_level.into_iter().zip(standings) {
@@ -100,11 +99,10 @@ impl Group {
     pub fn pick<L: Load, U: Fn(usize) -> bool>(
         &self,
         pick: &Pick<'_, L, U>,
-        previous: PreviousPriorities,
         on_outage: Trust,
         local: &mut Local,
     ) -> Result<usize, NoHost> {
-        let (level, part) = self.choose(pick, previous, local).ok_or(NoHost::Unhealthy)?;
+        let (level, part) = self.choose(pick, local).ok_or(NoHost::Unhealthy)?;
         let found = match (&level.serving, part) {
             (Serving::Available { healthy, .. }, Part::Healthy) => {
                 healthy.as_ref().and_then(|area| area.pick(pick, local))
@@ -135,12 +133,7 @@ impl Group {
     }
 
     /// The priority for one request, and which of its hosts; `None` when none has any load.
-    fn choose<L, U>(
-        &self,
-        pick: &Pick<'_, L, U>,
-        previous: PreviousPriorities,
-        local: &mut Local,
-    ) -> Option<(&Level, Part)> {
+    fn choose<L, U>(&self, pick: &Pick<'_, L, U>, local: &mut Local) -> Option<(&Level, Part)> {
         if let Levels::One(level) = &self.levels
             && level.standing.healthy_load == 100
         {
@@ -151,8 +144,7 @@ impl Group {
             _ => local.random.u64(..),
         };
         let point = u32::try_from(hash % 100).unwrap_or(0);
-        if previous == PreviousPriorities::Avoid
-            && !pick.request.avoid.is_empty()
+        if !pick.request.avoid_priorities_of.is_empty()
             && let Some(found) = self.choose_unseen(point, pick)
         {
             return Some(found);
@@ -178,7 +170,7 @@ impl Group {
     /// The same with the priorities of avoided hosts counted as unavailable; `None` when no other is available.
     fn choose_unseen<L, U>(&self, point: u32, pick: &Pick<'_, L, U>) -> Option<(&Level, Part)> {
         let seen = |level: &&Level| {
-            let mut seats = pick.request.avoid.iter().filter_map(|host| pick.seats.get(*host));
+            let mut seats = pick.request.avoid_priorities_of.iter().filter_map(|host| pick.seats.get(*host));
             seats.any(|seat| seat.level == level.number)
         };
         let bears = |level: &Level, part: Part| match part {

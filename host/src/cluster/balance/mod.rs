@@ -53,6 +53,6 @@ pub use local::Local;
 pub use plan::Plan;
 pub use request::{Load, Override, Request};
 pub use settings::{
-    Availability, DirectRouting, Fallback, LeastRequest, Locality, Maglev, OnPanic, PeakEwma, Policy,
-    PreviousPriorities, RingHash, Selection, Selector, Settings, SlowStart, Subsets, ZoneAware,
+    Availability, DirectRouting, Fallback, LeastRequest, Locality, Maglev, OnPanic, PeakEwma, Policy, RingHash,
+    Selection, Selector, Settings, SlowStart, Subsets, ZoneAware,
 };

@@ -13,7 +13,7 @@ use crate::cluster::balance::{
     local::Local,
     pool::{Build, Pick, Trust},
     request::{Load, Override, Request},
-    settings::{Fallback, OnPanic, Policy, PreviousPriorities, Settings},
+    settings::{Fallback, OnPanic, Policy, Settings},
     slow_start::Ramp,
     subset::{Directory, Place},
 };
@@ -24,7 +24,6 @@ pub struct Plan {
     /// Distinguishes this plan from any other.
     identity: Arc<()>,
     policy: Policy,
-    previous_priorities: PreviousPriorities,
     /// What to believe when every host was taken out since the plan was made.
     on_outage: Trust,
     override_health: [Option<Health>; 4],
@@ -60,7 +59,6 @@ impl Plan {
         Self {
             identity: Arc::new(()),
             policy: settings.policy,
-            previous_priorities: settings.previous_priorities,
             on_outage: if believes { Trust::Health } else { Trust::Nobody },
             override_health: [Health::Healthy, Health::Degraded, Health::Draining, Health::Unhealthy]
                 .map(|health| settings.override_health.contains(&health).then_some(health)),
@@ -101,7 +99,7 @@ impl Plan {
             usable,
             trust: Trust::Health,
         };
-        self.group(request.labels)?.pick(&pick, self.previous_priorities, self.on_outage, local)
+        self.group(request.labels)?.pick(&pick, self.on_outage, local)
     }
 
     /// Number of hosts.

@@ -12,6 +12,8 @@ pub struct Request<'a> {
     /// Hosts that failed the request before; one of them is taken only when there is no other. Envoy:
     /// `envoy.retry_host_predicates.previous_hosts`.
     pub avoid: &'a [usize],
+    /// Hosts whose priorities rather get nothing of it. Envoy: `envoy.retry_priorities.previous_priorities`.
+    pub avoid_priorities_of: &'a [usize],
     /// Milliseconds on any clock that never goes back, the one of [`Host::healthy_since`](crate::cluster::balance::Host::healthy_since).
     pub now_ms: u64,
 }

@@ -29,9 +29,6 @@ pub struct Settings {
     /// Hosts that have just become healthy get their load gradually, under round robin and least request. Default:
     /// none. Envoy: `slow_start_config`.
     pub slow_start: Option<SlowStart>,
-    /// Whether a retry may go to the priority of a host that it avoids. Default: it may. Envoy:
-    /// `envoy.retry_priorities.previous_priorities`.
-    pub previous_priorities: PreviousPriorities,
     /// Weights are made of what hosts report of their load, under round robin. Default: they are not. Envoy:
     /// `client_side_weighted_round_robin`.
     pub load_weights: Option<Arc<LoadWeights>>,
@@ -66,7 +63,6 @@ impl Default for Settings {
             locality: Locality::Ignore,
             subsets: None,
             slow_start: None,
-            previous_priorities: PreviousPriorities::Allow,
             load_weights: None,
             override_health: vec![Health::Healthy, Health::Degraded],
         }
@@ -291,13 +287,4 @@ impl Default for SlowStart {
     fn default() -> Self {
         Self { window: Duration::ZERO, aggression: 1.0, minimum_weight: 10 }
     }
-}
-
-/// Whether a retry may go to a priority that it has seen.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum PreviousPriorities {
-    /// It may.
-    Allow,
-    /// Only when no other priority has available hosts.
-    Avoid,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Discovery, HealthCheck, LoadBalancer, OutlierDetection, SlowStart, Subsets, ZoneAware};
+use super::{AgentBeside, Discovery, HealthCheck, LoadBalancer, OutlierDetection, SlowStart, Subsets, ZoneAware};
 use crate::config::units::{Duration, Increase, Percent};
 
 /// Where requests go: endpoints that are all the same to the client.
@@ -45,6 +45,9 @@ pub struct Cluster {
     /// Asks endpoints whether they are well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<Box<HealthCheck>>,
+    /// Asks agents beside the endpoints what their operators want, whatever else is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_check: Option<Box<AgentBeside>>,
     /// Leaves endpoints out that answer badly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outlier_detection: Option<Box<OutlierDetection>>,
@@ -247,6 +250,12 @@ pub struct HighPriority {
     /// Attempts beyond the first that are under way, instead of a budget.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
+    /// The same as a share of the requests of this priority that are in flight or wait. Default: as for the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_budget: Option<Percent>,
+    /// Attempts that the budget always allows. Default: as for the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_minimum: Option<u32>,
 }
 
 /// TLS towards endpoints.

@@ -153,6 +153,24 @@ pub struct AgentCheck {
     pub send: Option<String>,
 }
 
+/// An agent that answers beside each endpoint, as HAProxy's `agent-check`. One that does not answer says nothing.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentBeside {
+    /// Port, at the endpoint's address.
+    #[schemars(range(min = 1))]
+    pub port: u16,
+    /// Sent first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send: Option<String>,
+    /// Between questions. Default 5s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Duration>,
+    /// An agent that takes longer has not answered. Default 1s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+}
+
 /// Leaves endpoints out that answer badly. Defaults are Envoy's.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

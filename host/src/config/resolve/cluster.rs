@@ -52,6 +52,12 @@ impl Resolver<'_, '_> {
         let checked = Checked { name, protocol, tls: raw.tls.is_some() };
         let check = raw.health_check.as_ref();
         let health_check = check.and_then(|check| self.health_check(check, &checked, &place.key("health_check")));
+        let agents = raw.agent_check.as_ref();
+        let agent_check = agents.map(|agents| self.agent_check(agents, &place.key("agent_check")));
+        if agent_check.is_some() && check.is_some_and(|check| check.agent.is_some()) {
+            let at = place.key("agent_check");
+            self.diagnostics.error(at.span, &at.path, "the agents are the health check already: take one of them out");
+        }
         let outliers = raw.outlier_detection.as_ref();
         let outlier_detection =
             outliers.map(|outliers| Arc::new(self.outlier_detection(outliers, &place.key("outlier_detection"))));
@@ -69,6 +75,7 @@ impl Resolver<'_, '_> {
             own_zone: self.zone.clone(),
             zone_weights: raw.zone_weights.clone(),
             health_check,
+            agent_check,
             outlier_detection,
             connect_timeout,
             bind,
@@ -171,23 +178,38 @@ impl Resolver<'_, '_> {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
-        if raw.retries.is_some() && (raw.retry_budget.is_some() || raw.retry_minimum.is_some()) {
-            let message = "`retries` is instead of a budget: take it out, or `retry_budget` and `retry_minimum`";
-            self.diagnostics.error(place.span, &place.path, message);
+        let high = raw.high.as_deref().cloned().unwrap_or_default();
+        let high_place = place.key("high");
+        for (place, counted, has_budget) in [
+            (place, raw.retries.is_some(), raw.retry_budget.is_some() || raw.retry_minimum.is_some()),
+            (&high_place, high.retries.is_some(), high.retry_budget.is_some() || high.retry_minimum.is_some()),
+        ] {
+            if counted && has_budget {
+                let message = "`retries` is instead of a budget: take it out, or `retry_budget` and `retry_minimum`";
+                self.diagnostics.error(place.span, &place.path, message);
+            }
         }
-        let budget = RetryLimit::budget(raw.retry_budget.map(|percent| percent.0), raw.retry_minimum);
+        let budget = |share: Option<crate::config::units::Percent>, least| {
+            RetryLimit::budget(share.map(|percent| percent.0), least)
+        };
         let thresholds =
-            |connections: Option<u32>, pending: Option<u32>, requests: Option<u32>, retries: Option<u32>| Thresholds {
+            |connections: Option<u32>, pending: Option<u32>, requests: Option<u32>, retries: RetryLimit| Thresholds {
                 connections: connections.map_or(default.connections, |count| count as usize),
                 connections_per_endpoint: raw.connections_per_endpoint.unwrap_or(default.connections_per_endpoint),
                 pending: pending.unwrap_or(default.pending),
                 requests: requests.unwrap_or(default.requests),
-                retries: retries.map_or(budget, RetryLimit::Count),
+                retries,
             };
-        let high = raw.high.as_deref().cloned().unwrap_or_default();
+        let usual = raw.retries.map_or(budget(raw.retry_budget, raw.retry_minimum), RetryLimit::Count);
+        let own = budget(high.retry_budget.or(raw.retry_budget), high.retry_minimum.or(raw.retry_minimum));
         CircuitBreakers {
-            usual: thresholds(connections, raw.pending, raw.requests, raw.retries),
-            high: thresholds(high.connections, high.pending, high.requests, high.retries),
+            usual: thresholds(connections, raw.pending, raw.requests, usual),
+            high: thresholds(
+                high.connections,
+                high.pending,
+                high.requests,
+                high.retries.map_or(own, RetryLimit::Count),
+            ),
         }
     }
 

@@ -61,6 +61,21 @@ impl Resolver<'_, '_> {
         }
     }
 
+    pub(super) fn agent_check(&mut self, raw: &raw::AgentBeside, place: &Place<'_>) -> Arc<active::Settings> {
+        let send = Bytes::from(raw.send.clone().unwrap_or_default());
+        let default = active::Settings::new(Kind::Agent(AgentCheck { port: raw.port, send }));
+        let interval = self.timeout(raw.interval, default.interval, &place.key("interval"));
+        Arc::new(active::Settings {
+            interval,
+            timeout: self.timeout(raw.timeout, default.timeout, &place.key("timeout")),
+            interval_jitter: interval / 10,
+            initial_jitter: interval / 10,
+            // What its operators want holds before the first request, too.
+            no_traffic_interval: interval,
+            ..default
+        })
+    }
+
     fn kind(&mut self, raw: &raw::HealthCheck, cluster: &Checked<'_>, place: &Place<'_>) -> Option<Kind> {
         let mut kinds = Vec::new();
         let scheme = if cluster.tls { Scheme::HTTPS } else { Scheme::HTTP };

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{problem, with, yaml};
-use crate::cluster::{balance::Policy, load::LoadWeights};
+use crate::{
+    cluster::{balance::Policy, load::LoadWeights},
+    config::resolved::RetryLimit,
+};
 
 fn balancer(text: &str) -> String {
     with(&format!("clusters: {{ app: {{ endpoints: [127.0.0.1:1], load_balancer: {text} }} }}\n"))
@@ -63,4 +66,37 @@ fn what_is_wrong_with_settings_is_said_of_the_one_that_was_meant() {
         let (found, _) = problem(&balancer(text));
         assert!(found.contains(message), "{text}: {found}");
     }
+}
+
+#[test]
+fn requests_of_high_priority_have_a_budget_of_their_own_or_that_of_the_others() {
+    let cluster = |breakers: &str| {
+        with(&format!("clusters: {{ app: {{ endpoints: [127.0.0.1:1], circuit_breakers: {breakers} }} }}\n"))
+    };
+    let budget = |percent, least| RetryLimit::budget(Some(percent), Some(least));
+    for (text, usual, high) in [
+        ("{}", budget(20.0, 3), budget(20.0, 3)),
+        ("{ retry_budget: 50%, retry_minimum: 1 }", budget(50.0, 1), budget(50.0, 1)),
+        ("{ retry_minimum: 1, high: { retry_budget: 70% } }", budget(20.0, 1), budget(70.0, 1)),
+        ("{ retries: 7, high: { retry_minimum: 9 } }", RetryLimit::Count(7), budget(20.0, 9)),
+        ("{ retry_budget: 50%, high: { retries: 2 } }", budget(50.0, 3), RetryLimit::Count(2)),
+    ] {
+        let config = yaml(&cluster(text)).unwrap_or_else(|report| panic!("{text}: {report}"));
+        let breakers = &config.clusters["app"].circuit_breakers;
+        assert_eq!((breakers.usual.retries, breakers.high.retries), (usual, high), "{text}");
+    }
+    let (found, _) = problem(&cluster("{ high: { retries: 2, retry_budget: 10% } }"));
+    assert!(found.contains("`retries` is instead of a budget"), "{found}");
+}
+
+#[test]
+fn agents_are_the_health_check_or_beside_it() {
+    let cluster = |checks: &str| with(&format!("clusters: {{ app: {{ endpoints: [127.0.0.1:1], {checks} }} }}\n"));
+    let config =
+        yaml(&cluster("agent_check: { port: 8079, send: 'ask', interval: 2s }, health_check: { tcp: {} }")).unwrap();
+    let agents = config.clusters["app"].agent_check.as_ref().unwrap();
+    assert_eq!((agents.interval, agents.no_traffic_interval), (Duration::from_secs(2), Duration::from_secs(2)));
+    assert!(config.clusters["app"].health_check.is_some());
+    let (found, _) = problem(&cluster("agent_check: { port: 8079 }, health_check: { agent: { port: 8079 } }"));
+    assert!(found.contains("the agents are the health check already"), "{found}");
 }

@@ -24,7 +24,7 @@ use crate::{
         endpoint::{Mark, SharedEndpoint},
         health::active::{self, Course, Exclusion, Failure, FailureKind, Report as _, Traffic, Verdict},
         shared::SharedCluster,
-        watch::{Findings, PerMember},
+        watch::{Asked, Findings, PerMember},
     },
     config::{
         Format, load_text,
@@ -227,7 +227,7 @@ impl<'a> Proxy<'a> {
                 let mut course = Course::new(Arc::clone(&fleet.check), random);
                 plan(due, *now + milliseconds(course.first()), (host, *serials, Due::Ask));
                 let (cluster, endpoint) = (Arc::clone(cluster), Arc::clone(endpoint));
-                let findings = Findings { cluster, endpoint };
+                let findings = Findings { cluster, endpoint, asked: Asked::Endpoint };
                 watches[host] = Some(Watch { serial: *serials, course, findings, since: *now, failed: 0 });
                 if !is_routable(watches[host].as_ref()) {
                     unroutable.insert(host, *now);

@@ -1,9 +1,11 @@
 //! `retry` of a route, as a filter defines it (`fyke.route.define.v1`).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
+
+use crate::cluster::choice::{Labels, labels};
 
 /// One condition, under the name that Envoy has for it in `x-envoy-retry-on` and `x-envoy-retry-grpc-on`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, serde::Serialize)]
@@ -74,6 +76,12 @@ pub struct RetryPolicy {
     /// Prefers endpoints that this request was not sent to (Envoy's `previous_hosts`).
     #[serde(default)]
     pub avoid_previous_hosts: bool,
+    /// Prefers priorities none of whose endpoints this request was sent to (Envoy's `previous_priorities`).
+    #[serde(default)]
+    pub avoid_previous_priorities: bool,
+    /// Once it is sent again, prefers endpoints that do not have all of these labels (Envoy's `omit_host_metadata`).
+    #[serde(default, deserialize_with = "labels")]
+    pub avoid_labels: Option<Arc<Labels>>,
     /// How many picks `avoid_previous_hosts` may refuse before any endpoint will do. Default 3.
     #[serde(default = "three")]
     pub host_attempts: u32,
@@ -182,6 +190,8 @@ impl Default for RetryPolicy {
             backoff: Backoff::default(),
             rate_limited_backoff: None,
             avoid_previous_hosts: false,
+            avoid_previous_priorities: false,
+            avoid_labels: None,
             host_attempts: three(),
             buffer: None,
         }

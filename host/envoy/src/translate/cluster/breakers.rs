@@ -10,16 +10,9 @@ pub(super) fn translate(reader: &Reader<'_>, config: &mut Object) {
     let Some(breakers) = reader.message("circuit_breakers") else { return };
     let (mut object, mut high) = (Object::default(), Object::default());
     for thresholds in breakers.messages("thresholds") {
-        match thresholds.text("priority") {
-            Some("HIGH") => {
-                limits(&thresholds, &mut high);
-                thresholds.refuse("retry_budget", "requests of high priority have a number of retries, no budget");
-            }
-            _ => {
-                limits(&thresholds, &mut object);
-                budget(&thresholds, &mut object);
-            }
-        }
+        let object = if thresholds.text("priority") == Some("HIGH") { &mut high } else { &mut object };
+        limits(&thresholds, object);
+        budget(&thresholds, object);
         thresholds.ignore("track_remaining", "what remains is always told");
     }
     for thresholds in breakers.messages("per_host_thresholds") {

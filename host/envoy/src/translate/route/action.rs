@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Surroundings, policy};
+use super::{
+    Surroundings,
+    filters::{self, Layers},
+    policy,
+};
 use crate::{
     place::Place,
     reader::Reader,
@@ -17,11 +21,12 @@ pub(super) fn forward(
     context: &Context<'_>,
     action: &Reader<'_>,
     around: &Surroundings,
+    layers: &Layers<'_, '_>,
     buffer: Option<u64>,
     connects: bool,
     object: &mut Object,
 ) {
-    if !target(context, action, object) {
+    if !target(context, action, (around, layers), object) {
         return;
     }
     object.set_filled("rewrite", rewrite(action));
@@ -60,7 +65,12 @@ pub(super) fn forward(
 }
 
 /// Where to. False: nowhere that is known, and the answer says so.
-fn target(context: &Context<'_>, action: &Reader<'_>, object: &mut Object) -> bool {
+fn target(
+    context: &Context<'_>,
+    action: &Reader<'_>,
+    around: (&Surroundings, &Layers<'_, '_>),
+    object: &mut Object,
+) -> bool {
     let status = match action.text("cluster_not_found_response_code") {
         Some("NOT_FOUND") => 404,
         Some("INTERNAL_SERVER_ERROR") => 500,
@@ -77,7 +87,7 @@ fn target(context: &Context<'_>, action: &Reader<'_>, object: &mut Object) -> bo
             return true;
         }
     } else if let Some(weighted) = action.message("weighted_clusters") {
-        let clusters = self::weighted(context, &weighted);
+        let clusters = self::weighted(context, &weighted, around);
         if !clusters.is_empty() {
             object.set("weighted_clusters", clusters);
             if let Some(header) = weighted.text("header_name") {
@@ -142,7 +152,11 @@ pub(super) fn destination<'a>(
     Some(reader)
 }
 
-fn weighted(context: &Context<'_>, reader: &Reader<'_>) -> Vec<Value> {
+fn weighted(
+    context: &Context<'_>,
+    reader: &Reader<'_>,
+    (around, layers): (&Surroundings, &Layers<'_, '_>),
+) -> Vec<Value> {
     let mut list = Vec::new();
     for cluster in reader.messages("clusters") {
         let mut object = Object::default();
@@ -152,6 +166,12 @@ fn weighted(context: &Context<'_>, reader: &Reader<'_>) -> Vec<Value> {
         object.set_some("host", cluster.text("host_rewrite_literal"));
         object.set_filled("request_headers", Changes::of(&cluster, "request").into_object());
         object.set_filled("response_headers", Changes::of(&cluster, "response").into_object());
+        if let Some(labels) = cluster.message("metadata_match") {
+            object.set_filled("endpoint_labels", common::labels(&labels));
+        }
+        let Layers { table, host, route, action, .. } = *layers;
+        let layers = Layers { table, host, route, action, cluster: Some(&cluster) };
+        object.set_filled("filters", filters::translate(context, around, &layers));
         list.push(object.into());
     }
     list

@@ -17,20 +17,22 @@ pub(in crate::translate) struct Layers<'r, 'a> {
     /// `None`: the virtual host itself is looked at.
     pub route: Option<&'r Reader<'a>>,
     pub action: Option<&'r Reader<'a>>,
+    /// One of the clusters among which the route chooses.
+    pub cluster: Option<&'r Reader<'a>>,
 }
 
 impl<'a> Layers<'_, 'a> {
     /// What the layers say about a filter of this name in Envoy, the least specific first.
     pub fn configs(&self, name: &str) -> Vec<Reader<'a>> {
-        let layers = [Some(self.table), Some(self.host), self.route];
+        let layers = [Some(self.table), Some(self.host), self.route, self.cluster];
         layers.into_iter().flatten().filter_map(|layer| typed(layer, name)).collect()
     }
 
     /// Whether the innermost layer says something about it; otherwise what is around it counts.
     pub fn is_said(&self, name: &str) -> bool {
         let says = |reader: &Reader<'a>| typed_names(reader).contains(&name);
-        match self.route {
-            Some(route) => says(route),
+        match self.cluster.or(self.route) {
+            Some(innermost) => says(innermost),
             None => says(self.host) || says(self.table),
         }
     }
@@ -74,7 +76,7 @@ pub(super) fn translate(context: &Context<'_>, around: &Surroundings, layers: &L
 
 /// Configurations of filters that are not there, or that know none for a route.
 fn unknown(context: &Context<'_>, around: &Surroundings, layers: &Layers<'_, '_>) {
-    let own = layers.route.unwrap_or(layers.host);
+    let own = layers.cluster.or(layers.route).unwrap_or(layers.host);
     // The table's are looked at with each virtual host, not with each route.
     let table = layers.route.is_none().then_some(layers.table);
     for reader in std::iter::once(own).chain(table) {

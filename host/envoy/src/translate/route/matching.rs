@@ -35,9 +35,8 @@ pub(super) fn translate(reader: &Reader<'_>) -> Object {
     for matcher in reader.messages("dynamic_metadata") {
         matcher.refuse_whole("filters tell the router things as properties of the stream: `match.properties`");
     }
-    for matcher in reader.messages("filter_state") {
-        matcher.refuse_whole("filters tell the router things as properties of the stream: `match.properties`");
-    }
+    let states: Vec<Value> = reader.messages("filter_state").into_iter().filter_map(state_matcher).collect();
+    object.set_filled("properties", states);
     object
 }
 
@@ -94,6 +93,26 @@ fn headers(reader: &Reader<'_>, object: &mut Object) {
     }
     object.set_some("method", method);
     object.set_filled("headers", conditions);
+}
+
+/// What filters in WebAssembly have set as a property; others leave nothing that the router could see.
+fn state_matcher(reader: Reader<'_>) -> Option<Value> {
+    let Some(key) = reader.text_or_empty("key").strip_prefix("wasm.").filter(|key| !key.is_empty()) else {
+        reader.refuse_at("key", "only state that filters in WebAssembly have set is known, `wasm.NAME`");
+        reader.leave();
+        return None;
+    };
+    let Some(matcher) = reader.message("string_match") else {
+        reader.refuse_here("is compared as a text: string_match");
+        reader.leave();
+        return None;
+    };
+    let matches = common::string_matcher(&matcher)?;
+    let mut condition = Object::default();
+    condition.set("path", vec![Value::from(key)]);
+    condition.set(matches.kind, matches.text);
+    condition.set_if("ignore_case", matches.ignore_case);
+    Some(condition.into())
 }
 
 /// Conditions on one header, all of which must hold. Empty, with a finding: it cannot be said.

@@ -11,6 +11,10 @@ use crate::{
 };
 
 const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
+const OMIT_CANARIES: &str = "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate";
+const OMIT_METADATA: &str = "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig";
+const PREVIOUS_PRIORITIES: &str = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig";
+const SAFE_CROSS_SCHEME: &str = "envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig";
 
 /// `retry:`. `buffer` is the longest body that is kept for it.
 pub(super) fn retry(reader: &Reader<'_>, buffer: Option<u64>) -> Option<Value> {
@@ -54,6 +58,9 @@ pub(super) fn retry(reader: &Reader<'_>, buffer: Option<u64>) -> Option<Value> {
     if let Some(limited) = reader.message("rate_limited_retry_back_off") {
         object.set("rate_limited_backoff", rate_limited(&limited));
     }
+    let only: Vec<Value> = reader.messages("retriable_request_headers").iter().flat_map(one_condition).collect();
+    object.set_filled("request_headers", only);
+    let mut avoided = Map::new();
     for predicate in reader.messages("retry_host_predicate") {
         predicate.text("name");
         match predicate.any("typed_config") {
@@ -61,8 +68,29 @@ pub(super) fn retry(reader: &Reader<'_>, buffer: Option<u64>) -> Option<Value> {
                 drop(config);
                 object.set("avoid_previous_hosts", true);
             }
+            Some((OMIT_CANARIES, config)) => {
+                drop(config);
+                avoided.insert("canary".to_owned(), Value::from("true"));
+            }
+            Some((OMIT_METADATA, config)) => {
+                if let Some(labels) = config.message("metadata_match") {
+                    avoided.extend(common::labels(&labels));
+                }
+            }
             Some((other, config)) => config.refuse_whole(format!("endpoints are not chosen by {other}")),
             None => predicate.refuse_here("has no typed_config"),
+        }
+    }
+    object.set_filled("avoid_labels", avoided);
+    if let Some(priority) = reader.message("retry_priority") {
+        priority.text("name");
+        match priority.any("typed_config") {
+            Some((PREVIOUS_PRIORITIES, config)) => {
+                config.ignore("update_frequency", "each try leaves the priorities of all before it");
+                object.set("avoid_previous_priorities", true);
+            }
+            Some((other, config)) => config.refuse_whole(format!("priorities are not chosen by {other}")),
+            None => priority.refuse_here("has no typed_config"),
         }
     }
     object.set_some("host_attempts", reader.bounded("host_selection_retry_max_attempts", 1, u32::MAX.into()));
@@ -109,9 +137,18 @@ fn retriable(reader: &Reader<'_>) -> Vec<Value> {
         reader.refuse_here(format!("{key} is not possible for headers of answers"));
         return Vec::new();
     }
+    alone(conditions, reader)
+}
+
+/// A condition of which one of several suffices.
+fn one_condition(reader: &Reader<'_>) -> Vec<Value> {
+    alone(header_matcher(reader), reader)
+}
+
+/// Two conditions on one header cannot be said where one of several suffices.
+fn alone(conditions: Vec<Value>, reader: &Reader<'_>) -> Vec<Value> {
     if conditions.len() > 1 {
-        // One of several suffices there, so two conditions on one header cannot be said.
-        reader.refuse_at("invert_match", "is not possible for headers of answers");
+        reader.refuse_at("invert_match", "is not possible where one of several conditions suffices");
         return Vec::new();
     }
     conditions
@@ -163,6 +200,9 @@ pub(super) fn hash(action: &Reader<'_>) -> Vec<Value> {
         let mut object = Object::default();
         if let Some(header) = policy.message("header") {
             object.set("header", header.text_or_empty("header_name").to_ascii_lowercase());
+            if let Some(expression) = header.message("regex_rewrite") {
+                object.set_some("header_regex", common::substitution(&expression));
+            }
         } else if let Some(cookie) = policy.message("cookie") {
             object.set("cookie", self::cookie(&cookie));
         } else if let Some(parameter) = policy.message("query_parameter") {
@@ -239,6 +279,21 @@ pub(super) fn internal_redirect(reader: &Reader<'_>) -> Value {
     let mut object = Object::default();
     object.set_filled("codes", reader.unsigneds("redirect_response_codes"));
     object.set_some("max_hops", reader.unsigned("max_internal_redirects"));
-    object.set_if("cross_scheme", reader.flag("allow_cross_scheme_redirect"));
+    let crosses = reader.flag("allow_cross_scheme_redirect");
+    object.set_if("cross_scheme", crosses);
+    for predicate in reader.messages("predicates") {
+        predicate.text("name");
+        match predicate.any("typed_config") {
+            Some((SAFE_CROSS_SCHEME, config)) => {
+                drop(config);
+                object.set_if("safe_cross_scheme", crosses);
+            }
+            Some((other, config)) => config.refuse_whole(format!("redirects are not chosen by {other}")),
+            None => predicate.refuse_here("has no typed_config"),
+        }
+    }
+    let copied =
+        reader.texts("response_headers_to_copy").into_iter().map(|name| Value::from(name.to_ascii_lowercase()));
+    object.set_filled("copy_headers", copied.collect::<Vec<_>>());
     object.into()
 }

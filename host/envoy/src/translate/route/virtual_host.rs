@@ -45,7 +45,7 @@ pub(super) fn translate(
     for cluster in host.messages("virtual_clusters") {
         cluster.ignore_whole("virtual clusters are statistics: `builtin:stats-tags` counts by whatever requests have");
     }
-    let layers = filters::Layers { table, host, route: None, action: None };
+    let layers = filters::Layers { table, host, route: None, action: None, cluster: None };
     let configured = filters::translate(context, around, &layers);
     object.set_filled("filters", configured);
     let mut routes = Vec::new();
@@ -66,14 +66,14 @@ fn buffer(reader: &Reader<'_>) -> Option<u64> {
     reader.unsigned("request_body_buffer_limit").or(old)
 }
 
-/// Domains without ports, which never count here.
+/// Domains, each of one virtual host. A port of any number is no port.
 fn domains(host: &Reader<'_>, taken: &mut BTreeSet<String>) -> Vec<String> {
     let mut own = BTreeSet::new();
     let mut domains = Vec::new();
     for (index, domain) in host.texts("domains").into_iter().enumerate() {
         let lower = domain.to_ascii_lowercase();
-        let bare = match lower.rsplit_once(':') {
-            Some((name, port)) if !name.is_empty() && (port == "*" || port.parse::<u16>().is_ok()) => name.to_owned(),
+        let bare = match lower.strip_suffix(":*") {
+            Some(name) if !name.is_empty() => name.to_owned(),
             _ => lower.clone(),
         };
         let place = host.place().key("domains").index(index);
@@ -88,11 +88,12 @@ fn domains(host: &Reader<'_>, taken: &mut BTreeSet<String>) -> Vec<String> {
             continue;
         }
         if !own.insert(bare.clone()) {
-            // `a.com` and `a.com:8080` are the same here.
+            // `a.com` and `a.com:*` are the same here.
             continue;
         }
         if !taken.insert(bare.clone()) {
-            let reason = format!("{domain:?} is another virtual host's as well; ports do not count here");
+            let reason =
+                format!("{domain:?} is another virtual host's as well; without a port every port is meant here");
             crate::reader::report(host.findings(), &place, crate::Severity::Refused, reason);
             continue;
         }
@@ -125,8 +126,9 @@ fn route(
     let whole = context.findings.refused() == refused;
     object.set_filled("match", conditions);
     let action = route.message("route");
+    let layers = filters::Layers { table, host, route: Some(route), action: action.as_ref(), cluster: None };
     match &action {
-        Some(action) => action::forward(context, action, around, buffer(route), connects, &mut object),
+        Some(action) => action::forward(context, action, around, &layers, buffer(route), connects, &mut object),
         None => {
             if buffer(route).is_some() {
                 route.report_at("per_request_buffer_limit_bytes", crate::Severity::Ignored, "nothing is sent anywhere");
@@ -153,7 +155,6 @@ fn route(
     }
     route.ignore("stat_prefix", "routes are counted by their name");
     let mut configured = Map::new();
-    let layers = filters::Layers { table, host, route: Some(route), action: action.as_ref() };
     configured.extend(filters::translate(context, around, &layers));
     filters::tracing(around, route, &mut configured);
     object.set_filled("filters", configured);

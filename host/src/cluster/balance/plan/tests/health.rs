@@ -35,14 +35,14 @@ fn load_overflows_to_the_next_priority() {
 
 #[test]
 fn a_retry_can_leave_the_priority_that_failed() {
-    let settings = Settings { previous_priorities: PreviousPriorities::Avoid, ..Settings::default() };
-    let plan = plan(&settings, &priorities(10));
-    let to = |avoid: &[usize]| {
-        let found = shares(&plan, 1000, &Request { avoid, ..Request::default() }, &Fleet::idle(), &all);
+    let plan = plan(&Settings::default(), &priorities(10));
+    let to = |avoid: &[usize], avoid_priorities_of: &[usize]| {
+        let found =
+            shares(&plan, 1000, &Request { avoid, avoid_priorities_of, ..Request::default() }, &Fleet::idle(), &all);
         found[..10].iter().sum::<f64>() > 0.5
     };
-    assert_eq!((to(&[]), to(&[3])), (true, false));
-    assert!(to(&[3, 13]), "both were seen, so the ordinary load holds");
+    assert_eq!((to(&[], &[]), to(&[3], &[]), to(&[3], &[3]), to(&[], &[3])), (true, true, false, false));
+    assert!(to(&[3, 13], &[3, 13]), "both were seen, so the ordinary load holds");
 }
 
 #[test]

@@ -80,7 +80,7 @@ prop_compose! {
         policy in any_policy(), overprovisioning_factor in any_number(), by_weight: bool,
         panic_threshold in any_number(), fail: bool,
         locality in any_locality(), subsets in any_subsets(),
-        slow_start in prop::option::of((any::<u64>(), any::<f64>(), any_number())), avoid: bool,
+        slow_start in prop::option::of((any::<u64>(), any::<f64>(), any_number())),
     ) -> Settings {
         Settings {
             policy,
@@ -93,7 +93,6 @@ prop_compose! {
             slow_start: slow_start.map(|(window, aggression, minimum_weight)| {
                 SlowStart { window: Duration::from_millis(window), aggression, minimum_weight }
             }),
-            previous_priorities: if avoid { PreviousPriorities::Avoid } else { PreviousPriorities::Allow },
             load_weights: None,
             override_health: vec![Health::Unhealthy],
         }
@@ -108,7 +107,7 @@ proptest! {
         callers in prop::collection::vec(("[abc]", any::<u32>()), 0..4),
         active in prop::collection::vec(any_number(), 12), latency in prop::collection::vec(any::<Option<f64>>(), 12),
         hash: Option<u64>, avoid in prop::collection::vec(0_usize..14, 0..4), wanted in prop::option::of(0_usize..14),
-        now_ms: u64,
+        now_ms: u64, leave: bool,
         labels in prop::collection::vec(("[kv]", "[12]"), 0..3), usable: u16, seed: u64,
     ) {
         let callers: Vec<(&str, u32)> = callers.iter().map(|(zone, count)| (zone.as_str(), *count)).collect();
@@ -122,7 +121,8 @@ proptest! {
         };
         let mut local = Local::new(seed);
         for override_host in [None, wanted.map(Override::Strict), wanted.map(Override::Preferred)] {
-            let request = Request { hash, labels: &labels, override_host, avoid: &avoid, now_ms };
+            let avoid_priorities_of = if leave { avoid.as_slice() } else { &[] };
+            let request = Request { hash, labels: &labels, override_host, avoid: &avoid, avoid_priorities_of, now_ms };
             for _ in 0..20 {
                 asked.set(0);
                 match plan.pick(&request, &mut local, &fleet, &usable) {
