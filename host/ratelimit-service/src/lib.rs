@@ -58,8 +58,8 @@ pub use metrics::RuleStats;
 pub use rules::{Algorithm, Limit, Measure, Rules};
 pub use service::{Env, Handle, Health, Service};
 pub use settings::{
-    Bytes, ClientLimits, FailureMode, ListenerSettings, OverLimitHits, RedisSettings, ResponseHeaders, Serves,
-    Settings, TlsSettings,
+    Bytes, ClientLimits, FailureMode, ListenerSettings, OverLimitHits, RedisSettings, ResponseHeaders,
+    SentinelSettings, Serves, Settings, TlsSettings,
 };
 pub use store::{Charge, Count, Embedded, MetricsText, RedisStore, Store, StoreError, StoreStatus};
 pub use yaml::Mistake;

@@ -1,5 +1,8 @@
 //! How the service runs: a value that is deserialised, or made by a program.
 
+mod address;
+mod redis;
+
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -8,6 +11,10 @@ use std::time::Duration;
 use fyke_limiter::Span;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, Visitor};
+
+pub(crate) use address::Address;
+pub(crate) use redis::Deployment;
+pub use redis::{FailureMode, RedisSettings, SentinelSettings};
 
 use crate::error::Mistakes;
 use crate::yaml::{self, Mistake, Place};
@@ -96,50 +103,6 @@ pub enum OverLimitHits {
     Count,
     /// Where one descriptor of a request is over its limit, none of them is counted.
     Ignore,
-}
-
-/// Redis.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RedisSettings {
-    /// `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS, `unix:///path` for a socket.
-    pub url: String,
-    /// How long a request waits for Redis. Default: `20ms`.
-    #[serde(default = "timeout")]
-    pub timeout: Span,
-    /// What becomes of a request while Redis is slow or away. Default: `local`.
-    #[serde(default)]
-    pub failure_mode: FailureMode,
-    /// What all keys begin with. Services that share counters have the same. Default: `fyke:`.
-    #[serde(default = "prefix")]
-    pub prefix: String,
-    /// How many counters are remembered to be over their limit, so that Redis is not asked until their window ends. 0: none. Default: 100000.
-    #[serde(default = "over_limit_cache")]
-    pub over_limit_cache: usize,
-    /// Who signs Redis' certificate, in PEM. Default: whom the system trusts.
-    #[serde(default)]
-    pub ca: Option<PathBuf>,
-    /// A certificate for Redis to see, in PEM, with `key`.
-    #[serde(default)]
-    pub certificate: Option<PathBuf>,
-    /// Its key, in PEM.
-    #[serde(default)]
-    pub key: Option<PathBuf>,
-}
-
-/// What becomes of a request while Redis is slow or away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureMode {
-    /// This process' own counters decide: with N services, up to N times a limit passes.
-    #[default]
-    Local,
-    /// It passes.
-    Open,
-    /// It is over its limit.
-    Close,
-    /// It fails with gRPC status `UNAVAILABLE`, or HTTP status 500, and the client decides: in Envoy, `failure_mode_deny`.
-    Error,
 }
 
 /// Headers for the downstream: of the descriptor that is over its limit, or else of the one that has least left.
@@ -244,28 +207,10 @@ impl Settings {
                 return Err((path, format!("{name:?} is no name of a header")));
             }
         }
-        Ok(())
-    }
-}
-
-impl RedisSettings {
-    /// At a URL, and everything else by default.
-    #[must_use]
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            timeout: timeout(),
-            failure_mode: FailureMode::default(),
-            prefix: prefix(),
-            over_limit_cache: over_limit_cache(),
-            ca: None,
-            certificate: None,
-            key: None,
+        if let Some(redis) = &self.redis {
+            redis.deployment()?;
         }
-    }
-
-    pub(crate) fn timeout(&self) -> Duration {
-        duration(self.timeout)
+        Ok(())
     }
 }
 
@@ -348,18 +293,6 @@ const fn span(milliseconds: u64) -> Span {
 
 const fn poll() -> Span {
     span(1_000)
-}
-
-const fn timeout() -> Span {
-    span(20)
-}
-
-fn prefix() -> String {
-    "fyke:".to_owned()
-}
-
-const fn over_limit_cache() -> usize {
-    100_000
 }
 
 const fn memory() -> Bytes {

@@ -10,6 +10,7 @@
 )]
 
 mod client;
+mod cluster;
 mod envoy;
 mod exact;
 mod grpc;
@@ -18,6 +19,7 @@ mod python;
 mod readme;
 mod redis;
 mod reload;
+mod sentinel;
 mod tls;
 
 use std::future::Future;

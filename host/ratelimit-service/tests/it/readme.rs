@@ -68,11 +68,19 @@ async fn the_settings_with_redis_are_settings() {
     let name = "settings-redis.yaml";
     let mut settings = Settings::from_yaml(name, file(name)).unwrap();
     let redis = settings.redis.clone().unwrap();
-    assert_eq!((redis.url.as_str(), redis.prefix.as_str()), ("redis://127.0.0.1:6379", "fyke:"));
+    assert_eq!((redis.url.as_deref(), redis.prefix.as_str()), (Some("redis://127.0.0.1:6379"), "fyke:"));
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("edge.yaml"), file("rules/edge.yaml")).unwrap();
     settings.rules = Path::new(directory.path()).to_owned();
     settings.listeners[0].address.set_port(0);
     let running = Running::start(settings, Env::default()).await;
     assert!(running.handle.health().is_serving, "whether Redis is there or not");
+}
+
+#[test]
+fn the_settings_with_sentinels_and_with_a_cluster_are_settings() {
+    let redis = |name| Settings::from_yaml(name, file(name)).unwrap().redis.unwrap();
+    let sentinel = redis("settings-sentinel.yaml").sentinel.unwrap();
+    assert_eq!((sentinel.name.as_str(), sentinel.servers.len()), ("main", 3));
+    assert_eq!(redis("settings-cluster.yaml").cluster.unwrap(), ["10.0.0.2:6379", "10.0.0.3:6379"]);
 }

@@ -17,7 +17,7 @@ use super::exact::passed;
 use super::{Running, until};
 
 /// A year, so that no window ends while a test runs.
-const RULES: &str = "
+pub(super) const RULES: &str = "
 domain: d
 descriptors:
 - key: k
@@ -32,7 +32,7 @@ fn start() -> RedisServer {
     start_with(&[])
 }
 
-fn start_with(more: &[&str]) -> RedisServer {
+pub(super) fn start_with(more: &[&str]) -> RedisServer {
     RedisServer::on_port(more).expect("redis-server is needed: apt-get install redis-server")
 }
 
@@ -40,13 +40,20 @@ fn url(server: &RedisServer) -> String {
     format!("redis://{}", server.address())
 }
 
-fn span(milliseconds: u64) -> Span {
+pub(super) fn span(milliseconds: u64) -> Span {
     Span::new(milliseconds * 1_000_000).unwrap()
 }
 
 /// A service with this Redis, connected.
 async fn service(server: &RedisServer, failure_mode: FailureMode, change: impl FnOnce(&mut RedisSettings)) -> Running {
-    let mut redis = RedisSettings::new(url(server));
+    service_of(RedisSettings::new(url(server)), failure_mode, change).await
+}
+
+pub(super) async fn service_of(
+    mut redis: RedisSettings,
+    failure_mode: FailureMode,
+    change: impl FnOnce(&mut RedisSettings),
+) -> Running {
     redis.failure_mode = failure_mode;
     // The machine may be busy; where the timeout is what a test is about, it is set there.
     redis.timeout = span(5_000);
@@ -56,12 +63,12 @@ async fn service(server: &RedisServer, failure_mode: FailureMode, change: impl F
     running
 }
 
-async fn up(running: &Running, is_up: bool) {
+pub(super) async fn up(running: &Running, is_up: bool) {
     let expected = Some(if is_up { 1.0 } else { 0.0 });
     until(async || metric(&running.handle.metrics(), "fyke_ratelimit_redis_up") == expected).await;
 }
 
-fn left(response: &RateLimitResponse) -> (Code, u32) {
+pub(super) fn left(response: &RateLimitResponse) -> (Code, u32) {
     (response.overall_code(), response.statuses[0].limit_remaining)
 }
 
@@ -135,12 +142,15 @@ async fn a_script_that_redis_forgot_is_told_again() {
     assert!((0..=365 * 86_400 + 1).contains(&expiry), "a counter goes when its window does: {expiry}");
 }
 
-/// The same charges, to Redis and to the embedded store, which is tested against a model.
 #[tokio::test]
 async fn redis_counts_as_the_embedded_store_does() {
     let server = start();
+    counts_as_embedded(RedisSettings::new(url(&server))).await;
+}
+
+/// The same charges, to Redis and to the embedded store, which is tested against a model.
+pub(super) async fn counts_as_embedded(mut settings: RedisSettings) {
     let embedded = Arc::new(Embedded::new(1 << 20, Clock::system()));
-    let mut settings = RedisSettings::new(url(&server));
     (settings.failure_mode, settings.timeout, settings.over_limit_cache) = (FailureMode::Error, span(5_000), 0);
     let store = RedisStore::new(&settings, Arc::new(Embedded::new(1 << 20, Clock::system()))).unwrap();
     until(async || store.status().is_up).await;

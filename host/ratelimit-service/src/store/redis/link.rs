@@ -8,24 +8,21 @@
 //! and none was answered in between, it is given up, together with all that waits in it. So what waits in it is bounded, and a Redis that
 //! hangs costs requests their timeout for moments only. One that has become a replica is given up too: its name may lead elsewhere by now.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ErrorKind, Script, ScriptInvocation, ServerErrorKind,
-    TlsCertificates, Value,
-};
+use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind, Value};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::super::{StoreError, StoreStatus};
-use crate::error::StartError;
-use crate::settings::RedisSettings;
+use super::super::StoreError;
+use super::call::Call;
+use super::target::Target;
+use crate::settings::Address;
 
 /// For how many timeouts a connection may answer nothing before it is given up; less than [`STALL`] is never enough.
 const PATIENCE: u32 = 10;
@@ -34,7 +31,7 @@ const PATIENCE: u32 = 10;
 const STALL: Duration = Duration::from_millis(250);
 
 /// How long making a connection may take, with all that is said on it first.
-const CONNECT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT: Duration = Duration::from_secs(2);
 
 /// How often an idle connection is tried.
 const IDLE: Duration = Duration::from_secs(1);
@@ -52,18 +49,61 @@ pub(super) struct Link {
     task: JoinHandle<()>,
 }
 
+/// What all links of a store have together.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub script: Script,
+    /// How long a request waits.
+    pub timeout: Duration,
+    pub connects: AtomicU64,
+    /// A connection was made.
+    pub connected: Notify,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ask<'a> {
+    /// Charges.
+    Charge(&'a Call<'a>),
+    /// Charges, of a server to which their slot is just being moved.
+    ChargeMoving(&'a Call<'a>),
+    /// Something else.
+    Command(&'a Cmd),
+}
+
+/// Why a server does not say what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It cannot.
+    Store(StoreError),
+    /// A node of a cluster knows who can: where, as it says so.
+    Elsewhere(Elsewhere),
+}
+
+/// Who can say what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Elsewhere {
+    /// From now on (`MOVED`).
+    Moved(String),
+    /// This time (`ASK`).
+    Moving(String),
+}
+
 #[derive(Debug)]
 struct Shared {
     live: ArcSwapOption<Live>,
     /// Something may be broken.
     look: Notify,
-    connects: AtomicU64,
-    address: String,
+    common: Arc<Common>,
+    /// Whom it connects to, for people.
+    name: String,
 }
 
 #[derive(Debug)]
 struct Live {
     connection: MultiplexedConnection,
+    /// Where the name does not say it.
+    address: Option<Address>,
     begun: Instant,
     answers: AtomicU64,
     /// When a request first waited in vain after the last answer, in milliseconds since the beginning; zero: none has.
@@ -75,26 +115,21 @@ struct Live {
 
 impl Link {
     /// Begins to connect.
-    pub fn new(settings: &RedisSettings, script: Script) -> Result<Self, StartError> {
-        let client = client(settings)?;
-        let address = client.get_connection_info().addr().to_string();
-        let shared = Arc::new(Shared {
-            live: ArcSwapOption::empty(),
-            look: Notify::new(),
-            connects: AtomicU64::new(0),
-            address,
-        });
-        let task = tokio::spawn(Arc::clone(&shared).keep(client, script));
-        Ok(Self { shared, timeout: settings.timeout(), task })
+    pub fn new(target: Target, common: Arc<Common>) -> Self {
+        let timeout = common.timeout;
+        let shared =
+            Arc::new(Shared { live: ArcSwapOption::empty(), look: Notify::new(), common, name: target.name() });
+        let task = tokio::spawn(Arc::clone(&shared).keep(target));
+        Self { shared, timeout, task }
     }
 
-    /// Asks, and waits no longer than the timeout.
-    pub async fn invoke(&self, call: &ScriptInvocation<'_>) -> Result<Value, StoreError> {
+    /// Asks, and waits no longer than until then.
+    pub async fn ask(&self, what: Ask<'_>, until: Instant) -> Result<Value, Fault> {
         let live = self.shared.live.load_full().filter(|live| !live.broken.load(Ordering::Acquire));
         let live = live.ok_or(StoreError::Unavailable)?;
         let _waits = live.waiting.try_acquire().map_err(|_| StoreError::Unavailable)?;
-        let mut connection = live.connection.clone();
-        match tokio::time::timeout(self.timeout, call.invoke_async(&mut connection)).await {
+        let hash = self.shared.common.script.get_hash();
+        match tokio::time::timeout_at(until, say(live.connection.clone(), what, hash)).await {
             Ok(Ok(answer)) => {
                 live.answered();
                 Ok(answer)
@@ -103,34 +138,81 @@ impl Link {
                 if error.is_connection_dropped() || error.is_io_error() || error.is_unrecoverable_error() =>
             {
                 self.shared.give_up(&live, &error.to_string());
-                Err(StoreError::Unavailable)
+                Err(StoreError::Unavailable.into())
             }
             Ok(Err(error)) => {
                 // Redis answers, but not to the point: it is loading, out of memory, or not Redis.
                 live.answered();
-                tracing::debug!(target: "fyke::ratelimit", %error, "redis refused a charge");
+                if let Some((address, _)) = error.redirect_node() {
+                    let moved = error.kind() == ErrorKind::Server(ServerErrorKind::Moved);
+                    let elsewhere = if moved { Elsewhere::Moved } else { Elsewhere::Moving };
+                    return Err(Fault::Elsewhere(elsewhere(address.to_owned())));
+                }
+                tracing::debug!(target: "fyke::ratelimit", %error, "redis refused what it was asked");
                 if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) {
                     self.shared.give_up(&live, "it is a replica");
                 }
-                Err(StoreError::Failed)
+                Err(StoreError::Failed.into())
             }
             Err(_) => {
                 if live.waited_in_vain() >= STALL.max(self.timeout * PATIENCE) {
                     self.shared.give_up(&live, "it does not answer");
                 }
-                Err(StoreError::Timeout)
+                Err(StoreError::Timeout.into())
             }
         }
     }
 
-    pub fn status(&self) -> StoreStatus {
-        let is_up = self.shared.live.load().is_some();
-        let state = if is_up { "connected" } else { "not connected" };
-        StoreStatus { is_up, text: format!("redis {} {state}", self.shared.address) }
+    /// Whether it is connected.
+    pub fn is_up(&self) -> bool {
+        self.shared.live.load().is_some()
     }
 
-    pub fn connects(&self) -> u64 {
-        self.shared.connects.load(Ordering::Relaxed)
+    /// Whom it is connected to or not, in words.
+    pub fn status(&self) -> String {
+        let name = &self.shared.name;
+        match self.shared.live.load().as_ref().map(|live| &live.address) {
+            Some(Some(address)) => format!("redis {name} at {address} connected"),
+            Some(None) => format!("redis {name} connected"),
+            None => format!("redis {name} not connected"),
+        }
+    }
+}
+
+/// What is cancelled here is answered to nobody.
+async fn say(mut connection: MultiplexedConnection, what: Ask<'_>, hash: &str) -> RedisResult<Value> {
+    match what {
+        Ask::Charge(call) => match call.by_hash(hash).query_async(&mut connection).await {
+            // It was flushed, or the server begun anew. Nothing was counted.
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                call.by_text().query_async(&mut connection).await
+            }
+            outcome => outcome,
+        },
+        Ask::ChargeMoving(call) => {
+            // The two have to follow each other on the connection, and others share it.
+            let mut both = redis::pipe();
+            both.cmd("ASKING").add_command(call.by_text());
+            let answers = connection.req_packed_commands(&both, 0, 2).await?;
+            answers.into_iter().next_back().unwrap_or(Value::Nil).extract_error()
+        }
+        Ask::Command(command) => command.query_async(&mut connection).await,
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Store(error) => error,
+            // It is a node of a cluster, and nobody has said so.
+            Fault::Elsewhere(_) => Self::Failed,
+        }
     }
 }
 
@@ -155,18 +237,20 @@ impl Drop for Link {
 }
 
 impl Shared {
-    async fn keep(self: Arc<Self>, client: Client, script: Script) {
+    async fn keep(self: Arc<Self>, target: Target) {
         let (shortest, longest) = BACKOFF;
         let mut backoff = shortest;
         let mut told = false;
         loop {
-            match tokio::time::timeout(CONNECT, connect(&client, &script)).await {
-                Ok(Ok(connection)) => {
-                    tracing::info!(target: "fyke::ratelimit", redis = self.address, "connected to redis");
+            match tokio::time::timeout(CONNECT, connect(&target, &self.common.script)).await {
+                Ok(Ok((connection, address))) => {
+                    let at = address.as_ref().map(tracing::field::display);
+                    tracing::info!(target: "fyke::ratelimit", redis = self.name, at, "connected to redis");
                     told = false;
-                    self.connects.fetch_add(1, Ordering::Relaxed);
+                    self.common.connects.fetch_add(1, Ordering::Relaxed);
                     let live = Arc::new(Live {
                         connection,
+                        address,
                         begun: Instant::now(),
                         answers: AtomicU64::new(0),
                         in_vain: AtomicU64::new(0),
@@ -174,6 +258,7 @@ impl Shared {
                         waiting: tokio::sync::Semaphore::new(MOST_WAITING),
                     });
                     self.live.store(Some(Arc::clone(&live)));
+                    self.common.connected.notify_one();
                     self.watch(&live).await;
                     self.live.store(None);
                     // One that can be connected to and does not work is not connected to all the time.
@@ -187,7 +272,7 @@ impl Shared {
                     };
                     // Once for each time that it is away; what follows is the same again.
                     if !told {
-                        tracing::warn!(target: "fyke::ratelimit", redis = self.address, reason, "cannot connect to redis");
+                        tracing::warn!(target: "fyke::ratelimit", redis = self.name, reason, "cannot connect to redis");
                     }
                     told = true;
                     backoff = (backoff * 2).min(longest);
@@ -223,38 +308,14 @@ impl Shared {
 
     fn give_up(&self, live: &Live, reason: &str) {
         if !live.broken.swap(true, Ordering::AcqRel) {
-            tracing::warn!(target: "fyke::ratelimit", redis = self.address, reason, "lost redis");
+            tracing::warn!(target: "fyke::ratelimit", redis = self.name, reason, "lost redis");
             self.look.notify_one();
         }
     }
 }
 
-async fn connect(client: &Client, script: &Script) -> redis::RedisResult<MultiplexedConnection> {
-    // Who asks has a timeout, and decides what it means.
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
-    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+async fn connect(target: &Target, script: &Script) -> RedisResult<(MultiplexedConnection, Option<Address>)> {
+    let (mut connection, address) = target.connect().await?;
     script.load_async(&mut connection).await?;
-    Ok(connection)
-}
-
-fn client(settings: &RedisSettings) -> Result<Client, StartError> {
-    let wrong = |error: redis::RedisError| StartError::Redis(error.to_string());
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|error| StartError::Redis(format!("{} cannot be read: {error}", path.display())))
-    };
-    if settings.ca.is_none() && settings.certificate.is_none() && settings.key.is_none() {
-        return Client::open(settings.url.as_str()).map_err(wrong);
-    }
-    if !settings.url.starts_with("rediss://") {
-        return Err(StartError::Redis("ca, certificate and key belong to a url that begins with rediss://".to_owned()));
-    }
-    let client_tls = match (&settings.certificate, &settings.key) {
-        (Some(certificate), Some(key)) => {
-            Some(ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? })
-        }
-        (None, None) => None,
-        _ => return Err(StartError::Redis("certificate and key belong together".to_owned())),
-    };
-    let root_cert = settings.ca.as_deref().map(read).transpose()?;
-    Client::build_with_tls(settings.url.as_str(), TlsCertificates { client_tls, root_cert }).map_err(wrong)
+    Ok((connection, address))
 }

@@ -1,6 +1,7 @@
 -- Counts hits of several counters at once, by the server's clock, in one round trip.
 --
--- ARGV[1] is "each": every counter by itself, windows whether the hits fit or not; or "all": all of the counters, or none of them.
+-- ARGV[1] is "each": every counter by itself, windows whether the hits fit or not; or "all": all of the counters, or none of them;
+-- or "look": what "all" would do, and nothing is counted.
 -- Then for each of KEYS: kind ("w" window, "g" GCRA), limit, period in microseconds, hits, burst.
 -- The answer has for each of KEYS: passes (1 or 0), before, after, microseconds until it is worth trying again or begins anew (-1: never).
 --
@@ -8,7 +9,7 @@
 -- another window's, whenever Redis deletes it. GCRA is kept as "moment debt", in microseconds: debt is how far the bucket was from full.
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
-local together = ARGV[1] == 'all'
+local together, look = ARGV[1] ~= 'each', ARGV[1] == 'look'
 -- Above it doubles are no longer exact.
 local most = 9007199254740991
 
@@ -72,7 +73,7 @@ for at, one in ipairs(found) do
   elseif not one.window then
     charged = charged and one.passes
   end
-  if charged then
+  if charged and not look then
     local state, lasts
     if one.window then
       state, lasts = string.format('%.0f %.0f', one.number, one.after), one.reset
@@ -80,7 +81,7 @@ for at, one in ipairs(found) do
       state, lasts = string.format('%.0f %.17g', now, one.owed), one.owed
     end
     redis.call('SET', one.key, state, 'PX', string.format('%.0f', math.ceil(lasts / 1000) + 1000))
-  elseif together and one.passes then
+  elseif together and one.passes and not charged then
     one.after = one.before
   end
   answer[at] = { one.passes and 1 or 0, one.before, one.after, one.reset }
