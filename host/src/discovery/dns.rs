@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use hickory_resolver::{
     Resolver, TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolverConfig},
@@ -17,18 +18,22 @@ use hickory_resolver::{
 
 use super::{
     hosts::{Hosts, MOST_HOSTS},
-    source::{Said, SourceError},
+    source::{Lack, Said, SourceError},
 };
-use crate::config::resolved::{DnsMode, DnsName, Endpoint, Family};
+use crate::config::resolved::{DnsMode, DnsName, DnsNames, Endpoint, Family};
 
 /// One question, at one server.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Names that an SRV record may lead to.
 const MOST_TARGETS: usize = 1000;
+/// When names of which nothing was heard are asked for again, at the latest, while others answer.
+const SOON: Duration = Duration::from_secs(5);
+/// Names that are told of.
+const NAMED: usize = 5;
 
 /// See the module.
 pub struct Dns {
-    name: DnsName,
+    names: DnsNames,
     resolver: Option<TokioResolver>,
 }
 
@@ -41,33 +46,58 @@ struct Records {
 impl Dns {
     /// Nothing is asked yet.
     #[must_use]
-    pub fn new(name: DnsName) -> Self {
-        Self { name, resolver: None }
+    pub fn new(names: DnsNames) -> Self {
+        Self { names, resolver: None }
     }
 
     pub(super) async fn ask(&mut self) -> Result<Said, SourceError> {
         let resolver = match self.resolver.take() {
             Some(resolver) => resolver,
-            None => resolver(&self.name.servers)?,
+            None => resolver(&self.names.servers)?,
         };
-        let asked = self.look(&resolver).await;
-        if asked.is_ok() {
-            self.resolver = Some(resolver);
+        let looked = join_all(self.names.names.iter().map(|name| self.look(&resolver, name))).await;
+        let (mut hosts, mut holds, mut silent) = (self.names.addresses.clone(), None::<Duration>, Vec::new());
+        let mut failure = None;
+        for (name, looked) in self.names.names.iter().zip(looked) {
+            match looked {
+                Ok((found, hold)) => {
+                    holds = Some(holds.map_or(hold, |holds| holds.min(hold)));
+                    if found.is_empty() {
+                        silent.push((name, None));
+                    }
+                    hosts.extend(found);
+                }
+                Err(error) => {
+                    silent.push((name, Some(error.to_string())));
+                    failure.get_or_insert(error);
+                }
+            }
         }
-        // Otherwise the system's settings are read again: they may be what was wrong.
-        let (hosts, holds) = asked?;
+        hosts.truncate(MOST_HOSTS);
+        match failure {
+            None => self.resolver = Some(resolver),
+            // The system's settings are read again: they may be what was wrong.
+            Some(failure) if silent.len() == self.names.names.len() && self.names.addresses.is_empty() => {
+                return Err(failure);
+            }
+            Some(_) => {}
+        }
         let mut addresses: Vec<_> = hosts.iter().map(|host| (host.address, host.weight, host.priority)).collect();
         addresses.sort_unstable();
         let version = format!("{:016x}", xxhash_rust::xxh64::xxh64(format!("{addresses:?}").as_bytes(), 0));
-        Ok(Said { hosts: Some(hosts), version, holds: Some(holds) })
+        // What one of several says nothing of is asked for again soon.
+        let lacks = (!silent.is_empty() && !hosts.is_empty()).then(|| {
+            holds = holds.map(|holds| holds.min(SOON));
+            lack(&silent)
+        });
+        Ok(Said { hosts: Some(hosts), version, holds, lacks })
     }
 
-    async fn look(&self, resolver: &TokioResolver) -> Result<(Hosts, Duration), SourceError> {
-        let DnsName { name, port, family, mode, .. } = &self.name;
-        let Some(port) = *port else { return self.services(resolver).await };
-        let (addresses, holds) = addresses(resolver, name, *family).await?;
-        let hosts = addresses.into_iter().map(|ip| host(SocketAddr::new(ip, port), name));
-        let most = match mode {
+    async fn look(&self, resolver: &TokioResolver, name: &DnsName) -> Result<(Hosts, Duration), SourceError> {
+        let Some(port) = name.port else { return self.services(resolver, name).await };
+        let (addresses, holds) = addresses(resolver, &name.name, self.names.family).await?;
+        let hosts = addresses.into_iter().map(|ip| host(SocketAddr::new(ip, port), name, &name.name));
+        let most = match self.names.mode {
             DnsMode::Strict => MOST_HOSTS,
             // Servers answer in turns: whoever has a connection keeps it, and new ones go to the address that is first now.
             DnsMode::Logical => 1,
@@ -76,8 +106,8 @@ impl Dns {
     }
 
     /// Port, priority and weight are those of the SRV records (RFC 2782).
-    async fn services(&self, resolver: &TokioResolver) -> Result<(Hosts, Duration), SourceError> {
-        let Records { data, mut holds } = records(resolver, &self.name.name, RecordType::SRV).await?;
+    async fn services(&self, resolver: &TokioResolver, name: &DnsName) -> Result<(Hosts, Duration), SourceError> {
+        let Records { data, mut holds } = records(resolver, &name.name, RecordType::SRV).await?;
         let mut hosts = Hosts::new();
         for data in data.iter().take(MOST_TARGETS) {
             let RData::SRV(record) = data else { continue };
@@ -86,10 +116,10 @@ impl Dns {
             if target == "." || record.port == 0 {
                 continue;
             }
-            let (addresses, hold) = addresses(resolver, &target, self.name.family).await?;
+            let (addresses, hold) = addresses(resolver, &target, self.names.family).await?;
             holds = holds.min(hold);
             for ip in addresses {
-                let mut host = host(SocketAddr::new(ip, record.port), target.trim_end_matches('.'));
+                let mut host = host(SocketAddr::new(ip, record.port), name, target.trim_end_matches('.'));
                 host.weight = u32::from(record.weight).max(1);
                 host.priority = u32::from(record.priority);
                 hosts.push(Arc::new(host));
@@ -97,6 +127,20 @@ impl Dns {
         }
         Ok((dense(hosts), holds))
     }
+}
+
+/// Names that have no addresses, or of which nothing is known, with why.
+fn lack(silent: &[(&DnsName, Option<String>)]) -> Lack {
+    let names = silent.iter().map(|(name, _)| name.like.hostname.clone().unwrap_or_else(|| name.name.clone()));
+    let why = silent.iter().take(NAMED).map(|(name, why)| match why {
+        Some(why) => why.clone(),
+        None => format!("{name} has no address"),
+    });
+    let mut why = why.collect::<Vec<_>>().join("; ");
+    if silent.len() > NAMED {
+        why = format!("{why} and {} more", silent.len() - NAMED);
+    }
+    Lack { names: names.collect(), why, is_unreachable: silent.iter().any(|(_, why)| why.is_some()) }
 }
 
 /// Priorities of SRV records go to 65535, and those of a cluster to 127: only their order means anything.
@@ -113,9 +157,9 @@ fn dense(hosts: Hosts) -> Hosts {
     hosts.into_iter().map(one).collect()
 }
 
-fn host(address: SocketAddr, name: &str) -> Endpoint {
-    let mut endpoint = Endpoint::new(address);
-    endpoint.hostname = Some(name.to_owned());
+fn host(address: SocketAddr, name: &DnsName, presented: &str) -> Endpoint {
+    let mut endpoint = Endpoint { address, ..name.like.clone() };
+    endpoint.hostname.get_or_insert_with(|| presented.to_owned());
     endpoint
 }
 

@@ -41,7 +41,7 @@ impl File {
         if self.seen == Some(now) {
             return match &self.failed {
                 Some(error) => Err(error.clone()),
-                None => Ok(Said { hosts: None, version: String::new(), holds: None }),
+                None => Ok(Said { hosts: None, version: String::new(), holds: None, lacks: None }),
             };
         }
         let read = self.read();
@@ -60,7 +60,7 @@ impl File {
         let text = fs::read(&self.path).map_err(|error| SourceError::Unreachable(format!("{at}: {error}")))?;
         let hosts = hosts::registration(&text).map_err(|error| SourceError::Malformed(format!("{at}: {error}")))?;
         let version = format!("{:016x}", xxhash_rust::xxh64::xxh64(&text, 0));
-        Ok(Said { hosts: Some(hosts), version, holds: None })
+        Ok(Said { hosts: Some(hosts), version, holds: None, lacks: None })
     }
 }
 

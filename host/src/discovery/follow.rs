@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     cluster::{members::Change, shared::SharedCluster},
-    config::resolved::{Discovery, Place},
+    config::resolved::{Discovery, Endpoint, Place},
     telemetry::{Events, event_kinds},
 };
 
@@ -159,13 +159,21 @@ impl Follower {
         first
     }
 
-    fn something(&self, said: Said) {
+    fn something(&self, mut said: Said) {
         let now = SystemTime::now();
+        let lacks = said.lacks.take();
+        if let (Some(hosts), Some(lacks)) = (&mut said.hosts, &lacks) {
+            let known = self.cluster.membership();
+            let stays = |host: &&Arc<Endpoint>| host.hostname.as_ref().is_some_and(|name| lacks.names.contains(name));
+            hosts.extend(known.endpoints.iter().map(|endpoint| &endpoint.settings).filter(stays).map(Arc::clone));
+        }
         let change = said.hosts.as_ref().map(|hosts| self.cluster.discovered(hosts)).unwrap_or_default();
         let mut recovered = false;
         self.cluster.found.note(|state| {
-            recovered = !state.failure.is_empty();
-            state.failure.clear();
+            if lacks.is_none() {
+                recovered = !state.failure.is_empty();
+                state.failure.clear();
+            }
             state.answered = Some(now);
             if let Some(hosts) = &said.hosts {
                 state.hosts = hosts.len();
@@ -180,6 +188,21 @@ impl Follower {
                 state.updated = Some(now);
             }
         });
+        if let Some(lacks) = lacks
+            && self.fails(lacks.why.clone(), |state| {
+                if lacks.is_unreachable {
+                    state.unreachable += 1;
+                } else {
+                    state.empty += 1;
+                }
+            })
+        {
+            let why = lacks.why;
+            tracing::warn!(
+                cluster = self.name(),
+                "discovery says nothing of some, whose endpoints stay as they are: {why}"
+            );
+        }
         if recovered {
             tracing::info!(cluster = self.name(), "discovery answers again");
         }

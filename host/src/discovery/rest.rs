@@ -95,14 +95,14 @@ impl Rest {
     /// Remembers what is known now.
     pub(super) fn take(&mut self, meaning: Meaning) -> Said {
         let Meaning::Hosts { hosts, version, tag } = meaning else {
-            return Said { hosts: None, version: self.version.clone(), holds: None };
+            return Said { hosts: None, version: self.version.clone(), holds: None, lacks: None };
         };
         // Nobody is no answer: said to be known, it would be called unchanged from then on.
         if !hosts.is_empty() {
             self.tag = tag;
             self.version.clone_from(&version);
         }
-        Said { hosts: Some(hosts), version, holds: None }
+        Said { hosts: Some(hosts), version, holds: None, lacks: None }
     }
 
     fn is_eds(&self) -> bool {

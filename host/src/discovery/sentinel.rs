@@ -48,7 +48,7 @@ impl Sentinel {
                 Ok(primary) => {
                     self.last = place;
                     let hosts = vec![Arc::new(Endpoint::new(primary))];
-                    return Ok(Said { hosts: Some(hosts), version: primary.to_string(), holds: None });
+                    return Ok(Said { hosts: Some(hosts), version: primary.to_string(), holds: None, lacks: None });
                 }
                 Err(reason) => reasons.push(format!("{server}: {reason}")),
             }

@@ -30,6 +30,19 @@ pub struct Said {
     pub version: String,
     /// For how long that holds, where it says so.
     pub holds: Option<Duration>,
+    /// Of what it says nothing.
+    pub lacks: Option<Lack>,
+}
+
+/// What an answer says nothing of, while it says something of others: endpoints that are known by these names stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    /// Names, as endpoints present them.
+    pub names: Vec<String>,
+    /// Why.
+    pub why: String,
+    /// Whether some could not be asked; otherwise they have no addresses.
+    pub is_unreachable: bool,
 }
 
 /// A source of the endpoints of one cluster.
@@ -79,7 +92,7 @@ impl Source {
                 followed.changed().await.map_err(gone)?;
                 let said = followed.borrow_and_update().clone();
                 if let Some(Assignment { version, hosts }) = said {
-                    return Ok(Said { hosts: Some(hosts), version, holds: None });
+                    return Ok(Said { hosts: Some(hosts), version, holds: None, lacks: None });
                 }
             },
         }

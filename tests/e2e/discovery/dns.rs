@@ -188,3 +188,50 @@ async fn of_a_logical_name_the_first_address_counts() {
     assert_eq!(proxy.get("/").await.text(), "a");
     assert_eq!(cluster(&proxy).await["endpoints"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_names_have_their_endpoints_and_lose_only_their_own() {
+    let (a, b, spare) = (Upstream::says("a").await, Upstream::says("b").await, Upstream::says("spare").await);
+    let names = Names::new().await;
+    names.addresses("a.test", &["127.0.0.1"]);
+    names.addresses("b.test", &["127.0.0.1"]);
+    let list = format!(
+        "['a.test:{}', {{ address: 'b.test:{}', weight: 3, labels: {{ stage: canary }} }}, {{ address: '{}', priority: 1 }}]",
+        a.address.port(),
+        b.address.port(),
+        spare.address
+    );
+    let cluster_of = format!("load_balancer: round_robin, discovery: {{ dns: {list}, family: v4, {} }}", names.keys());
+    let site = Site::default()
+        .route("match: { path: /canary }, cluster: app, endpoint_labels: { stage: canary }")
+        .route("cluster: app")
+        .cluster("app", &format!("subsets: {{ keys: [[stage]], fallback: any }}, {cluster_of}"));
+    let proxy = site.start().await;
+    let mut seen = Vec::new();
+    for _ in 0..8 {
+        seen.push(proxy.get("/").await.text());
+        assert_eq!(proxy.get("/canary").await.text(), "b");
+    }
+    assert_eq!(seen.iter().filter(|text| *text == "b").count(), 6, "{seen:?}");
+    assert!(!seen.contains(&"spare".to_owned()));
+    // One of them has no address any more, which says nothing; the other one moves.
+    names.addresses("b.test", &[]);
+    names.addresses("a.test", &["127.0.0.2"]);
+    let addresses = async || {
+        let page = cluster(&proxy).await;
+        let list = page["endpoints"].as_array().unwrap().iter().map(|one| one["address"].as_str().unwrap().to_owned());
+        let mut list: Vec<_> = list.collect();
+        list.sort();
+        list
+    };
+    let mut expected =
+        [format!("127.0.0.2:{}", a.address.port()), b.address.to_string(), spare.address.to_string()].to_vec();
+    expected.sort();
+    crate::support::eventually("the name that has moved", async || (addresses().await == expected).then_some(())).await;
+    proxy.metric_reaches(OUTCOMES, &[("outcome", "empty")], 1.0).await;
+    assert_eq!(proxy.get("/canary").await.text(), "b");
+    // Nobody answers: all of them stay.
+    names.silence(true);
+    proxy.metric_reaches(OUTCOMES, &[("outcome", "unreachable")], 1.0).await;
+    assert_eq!(addresses().await, expected);
+}

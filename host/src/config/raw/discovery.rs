@@ -3,15 +3,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Endpoint;
 use crate::config::units::Duration;
 
 /// Where endpoints are found: exactly one of `dns`, `srv`, `file`, `rest`, `sentinel` and `xds`. What cannot be reached, and an empty list, change nothing.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Discovery {
-    /// Name and port, such as `users.internal:8080`: its addresses are the endpoints.
+    /// Name and port, such as `users.internal:8080`: its addresses are the endpoints. Or a list of names and addresses, each with what an endpoint has.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub dns: Option<String>,
+    pub dns: Option<DnsNames>,
     /// Name of a service, such as `_users._tcp.internal`: its SRV records name the endpoints with port, priority and weight (RFC 2782).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub srv: Option<String>,
@@ -65,6 +66,16 @@ pub struct Discovery {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub servers: Vec<String>,
+}
+
+/// One name, or several.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum DnsNames {
+    /// One.
+    One(String),
+    /// Several, and addresses among them; what is said of one holds for each of its addresses.
+    Several(#[schemars(length(min = 1, max = 256))] Vec<Endpoint>),
 }
 
 /// What the addresses of a name are.

@@ -14,6 +14,15 @@ use crate::config::{
 /// Most further addresses of one endpoint.
 const MOST_ADDRESSES: usize = 16;
 
+/// What is written of an endpoint besides its addresses.
+pub(super) fn describe(endpoint: &mut Endpoint, full: &raw::FullEndpoint) {
+    endpoint.weight = full.weight.unwrap_or(1);
+    endpoint.zone = full.zone.clone().unwrap_or_default();
+    endpoint.priority = full.priority.unwrap_or(0);
+    endpoint.hostname.clone_from(&full.hostname);
+    endpoint.labels.clone_from(&full.labels);
+}
+
 impl Resolver<'_, '_> {
     pub(super) fn clusters(
         &mut self,
@@ -123,25 +132,23 @@ impl Resolver<'_, '_> {
         let mut resolved = Vec::new();
         for (index, endpoint) in endpoints.iter().enumerate() {
             let place = place.index(index);
-            let (address, full, written) = match endpoint {
-                raw::Endpoint::Address(address) => (address, None, place.clone()),
-                raw::Endpoint::Full(full) => (&full.address, Some(full), place.key("address")),
-            };
-            let Some(address) = self.endpoint_address(address, &written) else {
-                continue;
-            };
-            let mut endpoint = Endpoint::new(address);
-            if let Some(full) = full {
-                endpoint.others = self.additional(address, full, &place.key("additional_addresses"));
-                endpoint.weight = full.weight.unwrap_or(1);
-                endpoint.zone = full.zone.clone().unwrap_or_default();
-                endpoint.priority = full.priority.unwrap_or(0);
-                endpoint.hostname.clone_from(&full.hostname);
-                endpoint.labels.clone_from(&full.labels);
-            }
-            resolved.push(Arc::new(endpoint));
+            resolved.extend(self.endpoint(endpoint, &place).map(Arc::new));
         }
         resolved
+    }
+
+    /// One endpoint that is written.
+    pub(super) fn endpoint(&mut self, endpoint: &raw::Endpoint, place: &Place<'_>) -> Option<Endpoint> {
+        let (address, full, written) = match endpoint {
+            raw::Endpoint::Address(address) => (address, None, place.clone()),
+            raw::Endpoint::Full(full) => (&full.address, Some(full), place.key("address")),
+        };
+        let mut resolved = Endpoint::new(self.endpoint_address(address, &written)?);
+        if let Some(full) = full {
+            resolved.others = self.additional(resolved.address, full, &place.key("additional_addresses"));
+            describe(&mut resolved, full);
+        }
+        Some(resolved)
     }
 
     fn endpoint_address(&mut self, text: &str, place: &Place<'_>) -> Option<SocketAddr> {

@@ -1,16 +1,25 @@
 //! `discovery:` of a cluster.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use fyke_registry::client::TlsFiles;
 
-use super::{Resolver, place::Place};
+use super::{Resolver, cluster::describe, place::Place};
 use crate::config::{
     raw,
-    resolved::{Discovery, DnsMode, DnsName, Family, Place as Source, Registry, Sentinels},
+    resolved::{Discovery, DnsMode, DnsName, DnsNames, Endpoint, Family, Place as Source, Registry, Sentinels},
 };
 
 const LONGEST_NAME: usize = 253;
+
+/// An endpoint whose address is not known yet.
+fn unplaced() -> Endpoint {
+    Endpoint::new(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))
+}
 
 impl Resolver<'_, '_> {
     pub(super) fn discovery(
@@ -19,15 +28,20 @@ impl Resolver<'_, '_> {
         raw: &raw::Discovery,
         place: &Place<'_>,
     ) -> Option<Arc<Discovery>> {
+        let several = String::new();
+        let dns = raw.dns.as_ref().map(|names| match names {
+            raw::DnsNames::One(name) => name,
+            raw::DnsNames::Several(_) => &several,
+        });
         let written = [
-            ("dns", &raw.dns),
-            ("srv", &raw.srv),
-            ("file", &raw.file),
-            ("rest", &raw.rest),
-            ("sentinel", &raw.sentinel),
-            ("xds", &raw.xds),
+            ("dns", dns),
+            ("srv", raw.srv.as_ref()),
+            ("file", raw.file.as_ref()),
+            ("rest", raw.rest.as_ref()),
+            ("sentinel", raw.sentinel.as_ref()),
+            ("xds", raw.xds.as_ref()),
         ];
-        let mut written = written.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        let mut written = written.into_iter().filter_map(|(key, value)| Some((key, value?)));
         let (Some((key, value)), None) = (written.next(), written.next()) else {
             let message = "discovery has exactly one of dns, srv, file, rest, sentinel and xds";
             let help = "such as `discovery: { dns: users.internal:8080 }`";
@@ -67,7 +81,7 @@ impl Resolver<'_, '_> {
             }
             "sentinel" => Source::Sentinel(self.sentinels(raw, value, place)?),
             "rest" => Source::Rest(self.registry(cluster, raw, value, place)?),
-            _ => Source::Dns(self.name(raw, key, value, place)?),
+            _ => Source::Dns(self.names(raw, value, place)?),
         };
         let refresh = raw.refresh.map(|_| {
             let place = place.key("refresh");
@@ -76,19 +90,86 @@ impl Resolver<'_, '_> {
         Some(Arc::new(Discovery { place: source, refresh }))
     }
 
-    fn name(&mut self, raw: &raw::Discovery, key: &str, text: &str, place: &Place<'_>) -> Option<DnsName> {
-        let at = place.key(key);
-        let (name, port) = if key == "dns" {
-            let split = text.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse::<u16>().ok()?)));
-            let Some((name, port)) = split.filter(|(_, port)| *port > 0) else {
-                let message = format!("{} is not a name and a port", at.shown());
-                self.diagnostics.error_with_help(at.span, &at.path, message, "such as `users.internal:8080`");
-                return None;
-            };
-            (name, Some(port))
-        } else {
-            (text, None)
+    fn names(&mut self, raw: &raw::Discovery, service: &str, place: &Place<'_>) -> Option<DnsNames> {
+        let (mut names, mut addresses) = (Vec::new(), Vec::new());
+        match &raw.dns {
+            None => {
+                let at = place.key("srv");
+                names.push(DnsName { name: self.service_name(service, &at)?, port: None, like: unplaced() });
+            }
+            Some(raw::DnsNames::One(text)) => {
+                let (name, port) = self.host_name(text, &place.key("dns"))?;
+                names.push(DnsName { name, port: Some(port), like: unplaced() });
+            }
+            Some(raw::DnsNames::Several(list)) => {
+                let place = place.key("dns");
+                for (index, one) in list.iter().enumerate() {
+                    let place = place.index(index);
+                    let (text, full) = match one {
+                        raw::Endpoint::Address(text) => (text, None),
+                        raw::Endpoint::Full(full) => (&full.address, Some(full)),
+                    };
+                    if text.parse::<SocketAddr>().is_ok() {
+                        addresses.extend(self.endpoint(one, &place).map(Arc::new));
+                        continue;
+                    }
+                    let at = if full.is_some() { place.key("address") } else { place.clone() };
+                    let Some((name, port)) = self.host_name(text, &at) else { continue };
+                    let mut like = unplaced();
+                    if let Some(full) = full {
+                        if !full.additional_addresses.is_empty() {
+                            let at = place.key("additional_addresses");
+                            let message = "a name has the addresses that it is found to have";
+                            self.diagnostics.error(at.span, &at.path, message);
+                        }
+                        describe(&mut like, full);
+                    }
+                    names.push(DnsName { name, port: Some(port), like });
+                }
+                if names.is_empty() && addresses.is_empty() {
+                    return None;
+                }
+            }
+        }
+        Some(DnsNames {
+            names,
+            addresses,
+            mode: match raw.mode {
+                None | Some(raw::DnsMode::Strict) => DnsMode::Strict,
+                Some(raw::DnsMode::Logical) => DnsMode::Logical,
+            },
+            family: match raw.family {
+                None | Some(raw::Family::All) => Family::All,
+                Some(raw::Family::V4) => Family::V4,
+                Some(raw::Family::V6) => Family::V6,
+            },
+            servers: self.servers(raw, place),
+        })
+    }
+
+    /// `users.internal:8080`
+    fn host_name(&mut self, text: &str, at: &Place<'_>) -> Option<(String, u16)> {
+        let split = text.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse::<u16>().ok()?)));
+        let Some((name, port)) = split.filter(|(_, port)| *port > 0) else {
+            let message = format!("{} is not a name and a port", at.shown());
+            self.diagnostics.error_with_help(at.span, &at.path, message, "such as `users.internal:8080`");
+            return None;
         };
+        self.plain_name(name, at)?;
+        Some((name.to_owned(), port))
+    }
+
+    /// `_users._tcp.internal`
+    fn service_name(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
+        if !self.plain_name(text, at)?.starts_with('_') {
+            let message = format!("{} is not the name of a service", at.shown());
+            self.diagnostics.error_with_help(at.span, &at.path, message, "such as `_users._tcp.internal` (RFC 2782)");
+            return None;
+        }
+        Some(text.to_owned())
+    }
+
+    fn plain_name<'n>(&mut self, name: &'n str, at: &Place<'_>) -> Option<&'n str> {
         let fits = |label: &str| {
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
             (1..=63).contains(&label.len()) && label.bytes().all(fits)
@@ -99,26 +180,7 @@ impl Resolver<'_, '_> {
             self.diagnostics.error(at.span, &at.path, message);
             return None;
         }
-        if key == "srv" && !plain.starts_with('_') {
-            let message = format!("{} is not the name of a service", at.shown());
-            self.diagnostics.error_with_help(at.span, &at.path, message, "such as `_users._tcp.internal` (RFC 2782)");
-            return None;
-        }
-        let servers = self.servers(raw, place);
-        Some(DnsName {
-            name: name.to_owned(),
-            port,
-            mode: match raw.mode {
-                None | Some(raw::DnsMode::Strict) => DnsMode::Strict,
-                Some(raw::DnsMode::Logical) => DnsMode::Logical,
-            },
-            family: match raw.family {
-                None | Some(raw::Family::All) => Family::All,
-                Some(raw::Family::V4) => Family::V4,
-                Some(raw::Family::V6) => Family::V6,
-            },
-            servers,
-        })
+        Some(plain)
     }
 
     fn sentinels(&mut self, raw: &raw::Discovery, name: &str, place: &Place<'_>) -> Option<Sentinels> {

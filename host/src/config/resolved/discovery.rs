@@ -1,8 +1,10 @@
 //! `discovery:` of a cluster.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use fyke_registry::client::TlsFiles;
+
+use super::Endpoint;
 
 /// Where endpoints are found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +42,10 @@ impl Discovery {
     #[must_use]
     pub fn words(&self) -> (&'static str, String) {
         match &self.place {
-            Place::Dns(DnsName { name, port: Some(port), .. }) => ("dns", format!("{name}:{port}")),
-            Place::Dns(DnsName { name, .. }) => ("srv", name.clone()),
+            Place::Dns(DnsNames { names, .. }) => match names.as_slice() {
+                [name @ DnsName { port: None, .. }] => ("srv", name.to_string()),
+                names => ("dns", names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+            },
             Place::File(path) => ("file", path.display().to_string()),
             Place::Rest(registry) => ("rest", registry.url.to_string()),
             Place::Sentinel(sentinels) => ("sentinel", sentinels.name.clone()),
@@ -54,7 +58,7 @@ impl Discovery {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// `dns:` and `srv:`
-    Dns(DnsName),
+    Dns(DnsNames),
     /// `file:`
     File(PathBuf),
     /// `rest:`
@@ -70,6 +74,21 @@ pub enum Place {
     },
 }
 
+/// Names whose addresses are endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsNames {
+    /// At least one; one alone if it is that of a service.
+    pub names: Vec<DnsName>,
+    /// Addresses among them, which are endpoints as they are.
+    pub addresses: Vec<Arc<Endpoint>>,
+    /// What the addresses of a name are.
+    pub mode: DnsMode,
+    /// Which are asked for.
+    pub family: Family,
+    /// Whom to ask; empty: whom the system asks.
+    pub servers: Vec<SocketAddr>,
+}
+
 /// A name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsName {
@@ -77,12 +96,17 @@ pub struct DnsName {
     pub name: String,
     /// Of its addresses; `None`: it is that of a service, and its SRV records say.
     pub port: Option<u16>,
-    /// What the addresses are.
-    pub mode: DnsMode,
-    /// Which are asked for.
-    pub family: Family,
-    /// Whom to ask; empty: whom the system asks.
-    pub servers: Vec<SocketAddr>,
+    /// What its endpoints are like, but for their addresses, and for what SRV records say.
+    pub like: Endpoint,
+}
+
+impl std::fmt::Display for DnsName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "{}:{port}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
 }
 
 /// `mode:`

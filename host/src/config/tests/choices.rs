@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{problem, with, yaml};
 use crate::{
     cluster::{balance::Policy, load::LoadWeights},
-    config::resolved::RetryLimit,
+    config::resolved::{Place, RetryLimit},
 };
 
 fn balancer(text: &str) -> String {
@@ -99,4 +99,28 @@ fn agents_are_the_health_check_or_beside_it() {
     assert!(config.clusters["app"].health_check.is_some());
     let (found, _) = problem(&cluster("agent_check: { port: 8079 }, health_check: { agent: { port: 8079 } }"));
     assert!(found.contains("the agents are the health check already"), "{found}");
+}
+
+#[test]
+fn names_are_one_or_several_with_addresses_among_them() {
+    let cluster = |dns: &str| with(&format!("clusters: {{ app: {{ discovery: {{ dns: {dns} }} }} }}\n"));
+    let config = yaml(&cluster("[a.test:80, { address: 'b.test:81', priority: 2, zone: z }, '10.0.0.1:82']")).unwrap();
+    let discovery = config.clusters["app"].discovery.as_ref().unwrap();
+    assert_eq!(discovery.words(), ("dns", "a.test:80, b.test:81".to_owned()));
+    let Place::Dns(names) = &discovery.place else { panic!("{discovery:?}") };
+    assert_eq!((names.names[1].like.priority, names.names[1].like.zone.as_str()), (2, "z"));
+    assert_eq!(names.addresses[0].address.to_string(), "10.0.0.1:82");
+    for (dns, message) in [
+        ("[]", "the list is empty"),
+        ("[a.test]", "clusters.app.discovery.dns[0]"),
+        ("[{ address: 'a_b?:80' }]", "is not the name of a host"),
+        ("['10.0.0.1:0']", "an endpoint cannot have port 0"),
+        (
+            "[{ address: 'a.test:80', additional_addresses: ['10.0.0.1:80'] }]",
+            "a name has the addresses that it is found to have",
+        ),
+    ] {
+        let report = yaml(&cluster(dns)).unwrap_err().to_string();
+        assert!(report.contains(message), "{dns}: {report}");
+    }
 }

@@ -37,10 +37,11 @@ impl Found {
 
     /// The address of the first endpoint.
     pub fn address(&self) -> Option<String> {
-        if let Some(dns) = self.discovery.as_ref().and_then(|discovery| discovery.get("dns")) {
-            return dns.as_str().map(str::to_owned);
-        }
-        let first = self.assignment.endpoints.first()?;
+        let first = match self.discovery.as_ref().and_then(|discovery| discovery.get("dns")) {
+            Some(Value::Array(several)) => several.first()?,
+            Some(only) => only,
+            None => self.assignment.endpoints.first()?,
+        };
         first.as_str().or_else(|| first.get("address")?.as_str()).map(str::to_owned)
     }
 }
@@ -113,25 +114,27 @@ fn dns(reader: &Reader<'_>, options: &Reader<'_>) -> Option<Found> {
         reader.refuse_at("load_assignment", "is missing");
         return None;
     };
-    let place = assignment.place().clone();
-    let assignment = endpoints::assignment(assignment, Names::LookedUp);
-    let names: Vec<_> = assignment.names.iter().collect();
-    match (names.as_slice(), assignment.endpoints.is_empty()) {
+    let mut assignment = endpoints::assignment(assignment, Names::LookedUp);
+    if assignment.names == 0 {
         // Addresses need no looking up.
-        ([], _) => return Some(Found { assignment, discovery: None }),
-        ([_], true) => {}
-        _ => {
-            let reason =
-                "a cluster looks up one name, or has addresses: make several clusters of it, and weigh them in a route";
-            crate::reader::report(reader.findings(), &place, crate::Severity::Refused, reason);
+        return Some(Found { assignment, discovery: None });
+    }
+    let mut names = std::mem::take(&mut assignment.endpoints);
+    if let [Value::Object(only)] = names.as_mut_slice() {
+        // Against whom?
+        only.remove("weight");
+        if only.len() == 1
+            && let Some(name) = only.remove("address")
+        {
+            names = vec![name];
         }
     }
-    discovery.set_some("dns", names.first().map(|name| (*name).clone()));
+    discovery.set("dns", if let [only @ Value::String(_)] = names.as_slice() { only.clone() } else { names.into() });
     discovery.set_some("refresh", refresh.map(units::duration));
     discovery.set_some("mode", logical.then_some("logical"));
     discovery.set_some("family", family);
     discovery.set_filled("servers", servers);
-    Some(Found { assignment: Assignment { endpoints: Vec::new(), ..assignment }, discovery: Some(discovery.into()) })
+    Some(Found { assignment, discovery: Some(discovery.into()) })
 }
 
 /// Name servers, wherever they are said.

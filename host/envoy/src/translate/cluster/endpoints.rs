@@ -1,6 +1,6 @@
 //! `envoy.config.endpoint.v3.ClusterLoadAssignment`
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -17,10 +17,10 @@ const HEAVIEST: u64 = 1_000_000;
 /// What an assignment says.
 #[derive(Debug, Default)]
 pub(in crate::translate) struct Assignment {
-    /// As `endpoints:` has them.
+    /// As `endpoints:` has them; names that are to be looked up among them.
     pub endpoints: Vec<Value>,
-    /// Names, with ports, that are to be looked up.
-    pub names: BTreeSet<String>,
+    /// How many of them are names.
+    pub names: usize,
     /// `overprovisioning:`
     pub overprovisioning: Option<String>,
     /// The weights of zones, which count where the cluster says so.
@@ -81,8 +81,16 @@ fn locality(reader: &Reader<'_>, names: Names, assignment: &mut Assignment) {
             labels.extend(common::labels(&metadata));
         }
         if let Address::Name(..) = address {
-            named(&endpoint, &address, names, assignment);
-            continue;
+            if names == Names::Refused {
+                let reason = format!(
+                    "{:?} is a name: only clusters of type STRICT_DNS and LOGICAL_DNS look names up",
+                    address.text()
+                );
+                endpoint.refuse_at("endpoint.address", reason);
+                endpoint.raw("load_balancing_weight");
+                continue;
+            }
+            assignment.names += 1;
         }
         object.set_some("weight", endpoint.bounded("load_balancing_weight", 1, HEAVIEST));
         object.set_some("zone", zone);
@@ -99,23 +107,6 @@ fn locality(reader: &Reader<'_>, names: Names, assignment: &mut Assignment) {
             }
             full.into()
         });
-    }
-}
-
-fn named(endpoint: &Reader<'_>, address: &Address, names: Names, assignment: &mut Assignment) {
-    match names {
-        Names::LookedUp => {
-            endpoint.ignore("load_balancing_weight", "all addresses of a name have the same weight");
-            assignment.names.insert(address.text());
-        }
-        Names::Refused => {
-            let reason = format!(
-                "{:?} is a name: only clusters of type STRICT_DNS and LOGICAL_DNS look names up",
-                address.text()
-            );
-            endpoint.refuse_at("endpoint.address", reason);
-            endpoint.raw("load_balancing_weight");
-        }
     }
 }
 
