@@ -112,7 +112,7 @@ fn names_are_one_or_several_with_addresses_among_them() {
     assert_eq!(names.addresses[0].address.to_string(), "10.0.0.1:82");
     for (dns, message) in [
         ("[]", "the list is empty"),
-        ("[a.test]", "clusters.app.discovery.dns[0]"),
+        ("[a.test]", "is not a name and a port"),
         ("[{ address: 'a_b?:80' }]", "is not the name of a host"),
         ("['10.0.0.1:0']", "an endpoint cannot have port 0"),
         (
