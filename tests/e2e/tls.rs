@@ -140,6 +140,24 @@ async fn upstreams_are_verified_by_name_and_authority() {
 }
 
 #[tokio::test]
+async fn endpoints_whose_certificates_are_revoked_get_nothing() {
+    let authority = Authority::new();
+    let (good, bad) = (authority.issue(&["test.example"]), authority.issue(&["test.example"]));
+    let list = authority.revoke(&bad);
+    for (own, status) in [(&good, 200), (&bad, 503)] {
+        let (address, _heard) = tls_upstream(authority.server(own, false, &[])).await;
+        let yaml = cluster(address, "tls: { ca: ca.pem, crl: crl.pem }");
+        let proxy = Launch::new(yaml).file("ca.pem", authority.pem()).file("crl.pem", list.clone()).start().await;
+        let answer = proxy.get("/").await;
+        assert_eq!(answer.status(), status, "{answer:?}");
+        if status == 503 {
+            assert!(answer.text().contains("upstream_tls_failure"), "{answer:?}");
+            proxy.logged(&["upstream_tls_failure", "Revoked"]).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_was_verified_for_one_host_serves_no_other() {
     let authority = Authority::new();
     let own = authority.issue(&["a.example", "b.example"]);

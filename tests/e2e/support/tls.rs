@@ -1,8 +1,17 @@
 //! Certificates for tests, and clients and servers that use them.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod, KeyPair,
+    RevokedCertParams, SerialNumber,
+};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     pki_types::{PrivateKeyDer, ServerName},
@@ -13,6 +22,9 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::soon;
 
+/// Of the next certificate.
+static SERIALS: AtomicU64 = AtomicU64::new(1);
+
 /// An authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -20,6 +32,7 @@ pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 pub struct Certificate {
     pub pem: String,
     pub key: String,
+    serial: SerialNumber,
     chain: rustls::pki_types::CertificateDer<'static>,
     secret: PrivateKeyDer<'static>,
 }
@@ -47,12 +60,34 @@ impl Authority {
         self.sign(params)
     }
 
-    fn sign(&self, params: CertificateParams) -> Certificate {
+    /// A list that says that this one is not to be trusted any more.
+    pub fn revoke(&self, certificate: &Certificate) -> String {
+        let revoked = RevokedCertParams {
+            serial_number: certificate.serial.clone(),
+            revocation_time: rcgen::date_time_ymd(2025, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2025, 1, 1),
+            next_update: rcgen::date_time_ymd(2099, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.0).unwrap().pem().unwrap()
+    }
+
+    fn sign(&self, mut params: CertificateParams) -> Certificate {
+        let serial = SerialNumber::from(SERIALS.fetch_add(1, Ordering::Relaxed));
+        params.serial_number = Some(serial.clone());
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Certificate {
             pem: certificate.pem(),
             key: key.serialize_pem(),
+            serial,
             chain: certificate.der().clone(),
             secret: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
         }
