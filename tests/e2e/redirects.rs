@@ -88,3 +88,54 @@ async fn the_request_takes_headers_of_the_answer_along() {
     assert_eq!(asked("/none").await, "1");
     assert_eq!(asked("/out").await, "own 1");
 }
+
+#[tokio::test]
+async fn routes_say_to_which_routes_redirects_may_lead() {
+    // From /a to /b to /c, each with its route; paths are rewritten, so that they have to be known again.
+    let upstream = Upstream::http(|request| match request.path() {
+        "/up/a" => Reply::new(302).header("location", "/b"),
+        "/up/b" => Reply::new(302).header("location", "/c"),
+        "/up/round" => Reply::new(302).header("location", "/round"),
+        path => Reply::ok(path.to_owned()),
+    })
+    .await;
+    let routes = |policy: &str| {
+        let one = |name: &str| {
+            format!(
+                "{{ name: {name}, match: {{ path_prefix: /{name} }}, cluster: app, rewrite: {{ prefix: /up/{name} }}, \
+                 response_headers: {{ set: {{ x-route: {name} }} }}, internal_redirect: {{ max_hops: 5, {policy} }} }}"
+            )
+        };
+        ["a", "b", "c", "round"].map(one).join(", ")
+    };
+    let proxy = async |policy: &str| {
+        let routes = routes(policy);
+        Proxy::start(format!(
+            "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [router] }}\n\
+             filters:\n  router: {{ module: builtin:router, config: {{ routes: [{routes}] }} }}\n\
+             clusters:\n  app: {{ endpoints: ['{}'] }}\n",
+            upstream.address
+        ))
+        .await
+    };
+    let told = async |proxy: &Proxy, path: &str| {
+        let answer = proxy.get(path).await;
+        let of = |name| answer.header(name).unwrap_or("-").to_owned();
+        (answer.status(), of("x-route"), of("location"), answer.text())
+    };
+    let say = |status, route: &str, location: &str, text: &str| {
+        (status, route.to_owned(), location.to_owned(), text.to_owned())
+    };
+    let any = proxy("").await;
+    assert_eq!(told(&any, "/a").await, say(200, "c", "-", "/up/c"));
+    // What is not followed is the client's, with the headers of the route that has answered.
+    let some = proxy("allowed_routes: [b]").await;
+    assert_eq!(told(&some, "/a").await, say(302, "b", "/c", ""));
+    assert_eq!(told(&some, "/b").await, say(302, "b", "/c", ""));
+    let once = proxy("avoid_previous_routes: true").await;
+    assert_eq!(told(&once, "/a").await, say(200, "c", "-", "/up/c"));
+    let asked = upstream.seen().iter().filter(|request| request.path() == "/up/round").count();
+    assert_eq!((told(&once, "/round").await, asked), (say(302, "round", "/round", ""), 0));
+    let asked = upstream.seen().iter().filter(|request| request.path() == "/up/round").count();
+    assert_eq!(asked, 2, "a redirect may lead to a route once");
+}

@@ -20,7 +20,8 @@ pub struct Router {
 pub struct Ctx {
     /// The route that was selected. None as well when we replied: a reply has its headers already.
     selected: Option<Selection>,
-    rewritten: Option<Rewritten>,
+    /// The last ones: a redirect that is not followed after all brings an earlier one back.
+    rewritten: Vec<Rewritten>,
     memory: Memory,
 }
 
@@ -35,6 +36,19 @@ struct Selection {
 struct Rewritten {
     before: Vec<u8>,
     after: Vec<u8>,
+}
+
+/// So many rewritten paths are known.
+const KNOWN: usize = 4;
+
+impl Ctx {
+    fn remember(&mut self, rewritten: Rewritten) {
+        self.rewritten.retain(|known| known.after != rewritten.after);
+        if self.rewritten.len() >= KNOWN {
+            self.rewritten.remove(0);
+        }
+        self.rewritten.push(rewritten);
+    }
 }
 
 #[http_filter]
@@ -90,8 +104,8 @@ impl Router {
             wishes.take(request)?;
             cx.memory.wishes = (*wishes != Wishes::default()).then_some(wishes);
         }
-        let before =
-            cx.rewritten.take().filter(|rewritten| rewritten.after == request.path()).map(|rewritten| rewritten.before);
+        let known = cx.rewritten.iter().rev().find(|rewritten| rewritten.after == request.path());
+        let before = known.map(|rewritten| rewritten.before.clone());
         let target = before.as_deref().unwrap_or_else(|| request.path());
         let subject = Subject::new(request, target);
         let earlier = cx.selected.take();
@@ -141,7 +155,7 @@ impl Router {
         match (new, before) {
             (Some(new), _) => {
                 request.set(":path", &new.after)?;
-                cx.rewritten = Some(new);
+                cx.remember(new);
             }
             // An earlier route rewrote the path, this one does not.
             (None, Some(before)) => request.set(":path", before)?,

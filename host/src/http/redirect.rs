@@ -3,6 +3,8 @@
 //! The request keeps its method, save for 303, and goes through the router again with the new target; the filters behind and before it see
 //! one request. Only a request without a body is sent again.
 
+use std::rc::Rc;
+
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode, Uri, header,
     uri::{PathAndQuery, Scheme},
@@ -10,6 +12,7 @@ use http::{
 
 use super::{route::settle, stream::Stream};
 use crate::{
+    filter::finish,
     upstream::{dispatch::Answered, execute::drain},
     wasm::{exchange::Exchange, route::InternalRedirect},
 };
@@ -22,10 +25,7 @@ pub(super) fn follow(stream: &Stream, answered: Answered) -> Option<Answered> {
     let followed = {
         let mut exchange = stream.exchange.borrow_mut();
         let (status, fields) = (answered.response.status(), answered.response.headers());
-        target(&exchange, status, fields).map(|target| {
-            copy(&mut exchange, fields);
-            retarget(&mut exchange, status, &target);
-        })
+        target(&exchange, status, fields).filter(|target| redirect(stream, &mut exchange, (status, fields), target))
     };
     if followed.is_none() {
         return Some(answered);
@@ -62,6 +62,40 @@ fn target(exchange: &Exchange, status: StatusCode, fields: &HeaderMap) -> Option
     let is_safe = exchange.request_head.scheme == Scheme::HTTPS;
     let crosses = policy.cross_scheme && target.scheme().is_some() && (is_safe || !policy.safe_cross_scheme);
     (same || crosses).then_some(target)
+}
+
+/// Gives the request its new target. `false`: its route would be one that the policy does not allow, and everything is as it was.
+fn redirect(stream: &Stream, exchange: &mut Exchange, answer: (StatusCode, &HeaderMap), target: &Uri) -> bool {
+    let (status, fields) = answer;
+    let before = exchange.selection.clone();
+    let policy = before.as_ref().and_then(|selection| selection.route.action.internal_redirect.as_deref());
+    let Some((policy, old)) = policy.filter(|policy| policy.chooses_routes()).zip(before.as_ref()) else {
+        copy(exchange, fields);
+        retarget(exchange, status, target);
+        return true;
+    };
+    let head = exchange.request_head.clone();
+    copy(exchange, fields);
+    retarget(exchange, status, target);
+    finish::route_again(&stream.runtime.env, exchange);
+    if exchange.is_interrupted() {
+        // The route has an answer of its own.
+        return true;
+    }
+    if let Some(new) = &exchange.selection
+        && policy.allows(&new.route, &exchange.hopped)
+    {
+        let route = Rc::clone(&new.route);
+        exchange.hopped.push(route);
+        return true;
+    }
+    exchange.request_head = head;
+    exchange.hops -= 1;
+    exchange.selection = Some(old.clone());
+    // Whoever selects routes remembers the one that counts.
+    exchange.route_cleared = true;
+    finish::route_again(&stream.runtime.env, exchange);
+    false
 }
 
 /// Takes along what the policy says of the answer's headers; what the answer does not have is not what it was before, either.

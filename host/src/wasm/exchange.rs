@@ -269,6 +269,8 @@ pub struct Exchange {
     pub further: Further,
     /// Redirects of the upstream that were followed for it.
     pub hops: u32,
+    /// The routes that they have led to, where that matters.
+    pub hopped: Vec<Rc<super::route::Route>>,
     /// Connections to endpoints that the request was tried on.
     pub attempts: u32,
     /// When the upstream was asked for, and when a connection to it was ready.
@@ -353,6 +355,7 @@ impl Exchange {
             ends: Ends::default(),
             further: Further::default(),
             hops: 0,
+            hopped: Vec::new(),
             attempts: 0,
             asked: Asked::default(),
             upstream_failure: None,

@@ -219,7 +219,8 @@ pub fn connect(raw: Option<config::Connect>) -> Option<Connect> {
 
 pub fn internal_redirect(raw: Option<config::InternalRedirect>) -> Result<Option<InternalRedirect>, ConfigError> {
     let Some(raw) = raw else { return Ok(None) };
-    let config::InternalRedirect { codes, max_hops, cross_scheme, safe_cross_scheme, copy_headers } = raw;
+    let config::InternalRedirect { codes, max_hops, cross_scheme, safe_cross_scheme, copy_headers, .. } = raw;
+    let config::InternalRedirect { avoid_previous_routes, allowed_routes, .. } = raw;
     let defaults = InternalRedirect::default();
     let codes = codes.unwrap_or(defaults.codes);
     if codes.is_empty() {
@@ -248,5 +249,13 @@ pub fn internal_redirect(raw: Option<config::InternalRedirect>) -> Result<Option
         Ok(name)
     };
     let copy_headers = copy_headers.into_iter().enumerate().map(copied).collect::<Result<_, _>>()?;
-    Ok(Some(InternalRedirect { codes, max_hops, cross_scheme, safe_cross_scheme, copy_headers }))
+    Ok(Some(InternalRedirect {
+        codes,
+        max_hops,
+        cross_scheme,
+        safe_cross_scheme,
+        avoid_previous_routes,
+        allowed_routes,
+        copy_headers,
+    }))
 }

@@ -209,6 +209,12 @@ pub struct InternalRedirect {
     /// Of these only from `https` to `http`. Default: both.
     #[serde(default)]
     pub safe_cross_scheme: bool,
+    /// Not to a route that a redirect has led to before. Default: to any.
+    #[serde(default)]
+    pub avoid_previous_routes: bool,
+    /// Only to routes of these names. Default: to any.
+    #[serde(default)]
+    pub allowed_routes: Vec<String>,
     /// Headers of the answer that the request takes along; those that it does not have are taken off the request.
     #[serde(default)]
     pub copy_headers: Vec<String>,

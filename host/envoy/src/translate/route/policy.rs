@@ -14,6 +14,8 @@ const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.Prev
 const OMIT_CANARIES: &str = "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate";
 const OMIT_METADATA: &str = "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig";
 const PREVIOUS_PRIORITIES: &str = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig";
+const PREVIOUS_ROUTES: &str = "envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig";
+const ALLOWED_ROUTES: &str = "envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig";
 const SAFE_CROSS_SCHEME: &str = "envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig";
 
 /// `retry:`. `buffer` is the longest body that is kept for it.
@@ -287,6 +289,13 @@ pub(super) fn internal_redirect(reader: &Reader<'_>) -> Value {
             Some((SAFE_CROSS_SCHEME, config)) => {
                 drop(config);
                 object.set_if("safe_cross_scheme", crosses);
+            }
+            Some((PREVIOUS_ROUTES, config)) => {
+                drop(config);
+                object.set("avoid_previous_routes", true);
+            }
+            Some((ALLOWED_ROUTES, config)) => {
+                object.set_filled("allowed_routes", config.texts("allowed_route_names"));
             }
             Some((other, config)) => config.refuse_whole(format!("redirects are not chosen by {other}")),
             None => predicate.refuse_here("has no typed_config"),
