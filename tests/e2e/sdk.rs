@@ -227,3 +227,46 @@ async fn half_an_answer_of_a_service_is_none() {
     assert_eq!(proxy.metric("ext_authz_total", &[("verdict", "failure_denied")]).await, 3.0);
     assert_eq!(upstream.seen().len(), 0);
 }
+
+#[tokio::test]
+async fn an_authorisation_service_may_see_the_body_and_holds_no_upload_back_otherwise() {
+    let upstream = Upstream::says("ok").await;
+    let authz = Upstream::http(|request| {
+        Reply::new(if request.body.starts_with(b"bad") { 403 } else { 200 })
+            .header("x-shown", &request.body.len().to_string())
+    })
+    .await;
+    let proxy = async |body: &str| {
+        Proxy::start(format!(
+            "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [f], cluster: app }}\n\
+             filters:\n  f: {{ module: 'builtin:ext-authz', allow: {{ clusters: [authz] }}, config: {{ {body}http: {{ cluster: authz, timeout: 10s }} }} }}\n\
+             clusters:\n  app: {{ endpoints: ['{}'] }}\n  authz: {{ endpoints: ['{}'] }}\n",
+            upstream.address, authz.address
+        ))
+        .await
+    };
+    let post = async |proxy: &Proxy, body: &[u8]| {
+        let mut client = proxy.connect().await;
+        let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
+        let _ = client.try_send([head.as_bytes(), body].concat()).await;
+        client.response("POST").await
+    };
+    let came = || upstream.seen().pop().unwrap().body;
+    let large: Vec<u8> = (0..3 << 20).map(|at: u32| at.to_le_bytes()[at as usize % 3]).collect();
+    let without = proxy("").await;
+    let answer = post(&without, &large).await;
+    assert!(answer.status() == 200 && came() == large, "{answer:?}");
+    assert_eq!(authz.seen()[0].body.len(), 0);
+    let with = proxy("body: { max: 64KiB }, ").await;
+    let small = &large[..60_000];
+    let answer = post(&with, small).await;
+    assert!(answer.status() == 200 && came() == small, "{answer:?}");
+    assert_eq!(authz.seen()[1].body, small);
+    assert_eq!(post(&with, b"bad").await.status(), 403);
+    assert_eq!(post(&with, &large).await.status(), 413);
+    let partial = proxy("body: { max: 1KiB, partial: true }, ").await;
+    let answer = post(&partial, small).await;
+    assert!(answer.status() == 200 && came() == small, "{answer:?}");
+    let shown = authz.seen().pop().unwrap();
+    assert_eq!((shown.body.len(), shown.header("x-envoy-auth-partial-body")), (1024, Some("true")));
+}

@@ -6,12 +6,14 @@ use std::time::{Duration, SystemTime};
 use fyke_sdk::{Cluster, ConfigError, Env, Error, Reply, Request, Result, property};
 use prost::Message as _;
 
+use crate::body::{self, Encoding, Excerpt};
 use crate::config;
 use crate::messages::{
     Address, Allowed, AttributeContext, CheckRequest, CheckResponse, CheckedHttp, CheckedRequest, Denied,
     HeaderValueOption, HttpResponse, Peer, SocketAddress, Timestamp,
 };
 use crate::verdict::{Changes, How, Verdict};
+use crate::{metadata, query};
 
 /// How to ask.
 #[derive(Debug)]
@@ -32,19 +34,22 @@ impl Grpc {
 
     /// # Errors
     /// When the service cannot be asked, or answers what cannot be read.
-    pub async fn ask(&self, request: &Request) -> Result<Verdict> {
-        let message = self.question(request).encode_to_vec();
+    pub async fn ask(&self, request: &Request, body: Option<Excerpt>) -> Result<Verdict> {
+        let message = self.question(request, body).encode_to_vec();
         let call = self.cluster.grpc("envoy.service.auth.v3.Authorization", "Check").timeout(self.timeout);
         let answer = call.send(message).await?;
         let answer = CheckResponse::decode(answer.message())
             .map_err(|error| Error::new(format!("the service's answer cannot be read: {error}")))?;
+        if let Some(metadata) = &answer.dynamic_metadata {
+            metadata::publish(metadata);
+        }
         Ok(verdict(answer))
     }
 
-    fn question(&self, request: &Request) -> CheckRequest {
+    fn question(&self, request: &Request, body: Option<Excerpt>) -> CheckRequest {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut headers: BTreeMap<String, String> = BTreeMap::new();
-        for (name, value) in request.iter() {
+        for (name, value) in request.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(body::PARTIAL.as_bytes())) {
             // Several values are one, joined as HTTP has it.
             let merged = headers.entry(text(name)).or_default();
             if !merged.is_empty() {
@@ -53,15 +58,27 @@ impl Grpc {
             merged.push_str(&text(value));
         }
         let size = request.get("content-length").and_then(|size| std::str::from_utf8(size).ok()?.parse().ok());
+        let mut size = size.unwrap_or(if request.end_of_stream() { 0 } else { -1 });
+        let (mut body_as_text, mut raw_body) = (String::new(), Vec::new());
+        if let Some(body) = body {
+            headers.insert(body::PARTIAL.to_owned(), body.mark().to_owned());
+            size = i64::try_from(body.length).unwrap_or(i64::MAX);
+            match body.encoding {
+                Encoding::Text => body_as_text = text(&body.bytes),
+                Encoding::Bytes => raw_body = body.bytes,
+            }
+        }
         let http = CheckedHttp {
             id: request.get("x-request-id").map(text).unwrap_or_default(),
             method: text(request.method()),
             path: text(request.path()),
             host: text(request.authority()),
             scheme: text(request.scheme()),
-            size: size.unwrap_or(if request.end_of_stream() { 0 } else { -1 }),
+            size,
             protocol: property::text(&["request", "protocol"]).unwrap_or_default(),
             headers,
+            body: body_as_text,
+            raw_body,
         };
         CheckRequest {
             attributes: Some(AttributeContext {
@@ -112,6 +129,14 @@ fn changes(allowed: Allowed) -> Changes {
         remove: allowed.headers_to_remove,
         request: parts(allowed.headers, How::Overwrite),
         response: parts(allowed.response_headers_to_add, How::Append),
+        query: query::Changes {
+            set: allowed
+                .query_parameters_to_set
+                .into_iter()
+                .map(|parameter| (parameter.key, parameter.value))
+                .collect(),
+            remove: allowed.query_parameters_to_remove,
+        },
     }
 }
 

@@ -1,11 +1,15 @@
 //! Asking over HTTP.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fyke_sdk::{Cluster, ConfigError, Env, HttpRequest, HttpResponse, Reply, Request, Result, header_name};
+use fyke_sdk::{
+    Cluster, ConfigError, Env, HttpRequest, HttpResponse, Reply, Request, Result, Template, header_name, header_value,
+};
 
+use crate::body::{self, Excerpt};
 use crate::config;
-use crate::verdict::{Changes, How, Verdict};
+use crate::verdict::{Changes, How, Verdict, is_protected};
 
 /// Names that a service may have removed, besides: Envoy's way to say so over HTTP.
 const TO_REMOVE: &str = "x-envoy-auth-headers-to-remove";
@@ -16,6 +20,7 @@ pub struct Http {
     cluster: Cluster,
     path_prefix: String,
     request_headers: Vec<String>,
+    headers_to_add: Vec<(String, Template)>,
     upstream_headers: Vec<String>,
     client_headers: Shown,
     timeout: Duration,
@@ -77,10 +82,14 @@ impl Http {
         if !request_headers.iter().any(|name| name == "authorization") {
             request_headers.push("authorization".to_owned());
         }
+        let headers_to_add = templates(raw.headers_to_add).map_err(|error| error.under("headers_to_add"))?;
+        // What is said in their place comes from here alone.
+        request_headers.retain(|name| name != body::PARTIAL && !headers_to_add.iter().any(|(added, _)| added == name));
         Ok(Self {
             cluster: env.cluster(&raw.cluster).map_err(|error| error.under("cluster"))?,
             path_prefix: raw.path_prefix,
             request_headers,
+            headers_to_add,
             upstream_headers: names(&raw.upstream_headers, "upstream_headers")?,
             client_headers: Shown::of(&raw.client_headers)?,
             timeout: raw.timeout.unwrap_or(crate::filter::TIMEOUT),
@@ -89,7 +98,7 @@ impl Http {
 
     /// # Errors
     /// When the service cannot be asked, or fails itself.
-    pub async fn ask(&self, request: &Request) -> Result<Verdict> {
+    pub async fn ask(&self, request: &Request, body: Option<Excerpt>) -> Result<Verdict> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let path = format!("{}{}", self.path_prefix, text(request.path()));
         let mut check = HttpRequest::new(&text(request.method()), &path).authority(text(request.authority()));
@@ -97,6 +106,14 @@ impl Http {
             for value in request.values(name) {
                 check = check.header(name.as_str(), value);
             }
+        }
+        for (name, template) in &self.headers_to_add {
+            if let Some(value) = template.render() {
+                check = check.header(name.as_str(), printable(value));
+            }
+        }
+        if let Some(body) = body {
+            check = check.header(body::PARTIAL, body.mark()).body(body.bytes);
         }
         let answer = self.cluster.call(check).timeout(self.timeout).await?;
         match answer.status() {
@@ -139,6 +156,29 @@ impl Http {
         let headers = answer.headers().filter_map(|(name, value)| Some((self.client_headers.name(name)?, value)));
         headers.fold(Reply::new(status).body(answer.body()), |reply, (name, value)| reply.header(name.as_str(), value))
     }
+}
+
+/// A property may contain anything; a header's value is one line.
+fn printable(mut value: Vec<u8>) -> Vec<u8> {
+    for byte in &mut value {
+        if (*byte < b' ' && *byte != b'\t') || *byte == 0x7f {
+            *byte = b'_';
+        }
+    }
+    value
+}
+
+fn templates(raw: BTreeMap<String, String>) -> Result<Vec<(String, Template)>, ConfigError> {
+    let template = |(name, value): (String, String)| {
+        let checked = if is_protected(&name) || name.eq_ignore_ascii_case(body::PARTIAL) {
+            Err(ConfigError::new("is said by the filter itself"))
+        } else {
+            header_name(&name)
+        };
+        let template = header_value(value).and_then(|value| Template::parse(&value).map_err(ConfigError::new));
+        checked.and_then(|lower| Ok((lower, template?))).map_err(|error| error.under(name))
+    };
+    raw.into_iter().map(template).collect()
 }
 
 fn names(list: &[String], key: &str) -> Result<Vec<String>, ConfigError> {

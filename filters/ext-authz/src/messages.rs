@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::metadata::Struct;
 use crate::verdict::{How, Pair};
 
 /// `CheckRequest`
@@ -87,6 +88,10 @@ pub struct CheckedHttp {
     pub size: i64,
     #[prost(string, tag = "10")]
     pub protocol: String,
+    #[prost(string, tag = "11")]
+    pub body: String,
+    #[prost(bytes = "vec", tag = "12")]
+    pub raw_body: Vec<u8>,
 }
 
 /// `CheckResponse`
@@ -96,6 +101,8 @@ pub struct CheckResponse {
     pub status: Option<Status>,
     #[prost(oneof = "HttpResponse", tags = "2, 3")]
     pub http_response: Option<HttpResponse>,
+    #[prost(message, optional, tag = "4")]
+    pub dynamic_metadata: Option<Struct>,
 }
 
 /// `google.rpc.Status`
@@ -143,6 +150,19 @@ pub struct Allowed {
     pub headers_to_remove: Vec<String>,
     #[prost(message, repeated, tag = "6")]
     pub response_headers_to_add: Vec<HeaderValueOption>,
+    #[prost(message, repeated, tag = "7")]
+    pub query_parameters_to_set: Vec<QueryParameter>,
+    #[prost(string, repeated, tag = "8")]
+    pub query_parameters_to_remove: Vec<String>,
+}
+
+/// `envoy.config.core.v3.QueryParameter`
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct QueryParameter {
+    #[prost(string, tag = "1")]
+    pub key: String,
+    #[prost(string, tag = "2")]
+    pub value: String,
 }
 
 /// `envoy.config.core.v3.HeaderValueOption`

@@ -1,6 +1,8 @@
 //! What a service can say.
 
-use fyke_sdk::{Headers, Reply, Result};
+use fyke_sdk::{Headers, Reply, Request, Result};
+
+use crate::query;
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -17,6 +19,7 @@ pub struct Changes {
     pub remove: Vec<String>,
     pub request: Vec<(Pair, How)>,
     pub response: Vec<(Pair, How)>,
+    pub query: query::Changes,
 }
 
 /// A header.
@@ -37,11 +40,15 @@ pub enum How {
 
 impl Changes {
     /// Makes those to the request.
-    pub fn apply(&self, headers: &mut Headers) -> Result<()> {
+    pub fn apply(&self, request: &mut Request) -> Result<()> {
         for name in self.remove.iter().filter(|name| !is_protected(name)) {
-            headers.remove(name)?;
+            request.remove(name)?;
         }
-        write(&self.request, headers)
+        write(&self.request, request)?;
+        if let Some(path) = self.query.path(request.path()) {
+            request.set(":path", path)?;
+        }
+        Ok(())
     }
 }
 
@@ -60,7 +67,7 @@ pub fn write(changes: &[(Pair, How)], headers: &mut Headers) -> Result<()> {
 }
 
 /// Without these a message is malformed, or another one.
-fn is_protected(name: &str) -> bool {
+pub fn is_protected(name: &str) -> bool {
     name.starts_with(':')
         || ["host", "content-length", "transfer-encoding", "connection"]
             .iter()

@@ -37,6 +37,7 @@ impl Action {
                 forward.path.is_some()
                     || forward.forwarded_host == ForwardedHost::Appended
                     || !forward.hash.is_empty()
+                    || forward.redirects.is_some()
                     || matches!(forward.to, Destination::Weighted(_))
             }
             Self::Redirect(..) | Self::Respond(..) => false,
@@ -89,7 +90,18 @@ pub struct Forward {
     /// What the route was defined with, for what overrides it in part.
     pub timeout: Duration,
     pub retry: Option<Retry>,
+    /// Where redirects may lead that the host follows.
+    pub redirects: Option<Redirects>,
     pub grpc_timeout: Option<GrpcTimeout>,
+}
+
+/// To which routes a redirect may lead.
+#[derive(Debug)]
+pub struct Redirects {
+    /// Only to those of these names.
+    pub allowed: Option<Vec<String>>,
+    /// To none that one has led to from here before.
+    pub avoids_previous: bool,
 }
 
 /// When a request is sent again.

@@ -15,13 +15,17 @@ pub struct Router {
     table: Table,
 }
 
+/// Set while the host is about to follow a redirect; whoever sets it says that it must not.
+const REDIRECT: [&str; 2] = ["fyke", "redirect"];
+
 /// What one stream remembers.
 #[derive(Default)]
 pub struct Ctx {
     /// The route that was selected. None as well when we replied: a reply has its headers already.
     selected: Option<Selection>,
-    /// The last ones: a redirect that is not followed after all brings an earlier one back.
-    rewritten: Vec<Rewritten>,
+    rewritten: Option<Rewritten>,
+    /// From where to where redirects have led that were followed.
+    hops: Vec<(Place, Place)>,
     memory: Memory,
 }
 
@@ -36,19 +40,6 @@ struct Selection {
 struct Rewritten {
     before: Vec<u8>,
     after: Vec<u8>,
-}
-
-/// So many rewritten paths are known.
-const KNOWN: usize = 4;
-
-impl Ctx {
-    fn remember(&mut self, rewritten: Rewritten) {
-        self.rewritten.retain(|known| known.after != rewritten.after);
-        if self.rewritten.len() >= KNOWN {
-            self.rewritten.remove(0);
-        }
-        self.rewritten.push(rewritten);
-    }
 }
 
 #[http_filter]
@@ -104,12 +95,17 @@ impl Router {
             wishes.take(request)?;
             cx.memory.wishes = (*wishes != Wishes::default()).then_some(wishes);
         }
-        let known = cx.rewritten.iter().rev().find(|rewritten| rewritten.after == request.path());
+        let known = cx.rewritten.as_ref().filter(|rewritten| rewritten.after == request.path());
         let before = known.map(|rewritten| rewritten.before.clone());
         let target = before.as_deref().unwrap_or_else(|| request.path());
         let subject = Subject::new(request, target);
-        let earlier = cx.selected.take();
         let found = self.table.find(&subject);
+        if !self.lets_go(cx, request, &found) {
+            request.set_property(&REDIRECT, [1])?;
+            return Ok(Flow::Continue);
+        }
+        cx.rewritten = None;
+        let earlier = cx.selected.take();
         if let Some(refusal) = subject.scan.refusal() {
             return Ok(refusal.into());
         }
@@ -155,7 +151,7 @@ impl Router {
         match (new, before) {
             (Some(new), _) => {
                 request.set(":path", &new.after)?;
-                cx.remember(new);
+                cx.rewritten = Some(new);
             }
             // An earlier route rewrote the path, this one does not.
             (None, Some(before)) => request.set(":path", before)?,
@@ -163,6 +159,24 @@ impl Router {
         }
         cx.selected = Some(selection);
         Ok(Flow::Continue)
+    }
+
+    /// Whether the host may follow the redirect that it asks about, if it does: one that leads to no route is the client's to follow.
+    fn lets_go(&self, cx: &mut Ctx, request: &Request, found: &Lookup<'_>) -> bool {
+        let Some(from) = cx.selected.map(|selection| selection.place) else { return true };
+        let Some((_, Route { action: Action::Forward(forward), .. })) = self.table.route(from) else { return true };
+        let Some(redirects) = forward.redirects.as_ref().filter(|_| request.property(&REDIRECT).is_some()) else {
+            return true;
+        };
+        let Lookup::Found(found) = found else { return false };
+        let hop = (from, found.place);
+        let is_allowed =
+            redirects.allowed.as_ref().is_none_or(|names| names.iter().any(|name| **name == *found.route.name));
+        if !is_allowed || redirects.avoids_previous && cx.hops.contains(&hop) {
+            return false;
+        }
+        cx.hops.push(hop);
+        true
     }
 
     fn redirect(

@@ -225,6 +225,9 @@ impl Domains {
             (Some(rest), _) if !rest.contains('*') => {
                 names.suffixes.entry(rest.len()).or_default().insert(rest.as_bytes().to_vec(), host)
             }
+            (None, Some(rest)) if rest.contains(':') && !rest.starts_with('[') => {
+                return Err(ConfigError::new("cannot have a '*' in its port"));
+            }
             (None, Some(rest)) if !rest.contains('*') => {
                 names.prefixes.entry(rest.len()).or_default().insert(rest.as_bytes().to_vec(), host)
             }
@@ -248,13 +251,24 @@ impl Domains {
             Cow::Borrowed(authority)
         };
         let host = strip_port(&whole);
-        let with_port = || (!self.ports.is_empty() && host.len() < whole.len()).then_some((&self.ports, &*whole));
-        let looks = || with_port().into_iter().chain([(&self.names, host)]);
-        looks()
-            .find_map(|(names, host)| names.exact.get(host).copied())
-            .or_else(|| looks().find_map(|(names, host)| names.by_suffix(host)))
-            .or_else(|| looks().find_map(|(names, host)| names.by_prefix(host)))
-            .or(self.any)
+        let named = !self.ports.is_empty() && host.len() < whole.len();
+        let ports = named.then_some((&self.ports, &*whole));
+        let exact = ports.and_then(|(ports, whole)| ports.exact.get(whole)).or_else(|| self.names.exact.get(host));
+        if let Some(exact) = exact {
+            return Some(*exact);
+        }
+        // The longer name counts, and of two alike the one with a port.
+        let port = whole.len() - host.len();
+        let by_port =
+            ports.and_then(|(ports, whole)| ports.by_suffix(whole)).map(|(length, host)| (length - port, host));
+        let by_name = self.names.by_suffix(host);
+        let longer = match (by_port, by_name) {
+            (Some(by_port), Some(by_name)) if by_name.0 > by_port.0 => Some(by_name),
+            (by_port, by_name) => by_port.or(by_name),
+        };
+        // `*:8443` says nothing of the name.
+        let by_suffix = longer.filter(|(length, _)| *length > 0).map(|(_, host)| host);
+        by_suffix.or_else(|| self.names.by_prefix(host)).or(longer.map(|(_, host)| host)).or(self.any)
     }
 }
 
@@ -264,9 +278,10 @@ impl Names {
         self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty()
     }
 
-    fn by_suffix(&self, host: &[u8]) -> Option<usize> {
-        let shorter = self.suffixes.iter().rev().filter(|(length, _)| **length < host.len());
-        shorter.into_iter().find_map(|(length, suffixes)| suffixes.get(host.get(host.len() - length..)?)).copied()
+    /// With the length of what is written behind the star.
+    fn by_suffix(&self, host: &[u8]) -> Option<(usize, usize)> {
+        let mut shorter = self.suffixes.iter().rev().filter(|(length, _)| **length < host.len());
+        shorter.find_map(|(length, suffixes)| Some((*length, *suffixes.get(host.get(host.len() - length..)?)?)))
     }
 
     fn by_prefix(&self, host: &[u8]) -> Option<usize> {
@@ -322,7 +337,7 @@ mod tests {
     fn bad_domains_are_refused() {
         let mut domains = Domains::default();
         domains.add("a.com", 0).unwrap();
-        for bad in ["A.com", "", "a*b", "*a*", "**", "a.com:", "b.com:*", "*b.com*:80", "[::1]:"] {
+        for bad in ["A.com", "", "a*b", "*a*", "**", "a.com:", "b.com:*", "b.com:80*", "*b.com*:80", "[::1]:"] {
             assert!(domains.add(bad, 1).is_err(), "{bad}");
         }
     }
@@ -342,9 +357,11 @@ mod tests {
             ("b.com:80", Some(2)),
             ("b.com:8080", Some(3)),
             ("a.com:9090", Some(0)),
-            ("b.com:9090", Some(5)),
-            ("c.org:9090", Some(5)),
+            ("b.com:9090", Some(2)),
+            ("c.org:9090", Some(6)),
             ("c.org:80", Some(6)),
+            ("c.com:9090", Some(2)),
+            ("d.org:9090", Some(5)),
             ("[::1]:80", Some(4)),
             ("[::1]:81", None),
             ("[::1]", None),

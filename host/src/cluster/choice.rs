@@ -29,8 +29,8 @@ pub struct Choice {
     pub avoid: Vec<SocketAddr>,
     /// Nor any of their priorities (Envoy's `previous_priorities`).
     pub avoid_priorities: bool,
-    /// Nor those with all of these labels (Envoy's `omit_host_metadata`).
-    pub avoid_labels: Option<Arc<Labels>>,
+    /// Nor those with all of these labels, if another one is found in so many picks (Envoy's `omit_host_metadata`).
+    pub avoid_labels: Option<(Arc<Labels>, u32)>,
     /// The endpoint's own name is presented as host (Envoy's `auto_host_rewrite`).
     pub presents_host: bool,
     /// Who is told to be the client, where the cluster tells (`proxy_protocol`): its address, and the one that it connected to.

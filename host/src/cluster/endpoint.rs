@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -80,7 +80,7 @@ impl SharedEndpoint {
 /// What is known of an endpoint, by whoever watches it.
 #[derive(Debug)]
 pub struct Status {
-    marks: AtomicU8,
+    marks: AtomicU16,
     /// What it says of its own weight, of 100.
     percent: AtomicU32,
     /// Milliseconds since 1970; 0: from the beginning.
@@ -201,7 +201,7 @@ impl Gone {
 
 /// A reason not to use an endpoint, or to use it less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
+#[repr(u16)]
 pub enum Mark {
     /// The active health check failed.
     FailedCheck = 1,
@@ -219,12 +219,14 @@ pub enum Mark {
     AgentDown = 64,
     /// An agent beside it has it drain.
     AgentDraining = 128,
+    /// An agent beside it has it in maintenance.
+    AgentMaintenance = 256,
 }
 
 impl Default for Status {
     fn default() -> Self {
         Self {
-            marks: AtomicU8::new(0),
+            marks: AtomicU16::new(0),
             percent: AtomicU32::new(100),
             healthy_since: AtomicU64::new(0),
             connections: AtomicU32::new(0),
@@ -307,7 +309,7 @@ impl Status {
 
     /// Sets or takes away a mark. Returns whether that changed anything.
     pub fn mark(&self, mark: Mark, on: bool) -> bool {
-        let bit = mark as u8;
+        let bit = mark as u16;
         let before =
             if on { self.marks.fetch_or(bit, Ordering::AcqRel) } else { self.marks.fetch_and(!bit, Ordering::AcqRel) };
         (before & bit != 0) != on
@@ -317,7 +319,7 @@ impl Status {
     #[must_use]
     pub fn without(&self, gone: Gone) -> Self {
         let status = Self {
-            marks: AtomicU8::new(self.marks.load(Ordering::Acquire)),
+            marks: AtomicU16::new(self.marks.load(Ordering::Acquire)),
             percent: AtomicU32::new(self.percent()),
             healthy_since: AtomicU64::new(self.healthy_since.load(Ordering::Relaxed)),
             weight: AtomicU32::new(self.weight.load(Ordering::Relaxed)),
@@ -328,7 +330,7 @@ impl Status {
         let said: [(bool, &[Mark]); 3] = [
             (gone.outliers, &[Mark::Ejected]),
             (gone.checks, &[Mark::FailedCheck, Mark::Degraded, Mark::Draining]),
-            (gone.agents, &[Mark::AgentDown, Mark::AgentDraining]),
+            (gone.agents, &[Mark::AgentDown, Mark::AgentDraining, Mark::AgentMaintenance]),
         ];
         for mark in said.into_iter().filter(|(is_gone, _)| *is_gone).flat_map(|(_, marks)| marks) {
             status.mark(*mark, false);
@@ -343,7 +345,7 @@ impl Status {
     /// Whether it has a mark.
     #[must_use]
     pub fn has(&self, mark: Mark) -> bool {
-        self.marks.load(Ordering::Relaxed) & mark as u8 != 0
+        self.marks.load(Ordering::Relaxed) & mark as u16 != 0
     }
 
     /// Whether no mark keeps requests away.
@@ -356,10 +358,15 @@ impl Status {
     #[must_use]
     pub fn health(&self) -> Health {
         let marks = self.marks.load(Ordering::Relaxed);
-        let has = |mark: Mark| marks & mark as u8 != 0;
+        let has = |mark: Mark| marks & mark as u16 != 0;
         if marks & UNHEALTHY != 0 {
             Health::Unhealthy
-        } else if has(Mark::Draining) || has(Mark::Drained) || has(Mark::AgentDraining) || self.weight() == Some(0) {
+        } else if has(Mark::Draining)
+            || has(Mark::Drained)
+            || has(Mark::AgentDraining)
+            || self.percent() == 0
+            || self.weight() == Some(0)
+        {
             Health::Draining
         } else if has(Mark::Degraded) {
             Health::Degraded
@@ -380,13 +387,15 @@ impl Status {
             (Mark::Absent, "no longer discovered"),
             (Mark::AgentDown, "its agent says that it is down"),
             (Mark::AgentDraining, "its agent has it drain"),
+            (Mark::AgentMaintenance, "its agent has it in maintenance"),
         ];
         let marked = words.into_iter().filter(|(mark, _)| self.has(*mark)).map(|(_, word)| word);
         marked.chain((self.weight() == Some(0)).then_some("has weight 0, set by an operator")).collect()
     }
 }
 
-const UNHEALTHY: u8 = Mark::FailedCheck as u8 | Mark::Ejected as u8 | Mark::AgentDown as u8;
+const UNHEALTHY: u16 =
+    Mark::FailedCheck as u16 | Mark::Ejected as u16 | Mark::AgentDown as u16 | Mark::AgentMaintenance as u16;
 
 #[cfg(test)]
 mod tests {

@@ -111,7 +111,17 @@ impl View {
     /// # Errors
     /// Why there is none.
     pub fn pick(&self, choice: &Choice, local: &mut Local) -> Result<&Rc<LocalEndpoint>, NoHost> {
-        self.pick_avoiding(choice, self.avoided(choice), local)
+        let mut picked = self.pick_avoiding(choice, self.tried(choice), local)?;
+        // As Envoy does it: a few times, and never for the price of another priority or of one that is not well.
+        if let Some((labels, attempts)) = &choice.avoid_labels {
+            for _ in 0..*attempts {
+                if !picked.shared.has_labels(labels) {
+                    break;
+                }
+                picked = self.pick_avoiding(choice, self.tried(choice), local)?;
+            }
+        }
+        Ok(picked)
     }
 
     /// The one that the balancer chooses among those that are what is asked for. Labels count whether or not there are subsets by them.
@@ -119,7 +129,7 @@ impl View {
     /// # Errors
     /// Why there is none.
     pub fn pick_strictly(&self, choice: &Choice, local: &mut Local) -> Result<&Rc<LocalEndpoint>, NoHost> {
-        let mut avoid = self.avoided(choice);
+        let mut avoid = self.tried(choice);
         if choice.labels.is_some() {
             let all = self.membership.endpoints.iter().enumerate();
             avoid.extend(all.filter(|(_, endpoint)| !endpoint.meets(choice)).map(|(place, _)| place));
@@ -129,16 +139,6 @@ impl View {
             return Ok(picked);
         }
         Err(if choice.endpoint.is_some() { NoHost::Override } else { NoHost::Labels })
-    }
-
-    /// The places of those that are to be avoided.
-    fn avoided(&self, choice: &Choice) -> Places {
-        let mut avoid = self.tried(choice);
-        if let Some(labels) = &choice.avoid_labels {
-            let all = self.membership.endpoints.iter().enumerate();
-            avoid.extend(all.filter(|(_, endpoint)| endpoint.has_labels(labels)).map(|(place, _)| place));
-        }
-        avoid
     }
 
     /// The places of those that the request was sent to.

@@ -7,7 +7,10 @@ use std::{
     collections::HashMap,
     io,
     net::SocketAddr,
-    sync::{Arc, PoisonError},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{
@@ -195,7 +198,12 @@ fn runner(
     Runner {
         connect: Dial { settings: Arc::clone(settings), address, tls, host },
         settings: Arc::clone(check),
-        report: Findings { cluster: Arc::clone(cluster), endpoint: Arc::clone(endpoint), asked },
+        report: Findings {
+            cluster: Arc::clone(cluster),
+            endpoint: Arc::clone(endpoint),
+            asked,
+            is_silent: AtomicBool::new(false),
+        },
         traffic: Arc::new(move || if used.is_used() { Traffic::Busy } else { Traffic::Idle }),
         passive: match asked {
             Asked::Endpoint => Arc::clone(endpoint.status.gave_up.get_or_init(Arc::default)),
@@ -228,6 +236,8 @@ pub(crate) struct Findings {
     pub(crate) cluster: Arc<SharedCluster>,
     pub(crate) endpoint: Arc<SharedEndpoint>,
     pub(crate) asked: Asked,
+    /// An agent that says nothing was told of.
+    pub(crate) is_silent: AtomicBool,
 }
 
 /// Who says how an endpoint is.
@@ -256,18 +266,31 @@ impl Findings {
         let reply = match &seen.verdict {
             Verdict::Agent(reply) => reply,
             Verdict::Failed(failure) => {
-                return tracing::debug!(cluster, %address, "the agent says nothing: {}", failure.words);
+                // Once, lest an agent that nobody can reach be taken for one that agrees.
+                if self.is_silent.swap(true, Ordering::Relaxed) {
+                    tracing::debug!(cluster, %address, "the agent says nothing: {}", failure.words);
+                } else {
+                    tracing::warn!(cluster, %address, "the agent says nothing: {}", failure.words);
+                }
+                return;
             }
             Verdict::Passed | Verdict::Degraded => return,
         };
-        let was_usable = status.is_usable();
-        let mut moved = status.mark(Mark::AgentDown, seen.health == active::Health::Unhealthy);
-        moved |= status.mark(Mark::AgentDraining, seen.health == active::Health::Draining);
-        if let Some(percent) = seen.weight {
-            moved |= status.weigh(u32::from(percent));
+        self.is_silent.store(false, Ordering::Relaxed);
+        let (was_usable, before) = (status.is_usable(), status.health());
+        // Word by word, as it is said: what an agent does not speak of stays, whoever else has been asked or reloaded meanwhile.
+        if let Some(operation) = reply.operation {
+            status.mark(Mark::AgentDown, operation == active::Operation::Down);
         }
-        if moved {
+        if let Some(wanted) = reply.administration {
+            status.mark(Mark::AgentDraining, wanted == active::Administration::Drain);
+            status.mark(Mark::AgentMaintenance, wanted == active::Administration::Maintenance);
+        }
+        let weighs = reply.weight.is_some_and(|percent| status.weigh(u32::from(percent)));
+        if status.health() != before {
             self.moved(was_usable, reply.reason.as_deref().unwrap_or_default());
+        } else if weighs {
+            self.cluster.unbalanced.notify_one();
         }
     }
 
@@ -285,7 +308,8 @@ impl Findings {
                 self.cluster.tell(&event_kinds::ENDPOINT_RECOVERED, address, message, "healthy");
             }
             health => {
-                let why = if why.is_empty() { "it says so itself" } else { why };
+                let reasons = status.reasons().join(", ");
+                let why = if why.is_empty() { &reasons } else { why };
                 tracing::warn!(cluster, %address, "endpoint is {health}: {why}");
                 let message = format!("endpoint {address} is {health}: {why}");
                 self.cluster.tell(&event_kinds::ENDPOINT_HEALTH, address, message, health);
@@ -300,7 +324,7 @@ impl Findings {
         let cluster = self.cluster.settings.name.as_str();
         let failed = matches!(seen.verdict, Verdict::Failed(_));
         let counter = if failed { &self.cluster.checks.failed } else { &self.cluster.checks.passed };
-        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        counter.fetch_add(1, Ordering::Relaxed);
         let words = match &seen.verdict {
             Verdict::Failed(failure) => failure.words.clone(),
             Verdict::Passed | Verdict::Degraded | Verdict::Agent(_) => String::new(),

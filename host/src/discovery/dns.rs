@@ -26,14 +26,14 @@ use crate::config::resolved::{DnsMode, DnsName, DnsNames, Endpoint, Family};
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Names that an SRV record may lead to.
 const MOST_TARGETS: usize = 1000;
-/// When names of which nothing was heard are asked for again, at the latest, while others answer.
-const SOON: Duration = Duration::from_secs(5);
 /// Names that are told of.
 const NAMED: usize = 5;
 
 /// See the module.
 pub struct Dns {
     names: DnsNames,
+    /// What each of them has answered last.
+    last: Vec<Option<Hosts>>,
     resolver: Option<TokioResolver>,
 }
 
@@ -47,7 +47,8 @@ impl Dns {
     /// Nothing is asked yet.
     #[must_use]
     pub fn new(names: DnsNames) -> Self {
-        Self { names, resolver: None }
+        let last = names.names.iter().map(|_| None).collect();
+        Self { names, last, resolver: None }
     }
 
     pub(super) async fn ask(&mut self) -> Result<Said, SourceError> {
@@ -58,17 +59,16 @@ impl Dns {
         let looked = join_all(self.names.names.iter().map(|name| self.look(&resolver, name))).await;
         let (mut hosts, mut holds, mut silent) = (self.names.addresses.clone(), None::<Duration>, Vec::new());
         let mut failure = None;
-        for (name, looked) in self.names.names.iter().zip(looked) {
+        for ((name, last), looked) in self.names.names.iter().zip(&mut self.last).zip(looked) {
             match looked {
                 Ok((found, hold)) => {
                     holds = Some(holds.map_or(hold, |holds| holds.min(hold)));
-                    if found.is_empty() {
-                        silent.push((name, None));
-                    }
-                    hosts.extend(found);
+                    hosts.extend(found.iter().cloned());
+                    *last = Some(found);
                 }
                 Err(error) => {
-                    silent.push((name, Some(error.to_string())));
+                    silent.push((name, last.is_some(), error.to_string()));
+                    hosts.extend(last.iter().flatten().cloned());
                     failure.get_or_insert(error);
                 }
             }
@@ -85,12 +85,21 @@ impl Dns {
         let mut addresses: Vec<_> = hosts.iter().map(|host| (host.address, host.weight, host.priority)).collect();
         addresses.sort_unstable();
         let version = format!("{:016x}", xxhash_rust::xxh64::xxh64(format!("{addresses:?}").as_bytes(), 0));
-        // What one of several says nothing of is asked for again soon.
-        let lacks = (!silent.is_empty() && !hosts.is_empty()).then(|| {
-            holds = holds.map(|holds| holds.min(SOON));
-            lack(&silent)
-        });
+        let lacks = (!silent.is_empty()).then(|| self.lack(&silent));
         Ok(Said { hosts: Some(hosts), version, holds, lacks })
+    }
+
+    /// Names of which nothing was heard, with why, and whether something was heard before.
+    fn lack(&self, silent: &[(&DnsName, bool, String)]) -> Lack {
+        // What was known when the process began is found by its name, if that is one name's.
+        let is_one = |name: &str| self.names.names.iter().filter(|one| one.presented() == name).count() == 1;
+        let never = silent.iter().filter(|(_, was_heard, _)| !was_heard).map(|(name, ..)| name.presented());
+        let names = never.filter(|name| is_one(name)).map(str::to_owned).collect();
+        let mut why = silent.iter().take(NAMED).map(|(.., why)| why.as_str()).collect::<Vec<_>>().join("; ");
+        if silent.len() > NAMED {
+            why = format!("{why} and {} more", silent.len() - NAMED);
+        }
+        Lack { names, why }
     }
 
     async fn look(&self, resolver: &TokioResolver, name: &DnsName) -> Result<(Hosts, Duration), SourceError> {
@@ -127,20 +136,6 @@ impl Dns {
         }
         Ok((dense(hosts), holds))
     }
-}
-
-/// Names that have no addresses, or of which nothing is known, with why.
-fn lack(silent: &[(&DnsName, Option<String>)]) -> Lack {
-    let names = silent.iter().map(|(name, _)| name.like.hostname.clone().unwrap_or_else(|| name.name.clone()));
-    let why = silent.iter().take(NAMED).map(|(name, why)| match why {
-        Some(why) => why.clone(),
-        None => format!("{name} has no address"),
-    });
-    let mut why = why.collect::<Vec<_>>().join("; ");
-    if silent.len() > NAMED {
-        why = format!("{why} and {} more", silent.len() - NAMED);
-    }
-    Lack { names: names.collect(), why, is_unreachable: silent.iter().any(|(_, why)| why.is_some()) }
 }
 
 /// Priorities of SRV records go to 65535, and those of a cluster to 127: only their order means anything.

@@ -23,6 +23,8 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(10);
 /// After the first failure, and doubled after each: at most what is usual.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// When names of which nothing was heard are asked for again, at the latest, while others answer.
+const SOON: Duration = Duration::from_secs(5);
 /// How often a file is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// Addresses that a message names.
@@ -82,11 +84,13 @@ impl Follower {
     /// The source has spoken, or has not. Returns how long to wait before it is asked again.
     pub(super) fn heard(&mut self, said: Result<Said, SourceError>) -> Duration {
         let holds = said.as_ref().ok().and_then(|said| said.holds);
+        let lacks = said.as_ref().is_ok_and(|said| said.lacks.is_some());
         let failed = said.is_err();
         self.hear(said);
         // Nobody may wait for it any more.
         let _ = self.asked.send(true);
-        self.pause(holds, failed)
+        let pause = self.pause(holds, failed);
+        if lacks { pause.min(SOON) } else { pause }
     }
 
     /// How long to wait before the source is asked again. `holds`: how long it says that its answer is good for.
@@ -189,13 +193,7 @@ impl Follower {
             }
         });
         if let Some(lacks) = lacks
-            && self.fails(lacks.why.clone(), |state| {
-                if lacks.is_unreachable {
-                    state.unreachable += 1;
-                } else {
-                    state.empty += 1;
-                }
-            })
+            && self.fails(lacks.why.clone(), |state| state.unreachable += 1)
         {
             let why = lacks.why;
             tracing::warn!(

@@ -34,15 +34,13 @@ pub struct Said {
     pub lacks: Option<Lack>,
 }
 
-/// What an answer says nothing of, while it says something of others: endpoints that are known by these names stay.
+/// What an answer says nothing of, while it says something of others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lack {
-    /// Names, as endpoints present them.
+    /// Names, as endpoints present them, of which nothing was ever heard: endpoints that are known by them stay.
     pub names: Vec<String>,
     /// Why.
     pub why: String,
-    /// Whether some could not be asked; otherwise they have no addresses.
-    pub is_unreachable: bool,
 }
 
 /// A source of the endpoints of one cluster.

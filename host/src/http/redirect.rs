@@ -3,8 +3,6 @@
 //! The request keeps its method, save for 303, and goes through the router again with the new target; the filters behind and before it see
 //! one request. Only a request without a body is sent again.
 
-use std::rc::Rc;
-
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode, Uri, header,
     uri::{PathAndQuery, Scheme},
@@ -14,7 +12,10 @@ use super::{route::settle, stream::Stream};
 use crate::{
     filter::finish,
     upstream::{dispatch::Answered, execute::drain},
-    wasm::{exchange::Exchange, route::InternalRedirect},
+    wasm::{
+        exchange::{Exchange, Redirect},
+        route::InternalRedirect,
+    },
 };
 
 /// Where the request came from, for the endpoint that it is sent to in the end.
@@ -64,38 +65,21 @@ fn target(exchange: &Exchange, status: StatusCode, fields: &HeaderMap) -> Option
     (same || crosses).then_some(target)
 }
 
-/// Gives the request its new target. `false`: its route would be one that the policy does not allow, and everything is as it was.
+/// Gives the request its new target, and asks the filter that routes. `false`: it says that the redirect is not to be followed, and everything is
+/// as it was.
 fn redirect(stream: &Stream, exchange: &mut Exchange, answer: (StatusCode, &HeaderMap), target: &Uri) -> bool {
     let (status, fields) = answer;
-    let before = exchange.selection.clone();
-    let policy = before.as_ref().and_then(|selection| selection.route.action.internal_redirect.as_deref());
-    let Some((policy, old)) = policy.filter(|policy| policy.chooses_routes()).zip(before.as_ref()) else {
-        copy(exchange, fields);
-        retarget(exchange, status, target);
-        return true;
-    };
     let head = exchange.request_head.clone();
     copy(exchange, fields);
     retarget(exchange, status, target);
+    exchange.redirect = Redirect::Asked;
     finish::route_again(&stream.runtime.env, exchange);
-    if exchange.is_interrupted() {
-        // The route has an answer of its own.
-        return true;
+    if std::mem::take(&mut exchange.redirect) == Redirect::Refused {
+        exchange.request_head = head;
+        exchange.hops -= 1;
+        return false;
     }
-    if let Some(new) = &exchange.selection
-        && policy.allows(&new.route, &exchange.hopped)
-    {
-        let route = Rc::clone(&new.route);
-        exchange.hopped.push(route);
-        return true;
-    }
-    exchange.request_head = head;
-    exchange.hops -= 1;
-    exchange.selection = Some(old.clone());
-    // Whoever selects routes remembers the one that counts.
-    exchange.route_cleared = true;
-    finish::route_again(&stream.runtime.env, exchange);
-    false
+    true
 }
 
 /// Takes along what the policy says of the answer's headers; what the answer does not have is not what it was before, either.

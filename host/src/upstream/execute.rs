@@ -382,9 +382,7 @@ impl Work<'_> {
             self.choice.avoid.push(address);
         }
         self.choice.avoid_priorities = retry.avoid_previous_priorities;
-        if self.choice.avoid_labels.is_none() {
-            self.choice.avoid_labels.clone_from(&retry.avoid_labels);
-        }
+        self.choice.avoid_labels = retry.avoid_labels.clone().map(|labels| (labels, retry.host_attempts));
     }
 }
 

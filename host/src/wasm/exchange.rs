@@ -224,6 +224,18 @@ pub struct Asked {
     pub ready: Option<Instant>,
 }
 
+/// A redirect that the host is about to follow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Redirect {
+    /// There is none.
+    #[default]
+    None,
+    /// The filter that routes is asked where it leads.
+    Asked,
+    /// It has said that it is not to be followed.
+    Refused,
+}
+
 /// One request and its response, or one TCP connection.
 #[derive(Debug)]
 pub struct Exchange {
@@ -269,8 +281,8 @@ pub struct Exchange {
     pub further: Further,
     /// Redirects of the upstream that were followed for it.
     pub hops: u32,
-    /// The routes that they have led to, where that matters.
-    pub hopped: Vec<Rc<super::route::Route>>,
+    /// Whether the filter that routes is asked about one now.
+    pub redirect: Redirect,
     /// Connections to endpoints that the request was tried on.
     pub attempts: u32,
     /// When the upstream was asked for, and when a connection to it was ready.
@@ -355,7 +367,7 @@ impl Exchange {
             ends: Ends::default(),
             further: Further::default(),
             hops: 0,
-            hopped: Vec::new(),
+            redirect: Redirect::None,
             attempts: 0,
             asked: Asked::default(),
             upstream_failure: None,

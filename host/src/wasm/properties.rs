@@ -9,7 +9,7 @@ use http::{HeaderMap, Version, header};
 use tokio::time::Instant;
 
 use super::{
-    exchange::{Exchange, Kind, Peer},
+    exchange::{Exchange, Kind, Peer, Redirect},
     trace,
 };
 use crate::{
@@ -180,6 +180,7 @@ pub fn of_stream(exchange: &Exchange, path: &[u8], out: &mut Vec<u8>) -> bool {
             b"listener_direction" => number(out, 0),
             _ => false,
         },
+        b"fyke" if whole == b"fyke\0redirect" => exchange.redirect != Redirect::None && text(out, [1]),
         b"fyke" if path.next() == Some(b"trace") => trace::property(exchange, path.next().unwrap_or_default(), out),
         b"filter_state" => custom(exchange, whole.get(b"filter_state\0".len()..).unwrap_or_default(), out),
         _ => false,
@@ -193,6 +194,12 @@ pub fn set(exchange: &mut Exchange, path: &[u8], value: &[u8]) {
     if path == b"fyke\0cluster" {
         let name = value.get(..LONGEST_NAME).is_none().then(|| std::str::from_utf8(value).ok()).flatten();
         exchange.cluster = name.filter(|name| !name.is_empty()).map(str::to_owned);
+        return;
+    }
+    if path == b"fyke\0redirect" {
+        if exchange.redirect == Redirect::Asked {
+            exchange.redirect = Redirect::Refused;
+        }
         return;
     }
     // Bounded: a filter that floods its own stream gets no more than a buffer's worth.

@@ -145,30 +145,9 @@ pub struct InternalRedirect {
     /// Of these only from `https` to `http` (Envoy's `safe_cross_scheme`).
     #[serde(default)]
     pub safe_cross_scheme: bool,
-    /// Not to a route that one has led to before (Envoy's `previous_routes`).
-    #[serde(default)]
-    pub avoid_previous_routes: bool,
-    /// Only to routes of these names; empty: to any (Envoy's `allow_listed_routes`).
-    #[serde(default)]
-    pub allowed_routes: Vec<String>,
     /// Headers of the answer that the request takes along (Envoy's `response_headers_to_copy`).
     #[serde(default, deserialize_with = "names")]
     pub copy_headers: Vec<HeaderName>,
-}
-
-impl InternalRedirect {
-    /// Whether it depends on the route.
-    #[must_use]
-    pub fn chooses_routes(&self) -> bool {
-        self.avoid_previous_routes || !self.allowed_routes.is_empty()
-    }
-
-    /// Whether a request may go on by this route, where one has led to those before.
-    #[must_use]
-    pub fn allows(&self, route: &Rc<Route>, before: &[Rc<Route>]) -> bool {
-        let is_named = self.allowed_routes.is_empty() || self.allowed_routes.contains(&route.action.name);
-        is_named && !(self.avoid_previous_routes && before.iter().any(|one| Rc::ptr_eq(one, route)))
-    }
 }
 
 /// One choice of a weighted route.

@@ -236,12 +236,6 @@ pub struct InternalRedirect {
     /// Of these only from `https` to `http` (Envoy's `safe_cross_scheme`): what came in the clear is not sent on as if it had not. Default: both.
     #[serde(skip_serializing_if = "is_default")]
     pub safe_cross_scheme: bool,
-    /// Not to a route that one has led to before (Envoy's `previous_routes`). Default: to any.
-    #[serde(skip_serializing_if = "is_default")]
-    pub avoid_previous_routes: bool,
-    /// Only to routes of these names (Envoy's `allow_listed_routes`). Default: to any.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub allowed_routes: Vec<String>,
     /// Headers of the answer that the request takes along; those that the answer does not have are taken off it (Envoy's `response_headers_to_copy`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub copy_headers: Vec<String>,
@@ -249,14 +243,6 @@ pub struct InternalRedirect {
 
 impl Default for InternalRedirect {
     fn default() -> Self {
-        Self {
-            codes: vec![302],
-            max_hops: 1,
-            cross_scheme: false,
-            safe_cross_scheme: false,
-            avoid_previous_routes: false,
-            allowed_routes: Vec::new(),
-            copy_headers: Vec::new(),
-        }
+        Self { codes: vec![302], max_hops: 1, cross_scheme: false, safe_cross_scheme: false, copy_headers: Vec::new() }
     }
 }

@@ -14,6 +14,8 @@ use crate::support::{Site, Upstream};
 const A: u16 = 1;
 const AAAA: u16 = 28;
 const SRV: u16 = 33;
+/// No type: the server fails.
+const FAILS: u16 = 0;
 
 /// Records by name and type, each its data.
 type Zone = Arc<Mutex<HashMap<(String, u16), Vec<Vec<u8>>>>>;
@@ -64,8 +66,14 @@ impl Names {
             });
             data.collect()
         };
+        self.zone.lock().unwrap().remove(&(name.to_owned(), FAILS));
         self.set(name, A, of(A));
         self.set(name, AAAA, of(AAAA));
+    }
+
+    /// The server cannot say (SERVFAIL) until it is told addresses.
+    fn fails(&self, name: &str) {
+        self.set(name, FAILS, Vec::new());
     }
 
     /// No name is known any more.
@@ -104,7 +112,9 @@ fn answer(question: &[u8], zone: &Zone) -> Vec<u8> {
     let kind = u16::from_be_bytes([question[at + 1], question[at + 2]]);
     let records = zone.lock().unwrap().get(&(name.clone(), kind)).cloned().unwrap_or_default();
     let known = zone.lock().unwrap().keys().any(|(one, _)| *one == name);
-    let code = if known { 0 } else { 3 };
+    let fails = zone.lock().unwrap().contains_key(&(name.clone(), FAILS));
+    let code = if fails { 2 } else { 3 * u8::from(!known) };
+    let records = if fails { Vec::new() } else { records };
     let count = u16::try_from(records.len()).unwrap();
     let mut answer = question[..2].to_vec();
     answer.extend([0x85, 0x80 | code, 0, 1]);
@@ -214,8 +224,8 @@ async fn several_names_have_their_endpoints_and_lose_only_their_own() {
     }
     assert_eq!(seen.iter().filter(|text| *text == "b").count(), 6, "{seen:?}");
     assert!(!seen.contains(&"spare".to_owned()));
-    // One of them has no address any more, which says nothing; the other one moves.
-    names.addresses("b.test", &[]);
+    // One of them moves, while nobody says anything of the other one.
+    names.fails("b.test");
     names.addresses("a.test", &["127.0.0.2"]);
     let addresses = async || {
         let page = cluster(&proxy).await;
@@ -224,14 +234,22 @@ async fn several_names_have_their_endpoints_and_lose_only_their_own() {
         list.sort();
         list
     };
-    let mut expected =
-        [format!("127.0.0.2:{}", a.address.port()), b.address.to_string(), spare.address.to_string()].to_vec();
-    expected.sort();
-    crate::support::eventually("the name that has moved", async || (addresses().await == expected).then_some(())).await;
-    proxy.metric_reaches(OUTCOMES, &[("outcome", "empty")], 1.0).await;
+    let expected = |mut list: Vec<String>| {
+        list.sort();
+        list
+    };
+    let moved = format!("127.0.0.2:{}", a.address.port());
+    let three = expected(vec![moved.clone(), b.address.to_string(), spare.address.to_string()]);
+    crate::support::eventually("the name that has moved", async || (addresses().await == three).then_some(())).await;
+    proxy.metric_reaches(OUTCOMES, &[("outcome", "unreachable")], 1.0).await;
     assert_eq!(proxy.get("/canary").await.text(), "b");
     // Nobody answers: all of them stay.
     names.silence(true);
-    proxy.metric_reaches(OUTCOMES, &[("outcome", "unreachable")], 1.0).await;
-    assert_eq!(addresses().await, expected);
+    proxy.metric_reaches(OUTCOMES, &[("outcome", "unreachable")], 2.0).await;
+    assert_eq!(addresses().await, three);
+    names.silence(false);
+    // It has no address, and the others have: its endpoints are gone.
+    names.addresses("b.test", &[]);
+    let two = expected(vec![moved, spare.address.to_string()]);
+    crate::support::eventually("the name without addresses", async || (addresses().await == two).then_some(())).await;
 }

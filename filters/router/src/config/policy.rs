@@ -213,8 +213,7 @@ pub struct InternalRedirect {
     #[serde(default)]
     pub avoid_previous_routes: bool,
     /// Only to routes of these names. Default: to any.
-    #[serde(default)]
-    pub allowed_routes: Vec<String>,
+    pub allowed_routes: Option<Vec<String>>,
     /// Headers of the answer that the request takes along; those that it does not have are taken off the request.
     #[serde(default)]
     pub copy_headers: Vec<String>,

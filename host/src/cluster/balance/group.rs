@@ -78,8 +78,10 @@ impl Group {
         }
         let censuses: Vec<Census> = by_level.values().map(|members| census(members, build.seats)).collect();
         let standings = standings(&censuses, build.settings);
-        // Whoever avoids priorities may need hosts that have no load of their own.
-        let unloaded = if standings.len() > 1 { Unloaded::Keep } else { Unloaded::Skip };
+        // Whoever avoids priorities may need hosts that have no load of their own. Tables for what is rarely asked are not worth it: there any
+        // host that is well is taken.
+        let has_table = matches!(build.settings.policy, Policy::RingHash(_) | Policy::Maglev(_));
+        let unloaded = if standings.len() > 1 && !has_table { Unloaded::Keep } else { Unloaded::Skip };
         let mut role = Role::First;
         let mut levels = Vec::with_capacity(standings.len());
         for ((number, members), standing) in by_level.into_iter().zip(standings) {

@@ -77,7 +77,7 @@ pub enum Place {
 /// Names whose addresses are endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsNames {
-    /// At least one; one alone if it is that of a service.
+    /// One alone if it is that of a service. None: there are addresses only.
     pub names: Vec<DnsName>,
     /// Addresses among them, which are endpoints as they are.
     pub addresses: Vec<Arc<Endpoint>>,
@@ -98,6 +98,14 @@ pub struct DnsName {
     pub port: Option<u16>,
     /// What its endpoints are like, but for their addresses, and for what SRV records say.
     pub like: Endpoint,
+}
+
+impl DnsName {
+    /// What its endpoints present as their name, if SRV records do not name them.
+    #[must_use]
+    pub fn presented(&self) -> &str {
+        self.like.hostname.as_deref().unwrap_or(&self.name)
+    }
 }
 
 impl std::fmt::Display for DnsName {

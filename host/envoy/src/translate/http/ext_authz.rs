@@ -2,13 +2,16 @@
 
 use serde_json::{Map, Value};
 
-use super::per_route::{Innermost, innermost};
+use super::per_route::{Innermost, unwrapped};
 use crate::{
     finding::Severity,
     reader::Reader,
-    translate::{common, context::Context, route::Layers},
+    translate::{common, context::Context, format, route::Layers},
     units::{self, Object},
 };
+
+/// What a listener holds of a request, where its configuration does not say (`limits.buffer`).
+const HELD: u64 = 1 << 20;
 
 /// What the filter does on every route.
 #[derive(Debug, Clone)]
@@ -31,20 +34,16 @@ impl Base {
 
 pub(super) fn translate(context: &Context<'_>, reader: &Reader<'_>) -> Option<Base> {
     common::api_version(reader, "transport_api_version");
-    let enabled = reader.message("filter_enabled").map_or(100.0, |share| common::runtime_fraction(&share));
-    if enabled < 100.0 {
-        reader.refuse_at("filter_enabled", "the service is asked about all requests");
-    }
     let mut config = Object::default();
     let (cluster, service) = self::service(context, reader)?;
     let grpc = service.0 == "grpc";
     config.set(service.0, service.1);
-    if reader.flag("failure_mode_allow") {
-        config.set("failure_mode", "allow");
+    failures(reader, &mut config);
+    if let Some(body) = reader.message("with_request_body") {
+        config.set_some("body", self::body(&body, grpc));
     }
-    reader.only("failure_mode_allow_header_add", false, "requests that were not asked about carry no mark");
-    let status = reader.message("status_on_error").and_then(|status| self::status(&status));
-    config.set_some("status_on_error", status);
+    share(reader, &mut config);
+    reader.only("enable_dynamic_metadata_ingestion", true, "what the service says becomes properties of the stream");
     reader.ignore("clear_route_cache", "the route is chosen again where the router stands behind this filter");
     reader.ignore("charge_cluster_response_stats", "verdicts are counted by the filter");
     reader.ignore("stat_prefix", "verdicts are counted under the filter's name");
@@ -64,11 +63,72 @@ pub(super) fn translate(context: &Context<'_>, reader: &Reader<'_>) -> Option<Ba
             config.set("http", http);
         }
     }
-    if let Some(body) = reader.message("with_request_body") {
-        body.refuse_whole("a service is told about heads of requests, not about bodies");
-    }
     Some(Base { cluster, config: config.into() })
 }
+
+/// What becomes of requests while the service cannot be asked.
+fn failures(reader: &Reader<'_>, config: &mut Object) {
+    let allow = reader.flag("failure_mode_allow");
+    if allow {
+        config.set("failure_mode", "allow");
+    }
+    let status = reader.message("status_on_error").and_then(|status| self::status(&status));
+    config.set_some("status_on_error", status);
+    if reader.flag("failure_mode_allow_header_add") {
+        if allow {
+            config.set("failure_header", true);
+        } else {
+            let reason = "means nothing without failure_mode_allow";
+            reader.report_at("failure_mode_allow_header_add", Severity::Ignored, reason);
+        }
+    }
+}
+
+/// Which requests the service is asked about, and what becomes of the others.
+fn share(reader: &Reader<'_>, config: &mut Object) {
+    let enabled = reader.message("filter_enabled").map_or(100.0, |share| common::runtime_fraction(&share));
+    let deny = reader.message("deny_at_disable").is_some_and(|flag| {
+        flag.ignore("runtime_key", "no layer of a runtime sets it: the default counts");
+        flag.flag("default_value")
+    });
+    if enabled < 100.0 {
+        config.set("fraction", units::percent(enabled));
+        if deny {
+            config.set("unasked", "deny");
+        }
+    }
+}
+
+/// `BufferSettings`
+fn body(reader: &Reader<'_>, grpc: bool) -> Option<Value> {
+    let most = u64::from(u32::MAX);
+    let mut body = Object::default();
+    let Some(max) = reader.unsigned("max_request_bytes").filter(|max| (1..=most).contains(max)) else {
+        reader.refuse_at("max_request_bytes", format!("is not from 1 to {most}"));
+        reader.raw("allow_partial_message");
+        reader.raw("pack_as_bytes");
+        return None;
+    };
+    body.set("max", units::bytes(max));
+    if max > HELD {
+        reader.refuse_at("max_request_bytes", BEYOND);
+    }
+    if reader.flag("allow_partial_message") {
+        body.set("partial", true);
+        reader.refuse_at("allow_partial_message", BEYOND);
+    }
+    if reader.flag("pack_as_bytes") {
+        if grpc {
+            body.set("as_bytes", true);
+        } else {
+            reader.report_at("pack_as_bytes", Severity::Ignored, "a body goes over HTTP as it is");
+        }
+    }
+    Some(body.into())
+}
+
+const BEYOND: &str =
+    "a body is held whole while the service is asked: one above limits.buffer of the listener is answered with 413";
 
 fn config_of(config: &Object, key: &str) -> Map<String, Value> {
     let map: Map<String, Value> = config.clone().into();
@@ -107,7 +167,7 @@ fn service(context: &Context<'_>, reader: &Reader<'_>) -> Option<(String, (&'sta
         if let Some(list) = request.message("allowed_headers") {
             object.set_filled("request_headers", names(&list));
         }
-        request.refuse("headers_to_add", "the service sees headers of the request only");
+        object.set_filled("headers_to_add", added(&request));
     }
     let response = http.message("authorization_response");
     if let Some(list) = response.as_ref().and_then(|response| response.message("allowed_upstream_headers")) {
@@ -133,6 +193,25 @@ fn service(context: &Context<'_>, reader: &Reader<'_>) -> Option<(String, (&'sta
         retry.refuse_whole("the service is asked once");
     }
     Some((cluster.to_owned(), ("http", object.into())))
+}
+
+/// `headers_to_add`, which take the place of the request's own.
+fn added(request: &Reader<'_>) -> Map<String, Value> {
+    let mut added = Map::new();
+    for header in request.messages("headers_to_add") {
+        let name = header.text_or_empty("key").to_ascii_lowercase();
+        let value = header.text_or_empty("value");
+        header.refuse("raw_value", "is no text: write it as value");
+        let framing = ["", "host", "content-length", "transfer-encoding", "connection", "x-envoy-auth-partial-body"];
+        if name.starts_with(':') || framing.contains(&name.as_str()) {
+            header.refuse_at("key", format!("{name:?} is said by the filter itself"));
+        } else if let Some(problem) = format::problem(value, format::IN_HEADERS) {
+            header.refuse_at("value", problem);
+        } else {
+            added.insert(name, value.into());
+        }
+    }
+    added
 }
 
 /// Names of headers; here they are whole.
@@ -189,19 +268,21 @@ const STATUSES: &[(&str, u16)] = &[
     ("InsufficientStorage", 507),
 ];
 
-/// A route's `check_settings`. One that switches the filter off cannot be.
+/// What a route says: that the service is not asked, or how (`check_settings`). Of what is around it only `context_extensions` count as well.
 pub(super) fn per_route(context: &Context<'_>, base: &Base, layers: &Layers<'_, '_>, name: &str) -> Option<Value> {
-    let config = match innermost(layers, name) {
+    let mut configs = layers.configs(name);
+    let innermost = unwrapped(configs.pop()?);
+    let mut extensions = Map::new();
+    for outer in configs {
+        around(unwrapped(outer), &mut extensions);
+    }
+    let config = match innermost {
         Innermost::Config(config) => config,
-        Innermost::Disabled(reader) => {
-            reader.refuse_here(OFF);
-            return None;
-        }
+        Innermost::Disabled(_) => return Some(off()),
         Innermost::Nothing => return None,
     };
     if config.flag("disabled") {
-        config.refuse_at("disabled", OFF);
-        return None;
+        return Some(off());
     }
     let settings = config.message("check_settings")?;
     let mut all = base.config.clone();
@@ -215,17 +296,54 @@ pub(super) fn per_route(context: &Context<'_>, base: &Base, layers: &Layers<'_, 
         all.shift_remove("http");
         all.insert(service.0.to_owned(), service.1);
     }
-    let extensions = settings.entries("context_extensions");
+    extended(&settings, &mut extensions);
     if !extensions.is_empty() {
-        let map: Map<String, Value> =
-            extensions.into_iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
         match all.get_mut("grpc").and_then(Value::as_object_mut) {
-            Some(grpc) => drop(grpc.insert("context_extensions".to_owned(), map.into())),
-            None => settings.report_at("context_extensions", Severity::Ignored, "a service of HTTP is told none"),
+            Some(grpc) => drop(grpc.insert("context_extensions".to_owned(), extensions.into())),
+            None if settings.has("context_extensions") => {
+                settings.report_at("context_extensions", Severity::Ignored, "a service of HTTP is told none");
+            }
+            None => {}
         }
     }
-    settings.raw("disable_request_body_buffering");
+    let grpc = all.contains_key("grpc");
+    if settings.flag("disable_request_body_buffering") {
+        all.shift_remove("body");
+    }
+    if let Some(body) = settings.message("with_request_body").and_then(|body| self::body(&body, grpc)) {
+        all.insert("body".to_owned(), body);
+    }
+    // The filter's own may be for a service of gRPC.
+    if !grpc && let Some(body) = all.get_mut("body").and_then(Value::as_object_mut) {
+        body.shift_remove("as_bytes");
+    }
     Some(Value::Object(all))
 }
 
-const OFF: &str = "the service is asked on every route: a route cannot switch it off";
+/// What a layer says that is not the innermost one.
+fn around(layer: Innermost<'_>, extensions: &mut Map<String, Value>) {
+    match layer {
+        Innermost::Config(config) => {
+            if let Some(settings) = config.message("check_settings") {
+                extended(&settings, extensions);
+                settings.leave();
+            }
+            // It is translated where it counts.
+            config.leave();
+        }
+        Innermost::Disabled(reader) => reader.leave(),
+        Innermost::Nothing => {}
+    }
+}
+
+fn extended(settings: &Reader<'_>, extensions: &mut Map<String, Value>) {
+    extensions
+        .extend(settings.entries("context_extensions").into_iter().map(|(key, value)| (key.to_owned(), value.clone())));
+}
+
+/// The configuration of a route on which nobody is asked.
+fn off() -> Value {
+    let mut config = Object::default();
+    config.set("disabled", true);
+    config.into()
+}

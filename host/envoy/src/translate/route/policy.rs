@@ -70,6 +70,9 @@ pub(super) fn retry(reader: &Reader<'_>, buffer: Option<u64>) -> Option<Value> {
                 drop(config);
                 object.set("avoid_previous_hosts", true);
             }
+            Some((OMIT_CANARIES | OMIT_METADATA, config)) if !avoided.is_empty() => {
+                config.refuse_whole("endpoints are avoided that have all labels of one set: there is one already");
+            }
             Some((OMIT_CANARIES, config)) => {
                 drop(config);
                 avoided.insert("canary".to_owned(), Value::from("true"));
@@ -283,6 +286,7 @@ pub(super) fn internal_redirect(reader: &Reader<'_>) -> Value {
     object.set_some("max_hops", reader.unsigned("max_internal_redirects"));
     let crosses = reader.flag("allow_cross_scheme_redirect");
     object.set_if("cross_scheme", crosses);
+    let mut allowed: Option<Vec<&str>> = None;
     for predicate in reader.messages("predicates") {
         predicate.text("name");
         match predicate.any("typed_config") {
@@ -295,7 +299,11 @@ pub(super) fn internal_redirect(reader: &Reader<'_>) -> Value {
                 object.set("avoid_previous_routes", true);
             }
             Some((ALLOWED_ROUTES, config)) => {
-                object.set_filled("allowed_routes", config.texts("allowed_route_names"));
+                let names = config.texts("allowed_route_names");
+                allowed = Some(match allowed {
+                    None => names,
+                    Some(before) => before.into_iter().filter(|name| names.contains(name)).collect(),
+                });
             }
             Some((other, config)) => config.refuse_whole(format!("redirects are not chosen by {other}")),
             None => predicate.refuse_here("has no typed_config"),
