@@ -139,3 +139,37 @@ async fn routes_say_to_which_routes_redirects_may_lead() {
     let asked = upstream.seen().iter().filter(|request| request.path() == "/up/round").count();
     assert_eq!(asked, 2, "a redirect may lead to a route once");
 }
+
+#[tokio::test]
+async fn what_is_not_followed_leaves_the_request_as_it_was() {
+    let upstream = Upstream::http(|request| {
+        let to = request.path().strip_prefix("/from").map(|to| format!("http://a.example{to}"));
+        match to {
+            Some(to) => Reply::new(302).header("location", &to),
+            None => Reply::ok("followed"),
+        }
+    })
+    .await;
+    let proxy = Proxy::start(format!(
+        "listeners:\n  web: {{ address: '127.0.0.1:0', filters: [router] }}\n\
+         filters:\n  router:\n    module: builtin:router\n    config:\n      virtual_hosts:\n      - domains: [a.example]\n        routes:\n\
+         {0}- {{ name: go, match: {{ path_prefix: /from, headers: [{{ name: x-once }}] }}, cluster: app, rewrite: {{ host: internal.svc }}, \
+         request_headers: {{ remove: [x-once] }}, response_headers: {{ add: {{ x-route: go }} }}, internal_redirect: {{ allowed_routes: [good] }} }}\n\
+         {0}- {{ name: good, match: {{ path: /good }}, cluster: app }}\n\
+         {0}- {{ name: other, match: {{ path: /other }}, cluster: app, hash: [{{ cookie: {{ name: c, ttl: 1h }} }}] }}\n\
+         {0}- {{ name: says, match: {{ path: /says }}, respond: {{ status: 200 }} }}\n\
+         clusters:\n  app: {{ endpoints: ['{1}'] }}\n",
+        " ".repeat(8),
+        upstream.address
+    ))
+    .await;
+    let mut client = proxy.connect().await;
+    for (to, status) in [("/good", 200), ("/other", 302), ("/says", 302), ("/nowhere", 302)] {
+        let answer = client.exchange(&format!("GET /from{to} HTTP/1.1\r\nhost: a.example\r\nx-once: 1\r\n\r\n")).await;
+        assert_eq!(answer.status(), status, "{to}: {answer:?}");
+        let route = if status == 302 { vec!["go"] } else { Vec::new() };
+        assert_eq!((answer.all("x-route"), answer.header("set-cookie")), (route, None), "{to}");
+    }
+    // Another host's routes are not looked for at the one that the request was rewritten to.
+    assert_eq!(upstream.seen().iter().filter(|request| request.header("host") == Some("internal.svc")).count(), 4);
+}

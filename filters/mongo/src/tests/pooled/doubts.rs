@@ -163,3 +163,23 @@ fn of_two_that_say_they_are_primary_the_one_elected_last_is() {
     host.lend(client, SECONDARY);
     assert_eq!(host.take(Downstream, client), find(1));
 }
+
+#[test]
+fn a_primary_that_has_left_says_nothing_against_the_next_one() {
+    let host = pool(r#"{"pool": {"cluster": "db"}}"#);
+    let elected = |term: u8| {
+        let mut said = hello(PRIMARY);
+        said.extend(doc! { "setVersion": 1, "electionId": ObjectId::from_bytes([term; 12]) });
+        said
+    };
+    opened_as(&host, "db", PRIMARY, &elected(50));
+    // The set is another one by the same name, begun anew.
+    fyke_sdk::testing::World::with(|world| {
+        world.endpoints.get_mut("db").unwrap().retain(|(address, _)| address != PRIMARY);
+    });
+    host.advance(Duration::from_secs(2));
+    let (client, _) = host.connect();
+    host.send(Downstream, client, &find(1), false);
+    says(&host, client, SECONDARY, &elected(2));
+    served(&host, client, SECONDARY, &find(1), &found(1, 0));
+}
