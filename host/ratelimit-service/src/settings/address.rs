@@ -30,10 +30,10 @@ impl Address {
         Self::new(host, port)
     }
 
-    /// As it is in `MOVED`. Where no host is said, it is the one that says so.
+    /// As it is in `MOVED`. Where no host is said, it is the one that says so; `?` is a host that it does not know.
     pub fn of_redis(text: &str, speaker: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
-        Self::new(if matches!(host, "" | "?") { speaker } else { host }, port.parse().ok()?)
+        Self::new(if host.is_empty() { speaker } else { host }, port.parse().ok()?)
     }
 
     /// `None` where it can be no name and no address.
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(read("10.0.0.2:7000"), Some(("10.0.0.2".to_owned(), 7000)));
         assert_eq!(read("::1:7000"), Some(("::1".to_owned(), 7000)));
         assert_eq!(read(":7000"), Some(("me".to_owned(), 7000)));
-        assert_eq!(read("?:7000"), Some(("me".to_owned(), 7000)));
+        assert_eq!(read("?:7000"), None);
         assert_eq!(read("nonsense"), None);
     }
 }

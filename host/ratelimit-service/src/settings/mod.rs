@@ -177,7 +177,9 @@ impl Settings {
         let json = root.to_json();
         let settings: Self = serde_path_to_error::deserialize(&json).map_err(|error| {
             let path = if error.path().iter().len() == 0 { String::new() } else { error.path().to_string() };
-            wrong(root.find(&path), path, error.into_inner().to_string())
+            let message = error.into_inner().to_string();
+            let message = if path.starts_with("redis") { redis::without_value(&message) } else { message };
+            wrong(root.find(&path), path, message)
         })?;
         settings.check().map_err(|(path, message)| wrong(root.find(path), path.to_owned(), message))?;
         Ok(settings)

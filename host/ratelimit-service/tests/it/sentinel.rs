@@ -8,45 +8,57 @@ use std::sync::{Arc, Mutex};
 
 use fyke_peers::{Answer, RedisServer};
 use fyke_ratelimit_service::messages::Code;
-use fyke_ratelimit_service::{FailureMode, RedisSettings};
+use fyke_ratelimit_service::{FailureMode, RedisSettings, Refusal, StoreError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::client::{metric, request};
-use super::redis::{RULES, left, service_of, span, start_with, up};
+use super::redis::{RULES, free, left, service_of, span, start_with, tls_port, up};
 use super::tls::Authority;
 use super::{Running, until};
 
 /// A sentinel of `redis-server`, which ends with this value.
 struct Sentinel {
+    port: u16,
     _process: fyke_peers::Running,
     _directory: tempfile::TempDir,
 }
 
 impl Sentinel {
-    /// Watches a primary, called `main`, by itself.
-    fn start(primary: &str, more: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("sentinel.conf");
-        let folder = directory.path().display();
-        let watch = format!(
-            "dir {folder}\nunixsocket {folder}/s\nsentinel resolve-hostnames yes\n\
-            sentinel monitor main {primary} 1\nsentinel down-after-milliseconds main 300\n\
-            sentinel failover-timeout main 3000\nbind 127.0.0.1\n{more}\n"
-        );
-        std::fs::write(&file, watch).unwrap();
-        let mut command = Command::new("redis-server");
-        command.arg(&file).arg("--sentinel").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self { _process: fyke_peers::Running(command.spawn().unwrap()), _directory: directory }
+    /// Watches a primary, called `main`, by itself, on a free port of which `listen` makes lines of its settings. Until it is told otherwise
+    /// nobody is down for it, however busy the machine.
+    async fn start(primary: &str, listen: impl Fn(u16) -> String) -> Self {
+        for _ in 0..10 {
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("sentinel.conf");
+            let (folder, port) = (directory.path().display(), free());
+            let watch = format!(
+                "dir {folder}\nunixsocket {folder}/s\nsentinel resolve-hostnames yes\n\
+                sentinel monitor main {primary} 1\nsentinel down-after-milliseconds main 60000\n\
+                sentinel failover-timeout main 3000\nbind 127.0.0.1\n{}\n",
+                listen(port)
+            );
+            std::fs::write(&file, watch).unwrap();
+            let mut command = Command::new("redis-server");
+            command.arg(&file).arg("--sentinel").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut process = fyke_peers::Running(command.spawn().unwrap());
+            // The socket is there once it has its port, and it ends where somebody else has that.
+            let (socket, mut has_ended) = (directory.path().join("s"), false);
+            until(async || {
+                has_ended = process.0.try_wait().unwrap().is_some();
+                has_ended || socket.exists()
+            })
+            .await;
+            if !has_ended {
+                return Self { port, _process: process, _directory: directory };
+            }
+        }
+        panic!("redis-server --sentinel does not start");
     }
 
     /// What it answers; nothing while it begins.
     fn ask(client: &redis::Client, command: &[&str]) -> Option<redis::Value> {
         redis::cmd("SENTINEL").arg(command).query(&mut client.get_connection().ok()?).ok()
     }
-}
-
-fn free() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A replica in step with a primary.
@@ -79,9 +91,9 @@ async fn when_the_primary_dies_counters_go_on_in_the_one_that_takes_its_place() 
     let mut primary = start_with(&login);
     let port = primary.address().port().to_string();
     let replica = start_with(&[&["--replicaof", "127.0.0.1", &port][..], &login].concat());
-    let sentinel_port = free();
-    let watch = format!("port {sentinel_port}\nrequirepass watch\nsentinel auth-pass main secret");
-    let _sentinel = Sentinel::start(&format!("127.0.0.1 {port}"), &watch);
+    let watch = |port| format!("port {port}\nrequirepass watch\nsentinel auth-pass main secret");
+    let sentinel = Sentinel::start(&format!("127.0.0.1 {port}"), watch).await;
+    let sentinel_port = sentinel.port;
     let watcher = redis::Client::open(format!("redis://:watch@127.0.0.1:{sentinel_port}")).unwrap();
     let port_of_replica = replica.address().port().to_string();
     let knows = || format!("{:?}", Sentinel::ask(&watcher, &["replicas", "main"])).contains(&port_of_replica);
@@ -111,6 +123,8 @@ async fn when_the_primary_dies_counters_go_on_in_the_one_that_takes_its_place() 
     until(async || count(&replica).is_some_and(|count| count.ends_with(" 2"))).await;
 
     primary.process.kill();
+    let down_after = ["set", "main", "down-after-milliseconds", "1000"];
+    until(async || Sentinel::ask(&watcher, &down_after).is_some()).await;
     let at = format!("redis main at {} connected", replica.address());
     until(async || one.handle.health().text.contains(&at) && other.handle.health().text.contains(&at)).await;
     assert_eq!(remaining(&one, "u").await, (Code::Ok, 297));
@@ -200,6 +214,30 @@ async fn only_a_primary_is_taken_for_one() {
 }
 
 #[tokio::test]
+async fn a_primary_that_answers_is_left_for_the_one_that_sentinels_name() {
+    let (old, new) = (start_with(&[]), start_with(&[]));
+    let liar = Liar::start(old.address()).await;
+    let running =
+        service_of(RedisSettings::sentinel("main", [liar.address.to_string()]), FailureMode::Error, |_| {}).await;
+    let at = async |server: &RedisServer| {
+        let at = format!("at {} connected", server.address());
+        until(async || running.handle.health().text.contains(&at)).await;
+    };
+    assert_eq!(remaining(&running, "u").await, (Code::Ok, 299));
+    liar.points_to(new.address());
+    at(&new).await;
+    assert_eq!(remaining(&running, "u").await, (Code::Ok, 299), "two that are no copies of each other");
+    // It has lost its replicas, and says so.
+    assert_eq!(text(&new, &["CONFIG", "SET", "min-replicas-to-write", "1"]), "OK");
+    liar.points_to(old.address());
+    let asked = running.handle.should_rate_limit(&request("d", &[&[("k", "u")]])).await;
+    assert_eq!(asked.map(|_| ()), Err(Refusal::Store(StoreError::Failed)));
+    at(&old).await;
+    assert_eq!(remaining(&running, "u").await, (Code::Ok, 298));
+    assert_eq!(metric(&running.handle.metrics(), "fyke_ratelimit_redis_connects"), Some(3.0));
+}
+
+#[tokio::test]
 async fn sentinels_and_the_primary_may_want_tls() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new();
@@ -214,18 +252,16 @@ async fn sentinels_and_the_primary_may_want_tls() {
         option("tls-key-file", &path("redis.key")),
         option("tls-ca-cert-file", &path("ca.pem")),
     ];
-    let (port, sentinel_port) = (free(), free());
-    let mut words = vec!["--tls-port".to_owned(), port.to_string()];
-    words.extend(tls.iter().flat_map(|[name, value]| [format!("--{name}"), value.clone()]));
-    let _primary = start_with(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let words: Vec<String> = tls.iter().flat_map(|[name, value]| [format!("--{name}"), value.clone()]).collect();
+    let primary = start_with(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let port = tls_port(&mut primary.connect());
     let lines: Vec<String> = tls.iter().map(|line| line.join(" ")).collect();
-    let watch = format!(
-        "port 0\ntls-port {sentinel_port}\n{}\ntls-replication yes\nsentinel announce-hostnames yes",
-        lines.join("\n")
-    );
+    let lines = lines.join("\n");
+    let watch =
+        |port| format!("port 0\ntls-port {port}\n{lines}\ntls-replication yes\nsentinel announce-hostnames yes");
     // By its name, which is in the certificate.
-    let _sentinel = Sentinel::start(&format!("localhost {port}"), &watch);
-    let mut redis = RedisSettings::sentinel("main", [format!("localhost:{sentinel_port}")]);
+    let sentinel = Sentinel::start(&format!("localhost {port}"), watch).await;
+    let mut redis = RedisSettings::sentinel("main", [format!("localhost:{}", sentinel.port)]);
     (redis.tls, redis.ca) = (true, Some(path("ca.pem")));
     (redis.certificate, redis.key) = (Some(path("client.pem")), Some(path("client.key")));
     let running = service_of(redis, FailureMode::Error, |_| {}).await;

@@ -7,6 +7,9 @@
 //! A connection whose answers do not come is broken too, although nothing says so: when requests have waited in vain for [`PATIENCE`] timeouts,
 //! and none was answered in between, it is given up, together with all that waits in it. So what waits in it is bounded, and a Redis that
 //! hangs costs requests their timeout for moments only. One that has become a replica is given up too: its name may lead elsewhere by now.
+//!
+//! Where a name may lead elsewhere while the connection lives, which sentinels know, they are asked again and again ([`AGAIN`]); requests go on, and go
+//! over to the new connection when that is there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +17,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, Value};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -32,6 +35,10 @@ const STALL: Duration = Duration::from_millis(250);
 
 /// How long making a connection may take, with all that is said on it first.
 pub(super) const CONNECT: Duration = Duration::from_secs(2);
+
+/// The shortest and the longest time between two times that it is asked whether the name leads elsewhere. It is the shortest where a server says
+/// that it has lost its replicas.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// How often an idle connection is tried.
 const IDLE: Duration = Duration::from_secs(1);
@@ -89,11 +96,16 @@ pub(super) enum Elsewhere {
     Moving(String),
 }
 
+/// A connection, and whom it leads to where the target's name does not say it.
+type Connected = (MultiplexedConnection, Option<Address>);
+
 #[derive(Debug)]
 struct Shared {
     live: ArcSwapOption<Live>,
     /// Something may be broken.
     look: Notify,
+    /// The name may lead elsewhere.
+    doubt: Notify,
     common: Arc<Common>,
     /// Whom it connects to, for people.
     name: String,
@@ -117,8 +129,8 @@ impl Link {
     /// Begins to connect.
     pub fn new(target: Target, common: Arc<Common>) -> Self {
         let timeout = common.timeout;
-        let shared =
-            Arc::new(Shared { live: ArcSwapOption::empty(), look: Notify::new(), common, name: target.name() });
+        let (live, look, doubt) = (ArcSwapOption::empty(), Notify::new(), Notify::new());
+        let shared = Arc::new(Shared { live, look, doubt, common, name: target.name() });
         let task = tokio::spawn(Arc::clone(&shared).keep(target));
         Self { shared, timeout, task }
     }
@@ -149,8 +161,11 @@ impl Link {
                     return Err(Fault::Elsewhere(elsewhere(address.to_owned())));
                 }
                 tracing::debug!(target: "fyke::ratelimit", %error, "redis refused what it was asked");
-                if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) {
+                if has_code(&error, "READONLY") || has_code(&error, "MASTERDOWN") {
                     self.shared.give_up(&live, "it is a replica");
+                } else if has_code(&error, "NOREPLICAS") {
+                    // The others may have another primary by now.
+                    self.shared.doubt.notify_one();
                 }
                 Err(StoreError::Failed.into())
             }
@@ -177,6 +192,12 @@ impl Link {
             None => format!("redis {name} not connected"),
         }
     }
+}
+
+/// Whether it is this error of Redis. Before Redis 7 one within a script is told in the script's own.
+fn has_code(error: &RedisError, code: &str) -> bool {
+    let within = || error.detail().is_some_and(|detail| detail.contains(&format!("-{code} ")));
+    error.code() == Some(code) || within()
 }
 
 /// What is cancelled here is answered to nobody.
@@ -241,8 +262,13 @@ impl Shared {
         let (shortest, longest) = BACKOFF;
         let mut backoff = shortest;
         let mut told = false;
+        let mut other = None;
         loop {
-            match tokio::time::timeout(CONNECT, connect(&target, &self.common.script)).await {
+            let outcome = match other.take() {
+                Some(other) => Ok(Ok(other)),
+                None => tokio::time::timeout(CONNECT, connect(&target, &self.common.script)).await,
+            };
+            match outcome {
                 Ok(Ok((connection, address))) => {
                     let at = address.as_ref().map(tracing::field::display);
                     tracing::info!(target: "fyke::ratelimit", redis = self.name, at, "connected to redis");
@@ -259,7 +285,14 @@ impl Shared {
                     });
                     self.live.store(Some(Arc::clone(&live)));
                     self.common.connected.notify_one();
-                    self.watch(&live).await;
+                    other = tokio::select! {
+                        () = self.watch(&live) => None,
+                        other = self.elsewhere(&target, &live) => Some(other),
+                    };
+                    if other.is_some() {
+                        tracing::warn!(target: "fyke::ratelimit", redis = self.name, "sentinels name another primary");
+                        continue;
+                    }
                     self.live.store(None);
                     // One that can be connected to and does not work is not connected to all the time.
                     let lasted = live.begun.elapsed() > longest;
@@ -306,6 +339,26 @@ impl Shared {
         }
     }
 
+    /// Waits until the name leads elsewhere, and connects to there.
+    async fn elsewhere(&self, target: &Target, live: &Live) -> Connected {
+        let Some(present) = &live.address else { return std::future::pending().await };
+        let (at_least, at_most) = AGAIN;
+        loop {
+            tokio::time::sleep(at_least).await;
+            let at_most = at_most.mul_f64(0.5 + fastrand::f64() / 2.0);
+            // Doubted or not, it is time.
+            let _ = tokio::time::timeout(at_most - at_least, self.doubt.notified()).await;
+            let other = async {
+                let (mut connection, address) = target.other(present).await?;
+                let is_ready = self.common.script.load_async(&mut connection).await.is_ok();
+                is_ready.then_some((connection, Some(address)))
+            };
+            if let Ok(Some(other)) = tokio::time::timeout(CONNECT, other).await {
+                return other;
+            }
+        }
+    }
+
     fn give_up(&self, live: &Live, reason: &str) {
         if !live.broken.swap(true, Ordering::AcqRel) {
             tracing::warn!(target: "fyke::ratelimit", redis = self.name, reason, "lost redis");
@@ -314,8 +367,29 @@ impl Shared {
     }
 }
 
-async fn connect(target: &Target, script: &Script) -> RedisResult<(MultiplexedConnection, Option<Address>)> {
+async fn connect(target: &Target, script: &Script) -> RedisResult<Connected> {
     let (mut connection, address) = target.connect().await?;
     script.load_async(&mut connection).await?;
     Ok((connection, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_script_ran_into_is_recognised_in_every_version_of_redis() {
+        let error = |text: &str| {
+            let answer = redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap();
+            answer.extract_error().unwrap_err()
+        };
+        let old = "ERR Error running script (call to f_0): @user_script:77: @user_script: 77: -READONLY You can't write \
+            against a read only replica.";
+        assert!(has_code(&error(old), "READONLY"));
+        assert!(!has_code(&error(old), "NOREPLICAS"));
+        assert!(has_code(&error("READONLY You can't write against a read only replica. script: 0"), "READONLY"));
+        assert!(has_code(&error("NOREPLICAS Not enough good replicas to write. script: 0"), "NOREPLICAS"));
+        assert!(has_code(&error("MASTERDOWN Link with MASTER is down"), "MASTERDOWN"));
+        assert!(!has_code(&error("ERR unknown command"), "READONLY"));
+    }
 }

@@ -5,7 +5,8 @@
 //! all while there is no connection; then `failure_mode` says what becomes of it.
 //!
 //! In a cluster it is a call for each slot, all at once, and what one node cannot say is decided by `failure_mode` alone. Where hits over
-//! the limit are to count nothing, it is looked first, and counted only if all fit: a second round trip, between which others may count.
+//! the limit are to count nothing, it is looked first, in half of the timeout, and counted only if all fit: a second round trip, between which
+//! others may count.
 //!
 //! | file | owns |
 //! |---|---|
@@ -125,7 +126,8 @@ impl RedisStore {
     /// Of charges that no single call can count: looks, and counts if all fit.
     async fn all_or_none(&self, charges: &[Charge], until: Instant, asked: u64) -> Result<Vec<Count>, StoreError> {
         let ignore = OverLimitHits::Ignore;
-        let looks = self.ask(charges, Mode::Look, until).await;
+        // A node that hangs leaves the others time to count what was looked at.
+        let looks = self.ask(charges, Mode::Look, until - self.common.timeout / 2).await;
         let is_answered: Vec<bool> = looks.iter().map(Result::is_ok).collect();
         let mut counts = if looks.iter().flatten().any(|count| count.over) {
             // Nothing is to be counted, so those that nobody has answered are looked at only, too.
@@ -156,6 +158,9 @@ impl RedisStore {
 
     /// Asks. Of each charge: what came of it.
     async fn ask(&self, charges: &[Charge], mode: Mode, until: Instant) -> Vec<Result<Count, StoreError>> {
+        if charges.is_empty() {
+            return Vec::new();
+        }
         let began = Instant::now();
         let answers = match &self.servers {
             Servers::Cluster(cluster) => cluster.ask(charges, mode, until).await,

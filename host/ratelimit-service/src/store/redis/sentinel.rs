@@ -3,10 +3,14 @@
 //! All sentinels are asked at once, so that one that hangs holds nobody. To whom the first that answers points is connected to, and has to say
 //! itself that it is a primary (`ROLE`): a sentinel may be behind. Where it is none, or is not there, and another sentinel says otherwise,
 //! that is tried. Who calls has a timeout for all of it, and comes again later.
+//!
+//! While there is a connection they are asked too, for a primary that is cut off from the sentinels, and not from here, answers for ever. Then no
+//! first answer will do, lest one sentinel that is behind lead back: more of those that answer have to name another than the present one.
 
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, ErrorKind, RedisError, RedisResult, Value};
@@ -64,6 +68,13 @@ impl Sentinels {
         }
     }
 
+    /// Connects to the primary, if that is another one by now.
+    pub async fn other(&self, present: &Address) -> Option<(MultiplexedConnection, Address)> {
+        let answers = join_all(self.sentinels.iter().map(|sentinel| self.ask(sentinel))).await;
+        let named: Vec<Address> = answers.into_iter().filter_map(Result::ok).collect();
+        self.primary(other(&named, present)?.clone()).await.ok()
+    }
+
     async fn ask(&self, (address, client): &(Address, Client)) -> RedisResult<Address> {
         let failed = |why: String| RedisError::from((ErrorKind::Io, "sentinel", format!("{address}: {why}")));
         let ask = async {
@@ -91,5 +102,31 @@ impl Sentinels {
             }
             _ => Err(RedisError::from((ErrorKind::Io, "it is no primary", address.to_string()))),
         }
+    }
+}
+
+/// Whom more sentinels name than the present one.
+fn other<'a>(named: &'a [Address], present: &Address) -> Option<&'a Address> {
+    let count = |address: &Address| named.iter().filter(|named| *named == address).count();
+    let other = named.iter().max_by_key(|address| count(address))?;
+    (count(other) > count(present)).then_some(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentinel_that_is_behind_leads_nobody_back() {
+        let address = |host: &&str| Address::new(host, 1).unwrap();
+        let whom = |named: &[&str]| {
+            let named: Vec<Address> = named.iter().map(address).collect();
+            other(&named, &address(&"now")).map(|address| address.host.clone())
+        };
+        assert_eq!(whom(&[]), None);
+        assert_eq!(whom(&["now", "now", "old"]), None);
+        assert_eq!(whom(&["now", "old"]), None);
+        assert_eq!(whom(&["new", "now", "new"]).as_deref(), Some("new"));
+        assert_eq!(whom(&["new"]).as_deref(), Some("new"));
     }
 }

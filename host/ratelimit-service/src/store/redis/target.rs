@@ -37,7 +37,14 @@ impl Target {
             Some(certificates) => Client::build_with_tls(url, certificates),
             None => Client::open(url),
         };
-        client.map(|client| Self::Server(Box::new(client))).map_err(|error| wrong(&error))
+        let client = client.map_err(|error| wrong(&error))?;
+        let login = client.get_connection_info().redis_settings();
+        if login.username().is_some() && login.password().is_none() {
+            return Err(StartError::Redis(
+                "the url has a user and no password, so that nobody would log in".to_owned(),
+            ));
+        }
+        Ok(Self::Server(Box::new(client)))
     }
 
     /// What it is called, for people.
@@ -56,6 +63,14 @@ impl Target {
                 let (connection, address) = sentinels.connect().await?;
                 Ok((connection, Some(address)))
             }
+        }
+    }
+
+    /// Connects to whom the name leads by now, if that is somebody else.
+    pub async fn other(&self, present: &Address) -> Option<(MultiplexedConnection, Address)> {
+        match self {
+            Self::Server(_) => None,
+            Self::Primary(sentinels) => sentinels.other(present).await,
         }
     }
 }
@@ -132,4 +147,19 @@ fn certificates(settings: &RedisSettings, has_tls: bool) -> Result<Option<TlsCer
 
 fn wrong(error: &RedisError) -> StartError {
     StartError::Redis(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_is_wrong_is_refused_without_saying_its_password() {
+        let refused = |url: &str| Target::server(url, &RedisSettings::new(url)).map(|_| ()).unwrap_err().to_string();
+        for url in ["redis://u:71077345@h:port", "http://u:71077345@h", "redis://u:71077345@h/x", "71077345@h"] {
+            let message = refused(url);
+            assert!(!message.contains("71077345"), "{message}");
+        }
+        assert!(refused("redis://user@h").contains("has a user and no password"));
+    }
 }

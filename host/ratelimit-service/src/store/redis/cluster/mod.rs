@@ -33,7 +33,7 @@ use crate::settings::Address;
 /// How often a request is sent on.
 const REDIRECTS: usize = 3;
 
-/// Nodes that requests were sent on to, and that have no link yet; more are not remembered.
+/// Nodes that requests were sent on to; more are not remembered, nor connected to beside those of the map and of the settings.
 const MOST_HINTS: usize = 64;
 
 #[derive(Debug)]

@@ -1,11 +1,16 @@
 //! Which slot a key has, and which node has a slot.
 
+use std::collections::HashSet;
+
 use redis::Value;
 
 use crate::settings::Address;
 
 /// How many slots there are.
 pub(super) const SLOTS: u16 = 16384;
+
+/// How many primaries a map may name: as many as Redis itself is meant for. Each would have a connection.
+const MOST_NODES: usize = 1000;
 
 /// Slots that a node has, from the first to the last.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,14 +33,16 @@ pub(super) fn slot(key: &str) -> u16 {
     crc % SLOTS
 }
 
-/// An answer to `CLUSTER SLOTS`, in the order of slots. `None` where it is none. `speaker` is the host of who answers.
+/// An answer to `CLUSTER SLOTS`, in the order of slots. `None` where it is none. `speaker` is the host of who answers. What it says of a range
+/// and makes no sense, such as a node whose name it does not know, concerns that range alone.
 pub(super) fn read(answer: &Value, speaker: &str) -> Option<Vec<Range>> {
     let Value::Array(entries) = answer else { return None };
-    let mut ranges = entries.iter().map(|entry| range(entry, speaker)).collect::<Option<Vec<_>>>()?;
+    let mut ranges: Vec<Range> = entries.iter().filter_map(|entry| range(entry, speaker)).collect();
     ranges.sort();
     // Each has one owner, or it is no map.
     let apart = ranges.is_sorted_by(|one, next| one.last < next.first);
-    apart.then_some(ranges)
+    let nodes: HashSet<&Address> = ranges.iter().map(|range| &range.node).collect();
+    (apart && nodes.len() <= MOST_NODES).then_some(ranges)
 }
 
 fn range(entry: &Value, speaker: &str) -> Option<Range> {
@@ -48,10 +55,18 @@ fn range(entry: &Value, speaker: &str) -> Option<Range> {
         Value::Nil => "",
         _ => return None,
     };
-    let host = if matches!(host, "" | "?") { speaker } else { host };
+    // `?` is a node that it cannot name, and no host.
+    let host = if host.is_empty() { speaker } else { host };
     let (first, last) = (u16::try_from(*first).ok()?, u16::try_from(*last).ok()?);
     let node = Address::new(host, u16::try_from(*port).ok()?)?;
     (first <= last && last < SLOTS).then_some(Range { first, last, node })
+}
+
+/// The cluster's epoch in an answer to `CLUSTER INFO`, which grows with each replica that takes over and each slot that has moved.
+pub(super) fn epoch(answer: &Value) -> Option<u64> {
+    let Value::BulkString(text) = answer else { return None };
+    let mut lines = std::str::from_utf8(text).ok()?.lines();
+    lines.find_map(|line| line.strip_prefix("cluster_current_epoch:"))?.trim().parse().ok()
 }
 
 /// How many slots have a node.
@@ -98,33 +113,40 @@ mod tests {
         let answer = Value::Array(vec![
             entry(8000, 16383, text("10.0.0.2"), 7),
             entry(0, 5000, Value::Nil, 8),
-            entry(5001, 5001, text("?"), 9),
+            entry(5001, 5001, text(""), 9),
+            entry(5002, 5003, text("?"), 9),
+            entry(5004, 5004, text("10.0.0.2"), 65536),
+            entry(5006, 5005, text("10.0.0.2"), 7),
+            entry(5007, 16384, text("a b"), 7),
+            Value::Array(vec![Value::Int(0), Value::Int(1)]),
         ]);
         let ranges = read(&answer, "speaker").unwrap();
         let found = |slot| owner(&ranges, slot).map(ToString::to_string);
         assert_eq!(found(0).as_deref(), Some("speaker:8"));
         assert_eq!(found(5000).as_deref(), Some("speaker:8"));
         assert_eq!(found(5001).as_deref(), Some("speaker:9"));
-        assert_eq!(found(5002), None);
+        assert_eq!(found(5002), None, "whoever that is");
         assert_eq!(found(7999), None);
         assert_eq!(found(16383).as_deref(), Some("10.0.0.2:7"));
         assert_eq!(covered(&ranges), 5001 + 1 + 8384);
     }
 
     #[test]
+    fn a_node_says_how_much_of_the_clusters_history_it_knows() {
+        assert_eq!(epoch(&text("cluster_state:ok\r\ncluster_current_epoch:6\r\ncluster_my_epoch:2\r\n")), Some(6));
+        assert_eq!(epoch(&text("cluster_my_epoch:2\r\n")), None);
+        assert_eq!(epoch(&Value::Nil), None);
+    }
+
+    #[test]
     fn what_is_no_map_is_none() {
         let overlap = vec![entry(0, 10, text("a"), 1), entry(10, 20, text("b"), 1)];
-        for wrong in [
-            Value::Nil,
-            Value::Array(overlap),
-            Value::Array(vec![entry(0, 16384, text("a"), 1)]),
-            Value::Array(vec![entry(5, 4, text("a"), 1)]),
-            Value::Array(vec![entry(0, 4, text("a"), 65536)]),
-            Value::Array(vec![entry(0, 4, text("a b"), 1)]),
-            Value::Array(vec![Value::Array(vec![Value::Int(0), Value::Int(1)])]),
-        ] {
+        for wrong in [Value::Nil, Value::Array(overlap)] {
             assert_eq!(read(&wrong, "speaker"), None, "{wrong:?}");
         }
+        let nodes = |count| Value::Array((0..count).map(|slot| entry(slot, slot, text("a"), slot + 1)).collect());
+        assert!(read(&nodes(1000), "speaker").is_some());
+        assert_eq!(read(&nodes(1001), "speaker"), None, "each would have a connection");
     }
 
     proptest! {
