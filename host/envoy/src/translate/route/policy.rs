@@ -309,6 +309,8 @@ pub(super) fn internal_redirect(reader: &Reader<'_>) -> Value {
             None => predicate.refuse_here("has no typed_config"),
         }
     }
+    // None at all where no name is on both lists, or on the only one.
+    object.set_some("allowed_routes", allowed);
     let copied =
         reader.texts("response_headers_to_copy").into_iter().map(|name| Value::from(name.to_ascii_lowercase()));
     object.set_filled("copy_headers", copied.collect::<Vec<_>>());
