@@ -43,7 +43,7 @@ fn mistakes_are_refused_at_their_place() {
         ("{ grpc: { cluster: a }, fraction: 101% }", "fraction"),
         ("{ grpc: { cluster: a }, unasked: maybe }", "unasked"),
         ("{ grpc: { cluster: a }, failure_header: true }", "failure_header"),
-        ("{ http: { cluster: a, headers_to_add: { 'a b': c } } }", "http.headers_to_add.a b"),
+        ("{ http: { cluster: a, headers_to_add: { 'a(b': c } } }", "http.headers_to_add.a(b"),
         ("{ http: { cluster: a, headers_to_add: { a: '%' } } }", "http.headers_to_add.a"),
         ("{ http: { cluster: a, headers_to_add: { host: c } } }", "http.headers_to_add.host"),
         (

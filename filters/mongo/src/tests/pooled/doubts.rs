@@ -145,14 +145,16 @@ fn a_greeting_that_was_overtaken_by_an_error_makes_nobody_primary() {
     exchange(&host, client, PRIMARY, &find(4), &found(4, 0));
 }
 
+/// What a primary says that was elected in this term.
+fn elected(term: u8) -> Document {
+    let mut said = hello(PRIMARY);
+    said.extend(doc! { "setVersion": 1, "electionId": ObjectId::from_bytes([term; 12]) });
+    said
+}
+
 #[test]
 fn of_two_that_say_they_are_primary_the_one_elected_last_is() {
     let host = pool(r#"{"pool": {"cluster": "db"}}"#);
-    let elected = |term: u8| {
-        let mut said = hello(PRIMARY);
-        said.extend(doc! { "setVersion": 1, "electionId": ObjectId::from_bytes([term; 12]) });
-        said
-    };
     opened_as(&host, "db", SECONDARY, &elected(2));
     opened_as(&host, "db", PRIMARY, &elected(1));
     let (client, _) = host.connect();
@@ -167,11 +169,6 @@ fn of_two_that_say_they_are_primary_the_one_elected_last_is() {
 #[test]
 fn a_primary_that_has_left_says_nothing_against_the_next_one() {
     let host = pool(r#"{"pool": {"cluster": "db"}}"#);
-    let elected = |term: u8| {
-        let mut said = hello(PRIMARY);
-        said.extend(doc! { "setVersion": 1, "electionId": ObjectId::from_bytes([term; 12]) });
-        said
-    };
     opened_as(&host, "db", PRIMARY, &elected(50));
     // The set is another one by the same name, begun anew.
     fyke_sdk::testing::World::with(|world| {
