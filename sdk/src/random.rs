@@ -14,3 +14,11 @@ pub fn number() -> u64 {
     abi::random(&mut bytes);
     u64::from_le_bytes(bytes)
 }
+
+/// Draws a lot that falls into a share of all, from 0 (never) to 1 (always).
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
+pub fn chance(share: f64) -> bool {
+    // Every double in steps of 2^-53, below one.
+    share >= 1.0 || (share > 0.0 && ((number() >> 11) as f64) < share * (1_u64 << 53) as f64)
+}

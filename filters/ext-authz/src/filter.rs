@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use fyke_sdk::abi::{self, Level};
+use fyke_sdk::units::Percent;
 use fyke_sdk::{
     Body, ConfigError, Counter, Env, Flow, HttpFilter, Panel, Reply, Request, Response, Result, Unit, http_filter, log,
+    random,
 };
 
 use crate::body::{Excerpt, Limits};
 use crate::config::{Config, FailureMode, Unasked};
-use crate::fraction::Fraction;
 use crate::grpc::Grpc;
 use crate::http::Http;
 use crate::verdict::{self, How, Pair, Verdict};
@@ -25,7 +26,8 @@ pub struct ExtAuthz {
     /// `None`: all requests go on as they are.
     service: Option<Service>,
     body: Option<Limits>,
-    fraction: Fraction,
+    /// Of requests that are asked about.
+    fraction: f64,
     unasked: Unasked,
     failure_mode: FailureMode,
     failure_header: bool,
@@ -96,7 +98,7 @@ impl HttpFilter for ExtAuthz {
         Ok(Self {
             service,
             body,
-            fraction: Fraction::new(config.fraction),
+            fraction: config.fraction.map_or(1.0, Percent::fraction),
             unasked: config.unasked,
             failure_mode: config.failure_mode,
             failure_header: config.failure_header,
@@ -110,7 +112,7 @@ impl HttpFilter for ExtAuthz {
         if self.failure_header {
             request.remove(FAILURE_ALLOWED)?;
         }
-        if !self.fraction.draw() {
+        if !random::chance(self.fraction) {
             service.disbelieve(request)?;
             return Ok(self.unasked());
         }

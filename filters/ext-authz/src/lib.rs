@@ -11,7 +11,6 @@
 //! | file | owns |
 //! |---|---|
 //! | `config.rs` | the configuration |
-//! | `fraction.rs` | which requests are asked about |
 //! | `body.rs` | how much of a body the service sees |
 //! | `verdict.rs` | what a service can say |
 //! | `query.rs` | its changes to a query |
@@ -30,7 +29,6 @@
 mod body;
 mod config;
 mod filter;
-mod fraction;
 mod grpc;
 mod http;
 mod messages;

@@ -27,7 +27,5 @@ impl Plan {
 
 /// Draws a lot.
 pub fn drawn(fraction: Option<Percent>) -> bool {
-    let share = fraction.map_or(1.0, Percent::fraction);
-    // 53 random bits: every double in steps of 2^-53, below one.
-    share >= 1.0 || ((random::number() >> 11) as f64) < share * (1_u64 << 53) as f64
+    random::chance(fraction.map_or(1.0, Percent::fraction))
 }

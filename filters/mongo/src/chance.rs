@@ -17,7 +17,6 @@ impl Chance {
     /// Draws a lot.
     #[must_use]
     pub fn is_drawn(self) -> bool {
-        // 53 random bits: every double in steps of 2^-53, below one.
-        self.0 >= 1.0 || (self.0 > 0.0 && ((random::number() >> 11) as f64) < self.0 * (1_u64 << 53) as f64)
+        random::chance(self.0)
     }
 }

@@ -267,7 +267,7 @@ impl Rule {
             && match drawn_by {
                 None => true,
                 // Of everybody together there is no share but that of streams.
-                Some(_) if self.parts.is_empty() => drawn(self.rollout),
+                Some(_) if self.parts.is_empty() => fyke_sdk::random::chance(self.rollout),
                 Some(key) => includes(self.name.as_bytes(), &key, self.rollout),
             };
         Some(Applied { rule: index, key, name, entries, enforced, cost: self.cost.now(subject) })
@@ -285,14 +285,6 @@ impl Rule {
     pub fn entry_names(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().map(|part| part.name.as_str())
     }
-}
-
-/// One of a share of all streams.
-fn drawn(share: f64) -> bool {
-    // 53 bits are what a double has.
-    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-    let place = (fyke_sdk::random::number() >> 11) as f64 / (1_u64 << 53) as f64;
-    place < share
 }
 
 /// The list under `key`, ready.

@@ -89,7 +89,7 @@ impl Matcher {
         let holds = self.kind_matches(subject)
             && self.values_match(subject)
             // Last, so that the share is one of the requests that the route would otherwise get.
-            && self.fraction.is_none_or(drawn);
+            && self.fraction.is_none_or(|share| random::chance(share.fraction()));
         holds.then_some(matched)
     }
 
@@ -196,12 +196,6 @@ fn property(raw: PropertyMatch) -> Result<(Typed, Condition), ConfigError> {
         invert: raw.invert,
     })?;
     Ok((property, condition))
-}
-
-/// Whether a lot falls into this share.
-#[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
-fn drawn(fraction: Percent) -> bool {
-    ((random::number() >> 11) as f64) < fraction.fraction() * (1_u64 << 53) as f64
 }
 
 /// The condition on the path, without its query.

@@ -191,6 +191,16 @@ impl<'a> Reader<'a> {
         Some((kind, reader))
     }
 
+    /// What a `TypedExtensionConfig` holds, with its type; its name says nothing. `None`, with a finding: nothing.
+    pub fn extension(&self) -> Option<(&'a str, Reader<'a>)> {
+        self.text("name");
+        let config = self.any("typed_config");
+        if config.is_none() {
+            self.refuse_here("has no typed_config");
+        }
+        config
+    }
+
     /// The type of the `Any` that this message was in.
     pub fn type_name(&self) -> &'a str {
         self.object.get(TYPE).and_then(Value::as_str).unwrap_or_default()

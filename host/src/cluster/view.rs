@@ -111,14 +111,15 @@ impl View {
     /// # Errors
     /// Why there is none.
     pub fn pick(&self, choice: &Choice, local: &mut Local) -> Result<&Rc<LocalEndpoint>, NoHost> {
-        let mut picked = self.pick_avoiding(choice, self.tried(choice), local)?;
+        let tried = self.tried(choice);
+        let mut picked = self.pick_avoiding(choice, &tried, local)?;
         // As Envoy does it: a few times, and never for the price of another priority or of one that is not well.
         if let Some((labels, attempts)) = &choice.avoid_labels {
             for _ in 0..*attempts {
                 if !picked.shared.has_labels(labels) {
                     break;
                 }
-                picked = self.pick_avoiding(choice, self.tried(choice), local)?;
+                picked = self.pick_avoiding(choice, &tried, local)?;
             }
         }
         Ok(picked)
@@ -134,7 +135,7 @@ impl View {
             let all = self.membership.endpoints.iter().enumerate();
             avoid.extend(all.filter(|(_, endpoint)| !endpoint.meets(choice)).map(|(place, _)| place));
         }
-        let picked = self.pick_avoiding(choice, avoid, local)?;
+        let picked = self.pick_avoiding(choice, &avoid, local)?;
         if picked.shared.meets(choice) {
             return Ok(picked);
         }
@@ -147,17 +148,16 @@ impl View {
     }
 
     /// One of `avoid` only where there is nothing else.
-    fn pick_avoiding(&self, choice: &Choice, avoid: Places, local: &mut Local) -> Result<&Rc<LocalEndpoint>, NoHost> {
+    fn pick_avoiding(&self, choice: &Choice, avoid: &[usize], local: &mut Local) -> Result<&Rc<LocalEndpoint>, NoHost> {
         let labels: SmallVec<[(&str, &str); 4]> =
             choice.labels.iter().flat_map(|labels| labels.iter()).map(|(key, value)| (&**key, &**value)).collect();
         let wanted = choice.endpoint.and_then(|address| self.membership.find(address));
-        let tried = if choice.avoid_priorities { self.tried(choice) } else { Places::new() };
         let request = balance::Request {
             hash: choice.hash,
             labels: &labels,
             override_host: wanted.map(Override::Preferred),
-            avoid: &avoid,
-            avoid_priorities_of: &tried,
+            avoid,
+            avoid_priorities_of: if choice.avoid_priorities { avoid } else { &[] },
             now_ms: if self.starts_slowly { milliseconds() } else { 0 },
         };
         let now = if self.decay.is_some() { self.epoch.elapsed() } else { Duration::ZERO };

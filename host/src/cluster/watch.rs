@@ -198,12 +198,7 @@ fn runner(
     Runner {
         connect: Dial { settings: Arc::clone(settings), address, tls, host },
         settings: Arc::clone(check),
-        report: Findings {
-            cluster: Arc::clone(cluster),
-            endpoint: Arc::clone(endpoint),
-            asked,
-            is_silent: AtomicBool::new(false),
-        },
+        report: Findings::new(Arc::clone(cluster), Arc::clone(endpoint), asked),
         traffic: Arc::new(move || if used.is_used() { Traffic::Busy } else { Traffic::Idle }),
         passive: match asked {
             Asked::Endpoint => Arc::clone(endpoint.status.gave_up.get_or_init(Arc::default)),
@@ -235,9 +230,9 @@ impl Connect for Dial {
 pub(crate) struct Findings {
     pub(crate) cluster: Arc<SharedCluster>,
     pub(crate) endpoint: Arc<SharedEndpoint>,
-    pub(crate) asked: Asked,
+    asked: Asked,
     /// An agent that says nothing was told of.
-    pub(crate) is_silent: AtomicBool,
+    is_silent: AtomicBool,
 }
 
 /// Who says how an endpoint is.
@@ -259,6 +254,10 @@ impl Report for Findings {
 }
 
 impl Findings {
+    pub(crate) fn new(cluster: Arc<SharedCluster>, endpoint: Arc<SharedEndpoint>, asked: Asked) -> Self {
+        Self { cluster, endpoint, asked, is_silent: AtomicBool::new(false) }
+    }
+
     /// An agent beside the endpoint has spoken, or has not: then all stays as it is, because whether the endpoint can be reached is for checks to say.
     fn told(&self, seen: &Seen) {
         let (status, address) = (&self.endpoint.status, self.endpoint.address());

@@ -28,18 +28,14 @@ impl Resolver<'_, '_> {
         raw: &raw::Discovery,
         place: &Place<'_>,
     ) -> Option<Arc<Discovery>> {
-        let several = String::new();
-        let dns = raw.dns.as_ref().map(|names| match names {
-            raw::DnsNames::One(name) => name,
-            raw::DnsNames::Several(_) => &several,
-        });
         let written = [
-            ("dns", dns),
-            ("srv", raw.srv.as_ref()),
-            ("file", raw.file.as_ref()),
-            ("rest", raw.rest.as_ref()),
-            ("sentinel", raw.sentinel.as_ref()),
-            ("xds", raw.xds.as_ref()),
+            // Read apart: they may be several.
+            ("dns", raw.dns.as_ref().map(|_| "")),
+            ("srv", raw.srv.as_deref()),
+            ("file", raw.file.as_deref()),
+            ("rest", raw.rest.as_deref()),
+            ("sentinel", raw.sentinel.as_deref()),
+            ("xds", raw.xds.as_deref()),
         ];
         let mut written = written.into_iter().filter_map(|(key, value)| Some((key, value?)));
         let (Some((key, value)), None) = (written.next(), written.next()) else {
@@ -77,7 +73,7 @@ impl Resolver<'_, '_> {
                     return None;
                 }
                 let service = raw.service.clone().unwrap_or_else(|| cluster.to_owned());
-                Source::Xds { plane: value.clone(), service }
+                Source::Xds { plane: value.to_owned(), service }
             }
             "sentinel" => Source::Sentinel(self.sentinels(raw, value, place)?),
             "rest" => Source::Rest(self.registry(cluster, raw, value, place)?),

@@ -227,12 +227,7 @@ impl<'a> Proxy<'a> {
                 let mut course = Course::new(Arc::clone(&fleet.check), random);
                 plan(due, *now + milliseconds(course.first()), (host, *serials, Due::Ask));
                 let (cluster, endpoint) = (Arc::clone(cluster), Arc::clone(endpoint));
-                let findings = Findings {
-                    cluster,
-                    endpoint,
-                    asked: Asked::Endpoint,
-                    is_silent: std::sync::atomic::AtomicBool::new(false),
-                };
+                let findings = Findings::new(cluster, endpoint, Asked::Endpoint);
                 watches[host] = Some(Watch { serial: *serials, course, findings, since: *now, failed: 0 });
                 if !is_routable(watches[host].as_ref()) {
                     unroutable.insert(host, *now);

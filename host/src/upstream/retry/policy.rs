@@ -82,7 +82,7 @@ pub struct RetryPolicy {
     /// Once it is sent again, prefers endpoints that do not have all of these labels (Envoy's `omit_host_metadata`).
     #[serde(default, deserialize_with = "labels")]
     pub avoid_labels: Option<Arc<Labels>>,
-    /// How many picks `avoid_previous_hosts` may refuse before any endpoint will do. Default 3.
+    /// How many picks `avoid_labels` may refuse before any endpoint will do. Default 3.
     #[serde(default = "three")]
     pub host_attempts: u32,
     /// Bytes of the request's body that are held to be sent again; a longer one is not retried once they have gone. Default, and most:

@@ -184,11 +184,10 @@ fn rewrite(action: &Reader<'_>) -> Object {
         object.set_some("regex", common::substitution(&expression));
     }
     if let Some(policy) = action.message("path_rewrite_policy") {
-        policy.text("name");
-        match policy.any("typed_config") {
+        match policy.extension() {
             Some((TEMPLATE, template)) => object.set_some("path_template", template.text("path_template_rewrite")),
             Some((other, config)) => config.refuse_whole(format!("paths are not rewritten by {other}")),
-            None => policy.refuse_here("has no typed_config"),
+            None => {}
         }
     }
     object.set_some("host", action.text("host_rewrite_literal").filter(|host| !host.is_empty()));

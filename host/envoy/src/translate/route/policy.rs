@@ -64,8 +64,7 @@ pub(super) fn retry(reader: &Reader<'_>, buffer: Option<u64>) -> Option<Value> {
     object.set_filled("request_headers", only);
     let mut avoided = Map::new();
     for predicate in reader.messages("retry_host_predicate") {
-        predicate.text("name");
-        match predicate.any("typed_config") {
+        match predicate.extension() {
             Some((PREVIOUS_HOSTS, config)) => {
                 drop(config);
                 object.set("avoid_previous_hosts", true);
@@ -83,19 +82,18 @@ pub(super) fn retry(reader: &Reader<'_>, buffer: Option<u64>) -> Option<Value> {
                 }
             }
             Some((other, config)) => config.refuse_whole(format!("endpoints are not chosen by {other}")),
-            None => predicate.refuse_here("has no typed_config"),
+            None => {}
         }
     }
     object.set_filled("avoid_labels", avoided);
     if let Some(priority) = reader.message("retry_priority") {
-        priority.text("name");
-        match priority.any("typed_config") {
+        match priority.extension() {
             Some((PREVIOUS_PRIORITIES, config)) => {
                 config.ignore("update_frequency", "each try leaves the priorities of all before it");
                 object.set("avoid_previous_priorities", true);
             }
             Some((other, config)) => config.refuse_whole(format!("priorities are not chosen by {other}")),
-            None => priority.refuse_here("has no typed_config"),
+            None => {}
         }
     }
     object.set_some("host_attempts", reader.bounded("host_selection_retry_max_attempts", 1, u32::MAX.into()));
@@ -288,8 +286,7 @@ pub(super) fn internal_redirect(reader: &Reader<'_>) -> Value {
     object.set_if("cross_scheme", crosses);
     let mut allowed: Option<Vec<&str>> = None;
     for predicate in reader.messages("predicates") {
-        predicate.text("name");
-        match predicate.any("typed_config") {
+        match predicate.extension() {
             Some((SAFE_CROSS_SCHEME, config)) => {
                 drop(config);
                 object.set_if("safe_cross_scheme", crosses);
@@ -306,7 +303,7 @@ pub(super) fn internal_redirect(reader: &Reader<'_>) -> Value {
                 });
             }
             Some((other, config)) => config.refuse_whole(format!("redirects are not chosen by {other}")),
-            None => predicate.refuse_here("has no typed_config"),
+            None => {}
         }
     }
     // None at all where no name is on both lists, or on the only one.
